@@ -1,0 +1,161 @@
+"""The booster: a frozen block of a language model between two trained linear adapters, as a layer of an encoder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .block import BlockShape, LanguageModelBlock
+from .sources import BlockWeights, load_blocks
+
+RESIDUALS = ("none", "inner", "outer", "hybrid")
+PLACES = ("head", "middle", "tail")
+STATES = ("frozen", "lora", "full")
+
+
+@dataclass(frozen=True)
+class BoosterConfig:
+    """What boosts a network, and how.
+
+    Attributes:
+        source: where the block comes from, see :func:`.sources.load_blocks`.
+        layers: the language model's layers, applied one after the other.
+        init: ``pretrained`` or ``random`` (spectrum-matched).
+        state: ``frozen``; ``lora`` (PEFT, low-rank updates of the block's attention); ``full`` (the block learns).
+        residual: ``none``, ``inner``, ``outer`` or ``hybrid`` (R-LLM, arXiv 2403.17343).
+        place: before (``head``), amid (``middle``) or after (``tail``) the encoder's transformer blocks.
+        scale: ``natural`` normalises the tokens and rescales what enters the block to the root mean square that its
+            layer knows from the language model; ``none`` leaves the scale alone, as both papers' released code does.
+        rank: of the low-rank updates.
+        seed: of random weights.
+    """
+
+    source: str = "smollm2"
+    layers: tuple[int, ...] = (20,)
+    init: str = "pretrained"
+    state: str = "frozen"
+    residual: str = "outer"
+    place: str = "tail"
+    scale: str = "natural"
+    rank: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for value, allowed in (
+            (self.init, ("pretrained", "random")),
+            (self.state, STATES),
+            (self.residual, RESIDUALS),
+            (self.place, PLACES),
+            (self.scale, ("natural", "none")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"booster: '{value}' is none of {', '.join(allowed)}")
+
+
+class Booster(nn.Module):
+    """Tokens (B, T, width) in and out, through a language model's block LLM of another width.
+
+    With h = W1 z, and LLM ending in a root-mean-square norm without weights (as in the papers' released code):
+
+    ========  ===============================
+    none      z' = W2 LLM(h)
+    inner     z' = W2 (LLM(h) + h)
+    outer     z' = W2 LLM(h) + z
+    hybrid    z' = W2 (LLM(h) + h) + z
+    ========  ===============================
+
+    (R-LLM, arXiv 2403.17343; ``none`` is LM4VisualEncoding's, arXiv 2310.12973.) W2 starts at zero where an outer
+    residual carries z, so that the boosted network starts as its host. Gradients pass the frozen block; they never
+    change it.
+    """
+
+    def __init__(self, width: int, config: BoosterConfig, shape: BlockShape, natural_rms: float, *, q4: bool) -> None:
+        super().__init__()
+        self.config = config
+        self.shape = shape
+        self.natural_rms = natural_rms
+        self.q4 = q4
+        self.norm = nn.LayerNorm(width) if config.scale == "natural" else nn.Identity()
+        self.adapter_in = nn.Linear(width, shape.width, bias=False)
+        self.blocks = nn.Sequential(*(LanguageModelBlock(shape, q4=q4) for _ in config.layers))
+        self.adapter_out = nn.Linear(shape.width, width, bias=False)
+        if config.residual in ("outer", "hybrid"):
+            nn.init.zeros_(self.adapter_out.weight)
+        self.blocks.requires_grad_(config.state == "full")
+
+    @classmethod
+    def pretrained(cls, width: int, config: BoosterConfig) -> Booster:
+        """A new booster for tokens of ``width``, its blocks filled from ``config.source``."""
+        weights = load_blocks(config.source, config.layers, init=config.init, seed=config.seed)
+        return cls.from_weights(width, config, weights)
+
+    @classmethod
+    def from_weights(cls, width: int, config: BoosterConfig, weights: BlockWeights) -> Booster:
+        # a block that learns cannot stay in 4 bits
+        q4 = weights.q4 and config.state == "frozen"
+        booster = cls(width, config, weights.shape, weights.natural_rms, q4=q4)
+        for block, state in zip(booster.blocks, weights.states, strict=True):
+            block.load_state_dict(state if q4 or not weights.q4 else _unpacked(state))
+        if config.state == "lora":
+            booster._add_lora()
+        return booster
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.adapter_in(self.norm(z))  # (B, T, the block's width)
+        y = self.blocks(self._natural(h))
+        y = F.rms_norm(y, y.shape[-1:], eps=self.shape.eps)
+        if self.config.residual in ("inner", "hybrid"):
+            y = y + h
+        y = self.adapter_out(y)
+        return y + z if self.config.residual in ("outer", "hybrid") else y
+
+    def _natural(self, h: Tensor) -> Tensor:
+        if self.config.scale == "none":
+            return h
+        return self.natural_rms * F.rms_norm(h, h.shape[-1:], eps=self.shape.eps)
+
+    def _add_lora(self) -> None:
+        from peft import LoraConfig, inject_adapter_in_model
+
+        rank = self.config.rank
+        lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"])
+        inject_adapter_in_model(lora, self.blocks)
+
+    def merge_lora(self) -> None:
+        """Fold low-rank updates into the block's weights, so that a saved model needs no PEFT."""
+        for parent in list(self.blocks.modules()):
+            for name, child in list(parent.named_children()):
+                if hasattr(child, "merge") and hasattr(child, "get_base_layer"):
+                    child.merge()
+                    setattr(parent, name, child.get_base_layer())
+
+    def describe(self) -> dict[str, Any]:
+        """The card's ``booster`` entry: what :func:`rebuild` needs to make this module again without a source."""
+        return {
+            **asdict(self.config),
+            "layers": list(self.config.layers),
+            "shape": asdict(self.shape),
+            "natural_rms": self.natural_rms,
+            "q4": self.q4,
+        }
+
+
+def rebuild(width: int, description: dict[str, Any]) -> Booster:
+    """An empty booster of a model file, to be filled by the file's tensors."""
+    entries = dict(description)
+    shape = BlockShape(**entries.pop("shape"))
+    natural_rms, q4 = entries.pop("natural_rms"), entries.pop("q4")
+    config = BoosterConfig(**{**entries, "layers": tuple(entries["layers"])})
+    return Booster(width, config, shape, natural_rms, q4=q4)
+
+
+def _unpacked(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    from .q4 import unpack_q4_1
+
+    return {
+        name.replace(".packed", ".weight"): unpack_q4_1(tensor) if name.endswith(".packed") else tensor
+        for name, tensor in state.items()
+    }

@@ -1,0 +1,219 @@
+"""The card of a model file: what the model is, what it takes and gives, read without torch.
+
+A model file is one .safetensors file: eight bytes with the header's length (little endian), the header (JSON),
+then the raw tensors. The header's ``__metadata__`` holds the card as JSON under ``llmboost_card``. Reading a card
+costs one small read, so that a panel can list models at once; this module needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .errors import LLMBoostError
+
+FORMAT = 1
+METADATA_KEY = "llmboost_card"
+MAX_HEADER_BYTES = 16 * 2**20
+
+SEGMENTATION = "segmentation"
+CLASSIFICATION = "classification"
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept, e.g. ``Code("SCT", "123037004", "Anatomical Structure")`` of SNOMED CT."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+ANATOMICAL_STRUCTURE = Code("SCT", "123037004", "Anatomical Structure")
+TISSUE = Code("SCT", "85756007", "Tissue")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One segment that a model draws: its voxel value, name, colour (RGB, 0-255) and terminology."""
+
+    value: int
+    name: str
+    color: tuple[int, int, int]
+    category: Code = ANATOMICAL_STRUCTURE
+    type: Code = TISSUE
+    modifier: Code | None = None
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """How intensities are brought to the network's range, per channel.
+
+    ``zscore``: clip to the case's own percentiles (0.5, 99.5), subtract its mean, divide by its standard deviation.
+    ``window``: clip to ``low``..``high``, subtract ``mean``, divide by ``std`` (CT: figures of the training set).
+    """
+
+    kind: str = "zscore"
+    low: float = 0.0
+    high: float = 0.0
+    mean: float = 0.0
+    std: float = 1.0
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image before the network sees it.
+
+    ``spacing`` in mm and ``window`` in voxels are given along the canonical axes: to the patient's right, anterior,
+    superior (R, A, S). ``mirror`` lists the axes (0, 1, 2) along which the anatomy may be mirrored.
+    """
+
+    channels: int = 1
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    window: tuple[int, int, int] = (64, 64, 64)
+    normalization: tuple[Normalization, ...] = (Normalization(),)
+    mirror: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that a user, the panel and the engine know about a model without reading its weights.
+
+    ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, licence,
+    steps and seed; ``figures`` holds measured results. ``digest`` is the SHA-256 of the file's tensor section.
+    """
+
+    name: str
+    title: str
+    description: str
+    task: str
+    labels: tuple[Label, ...]
+    modality: str
+    preprocessing: Preprocessing
+    network: dict[str, Any]
+    booster: dict[str, Any]
+    largest_component: bool = False
+    license: str = ""
+    citation: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    version: str = "1.0"
+    digest: str = ""
+    format: int = FORMAT
+
+    @property
+    def classes(self) -> int:
+        """The number of output channels: the labels and the background."""
+        return len(self.labels) + 1
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str, source: str = "the card") -> Card:
+        """Rebuild a card; ``source`` names the file in messages.
+
+        Raises:
+            LLMBoostError: the text is no card, or one of a newer format.
+        """
+        try:
+            raw = json.loads(text)
+            version = raw["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise LLMBoostError(f"{source}: not a LLMBoost model (its card cannot be read)") from error
+        if not isinstance(version, int) or version > FORMAT:
+            raise LLMBoostError(
+                f"{source}: written by a newer LLMBoost (card format {version}, this one reads up to {FORMAT});"
+                " update the extension"
+            )
+        try:
+            return _card(raw)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {error})") from error
+
+
+def _card(raw: dict[str, Any]) -> Card:
+    def code(value: dict[str, str] | None) -> Code | None:
+        return None if value is None else Code(**value)
+
+    raw = dict(raw)
+    raw["labels"] = tuple(
+        Label(
+            **{
+                **label,
+                "color": tuple(int(c) for c in label["color"]),
+                "category": code(label["category"]),
+                "type": code(label["type"]),
+                "modifier": code(label["modifier"]),
+            }
+        )
+        for label in raw["labels"]
+    )
+    steps = dict(raw["preprocessing"])
+    for name in ("spacing", "window", "mirror"):
+        steps[name] = tuple(steps[name])
+    steps["normalization"] = tuple(Normalization(**entry) for entry in steps["normalization"])
+    raw["preprocessing"] = Preprocessing(**steps)
+    return Card(**raw)
+
+
+def read_card(path: str | Path) -> Card:
+    """The card of the model file at ``path``; the weights are not read.
+
+    Raises:
+        LLMBoostError: the file is missing, truncated, no safetensors file, or not a LLMBoost model.
+    """
+    path = Path(path)
+    header = read_header(path)
+    text = (header.get("__metadata__") or {}).get(METADATA_KEY)
+    if not isinstance(text, str):
+        raise LLMBoostError(f"{path}: a safetensors file, but not a LLMBoost model (it carries no card)")
+    return Card.from_json(text, str(path))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header of a safetensors file, checked against the file's size."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            header, start = _header(file, path)
+    except OSError as error:
+        raise LLMBoostError(f"{path}: cannot be read ({error.strerror or error})") from error
+    try:
+        ends = [int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"]
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise LLMBoostError(f"{path}: damaged model file (its table of tensors cannot be read)") from error
+    expected = start + max(ends, default=0)
+    if size != expected:
+        raise LLMBoostError(f"{path}: damaged model file ({size} bytes, {expected} expected); copy it again")
+    return header
+
+
+def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
+    prefix = file.read(8)
+    length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+    if not 2 <= length <= MAX_HEADER_BYTES:
+        raise LLMBoostError(f"{path}: not a model file (.safetensors expected)")
+    body = file.read(length)
+    try:
+        header = json.loads(body)
+    except ValueError as error:
+        raise LLMBoostError(f"{path}: not a model file, or a truncated one (.safetensors expected)") from error
+    if len(body) != length or not isinstance(header, dict):
+        raise LLMBoostError(f"{path}: not a model file, or a truncated one (.safetensors expected)")
+    return header, 8 + length
+
+
+def tensor_digest(path: Path) -> str:
+    """SHA-256 (hex) of the tensor section of the safetensors file at ``path``."""
+    with path.open("rb") as file:
+        _header(file, path)
+        digest = hashlib.sha256()
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,36 @@
+"""Dice and cross-entropy at every decoder level, over the voxels that somebody labelled."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from monai.losses import MaskedDiceLoss
+from monai.networks.utils import one_hot
+from torch import Tensor, nn
+
+IGNORED = -1
+
+
+class SegmentationLoss(nn.Module):
+    """Soft Dice + cross-entropy with deep supervision (nnU-Net: a level counts half of the next finer one)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # softmax is taken before masking: the other order would mask logits to zero, which is not "no opinion"
+        self.dice = MaskedDiceLoss(include_background=False, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
+
+    def forward(self, levels: list[Tensor], label: Tensor) -> Tensor:
+        """Args: levels, logits (B, classes, ...), full resolution first; label (B, 1, R, A, S), ``IGNORED`` where unknown."""
+        weights = [0.5**n for n in range(len(levels))]
+        total = sum(
+            weight * self._level(logits, label if n == 0 else F.interpolate(label.float(), logits.shape[2:]).long())
+            for n, (weight, logits) in enumerate(zip(weights, levels, strict=True))
+        )
+        assert isinstance(total, Tensor)
+        return total / sum(weights)
+
+    def _level(self, logits: Tensor, label: Tensor) -> Tensor:
+        known = (label != IGNORED).to(logits.dtype)
+        target = one_hot(label.clamp(min=0), logits.shape[1])
+        entropy = F.cross_entropy(logits, label[:, 0], ignore_index=IGNORED, reduction="sum") / known.sum().clamp(min=1)
+        return self.dice(torch.softmax(logits, dim=1), target, known) + entropy

@@ -1,0 +1,125 @@
+"""How to train on a data set, read off the data set itself (after nnU-Net, Isensee et al. 2021, Nature Methods)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..card import Normalization, Preprocessing
+from ..image import to_canonical
+from .dataset import Case, Dataset, load
+
+# what a step on two CPU cores affords: a window of 40 x 56 x 40 has 90,000 voxels
+WINDOW_VOXELS = 110_000
+HALVINGS = 3
+# an axis at least this many times coarser than the finest is not halved together with it
+ANISOTROPY = 2.0
+SIDED = re.compile(r"\b(left|right|lh|rh|l|r)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What :func:`make_plan` chose, and ``reasons`` in words."""
+
+    preprocessing: Preprocessing
+    strides: tuple[tuple[int, int, int], ...]
+    batch: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Of one case, along the canonical axes."""
+
+    spacing: np.ndarray
+    extent: np.ndarray  # mm
+    foreground: list[np.ndarray]  # a sample of labelled voxels' intensities, for each channel
+
+
+def make_plan(dataset: Dataset, cases: Sequence[Case]) -> Plan:
+    """Spacing, window, intensities, mirroring, strides and batch from the training cases."""
+    facts = [_facts(case) for case in cases]
+    spacings = np.array([fact.spacing for fact in facts])
+    spacing = np.median(spacings, axis=0)
+    coarse = spacing >= ANISOTROPY * spacing.min() if spacing.min() > 0 else np.zeros(3, bool)
+    # thick slices: keep the detail of the better cases (nnU-Net's 10th percentile)
+    spacing[coarse] = np.percentile(spacings, 10, axis=0)[coarse]
+    sizes = np.array([np.maximum(np.round(fact.extent / spacing), 1) for fact in facts])
+    strides = _strides(spacing, np.median(sizes, axis=0))
+    total = np.prod(np.array(strides), axis=0)
+    window = _window(np.median(sizes, axis=0), total)
+    ct = [modality.strip().upper() in ("CT", "CBCT") for modality in dataset.modalities]
+    normalization = tuple(
+        _ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
+        for c, is_ct in enumerate(ct)
+    )
+    sided = [name for name in dataset.labels.values() if SIDED.search(name.replace("_", " "))]
+    preprocessing = Preprocessing(
+        channels=len(dataset.modalities),
+        spacing=_triple(float(round(s, 4)) for s in spacing),
+        window=_triple(int(w) for w in window),
+        normalization=normalization,
+        mirror=() if sided else (0,),
+    )
+    batch = int(np.clip(round(2 * WINDOW_VOXELS / np.prod(window)), 2, 16))
+    reasons = (
+        f"spacing {preprocessing.spacing} mm (R, A, S): the median of {len(cases)} training cases",
+        f"window {preprocessing.window} voxels, batch {batch}: the median case, up to {WINDOW_VOXELS:,} voxels",
+        f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
+        "intensities: " + ", ".join(
+            f"{modality}: " + (f"CT clip {n.low:g} to {n.high:g}" if n.kind == "window" else "z-score per case")
+            for modality, n in zip(dataset.modalities, normalization, strict=True)
+        ),
+        f"no left-right mirroring: {sided[0]} has a side" if sided else "left-right mirroring: no label has a side",
+    )
+    return Plan(preprocessing, strides, batch, reasons)
+
+
+def _facts(case: Case) -> _Facts:
+    images, label = load(case)
+    assert label is not None
+    canonical = to_canonical(images[0])
+    spacing = np.array(canonical.spacing)
+    inside = label.array > 0
+    # every n-th labelled voxel is enough for percentiles
+    step = max(1, int(inside.sum()) // 2000)
+    return _Facts(
+        spacing=spacing,
+        extent=spacing * canonical.shape,
+        foreground=[image.array[inside][::step].astype(np.float32) for image in images],
+    )
+
+
+def _ct_window(values: np.ndarray) -> Normalization:
+    low, high = np.percentile(values, (0.5, 99.5))
+    clipped = np.clip(values, low, high)
+    return Normalization("window", float(low), float(high), float(clipped.mean()), max(float(clipped.std()), 1e-3))
+
+
+def _strides(spacing: np.ndarray, size: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """Halvings from fine to coarse: an axis takes part while its voxels are among the finest and it is long enough."""
+    spacing, size = spacing.copy(), size.copy()
+    result = []
+    for _ in range(HALVINGS):
+        halve = (size >= 8) & (spacing < ANISOTROPY * spacing[size >= 8].min(initial=np.inf))
+        stride = np.where(halve, 2, 1)
+        spacing, size = spacing * stride, size / stride
+        result.append(_triple(int(s) for s in stride))
+    return tuple(result)
+
+
+def _window(size: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """The largest window within the budget in the proportions of ``size``, a multiple of ``total`` along each axis."""
+    window = np.ceil(size / total) * total
+    while window.prod() > WINDOW_VOXELS and (window > total).any():
+        window[np.argmax(window / total)] -= total[np.argmax(window / total)]
+    return window.astype(int)
+
+
+def _triple(values: Any) -> Any:
+    first, second, third = values
+    return first, second, third

@@ -1,0 +1,259 @@
+"""Training a segmenter within a budget of minutes or steps, on one device."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from ..card import Preprocessing
+from ..errors import LLMBoostError
+from ..image import Image, resample
+from ..predict import Cancelled, predict
+from ..preprocessing import preprocess
+from .augment import IMAGE, LABEL
+from .checkpoint import load_checkpoint, save_checkpoint
+from .dataset import Case, Dataset, load
+from .loss import IGNORED, SegmentationLoss
+from .windows import TrainingWindows, Volume
+
+CHECKPOINT = "checkpoint.safetensors"
+LOG = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The recipe.
+
+    Attributes:
+        steps, minutes: the budget; give one of them.
+        batch: windows a step.
+        rate: AdamW's learning rate at its peak, reached after ``warmup`` of the budget and falling to zero as a cosine.
+        clip: of the gradient's norm.
+        validations: how often the validation cases are segmented, spread evenly over the budget.
+        seed: of weights, order and augmentation.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    batch: int = 2
+    rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.03
+    clip: float = 1.0
+    validations: int = 20
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a training: the best validation's weights and figures."""
+
+    state: dict[str, Tensor]
+    dice: float
+    label_dice: dict[str, float]
+    steps: int
+    seconds: float
+
+
+def read_volume(dataset: Dataset, case: Case, steps: Preprocessing) -> Volume:
+    """A labelled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
+    images, label = load(case)
+    assert label is not None
+    work = preprocess(images, steps)
+    values = [0, *dataset.labels] + ([dataset.ignore] if dataset.ignore is not None else [])
+    classes = resample(label.with_array(np.stack([label.array == value for value in values])), _grid(work), "linear")
+    indices = classes.array.argmax(axis=0).astype(np.int16)
+    indices[indices > len(dataset.labels)] = IGNORED
+    return Volume(case.id, torch.from_numpy(np.ascontiguousarray(work.array)), torch.from_numpy(indices[None]))
+
+
+def _grid(work: Image) -> Image:
+    return work.with_array(work.array[0])
+
+
+class Trainer:
+    """Trains ``network`` in place and keeps the best of its validations.
+
+    ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which
+    :meth:`resume` continues. ``report`` is called with each logged event and with {"event": "step", ...} between.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Sequence[Volume],
+        val: Sequence[Volume],
+        preprocessing: Preprocessing,
+        config: TrainingConfig,
+        folder: Path,
+        device: torch.device,
+        report: Callable[[dict[str, Any]], None] = lambda event: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        if (config.steps is None) == (config.minutes is None):
+            raise ValueError("give steps or minutes")
+        self.network = network.to(device)
+        self.val = val
+        self.preprocessing = preprocessing
+        self.config = config
+        self.folder = folder
+        self.device = device
+        self.report = report
+        self.cancelled = cancelled
+        self.loss = SegmentationLoss()
+        self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
+        self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
+        endless = 10**9
+        self.windows = TrainingWindows(
+            train, preprocessing.window, preprocessing.mirror, (config.steps or endless) * config.batch, config.seed
+        )
+        self.step = 0
+        self.seconds = 0.0  # of training, over all sittings
+        self.validated = 0
+        self.best: dict[str, Tensor] = {}
+        self.best_dice = -1.0
+        self.best_labels: dict[str, float] = {}
+
+    def resume(self) -> None:
+        """Continue after the last checkpoint.
+
+        Raises:
+            LLMBoostError: there is none, or it belongs to another network.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            raise LLMBoostError(f"{path}: no checkpoint to resume from; start without --resume")
+        self.best, progress = load_checkpoint(path, self.network, self.optimizer)
+        self.step, self.seconds = progress["step"], progress["seconds"]
+        self.validated, self.best_dice = progress["validated"], progress["best_dice"]
+        self.best_labels = progress["best_labels"]
+        self._log("resumed", step=self.step, seconds=self.seconds)
+
+    def run(self) -> Outcome:
+        """Train to the end of the budget.
+
+        Raises:
+            Cancelled: ``cancelled`` answered True before the first validation; later, the best so far is returned.
+            LLMBoostError: the loss is no longer a number.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic() - self.seconds
+        losses: list[float] = []
+        batches = self._batches()
+        while self.fraction < 1 and not self.cancelled():
+            losses.append(self._step(next(batches)))
+            self.seconds = time.monotonic() - started
+            self.report({"event": "step", "step": self.step, "loss": losses[-1], "fraction": min(self.fraction, 1.0)})
+            if self.fraction >= (self.validated + 1) / self.config.validations or self.fraction >= 1:
+                self._validate(float(np.mean(losses)))
+                losses.clear()
+                self.seconds = time.monotonic() - started
+                self._checkpoint()
+        if not self.best:
+            raise Cancelled
+        return Outcome(self.best, self.best_dice, self.best_labels, self.step, self.seconds)
+
+    @property
+    def fraction(self) -> float:
+        """The share of the budget that is spent."""
+        if self.config.steps is not None:
+            return self.step / self.config.steps
+        assert self.config.minutes is not None
+        return self.seconds / (60 * self.config.minutes)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at this point of the budget."""
+        done, warmup = min(self.fraction, 1.0), self.config.warmup
+        if done < warmup:
+            # never zero: by minutes, nothing is spent at the first step
+            return self.config.rate * max(done / warmup, 0.01)
+        return self.config.rate * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        rest = Subset(self.windows, range(self.step * self.config.batch, len(self.windows)))
+        # the cores that train on a CPU have no time for workers
+        workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if self.device.type == "cuda" else 0
+        return iter(DataLoader(rest, self.config.batch, num_workers=workers, pin_memory=workers > 0))
+
+    def _step(self, batch: dict[str, Tensor]) -> float:
+        # dropout, too, repeats after a resume
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        self.network.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        image, label = batch[IMAGE].to(self.device), batch[LABEL].to(self.device).long()
+        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+            loss = self.loss(self.network.deep(image), label)
+        if not torch.isfinite(loss):
+            raise LLMBoostError(f"training failed at step {self.step}: the loss is not a number; use a smaller --rate")
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        return loss.item()
+
+    def _validate(self, loss: float) -> None:
+        labels = [mean_dice_of(self.network, volume, self.preprocessing) for volume in self.val]
+        means = {str(n + 1): float(np.nanmean(column)) for n, column in enumerate(zip(*labels, strict=True))}
+        dice = float(np.mean(list(means.values())))
+        self.validated += 1
+        if dice > self.best_dice:
+            self.best_dice, self.best_labels = dice, means
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+        self._log(
+            "validation", step=self.step, seconds=round(self.seconds, 1), loss=loss, dice=dice, labels=means,
+            best=self.best_dice, rate=self.rate,
+        )
+
+    def _checkpoint(self) -> None:
+        progress = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "validated": self.validated,
+            "best_dice": self.best_dice,
+            "best_labels": self.best_labels,
+        }
+        save_checkpoint(self.folder / CHECKPOINT, self.network, self.optimizer, self.best, progress)
+
+    def _log(self, event: str, **fields: Any) -> None:
+        entry = {"event": event, **fields}
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+        self.report(entry)
+
+
+def mean_dice_of(network: nn.Module, volume: Volume, steps: Preprocessing) -> list[float]:
+    """Dice of each label on the network's grid; NaN where neither reference nor prediction has it."""
+    prediction = predict(network, volume.image, steps.window).argmax(dim=0)
+    known = volume.label[0] != IGNORED
+    classes = int(network.config.classes)
+    scores = []
+    for value in range(1, classes):
+        a, b = (prediction == value) & known, (volume.label[0] == value) & known
+        total = int(a.sum() + b.sum())
+        scores.append(2 * int((a & b).sum()) / total if total else math.nan)
+    return scores
+
+
+def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Decay matrices and kernels, not norms and biases; frozen weights take no part."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,86 @@
+"""Training windows: the n-th window of a run is always the same one, so that a killed run continues as if it had not been."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .augment import IMAGE, LABEL, augmentation
+
+# the share of windows centred on a labelled voxel (nnU-Net)
+FOREGROUND = 1 / 3
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A case as the network sees it: image (C, R, A, S) float32, label (1, R, A, S) int16 with ``IGNORED`` voxels."""
+
+    id: str
+    image: Tensor
+    label: Tensor
+
+
+class TrainingWindows(Dataset[dict[str, Tensor]]):
+    """Augmented windows: each case once an epoch, in an order drawn anew; ``length`` of them in all."""
+
+    def __init__(
+        self, volumes: Sequence[Volume], window: tuple[int, int, int], mirror: tuple[int, ...], length: int, seed: int
+    ) -> None:
+        self.volumes = volumes
+        self.window = window
+        self.length = length
+        self.seed = seed
+        self.augment = augmentation(mirror)
+        self.foreground = [torch.nonzero(volume.label[0] > 0) for volume in volumes]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> dict[str, Tensor]:
+        epoch, place = divmod(number, len(self.volumes))
+        index = int(np.random.default_rng((self.seed, epoch)).permutation(len(self.volumes))[place])
+        random = np.random.default_rng((self.seed, epoch, place))
+        volume = self.volumes[index]
+        start = self._start(volume.image.shape[1:], self.foreground[index], random)
+        self.augment.set_random_state(seed=int(random.integers(2**31)))
+        sample = self.augment(
+            {
+                IMAGE: cut(volume.image, start, self.window, 0.0),
+                LABEL: cut(volume.label, start, self.window, 0).float(),
+            }
+        )
+        # MONAI's tensors with metadata are of no more use
+        return {key: value.as_tensor() if hasattr(value, "as_tensor") else value for key, value in sample.items()}
+
+    def _start(self, shape: Sequence[int], foreground: Tensor, random: np.random.Generator) -> list[int]:
+        """The window's first voxel: negative where the image is smaller than the window, which it then centres."""
+        centre = foreground[random.integers(len(foreground))] if len(foreground) else None
+        if random.random() >= FOREGROUND:
+            centre = None
+        start = []
+        for axis, (size, extent) in enumerate(zip(shape, self.window, strict=True)):
+            room = size - extent
+            if room <= 0:
+                start.append(room // 2)
+            elif centre is not None:
+                start.append(int(np.clip(int(centre[axis]) - extent // 2, 0, room)))
+            else:
+                start.append(int(random.integers(room + 1)))
+        return start
+
+
+def cut(volume: Tensor, start: Sequence[int], window: Sequence[int], fill: float) -> Tensor:
+    """The window of ``volume`` (C, R, A, S) that begins at ``start``; what lies outside is ``fill``."""
+    inside = volume[
+        (slice(None), *(slice(max(s, 0), max(s, 0) + w) for s, w in zip(start, window, strict=True)))
+    ]
+    padding: list[int] = []
+    for s, w, size in zip(reversed(start), reversed(window), reversed(inside.shape[1:]), strict=True):
+        before = max(-s, 0)
+        padding += [before, w - size - before]
+    return torch.nn.functional.pad(inside, padding, value=fill)

@@ -1,0 +1,91 @@
+"""A model: a network with its card, in one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from .card import METADATA_KEY, Card, read_card, tensor_digest
+from .errors import LLMBoostError
+from .networks import build
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, ready to compute (float32, evaluation mode), and what its card says of it."""
+
+    card: Card
+    network: nn.Module
+
+
+def save_model(network: nn.Module, card: Card, path: Path) -> Card:
+    """Write a model file, whole or not at all: weights in float16, a frozen block in its source's own 4 bits.
+
+    Returns:
+        the card with the file's digest.
+
+    Raises:
+        LLMBoostError: the file cannot be written, or a weight is not finite in float16.
+    """
+    tensors = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise LLMBoostError(f"{path}: not written, weights are not finite ({broken[0]}); train with a smaller rate")
+    data = safetensors.torch.save(tensors)
+    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
+    card = dataclasses.replace(card, digest=digest)
+    data = safetensors.torch.save(tensors, metadata={METADATA_KEY: card.to_json()})
+    write_whole(path, data)
+    return card
+
+
+def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
+    """Read a model file and check it against its card.
+
+    Raises:
+        LLMBoostError: no model file, a damaged one, or one whose weights do not fit its card.
+    """
+    card = read_card(path)
+    if tensor_digest(path) != card.digest:
+        raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
+    options = dict(card.network)
+    try:
+        # shapes alone first: a card that lies about sizes must not take memory
+        with torch.device("meta"):
+            network = build(options.pop("name"), options, card.booster)
+        tensors = safetensors.torch.load_file(path)
+        tensors = {name: tensor if tensor.dtype == torch.uint8 else tensor.float() for name, tensor in tensors.items()}
+        network.load_state_dict(tensors, assign=True)
+    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LLMBoostError(f"{path}: the weights do not fit the card ({reason}); the file is of no use") from error
+    return Model(card, network.eval().requires_grad_(False).to(device))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step, so that nobody ever sees half a file.
+
+    Raises:
+        LLMBoostError: the folder cannot be written or the disk is full.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise LLMBoostError(f"{path}: cannot be written ({error.strerror}); check permissions and free space") from error
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().half().contiguous() if tensor.is_floating_point() else tensor.cpu().contiguous()

@@ -1,0 +1,58 @@
+"""The segmenters by name. A new network is one file and one entry here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from ..booster import Booster, BoosterConfig, rebuild
+from ..errors import LLMBoostError
+from .hybrid_vit import HybridViT, HybridViTConfig
+from .plain_vit import PlainViT, PlainViTConfig
+
+SEGMENTERS: dict[str, tuple[type[nn.Module], type]] = {
+    "hybrid-vit": (HybridViT, HybridViTConfig),
+    "plain-vit": (PlainViT, PlainViTConfig),
+}
+DEFAULT_SEGMENTER = "hybrid-vit"
+
+
+def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mapping[str, Any] | None) -> nn.Module:
+    """A network by name.
+
+    Args:
+        name: one of ``SEGMENTERS``.
+        options: fields of its config class that differ from the defaults.
+        booster: a config, whose weights are fetched from their source; or a card's ``booster`` entry, which gives an
+            empty one to be filled from the model file; or None.
+
+    Raises:
+        LLMBoostError: unknown name or option, or a source of weights that is not there.
+    """
+    if name not in SEGMENTERS:
+        raise LLMBoostError(f"network '{name}' is unknown; use one of {', '.join(SEGMENTERS)}")
+    network, config_class = SEGMENTERS[name]
+    try:
+        config = config_class(**{key: _tupled(value) for key, value in options.items()})
+    except TypeError as error:
+        raise LLMBoostError(f"network '{name}': {error}") from error
+    if not booster:
+        return network(config, None)
+    width = config.width
+    made = Booster.pretrained(width, booster) if isinstance(booster, BoosterConfig) else rebuild(width, booster)
+    return network(config, made)
+
+
+def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The card's ``network`` and ``booster`` entries of a network made by :func:`build`."""
+    name = next(key for key, (kind, _) in SEGMENTERS.items() if type(network) is kind)
+    booster = network.booster
+    return {"name": name, **dataclasses.asdict(network.config)}, booster.describe() if booster is not None else {}
+
+
+def _tupled(value: Any) -> Any:
+    """JSON has lists where configs have tuples."""
+    return tuple(_tupled(entry) for entry in value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,212 @@
+"""HybridViT: a vision transformer under a convolutional stem, boosted by a language model's block.
+
+A stem of convolutions halves the image level by level; the coarsest level is the patch embedding of a transformer whose
+hybrid attention joins global self-attention and local convolution; the booster is one more encoder layer; a multi-scale
+fusion block gathers the stem's levels into the tokens; a decoder with skips returns to full resolution.
+
+"Hybrid attention" and "multi-scale fusion" are MedVisionLlama's words (arXiv 2410.02458 v1); no definition of them is
+public, so the two blocks here are our own design. The stem with skips follows TransUNet and nnU-Net.
+
+Image axes are (R, A, S); tensors are (B, C, R, A, S). One network serves 3D, anisotropic and one-slice images: an axis
+that a level does not stride over, it does not convolve over either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..booster import Booster
+
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class HybridViTConfig:
+    """The sizes of a HybridViT.
+
+    Attributes:
+        channels: input images.
+        classes: output channels, background included.
+        stem: features of each level above the tokens, finest first.
+        strides: by what each level is made coarser on the way to the next; (2, 2, 1) keeps the third axis.
+        width, depth, heads, mlp_ratio: of the transformer.
+        dropout: of features in the transformer's residual branches.
+    """
+
+    channels: int = 1
+    classes: int = 3
+    stem: tuple[int, ...] = (16, 48, 96)
+    strides: tuple[Size, ...] = ((2, 2, 2), (2, 2, 2), (2, 2, 2))
+    width: int = 160
+    depth: int = 4
+    heads: int = 5
+    mlp_ratio: int = 3
+    dropout: float = 0.1
+
+
+class HybridViT(nn.Module):
+    """Logits (B, classes, R, A, S) of images (B, channels, R, A, S), whose sizes are multiples of ``stride``."""
+
+    def __init__(self, config: HybridViTConfig, booster: Booster | None = None) -> None:
+        super().__init__()
+        self.config = config
+        kernels = [kernel_of(stride) for stride in config.strides]
+        token_kernel = kernel_of(self.stride)
+        channels = (config.channels, *config.stem)
+        self.stem = nn.ModuleList(
+            ConvBlock(before, after, kernel)
+            for before, after, kernel in zip(channels[:-1], channels[1:], kernels, strict=True)
+        )
+        self.down = nn.ModuleList(
+            nn.Conv3d(before, after, stride, stride)
+            for before, after, stride in zip(config.stem, (*config.stem[1:], config.width), config.strides, strict=True)
+        )
+        # every level but the first begins with a strided convolution that already widened it
+        for level in range(1, len(config.stem)):
+            self.stem[level] = ConvBlock(config.stem[level], config.stem[level], kernels[level])
+        self.transformer = nn.ModuleList(HybridBlock(config, token_kernel) for _ in range(config.depth))
+        self.booster = booster
+        self.fusion = MultiScaleFusion(config.stem, config.width, token_kernel)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose3d(coarse, fine, stride, stride)
+            for coarse, fine, stride in zip((*config.stem[1:], config.width), config.stem, config.strides, strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            ConvBlock(2 * fine, fine, kernel) for fine, kernel in zip(config.stem, kernels, strict=True)
+        )
+        self.heads = nn.ModuleList(nn.Conv3d(fine, config.classes, 1) for fine in config.stem)
+
+    @property
+    def stride(self) -> Size:
+        """Voxels a token covers along each axis."""
+        a, b, c = (int(torch.tensor(steps).prod()) for steps in zip(*self.config.strides, strict=True))
+        return a, b, c
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.deep(image)[0]
+
+    def deep(self, image: Tensor) -> list[Tensor]:
+        """Logits of every decoder level, full resolution first: for deep supervision in training."""
+        x, skips = image, []
+        for stem, down in zip(self.stem, self.down, strict=True):
+            x = stem(x)
+            skips.append(x)
+            x = down(x)  # the last one embeds patches: (B, width, r, a, s)
+        x = self.encode(x)
+        x = self.fusion(x, skips)
+        logits = []
+        for up, decoder, head, skip in reversed(
+            list(zip(self.up, self.decoder, self.heads, skips, strict=True))
+        ):
+            x = decoder(torch.cat([up(x), skip], dim=1))
+            logits.append(head(x))
+        return logits[::-1]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The transformer with its booster, on the token grid (B, width, r, a, s)."""
+        place = {"head": 0, "middle": self.config.depth // 2, "tail": self.config.depth}
+        for index in range(self.config.depth + 1):
+            if self.booster is not None and place[self.booster.config.place] == index:
+                x = to_grid(self.booster(to_tokens(x)), x)
+            if index < self.config.depth:
+                x = self.transformer[index](x)
+        return x
+
+
+class ConvBlock(nn.Sequential):
+    """Twice convolution, instance norm and leaky ReLU (nnU-Net, Isensee et al. 2021)."""
+
+    def __init__(self, before: int, after: int, kernel: Size) -> None:
+        def unit(channels: int) -> list[nn.Module]:
+            return [
+                nn.Conv3d(channels, after, kernel, padding="same", bias=False),
+                nn.InstanceNorm3d(after, affine=True),
+                nn.LeakyReLU(0.01, inplace=True),
+            ]
+
+        super().__init__(*unit(before), *unit(after))
+
+
+class HybridAttention(nn.Module):
+    """Global self-attention and local depth-wise convolution of the same tokens, mixed by a learned gate.
+
+    The convolution's zero padding tells tokens where they are (Chu et al. 2021, arXiv 2102.10882), so that there is no
+    position embedding and any image size will do.
+    """
+
+    def __init__(self, width: int, heads: int, kernel: Size) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.local = nn.Conv3d(width, width, kernel, padding="same", groups=width)
+        self.gate = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, tokens: Tensor, grid: Tensor) -> Tensor:
+        """Args: tokens (B, T, width), already normalised; grid, whose shape (B, width, r, a, s) they have in space."""
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        everywhere = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        nearby = to_tokens(self.local(to_grid(tokens, grid)))
+        gate = self.gate(tokens).sigmoid()
+        return self.out(gate * everywhere + (1 - gate) * nearby)
+
+
+class HybridBlock(nn.Module):
+    """A pre-norm transformer block on the token grid (B, width, r, a, s)."""
+
+    def __init__(self, config: HybridViTConfig, kernel: Size) -> None:
+        super().__init__()
+        hidden = config.mlp_ratio * config.width
+        self.norm1 = nn.LayerNorm(config.width)
+        self.attention = HybridAttention(config.width, config.heads, kernel)
+        self.norm2 = nn.LayerNorm(config.width)
+        self.mlp = nn.Sequential(nn.Linear(config.width, hidden), nn.GELU(), nn.Linear(hidden, config.width))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = to_tokens(x)
+        tokens = tokens + self.dropout(self.attention(self.norm1(tokens), x))
+        tokens = tokens + self.dropout(self.mlp(self.norm2(tokens)))
+        return to_grid(tokens, x)
+
+
+class MultiScaleFusion(nn.Module):
+    """Gathers features of all scales into the tokens.
+
+    Finer scales: each level of the stem, averaged over a token's voxels. Coarser ones: depth-wise convolutions of the
+    tokens with growing dilation. A 1x1x1 convolution, zero at the start, adds what they say to the tokens.
+    """
+
+    def __init__(self, stem: tuple[int, ...], width: int, kernel: Size) -> None:
+        super().__init__()
+        self.dilated = nn.ModuleList(
+            nn.Conv3d(width, width, kernel, padding="same", dilation=rate, groups=width) for rate in (1, 2, 3)
+        )
+        self.norm = nn.GroupNorm(1, sum(stem) + len(self.dilated) * width)
+        self.mix = nn.Conv3d(sum(stem) + len(self.dilated) * width, width, 1)
+        nn.init.zeros_(self.mix.weight)
+
+    def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
+        finer = [F.adaptive_avg_pool3d(skip, x.shape[2:]) for skip in skips]
+        coarser = [dilated(x) for dilated in self.dilated]
+        return x + self.mix(F.gelu(self.norm(torch.cat([*finer, *coarser], dim=1))))
+
+
+def kernel_of(stride: Size) -> Size:
+    """3 along the axes that are strided over, 1 along the others."""
+    a, b, c = (3 if step > 1 else 1 for step in stride)
+    return a, b, c
+
+
+def to_tokens(grid: Tensor) -> Tensor:
+    """(B, C, r, a, s) -> (B, r * a * s, C)."""
+    return grid.flatten(2).transpose(1, 2)
+
+
+def to_grid(tokens: Tensor, like: Tensor) -> Tensor:
+    """(B, r * a * s, C) -> (B, C, r, a, s), the grid of ``like``."""
+    return tokens.transpose(1, 2).unflatten(2, like.shape[2:])

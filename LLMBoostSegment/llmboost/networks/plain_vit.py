@@ -1,0 +1,91 @@
+"""PlainViT: the segmenter of MedVisionLlama (arXiv 2410.02458), patches in and patches out.
+
+Patch embedding, positions, transformer blocks with the booster at its place, and one linear layer that returns each
+token to its patch of logits: no stem, no skips, no decoder. It deviates from the released code where that is broken or
+measurably harmful: positions are added before the booster, not after it; patches are folded by a reshape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..booster import Booster
+
+Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class PlainViTConfig:
+    """The sizes of a PlainViT; the defaults are the released baseline's (ViTArgs), for a window of 40 x 56 x 40.
+
+    Attributes:
+        channels, classes: input images; output channels, background included.
+        window: voxels of the image that positions are learnt for; other sizes interpolate them.
+        patch: voxels of a token.
+        width, depth, heads, mlp_ratio, dropout: of the transformer.
+    """
+
+    channels: int = 1
+    classes: int = 3
+    window: Size = (40, 56, 40)
+    patch: Size = (8, 8, 8)
+    width: int = 64
+    depth: int = 16
+    heads: int = 4
+    mlp_ratio: int = 4
+    dropout: float = 0.2
+
+
+class PlainViT(nn.Module):
+    """Logits (B, classes, R, A, S) of images (B, channels, R, A, S), whose sizes are multiples of ``patch``."""
+
+    def __init__(self, config: PlainViTConfig, booster: Booster | None = None) -> None:
+        super().__init__()
+        self.config = config
+        grid = tuple(size // step for size, step in zip(config.window, config.patch, strict=True))
+        self.embed = nn.Conv3d(config.channels, config.width, config.patch, config.patch)
+        self.position = nn.Parameter(0.02 * torch.randn(1, config.width, *grid))
+        self.transformer = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                config.width,
+                config.heads,
+                config.mlp_ratio * config.width,
+                config.dropout,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(config.depth)
+        )
+        self.booster = booster
+        self.norm = nn.LayerNorm(config.width)
+        self.head = nn.ConvTranspose3d(config.width, config.classes, config.patch, config.patch)
+
+    @property
+    def stride(self) -> Size:
+        """Voxels a token covers along each axis."""
+        return self.config.patch
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.embed(image)  # (B, width, r, a, s)
+        grid = x.shape[2:]
+        x = x + F.interpolate(self.position, grid, mode="trilinear") if grid != self.position.shape[2:] else (
+            x + self.position
+        )
+        x = x.flatten(2).transpose(1, 2)  # (B, T, width)
+        place = {"head": 0, "middle": self.config.depth // 2, "tail": self.config.depth}
+        for index in range(self.config.depth + 1):
+            if self.booster is not None and place[self.booster.config.place] == index:
+                x = self.booster(x)
+            if index < self.config.depth:
+                x = self.transformer[index](x)
+        x = self.norm(x).transpose(1, 2).unflatten(2, grid)
+        return self.head(x)
+
+    def deep(self, image: Tensor) -> list[Tensor]:
+        """The logits alone: there is one resolution."""
+        return [self(image)]

@@ -1,0 +1,398 @@
+"""Geometry, resampling and files of llmboost.image; nibabel and pynrrd are the independent readers."""
+
+import gzip
+import itertools
+import struct
+
+import nibabel
+import nrrd
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from llmboost.errors import LLMBoostError
+from llmboost.image import Image, read_image, resample, resample_to_spacing, to_canonical, write_image
+
+properties = settings(max_examples=50, deadline=None)
+spacings = st.tuples(*[st.floats(0.3, 7.0)] * 3)
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@st.composite
+def directions(draw):
+    """Rotations, oblique or near the axes, times any signed permutation (left-handed grids, too)."""
+    angles = draw(st.tuples(*[st.sampled_from([0.0, 1e-9, 0.01, 0.7, np.pi / 4]) | st.floats(-3.2, 3.2)] * 3))
+    order = draw(st.permutations(range(3)))
+    signs = draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
+    return Rotation.from_euler("xyz", angles).as_matrix() @ (np.eye(3)[:, order] * signs)
+
+
+@st.composite
+def images(draw, largest=6):
+    shape = draw(st.tuples(*[st.integers(1, largest)] * 3))
+    array = np.random.default_rng(draw(st.integers(0, 99))).integers(-900, 900, shape).astype(np.int16)
+    return Image(array, draw(spacings), draw(st.tuples(*[st.floats(-200, 200)] * 3)), draw(directions()))
+
+
+def positions(image):
+    """(3, I, J, K): LPS position of each voxel centre."""
+    index = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij")).reshape(3, -1)
+    return (image.affine[:3, :3] @ index + image.affine[:3, 3:]).reshape(3, *image.shape)
+
+
+def reordered(image, axes, flips):
+    """The same voxels stored in another order: an independent statement of what a grid means."""
+    where = positions(image).transpose(0, *(1 + a for a in axes))
+    array = image.array.transpose(axes)
+    for axis, flip in enumerate(flips):
+        if flip:
+            where, array = np.flip(where, 1 + axis), np.flip(array, axis)
+    signs = [-1 if flip else 1 for flip in flips]
+    spacing = tuple(image.spacing[a] for a in axes)
+    return Image(array, spacing, tuple(where[:, 0, 0, 0]), image.direction[:, axes] * signs)
+
+
+def blob(image, center, sigma):
+    """A Gaussian of LPS position, 0 to 1."""
+    return np.exp(-((positions(image) - center.reshape(3, 1, 1, 1)) ** 2).sum(0) / (2 * sigma**2))
+
+
+def center_of_mass(image):
+    return (positions(image) * image.array).reshape(3, -1).sum(1) / image.array.sum()
+
+
+@properties
+@given(images())
+def test_canonical_keeps_position_and_value_of_each_voxel(image):
+    canonical = to_canonical(image)
+    cosines = LPS_TO_RAS[:3, :3] @ canonical.direction
+    best = max(sum(abs(cosines[w, a]) for w, a in enumerate(p)) for p in itertools.permutations(range(3)))
+    assert np.trace(cosines) >= best - 1e-9
+    assert np.all(np.diag(cosines) >= 0)
+    assert np.shares_memory(canonical.array, image.array)
+
+    def voxels(image):
+        rows = np.vstack([positions(image).reshape(3, -1).round(6) + 0.0, image.array.reshape(1, -1)])
+        return rows[:, np.lexsort(rows)]
+
+    assert np.allclose(voxels(canonical), voxels(image), atol=1e-5)
+
+
+@properties
+@given(images(), st.sampled_from(["linear", "nearest", "cubic"]))
+def test_way_through_canonical_is_exact(image, interpolation):
+    there = to_canonical(image)
+    back = resample(there, image, interpolation)
+    assert np.array_equal(back.array, image.array)
+    assert back.array.dtype == (np.int16 if interpolation == "nearest" else np.float32)
+    assert back.same_grid(image)
+    assert back.origin == image.origin
+    assert back.spacing == image.spacing
+
+
+@properties
+@given(images(), st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
+def test_resample_to_another_storage_order_is_exact(image, axes, flips):
+    other = reordered(image, axes, flips)
+    assert np.array_equal(resample(image, other, "nearest").array, other.array)
+    channels = image.with_array(np.stack([image.array, image.array + 1]))
+    assert np.array_equal(resample(channels, other).array, np.stack([other.array, other.array + 1]))
+
+
+def test_exactly_rotated_axes_become_identity():
+    image = Image(np.arange(24).reshape(2, 3, 4), (1, 2, 3), (5, 6, 7), np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]]))
+    canonical = to_canonical(image)
+    assert np.array_equal(canonical.direction, np.diag([-1, -1, 1]))
+    assert canonical.shape == (4, 2, 3)
+    assert canonical.spacing == (3, 1, 2)
+
+
+@properties
+@given(images(largest=9), spacings, st.sampled_from(["linear", "nearest", "cubic"]))
+def test_spacing_is_as_asked_and_field_of_view_is_kept(image, spacing, interpolation):
+    result = resample_to_spacing(image, spacing, interpolation)
+    if result is image:
+        assert np.allclose(image.spacing, spacing, rtol=1e-3)
+        return
+    extent = np.array(image.shape) * image.spacing
+    assert result.spacing == spacing
+    assert min(result.shape) >= 1
+    assert np.all(
+        np.abs(np.array(result.shape) * spacing - extent)
+        <= np.array(spacing) * (0.5 + 1e-9) + (extent < spacing) * spacing
+    )
+    assert np.allclose(positions(result).reshape(3, -1).mean(1), positions(image).reshape(3, -1).mean(1), atol=1e-6)
+    if interpolation != "cubic":
+        assert image.array.min() <= result.array.min()
+        assert result.array.max() <= image.array.max()
+    assert result.array.dtype == (np.int16 if interpolation == "nearest" else np.float32)
+
+
+@properties
+@given(directions(), st.tuples(*[st.floats(0.7, 1.6)] * 3), st.permutations(range(3)), st.tuples(*[st.booleans()] * 3))
+def test_blob_survives_the_way_to_model_spacing_and_back(direction, spacing, axes, flips):
+    grid = Image(np.zeros((24, 22, 26), np.float32), spacing, (-10, 20, 5), direction)
+    center = positions(grid).reshape(3, -1).mean(1) + 0.6
+    image = grid.with_array(blob(grid, center, sigma=3.0).astype(np.float32))
+    other = reordered(image, axes, flips)
+    centers = []
+    for source in (image, other):
+        work = resample_to_spacing(to_canonical(source), (1.0, 1.2, 1.0))
+        probabilities = work.with_array(np.stack([1 - work.array, work.array]))
+        back = resample(probabilities, source)
+        assert back.array.shape == (2, *source.shape)
+        assert back.array.dtype == np.float32
+        assert back.origin == source.origin
+        assert back.spacing == source.spacing
+        assert np.array_equal(back.direction, source.direction)
+        assert np.allclose(back.array.sum(0), 1, atol=1e-5)
+        assert np.abs(back.array[1] - source.array).max() < 0.12
+        centers += [center_of_mass(work), center_of_mass(back.with_array(back.array[1]))]
+    # At an angle of 45 degrees two canonical orders are equally good: the centre agrees, the arrays need not.
+    assert np.allclose(centers, center_of_mass(image), atol=0.05)
+
+
+@properties
+@given(directions(), st.tuples(*[st.floats(0.5, 3.0)] * 3), st.sampled_from(["linear", "cubic"]))
+def test_ramp_is_reproduced_inside(direction, spacing, interpolation):
+    grid = Image(np.zeros((20, 20, 20), np.float32), spacing, (3, -4, 5), direction)
+    ramp = grid.with_array((positions(grid) * np.reshape([0.5, -1.0, 2.0], (3, 1, 1, 1))).sum(0))
+    result = resample_to_spacing(ramp, (1.4, 1.0, 2.0), interpolation)
+    expected = (positions(result) * np.reshape([0.5, -1.0, 2.0], (3, 1, 1, 1))).sum(0)
+    margin = tuple(
+        slice(int(6 * max(s, t) / t) + 1, -int(6 * max(s, t) / t) - 1)
+        for s, t in zip(spacing, result.spacing, strict=True)
+    )
+    assert np.allclose(result.array[margin], expected[margin], atol=0.05)
+
+
+def test_denormal_cosines():
+    """ITK's inverse of this direction matrix is wrong, with no error."""
+    direction = np.array(
+        [[-0.99995, 0.00999983333, -2.2e-311], [-0.00999983333, -0.99995, 2.2e-309], [0, -2.2e-309, -1]]
+    )
+    grid = Image(np.zeros((9, 8, 7), np.float32), (1, 1, 1), (0, 0, 0), direction)
+    ramp = grid.with_array(positions(grid)[0])
+    result = resample_to_spacing(ramp, (0.5, 0.5, 0.5))
+    assert np.allclose(result.array[1:-1, 1:-1, 1:-1], positions(result)[0, 1:-1, 1:-1, 1:-1], atol=1e-4)
+
+
+def test_down_sampling_does_not_alias():
+    stripes = Image(np.tile([0.0, 100.0], 32).reshape(64, 1, 1), (1, 1, 1), (0, 0, 0), np.eye(3))
+    result = resample_to_spacing(stripes, (3.0, 1, 1)).array
+    assert np.ptp(result[2:-2]) < 10
+    assert abs(result.mean() - 50) < 3
+    labels = stripes.with_array((stripes.array > 0).astype(np.uint8))
+    assert set(np.unique(resample_to_spacing(labels, (3.0, 1, 1), "nearest").array)) <= {0, 1}
+
+
+def test_outside_takes_the_nearest_value_or_the_fill():
+    image = Image(np.array([1.0, 2.0, 3.0], np.float32).reshape(3, 1, 1), (1, 1, 1), (0, 0, 0), np.eye(3))
+    wide = Image(np.zeros((7, 3, 3)), (1, 1, 1), (-2, -1, -1), np.eye(3))
+    assert resample(image, wide).array[:, 0, 2].tolist() == [1, 1, 1, 2, 3, 3, 3]
+    assert resample(image, wide, fill=-1).array[:, 1, 1].tolist() == [-1, -1, 1, 2, 3, -1, -1]
+    assert resample(image, wide, "cubic").array.shape == (7, 3, 3)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.float16, np.float64])
+def test_nearest_keeps_the_type(dtype):
+    image = Image(np.arange(8).reshape(2, 2, 2).astype(dtype), (1, 1, 1), (0, 0, 0), np.eye(3))
+    result = resample_to_spacing(image, (0.5, 0.5, 0.5), "nearest").array
+    assert result.dtype == dtype
+    assert np.array_equal(result[::2, ::2, ::2], image.array)
+
+
+def test_programming_errors_are_value_errors(tmp_path):
+    image = Image(np.zeros((2, 3, 4)), (1, 1, 1), (0, 0, 0), np.eye(3))
+    with pytest.raises(ValueError, match="does not fit"):
+        image.with_array(np.zeros((2, 3, 5)))
+    with pytest.raises(ValueError, match="3 axes"):
+        Image(np.zeros((2, 3)), (1, 1, 1), (0, 0, 0), np.eye(3))
+    with pytest.raises(ValueError, match="channel"):
+        write_image(image.with_array(np.zeros((2, 2, 3, 4))), tmp_path / "a.nrrd")
+    assert not image.same_grid(Image(image.array, (1, 1, 1.01), (0, 0, 0), np.eye(3)))
+
+
+# --- files ---
+
+
+def sample(dtype=np.int16):
+    direction = Rotation.from_euler("xyz", [0.3, -0.2, 0.5]).as_matrix() * [1, -1, 1]
+    array = np.random.default_rng(1).integers(0, 200, (5, 6, 7)).astype(dtype)
+    return Image(array, (0.7, 1.1, 2.5), (-12.5, 30.25, 7.125), direction)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "A.NII", "a.b.nrrd", "a.mha"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32, np.float64, bool, np.float16])
+def test_written_files_read_back(tmp_path, name, dtype):
+    image = sample(dtype)
+    write_image(image, tmp_path / name)
+    back = read_image(tmp_path / name)
+    assert np.array_equal(back.array, image.array)
+    assert back.same_grid(image)
+    assert back.array.dtype == {bool: np.uint8, np.float16: np.float32}.get(dtype, dtype)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii"])
+def test_nifti_agrees_with_nibabel(tmp_path, name):
+    image = sample()
+    write_image(image, tmp_path / name)
+    other = nibabel.load(tmp_path / name)
+    assert np.allclose(other.affine, LPS_TO_RAS @ image.affine, atol=1e-5)
+    assert np.array_equal(np.asarray(other.dataobj), image.array)
+
+    nibabel.save(nibabel.Nifti1Image(image.array, LPS_TO_RAS @ image.affine), tmp_path / f"other_{name}")
+    back = read_image(tmp_path / f"other_{name}")
+    assert np.array_equal(back.array, image.array)
+    assert back.same_grid(image)
+
+
+def test_nrrd_agrees_with_pynrrd(tmp_path):
+    image = sample()
+    write_image(image, tmp_path / "a.nrrd")
+    array, header = nrrd.read(str(tmp_path / "a.nrrd"))
+    assert np.array_equal(array, image.array)
+    assert header["space"] == "left-posterior-superior"
+    assert header["encoding"] == "gzip"
+    assert np.allclose(header["space directions"].T, image.affine[:3, :3])
+    assert np.allclose(header["space origin"], image.origin)
+
+
+def test_flat_images_become_volumes(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.ones((5, 6), np.int16), np.diag([2.0, 3, 1, 1])), tmp_path / "2d.nii")
+    assert read_image(tmp_path / "2d.nii").shape == (5, 6, 1)
+    assert read_image(tmp_path / "2d.nii").spacing[:2] == (2, 3)
+    nrrd.write(str(tmp_path / "2d.nrrd"), np.ones((5, 6), np.int16))
+    assert read_image(tmp_path / "2d.nrrd").shape == (5, 6, 1)
+    stack = sitk.JoinSeries([sitk.Image(4, 5, 6, sitk.sitkUInt8)])
+    sitk.WriteImage(stack, str(tmp_path / "4d.nrrd"))
+    assert read_image(tmp_path / "4d.nrrd").shape == (4, 5, 6)
+
+
+def test_a_sheared_grid_goes_to_nrrd_only(tmp_path):
+    sheared = Image(
+        np.zeros((2, 3, 4), np.int16), (1, 1, 1), (0, 0, 0), np.array([[1, 0.5, 0], [0, 0.75**0.5, 0], [0, 0, 1]])
+    )
+    with pytest.raises(LLMBoostError, match=r"choose \.nrrd"):
+        write_image(sheared, tmp_path / "a.nii.gz")
+    write_image(sheared, tmp_path / "a.nrrd")
+    assert read_image(tmp_path / "a.nrrd").same_grid(sheared)
+
+
+def nifti(array, **fields):
+    """A NIfTI-1 file's bytes, with fields of the header overwritten behind nibabel's back."""
+    image = nibabel.Nifti1Image(array, np.eye(4))
+    image.set_sform(fields.pop("sform", np.eye(4)), code=1)
+    image.set_qform(None, code=0)
+    data = bytearray(image.to_bytes())
+    for index, value in enumerate(fields.pop("pixdim", (1, 1, 1))):
+        struct.pack_into("<f", data, 80 + 4 * index, value)
+    return bytes(data)
+
+
+def nrrd_text(*lines, count=64, kind="short", voxel=b"\0\0"):
+    head = ["NRRD0004", f"type: {kind}", "dimension: 3", "sizes: 4 4 4", "endian: little", "encoding: raw", *lines]
+    return "\n".join(head).encode() + b"\n\n" + voxel * count
+
+
+def in_space(directions):
+    return "space: left-posterior-superior", f"space directions: {directions}", "space origin: (0,0,0)"
+
+
+def mha(spacing, count=64):
+    head = f"ObjectType = Image\nNDims = 3\nElementSpacing = {spacing}\nDimSize = 4 4 4\nElementType = MET_SHORT\n"
+    return (head + "ElementDataFile = LOCAL\n").encode() + b"\0" * 2 * count
+
+
+VOXELS = np.random.default_rng(0).integers(0, 999, (12, 12, 12)).astype(np.int16)
+BAD = {
+    "notes.txt": (b"hello", "unknown image format"),
+    "text.nii.gz": (b"hello", "not a NIfTI"),
+    "text.nii": (b"hello", "not a NIfTI"),
+    "zipped_text.nii.gz": (gzip.compress(b"hello" * 999), "not a NIfTI"),
+    "empty.nii.gz": (b"", "not a NIfTI"),
+    "empty.nrrd": (b"", "not an image"),
+    "text.mha": (b"hello", "not an image"),
+    "truncated.nii.gz": (gzip.compress(nifti(VOXELS))[:2000], "damaged"),
+    "flipped_bit.nii.gz": (gzip.compress(nifti(VOXELS))[:-8] + b"\1" * 8, "damaged"),
+    "truncated.nii": (nifti(VOXELS)[:2000], "truncated"),
+    "truncated.nrrd": (nrrd_text(*in_space("(1,0,0) (0,1,0) (0,0,1)"), count=30), "damaged"),
+    "truncated.mha": (mha("1 1 1", count=30), "damaged"),
+    "zero_spacing.nii": (nifti(VOXELS, pixdim=(0, 1, 1)), "voxel spacing"),
+    "negative_spacing.nii": (nifti(VOXELS, pixdim=(1, -1, 1)), "voxel spacing"),
+    "nan_spacing.nii": (nifti(VOXELS, pixdim=(1, 1, np.nan)), "voxel spacing"),
+    "zero_spacing.nrrd": (nrrd_text(*in_space("(0,0,0) (0,1,0) (0,0,1)")), "voxel spacing"),
+    "zero_spacing.mha": (mha("0 1 1"), "voxel spacing"),
+    "nan_spacing.mha": (mha("nan 1 1"), "voxel spacing"),
+    "nan_direction.nrrd": (nrrd_text(*in_space("(nan,0,0) (0,1,0) (0,0,1)")), "damaged"),
+    "singular.nrrd": (nrrd_text(*in_space("(1,0,0) (1,0,0) (0,0,1)")), "linearly dependent"),
+    "sheared.nii": (
+        nifti(VOXELS, sform=np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])),
+        "perpendicular",
+    ),
+    "nan_voxels.nrrd": (nrrd_text(*in_space("(1,0,0) (0,1,0) (0,0,1)"), kind="float", voxel=b"\0\0\xc0\x7f"), "NaN"),
+    "nifti2.nii": (nibabel.Nifti2Image(VOXELS, np.eye(4)).to_bytes(), "not a NIfTI-1"),
+    "no_voxels.nii": (nifti(np.zeros((4, 0, 4), np.int16)), "no voxels"),
+    "two_volumes.nii": (nifti(np.zeros((4, 4, 4, 2), np.int16)), "2 volumes"),
+    "complex.nii": (nifti(np.zeros((4, 4, 4), np.complex64)), "complex"),
+    "no_data.nhdr": (nrrd_text("data file: absent.raw", count=0), "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_give_one_clear_line(tmp_path, name, capfd):
+    content, text = BAD[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(LLMBoostError, match=text) as error:
+        read_image(tmp_path / name)
+    message = str(error.value)
+    assert message.startswith(f"{tmp_path / name}: ")
+    assert "\n" not in message
+    assert len(message) - len(str(tmp_path)) < 200
+    assert "WARNING" not in capfd.readouterr().err
+
+
+def test_missing_files_folders_and_colors(tmp_path):
+    with pytest.raises(LLMBoostError, match="no such file"):
+        read_image(tmp_path / "absent.nii.gz")
+    (tmp_path / "folder.nrrd").mkdir()
+    with pytest.raises(LLMBoostError, match="no such file"):
+        read_image(tmp_path / "folder.nrrd")
+    sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkVectorUInt8, 3), str(tmp_path / "rgb.nrrd"))
+    with pytest.raises(LLMBoostError, match="vector"):
+        read_image(tmp_path / "rgb.nrrd")
+
+
+@pytest.mark.parametrize("extension", [".nii.gz", ".nii", ".nrrd", ".mha"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, extension, monkeypatch):
+    """A full disk: the file ends early, and ITK's NIfTI writer does not say so."""
+    path = tmp_path / f"a{extension}"
+    write_image(sample(), path)
+    old = path.read_bytes()
+    real = sitk.WriteImage
+
+    def cut_short(image, name, **options):
+        real(image, name, **options)
+        with open(name, "r+b") as file:
+            file.truncate(450)
+
+    monkeypatch.setattr(sitk, "WriteImage", cut_short)
+    with pytest.raises(LLMBoostError, match="free space"):
+        write_image(sample(), path)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unwritable_places(tmp_path):
+    with pytest.raises(LLMBoostError, match="cannot be written"):
+        write_image(sample(), tmp_path / "absent" / "a.nii.gz")
+    with pytest.raises(LLMBoostError, match="unknown image format"):
+        write_image(sample(), tmp_path / "a.png")
+    (tmp_path / "taken.nrrd").mkdir()
+    with pytest.raises(LLMBoostError, match="cannot be written"):
+        write_image(sample(), tmp_path / "taken.nrrd")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.nrrd"]
