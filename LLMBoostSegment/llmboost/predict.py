@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import ceil
 
 import torch
-from monai.inferers import sliding_window_inference
+from monai.inferers.utils import sliding_window_inference
 from torch import Tensor, nn
 
 OVERLAP = 0.5
@@ -56,10 +56,12 @@ def predict(
 
     was_training = network.training
     network.eval()
-    with torch.inference_mode():
-        result = sliding_window_inference(
-            volume[None], window, 1, probabilities, overlap=OVERLAP, mode="gaussian", sw_device=device
-        )
-    network.train(was_training)
+    try:
+        with torch.inference_mode():
+            result = sliding_window_inference(
+                volume[None], window, 1, probabilities, overlap=OVERLAP, mode="gaussian", sw_device=device
+            )
+    finally:
+        network.train(was_training)
     assert isinstance(result, Tensor)
     return result[0]

@@ -335,6 +335,8 @@ BAD = {
         "perpendicular",
     ),
     "nan_voxels.nrrd": (nrrd_text(*in_space("(1,0,0) (0,1,0) (0,0,1)"), kind="float", voxel=b"\0\0\xc0\x7f"), "NaN"),
+    "nan_voxels.nii.gz": (gzip.compress(nifti(np.full((4, 4, 4), np.nan, np.float32))), "NaN"),
+    "nan_voxels.nii": (nifti(np.full((4, 4, 4), np.nan)), "NaN"),
     "nifti2.nii": (nibabel.Nifti2Image(VOXELS, np.eye(4)).to_bytes(), "not a NIfTI-1"),
     "no_voxels.nii": (nifti(np.zeros((4, 0, 4), np.int16)), "no voxels"),
     "two_volumes.nii": (nifti(np.zeros((4, 4, 4, 2), np.int16)), "2 volumes"),
@@ -354,6 +356,33 @@ def test_bad_files_give_one_clear_line(tmp_path, name, capfd):
     assert "\n" not in message
     assert len(message) - len(str(tmp_path)) < 200
     assert "WARNING" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("offset", [352, 353, 1003])
+def test_one_bad_voxel_in_a_nifti_is_found_wherever_it_lies(tmp_path, dtype, offset):
+    """The file is read in pieces of 4 MiB, whose ends need not be the ends of voxels; what surrounds voxels is no matter."""
+    order, kind = (dtype[0], {"4": 16, "8": 64}[dtype[2]])
+    voxels = np.ones((130, 100, 90), dtype)
+    header = bytearray(nifti(np.ones((2, 2, 2), np.float32))[:348])
+    if order == ">":
+        header = bytearray(nibabel.Nifti1Header(bytes(header)).as_byteswapped(">").binaryblock)
+    struct.pack_into(f"{order}8h", header, 40, 3, *voxels.shape, 1, 1, 1, 1)
+    struct.pack_into(f"{order}2h", header, 70, kind, 8 * voxels.itemsize)
+    struct.pack_into(f"{order}3f", header, 108, offset, np.nan, 0)  # a slope of NaN means none
+
+    def read(position, value):
+        voxels.flat[position] = value
+        content = bytes(header) + b"\0" * 4 + b"\xff" * (offset - 352) + voxels.tobytes() + b"\xff" * 20
+        voxels.flat[position] = 1
+        (tmp_path / "a.nii").write_bytes(content)
+        return read_image(tmp_path / "a.nii").array
+
+    assert (read(0, 1) == 1).all()
+    across = (2**22 + 348 - offset) // voxels.itemsize  # the voxel that two pieces share, where they do
+    for position, value in [(0, np.inf), (across, np.nan), (voxels.size - 1, -np.inf)]:
+        with pytest.raises(LLMBoostError, match="NaN or infinite"):
+            read(position, value)
 
 
 def test_missing_files_folders_and_colors(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -129,8 +130,9 @@ class Booster(nn.Module):
         for parent in list(self.blocks.modules()):
             for name, child in list(parent.named_children()):
                 if hasattr(child, "merge") and hasattr(child, "get_base_layer"):
-                    child.merge()
-                    setattr(parent, name, child.get_base_layer())
+                    layer: Any = child
+                    layer.merge()
+                    setattr(parent, name, layer.get_base_layer())
 
     def describe(self) -> dict[str, Any]:
         """The card's ``booster`` entry: what :func:`rebuild` needs to make this module again without a source."""
@@ -143,7 +145,7 @@ class Booster(nn.Module):
         }
 
 
-def rebuild(width: int, description: dict[str, Any]) -> Booster:
+def rebuild(width: int, description: Mapping[str, Any]) -> Booster:
     """An empty booster of a model file, to be filled by the file's tensors."""
     entries = dict(description)
     shape = BlockShape(**entries.pop("shape"))

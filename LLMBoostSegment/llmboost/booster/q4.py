@@ -31,14 +31,12 @@ class Q4Linear(nn.Linear):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
         super().__init__(in_features, out_features, bias)
-        self.weight.requires_grad_(False)
+        # buffers both: nothing that trains parameters finds a weight whose file form would not follow
+        weight = self.weight.detach()
+        del self.weight
+        self.register_buffer("weight", weight, persistent=False)
         self.register_buffer("packed", torch.zeros(out_features, in_features // WEIGHTS * BYTES, dtype=torch.uint8))
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        del destination[prefix + "weight"]
-
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
-        if prefix + "packed" in state_dict:
-            state_dict[prefix + "weight"] = unpack_q4_1(state_dict[prefix + "packed"])
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.weight = unpack_q4_1(self.packed).to(self.weight.dtype)

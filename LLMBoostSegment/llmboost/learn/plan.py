@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..card import Normalization, Preprocessing
+from ..errors import LLMBoostError
 from ..image import to_canonical
 from .dataset import Case, Dataset, load
 
@@ -41,8 +42,14 @@ class _Facts:
 
 
 def make_plan(dataset: Dataset, cases: Sequence[Case]) -> Plan:
-    """Spacing, window, intensities, mirroring, strides and batch from the training cases."""
-    facts = [_facts(case) for case in cases]
+    """Spacing, window, intensities, mirroring, strides and batch from the training cases.
+
+    Raises:
+        LLMBoostError: no case has a labelled voxel.
+    """
+    facts = [_facts(case, dataset.ignore) for case in cases]
+    if not any(len(fact.foreground[0]) for fact in facts):
+        raise LLMBoostError(f"{dataset.folder}: the training cases have no labelled voxels; label some")
     spacings = np.array([fact.spacing for fact in facts])
     spacing = np.median(spacings, axis=0)
     coarse = spacing >= ANISOTROPY * spacing.min() if spacing.min() > 0 else np.zeros(3, bool)
@@ -70,7 +77,8 @@ def make_plan(dataset: Dataset, cases: Sequence[Case]) -> Plan:
         f"spacing {preprocessing.spacing} mm (R, A, S): the median of {len(cases)} training cases",
         f"window {preprocessing.window} voxels, batch {batch}: the median case, up to {WINDOW_VOXELS:,} voxels",
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
-        "intensities: " + ", ".join(
+        "intensities: "
+        + ", ".join(
             f"{modality}: " + (f"CT clip {n.low:g} to {n.high:g}" if n.kind == "window" else "z-score per case")
             for modality, n in zip(dataset.modalities, normalization, strict=True)
         ),
@@ -79,12 +87,12 @@ def make_plan(dataset: Dataset, cases: Sequence[Case]) -> Plan:
     return Plan(preprocessing, strides, batch, reasons)
 
 
-def _facts(case: Case) -> _Facts:
+def _facts(case: Case, ignore: int | None) -> _Facts:
     images, label = load(case)
     assert label is not None
     canonical = to_canonical(images[0])
     spacing = np.array(canonical.spacing)
-    inside = label.array > 0
+    inside = (label.array > 0) & (label.array != ignore)
     # every n-th labelled voxel is enough for percentiles
     step = max(1, int(inside.sum()) // 2000)
     return _Facts(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -145,8 +145,10 @@ class Trainer:
 
         Raises:
             Cancelled: ``cancelled`` answered True before the first validation; later, the best so far is returned.
-            LLMBoostError: the loss is no longer a number.
+            LLMBoostError: the loss is no longer a number, or nothing is labelled in the validation cases.
         """
+        if not any(bool((volume.label > 0).any()) for volume in self.val):
+            raise LLMBoostError("training cannot select: the validation cases have no labelled voxels; label some")
         self.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic() - self.seconds
         losses: list[float] = []
@@ -195,7 +197,7 @@ class Trainer:
             group["lr"] = self.rate
         image, label = batch[IMAGE].to(self.device), batch[LABEL].to(self.device).long()
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            loss = self.loss(self.network.deep(image), label)
+            loss = self.loss(cast(Any, self.network).deep(image), label)
         if not torch.isfinite(loss):
             raise LLMBoostError(f"training failed at step {self.step}: the loss is not a number; use a smaller --rate")
         self.optimizer.zero_grad()
@@ -208,16 +210,27 @@ class Trainer:
         return loss.item()
 
     def _validate(self, loss: float) -> None:
-        labels = [mean_dice_of(self.network, volume, self.preprocessing) for volume in self.val]
-        means = {str(n + 1): float(np.nanmean(column)) for n, column in enumerate(zip(*labels, strict=True))}
-        dice = float(np.mean(list(means.values())))
+        scores = np.array([mean_dice_of(self.network, volume, self.preprocessing) for volume in self.val])
+        # a label that no case has and nobody predicted has no score
+        means = {
+            str(n + 1): None if np.isnan(column).all() else float(np.nanmean(column))
+            for n, column in enumerate(scores.T)
+        }
+        scored = {label: score for label, score in means.items() if score is not None}
+        dice = float(np.mean(list(scored.values())))
         self.validated += 1
         if dice > self.best_dice:
-            self.best_dice, self.best_labels = dice, means
+            self.best_dice, self.best_labels = dice, scored
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
         self._log(
-            "validation", step=self.step, seconds=round(self.seconds, 1), loss=loss, dice=dice, labels=means,
-            best=self.best_dice, rate=self.rate,
+            "validation",
+            step=self.step,
+            seconds=round(self.seconds, 1),
+            loss=loss,
+            dice=dice,
+            labels=means,
+            best=self.best_dice,
+            rate=self.rate,
         )
 
     def _checkpoint(self) -> None:
@@ -239,11 +252,11 @@ class Trainer:
 
 def mean_dice_of(network: nn.Module, volume: Volume, steps: Preprocessing) -> list[float]:
     """Dice of each label on the network's grid; NaN where neither reference nor prediction has it."""
-    prediction = predict(network, volume.image, steps.window).argmax(dim=0)
+    probabilities = predict(network, volume.image, steps.window)
+    prediction = probabilities.argmax(dim=0)
     known = volume.label[0] != IGNORED
-    classes = int(network.config.classes)
     scores = []
-    for value in range(1, classes):
+    for value in range(1, len(probabilities)):
         a, b = (prediction == value) & known, (volume.label[0] == value) & known
         total = int(a.sum() + b.sum())
         scores.append(2 * int((a & b).sum()) / total if total else math.nan)

@@ -1,4 +1,4 @@
-"""Training windows: the n-th window of a run is always the same one, so that a killed run continues as if it had not been."""
+"""Training windows: the n-th one of a run is always the same, so that a killed run continues as if it had not been."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ class TrainingWindows(Dataset[dict[str, Tensor]]):
 
 def cut(volume: Tensor, start: Sequence[int], window: Sequence[int], fill: float) -> Tensor:
     """The window of ``volume`` (C, R, A, S) that begins at ``start``; what lies outside is ``fill``."""
-    inside = volume[
-        (slice(None), *(slice(max(s, 0), max(s, 0) + w) for s, w in zip(start, window, strict=True)))
-    ]
+    inside = volume[(slice(None), *(slice(max(s, 0), max(s, 0) + w) for s, w in zip(start, window, strict=True)))]
     padding: list[int] = []
     for s, w, size in zip(reversed(start), reversed(window), reversed(inside.shape[1:]), strict=True):
         before = max(-s, 0)

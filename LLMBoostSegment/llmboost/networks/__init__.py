@@ -49,8 +49,9 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
 def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """The card's ``network`` and ``booster`` entries of a network made by :func:`build`."""
     name = next(key for key, (kind, _) in SEGMENTERS.items() if type(network) is kind)
-    booster = network.booster
-    return {"name": name, **dataclasses.asdict(network.config)}, booster.describe() if booster is not None else {}
+    config: Any = network.config
+    booster: Any = network.booster
+    return {"name": name, **dataclasses.asdict(config)}, {} if booster is None else booster.describe()
 
 
 def _tupled(value: Any) -> Any:

@@ -13,6 +13,7 @@ that a level does not stride over, it does not convolve over either.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -56,24 +57,22 @@ class HybridViT(nn.Module):
         self.config = config
         kernels = [kernel_of(stride) for stride in config.strides]
         token_kernel = kernel_of(self.stride)
-        channels = (config.channels, *config.stem)
+        # every level but the first begins with a strided convolution that already widened it
+        entering = (config.channels, *config.stem[1:])
+        leaving = (*config.stem[1:], config.width)
         self.stem = nn.ModuleList(
-            ConvBlock(before, after, kernel)
-            for before, after, kernel in zip(channels[:-1], channels[1:], kernels, strict=True)
+            ConvBlock(before, fine, kernel) for before, fine, kernel in zip(entering, config.stem, kernels, strict=True)
         )
         self.down = nn.ModuleList(
-            nn.Conv3d(before, after, stride, stride)
-            for before, after, stride in zip(config.stem, (*config.stem[1:], config.width), config.strides, strict=True)
+            nn.Conv3d(fine, coarse, stride, stride)
+            for fine, coarse, stride in zip(config.stem, leaving, config.strides, strict=True)
         )
-        # every level but the first begins with a strided convolution that already widened it
-        for level in range(1, len(config.stem)):
-            self.stem[level] = ConvBlock(config.stem[level], config.stem[level], kernels[level])
         self.transformer = nn.ModuleList(HybridBlock(config, token_kernel) for _ in range(config.depth))
         self.booster = booster
         self.fusion = MultiScaleFusion(config.stem, config.width, token_kernel)
         self.up = nn.ModuleList(
             nn.ConvTranspose3d(coarse, fine, stride, stride)
-            for coarse, fine, stride in zip((*config.stem[1:], config.width), config.stem, config.strides, strict=True)
+            for fine, coarse, stride in zip(config.stem, leaving, config.strides, strict=True)
         )
         self.decoder = nn.ModuleList(
             ConvBlock(2 * fine, fine, kernel) for fine, kernel in zip(config.stem, kernels, strict=True)
@@ -83,7 +82,7 @@ class HybridViT(nn.Module):
     @property
     def stride(self) -> Size:
         """Voxels a token covers along each axis."""
-        a, b, c = (int(torch.tensor(steps).prod()) for steps in zip(*self.config.strides, strict=True))
+        a, b, c = (math.prod(steps) for steps in zip(*self.config.strides, strict=True))
         return a, b, c
 
     def forward(self, image: Tensor) -> Tensor:
@@ -99,9 +98,7 @@ class HybridViT(nn.Module):
         x = self.encode(x)
         x = self.fusion(x, skips)
         logits = []
-        for up, decoder, head, skip in reversed(
-            list(zip(self.up, self.decoder, self.heads, skips, strict=True))
-        ):
+        for up, decoder, head, skip in reversed(list(zip(self.up, self.decoder, self.heads, skips, strict=True))):
             x = decoder(torch.cat([up(x), skip], dim=1))
             logits.append(head(x))
         return logits[::-1]
@@ -191,7 +188,8 @@ class MultiScaleFusion(nn.Module):
         nn.init.zeros_(self.mix.weight)
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
-        finer = [F.adaptive_avg_pool3d(skip, x.shape[2:]) for skip in skips]
+        r, a, s = x.shape[2:]
+        finer = [F.adaptive_avg_pool3d(skip, (r, a, s)) for skip in skips]
         coarser = [dilated(x) for dilated in self.dilated]
         return x + self.mix(F.gelu(self.norm(torch.cat([*finer, *coarser], dim=1))))
 

@@ -73,10 +73,10 @@ class PlainViT(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         x = self.embed(image)  # (B, width, r, a, s)
         grid = x.shape[2:]
-        x = x + F.interpolate(self.position, grid, mode="trilinear") if grid != self.position.shape[2:] else (
-            x + self.position
-        )
-        x = x.flatten(2).transpose(1, 2)  # (B, T, width)
+        position: Tensor = self.position
+        if grid != position.shape[2:]:
+            position = F.interpolate(position, grid, mode="trilinear")
+        x = (x + position).flatten(2).transpose(1, 2)  # (B, T, width)
         place = {"head": 0, "middle": self.config.depth // 2, "tail": self.config.depth}
         for index in range(self.config.depth + 1):
             if self.booster is not None and place[self.booster.config.place] == index:

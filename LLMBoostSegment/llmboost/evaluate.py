@@ -1,0 +1,88 @@
+"""Measuring a model on a labelled data set, case by case on the images' own grids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import LLMBoostError
+from .learn.dataset import Case, Dataset, load
+from .metrics import segmentation_scores, summarize
+from .model import Model, write_whole
+from .segment import segment
+
+
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    split: str,
+    *,
+    mirror: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda case: None,
+) -> dict[str, Any]:
+    """The measures of :mod:`.metrics` for every case of a split, and their summary.
+
+    Args:
+        mirror: as for :func:`.segment.segment`.
+        report: called with each case's measures as they come.
+
+    Raises:
+        LLMBoostError: the split is empty, a file of it cannot be used, or the model has other labels.
+    """
+    cases = dataset.split(split)
+    values = [label.value for label in model.card.labels]
+    unknown = [f"{value} ({name})" for value, name in dataset.labels.items() if value not in values]
+    if unknown:
+        raise LLMBoostError(
+            f"{dataset.folder}: model '{model.card.name}' has no label {', '.join(unknown)};"
+            " evaluate it on a data set with its own labels"
+        )
+    results = []
+    for case in cases:
+        results.append(_measure(model, dataset, case, mirror))
+        report(results[-1])
+    summary = summarize(results)
+    return {
+        "model": model.card.name,
+        "digest": model.card.digest,
+        "dataset": dataset.name,
+        "split": split,
+        "mirror": mirror,
+        **summary,
+        "cases": results,
+    }
+
+
+def _measure(model: Model, dataset: Dataset, case: Case, mirror: bool) -> dict[str, Any]:
+    channels, reference = load(case)
+    if reference is None:
+        raise LLMBoostError(f"{case.images[0]}: no label map to compare with; put one into labelsTr")
+    if not reference.same_grid(channels[0]):
+        raise LLMBoostError(f"{case.label}: does not lie on the grid of its image {case.images[0].name}")
+    result = segment(model, channels, mirror=mirror)
+    scores = segmentation_scores(
+        result.labelmap.array,
+        reference.array.round().astype("int32"),
+        reference.spacing,
+        dataset.labels,
+        ignore=dataset.ignore,
+    )
+    return {"id": case.id, "seconds": round(result.seconds, 3), **scores}
+
+
+def write_evaluation(result: dict[str, Any], path: Path) -> None:
+    """Write the result as JSON, and a line about it to the .jsonl file beside it.
+
+    That line stays when the JSON is overwritten: whoever reads a test list more than once can see it there.
+    """
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
+    line = {
+        "event": "evaluation",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **{key: result[key] for key in ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice")},
+    }
+    with path.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

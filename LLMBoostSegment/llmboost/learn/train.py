@@ -1,0 +1,150 @@
+"""From a data set folder to a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..booster import BoosterConfig
+from ..card import SEGMENTATION, Card, Label
+from ..errors import LLMBoostError
+from ..model import save_model
+from ..networks import DEFAULT_SEGMENTER, build, describe
+from .curve import draw_curve
+from .dataset import Dataset, check, read_dataset
+from .plan import Plan, make_plan
+from .trainer import CHECKPOINT, Outcome, Trainer, TrainingConfig, read_volume
+
+# Okabe & Ito's colours, told apart by colour-blind people too
+PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that is chosen by hand; the rest comes from the data (:mod:`.plan`).
+
+    ``options`` are fields of the network's config; ``card`` are fields of the model's card to set, such as title,
+    description, labels with terminology, licence.
+    """
+
+    config: TrainingConfig
+    network: str = DEFAULT_SEGMENTER
+    options: dict[str, Any] = field(default_factory=dict)
+    booster: BoosterConfig | None = field(default_factory=BoosterConfig)
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    folder: Path,
+    output: Path,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Card:
+    """Train on the split "train", select on "val", and write a model file.
+
+    Log, checkpoint and curve lie in a folder named after ``output`` with ``.run`` for its extension.
+
+    Raises:
+        LLMBoostError: anything wrong with the data set (all of it at once), or a training that cannot go on.
+        Cancelled: before the first validation.
+    """
+    if output.suffix != ".safetensors":
+        raise LLMBoostError(f"{output}: a model file ends in .safetensors; change --output")
+    run = run_folder(output)
+    if (run / CHECKPOINT).exists() and not resume:
+        raise LLMBoostError(f"{run}: holds an earlier training; continue it with --resume, or choose another --output")
+    dataset = read_dataset(folder)
+    cases, val = dataset.split("train"), dataset.split("val")
+    check(dataset, [*cases, *val])
+    plan = make_plan(dataset, cases)
+    report({"event": "plan", "reasons": plan.reasons})
+
+    torch.manual_seed(recipe.config.seed)
+    network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
+    trainer = Trainer(
+        network,
+        [read_volume(dataset, case, plan.preprocessing) for case in cases],
+        [read_volume(dataset, case, plan.preprocessing) for case in val],
+        plan.preprocessing,
+        recipe.config,
+        run,
+        device,
+        report,
+        cancelled,
+    )
+    if resume:
+        trainer.resume()
+    outcome = trainer.run()
+    draw_curve(run)
+
+    network.load_state_dict(outcome.state)
+    if network.booster is not None:
+        network.booster.merge_lora()
+    return save_model(network, _card(output, recipe, dataset, plan, network, outcome, len(cases), len(val)), output)
+
+
+def run_folder(output: Path) -> Path:
+    """Where a training that writes ``output`` keeps its log and checkpoint."""
+    return output.with_suffix(".run")
+
+
+def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
+    """Labels by name and value, coloured in turn; their terminology says no more than "tissue"."""
+    return tuple(Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
+
+
+def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:
+    options = {"channels": plan.preprocessing.channels, "classes": len(dataset.labels) + 1, **recipe.options}
+    if recipe.network == "plain-vit":
+        return {"window": plan.preprocessing.window, **options}
+    return {"strides": plan.strides, **options}
+
+
+def _card(
+    output: Path,
+    recipe: Recipe,
+    dataset: Dataset,
+    plan: Plan,
+    network: torch.nn.Module,
+    outcome: Outcome,
+    train_cases: int,
+    val_cases: int,
+) -> Card:
+    network_entry, booster_entry = describe(network)
+    fields: dict[str, Any] = {
+        "name": output.stem,
+        "title": dataset.name,
+        "description": f"Trained on {dataset.name}",
+        "task": SEGMENTATION,
+        "labels": default_labels(dataset.labels),
+        "modality": ", ".join(dataset.modalities),
+        "preprocessing": plan.preprocessing,
+        "network": network_entry,
+        "booster": booster_entry,
+        "license": dataset.license,
+        "citation": dataset.reference,
+        "training": {
+            "data": dataset.name,
+            "data_license": dataset.license,
+            "train_cases": train_cases,
+            "val_cases": val_cases,
+            "steps": outcome.steps,
+            "minutes": round(outcome.seconds / 60, 1),
+            "config": asdict(recipe.config),
+            "date": datetime.now(UTC).date().isoformat(),
+            "llmboost": __version__,
+            "torch": torch.__version__.split("+")[0],
+        },
+        "figures": {"val_dice": outcome.dice, "val_dice_per_label": outcome.label_dice},
+    }
+    return Card(**{**fields, **recipe.card})

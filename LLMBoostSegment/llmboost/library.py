@@ -1,0 +1,100 @@
+"""The models at hand: those shipped with the programme and those that the user imported or trained."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from .card import Card, read_card, tensor_digest
+from .errors import LLMBoostError
+
+EXTENSION = ".safetensors"
+FOLDER_VARIABLE = "LLMBOOST_MODELS"
+
+
+def user_folder() -> Path:
+    """Where imported models lie: ``LLMBOOST_MODELS``, or .llmboost/models in the home folder."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".llmboost" / "models")
+
+
+def installed() -> dict[str, Path]:
+    """The model files by name; a user's model hides a shipped one of the same name."""
+    shipped = Path(str(resources.files(__package__) / "models"))
+    folders = [folder for folder in (shipped, user_folder()) if folder.is_dir()]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*" + EXTENSION))}
+
+
+def find(model: str | Path) -> Path:
+    """The model file of a name or a path.
+
+    Raises:
+        LLMBoostError: there is none.
+    """
+    known = installed()
+    if str(model) in known:
+        return known[str(model)]
+    path = Path(model)
+    if path.is_file():
+        return path
+    names = ", ".join(known) or "none"
+    raise LLMBoostError(f"model '{model}': no such file, and no installed model of that name (installed: {names})")
+
+
+def import_model(path: Path) -> Card:
+    """Copy a model file into the user's folder, under its card's name.
+
+    Raises:
+        LLMBoostError: no model file, a damaged one, or a model of that name is there already.
+    """
+    card = read_card(path)
+    if tensor_digest(path) != card.digest:
+        raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
+    if Path(card.name).name != card.name or card.name.startswith("."):
+        raise LLMBoostError(f"{path}: its name '{card.name}' cannot be a file's name")
+    target = user_folder() / (card.name + EXTENSION)
+    if card.name in installed():
+        raise LLMBoostError(f"{path}: a model named '{card.name}' is installed already; remove it first")
+    _copy(path, target)
+    return card
+
+
+def export_model(name: str, path: Path) -> Path:
+    """Copy an installed model to ``path``, a file or a folder.
+
+    Raises:
+        LLMBoostError: unknown name, the file is there already, or it cannot be written.
+    """
+    source = find(name)
+    target = path / source.name if path.is_dir() else path
+    if target.exists():
+        raise LLMBoostError(f"{target}: exists already; choose another name")
+    _copy(source, target)
+    return target
+
+
+def remove_model(name: str) -> Path:
+    """Delete a model from the user's folder; shipped ones stay.
+
+    Raises:
+        LLMBoostError: no such model in the user's folder.
+    """
+    path = user_folder() / (name + EXTENSION)
+    if Path(name).name != name or not path.is_file():
+        raise LLMBoostError(f"model '{name}': not among the imported models in {user_folder()}; nothing removed")
+    path.unlink()
+    return path
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name("." + target.name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise LLMBoostError(
+            f"{target}: cannot be written ({error.strerror}); check permissions and free space"
+        ) from error

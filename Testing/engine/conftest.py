@@ -1,0 +1,131 @@
+"""What the engine's tests share: a small made-up data set, a tiny network and its model file.
+
+torch and all that needs it is imported where it is used, so that tests of light modules stay light.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
+from llmboost.image import Image, write_image
+
+SHAPE = (24, 28, 24)
+TINY = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}
+IDENTITY_RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS
+
+
+def ellipsoids(seed: int, noise: float = 0.15, shape: tuple[int, int, int] = SHAPE) -> tuple[Image, Image]:
+    """An image of two adjacent halves of an ellipsoid (labels 1 and 2, of different brightness) in a random pose."""
+    random = np.random.default_rng(seed)
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    middle = (np.array(shape) - 1) / 2 + random.uniform(-2, 2, 3)
+    turn = Rotation.from_euler("xyz", random.uniform(-0.4, 0.4, 3)).as_matrix()
+    x, y, z = np.moveaxis((index - middle) @ turn / (random.uniform(0.26, 0.34, 3) * shape), -1, 0)
+    inside = x**2 + y**2 + z**2 < 1
+    label = np.where(inside, np.where(y > 0, 1, 2), 0).astype(np.uint8)
+    image = np.array([0.0, 1.0, 0.6])[label] + noise * random.standard_normal(shape)
+    place = ((1.0, 1.0, 1.0), tuple(random.uniform(-50, 50, 3)), IDENTITY_RAS)
+    return Image((300 * image).astype(np.float32), *place), Image(label, *place)
+
+
+@pytest.fixture(scope="session")
+def make_case():
+    """``make_case(seed, noise)`` gives an image with its label map."""
+    return ellipsoids
+
+
+@pytest.fixture(scope="session")
+def write_dataset():
+    """``write_dataset(folder, cases, ...)`` writes {id: (image, label or None)} in the Decathlon's form."""
+
+    def write(
+        folder: Path,
+        cases: dict[str, tuple[Image, Image | None]],
+        splits: dict[str, list[str]] | None = None,
+        labels: dict[str, str] | None = None,
+        modality: str = "MRI",
+    ) -> Path:
+        for name in ("imagesTr", "labelsTr"):
+            (folder / name).mkdir(parents=True)
+        for id, (image, label) in cases.items():
+            write_image(image, folder / "imagesTr" / f"{id}.nii.gz")
+            if label is not None:
+                write_image(label, folder / "labelsTr" / f"{id}.nii.gz")
+        description = {
+            "name": "Ellipsoids",
+            "modality": {"0": modality},
+            "labels": labels or {"0": "background", "1": "front", "2": "back"},
+            "licence": "CC0",
+            "reference": "made up",
+        }
+        (folder / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+        if splits is not None:
+            (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(tmp_path_factory, write_dataset) -> Path:
+    """Eight cases: five to train on, two for validation, one to test. Shared: do not change it."""
+    cases = {f"case_{seed}": ellipsoids(seed) for seed in range(8)}
+    ids = list(cases)
+    splits = {"train": ids[:5], "val": ids[5:7], "test": ids[7:]}
+    return write_dataset(tmp_path_factory.mktemp("ellipsoids"), cases, splits)
+
+
+@pytest.fixture
+def tiny_network():
+    """``tiny_network(seed, **options)`` gives a network of 30,000 weights."""
+    import torch
+
+    from llmboost.networks import build
+
+    def make(seed: int = 0, **options) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        return build("hybrid-vit", {**TINY, **options}, None)
+
+    return make
+
+
+@pytest.fixture
+def tiny_card():
+    """``tiny_card(network)`` gives a card that fits."""
+    from llmboost.networks import describe
+
+    def make(network, **fields) -> Card:
+        entry, booster = describe(network)
+        card = Card(
+            name="tiny",
+            title="Tiny",
+            description="For tests",
+            task=SEGMENTATION,
+            labels=(Label(1, "front", (230, 159, 0)), Label(2, "back", (86, 180, 233))),
+            modality="MRI",
+            preprocessing=Preprocessing(window=(24, 32, 24)),
+            network=entry,
+            booster=booster,
+            license="CC0",
+        )
+        return dataclasses.replace(card, **fields)
+
+    return make
+
+
+@pytest.fixture
+def tiny_model(tmp_path, tiny_network, tiny_card) -> Path:
+    """The path of a model file."""
+    from llmboost.model import save_model
+
+    network = tiny_network()
+    path = tmp_path / "tiny.safetensors"
+    save_model(network, tiny_card(network), path)
+    return path

@@ -1,0 +1,361 @@
+"""Model files and their cards: whole, or refused with one line."""
+
+import dataclasses
+import hashlib
+import json
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import llmboost
+from llmboost.card import (
+    METADATA_KEY,
+    SEGMENTATION,
+    Card,
+    Code,
+    Label,
+    Normalization,
+    Preprocessing,
+    read_card,
+    tensor_digest,
+)
+from llmboost.errors import LLMBoostError
+from llmboost.model import load_model, save_model
+
+CARD = Card(
+    name="liver",
+    title="Leber, 肝",
+    description='With "quotes", a \\ and\na line break',
+    task=SEGMENTATION,
+    labels=(
+        Label(1, "Liver", (221, 130, 101), type=Code("SCT", "10200004", "Liver")),
+        Label(4, "Left kidney", (185, 102, 83), modifier=Code("SCT", "7771000", "Left")),
+    ),
+    modality="CT",
+    preprocessing=Preprocessing(
+        2, (0.8, 0.8, 5.0), (64, 64, 16), (Normalization("window", -100, 200, 50, 75), Normalization()), (0, 2)
+    ),
+    network={"name": "hybrid-vit", "strides": [[2, 2, 1]], "dropout": 0.1},
+    booster={"source": "smollm2", "layers": [20], "natural_rms": 9.3},
+    largest_component=True,
+    license="Apache-2.0",
+    training={"steps": 5, "seed": 0},
+    figures={"val_dice": 0.91},
+    version="2.1",
+    digest="0" * 64,
+)
+
+
+def parts(path):
+    """The header as a dict and the tensor section of a safetensors file."""
+    data = Path(path).read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def assemble(path, header, tensors):
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + tensors)
+
+
+def with_card(path, **changes):
+    """Change the card inside the model file, and nothing else."""
+    header, tensors = parts(path)
+    card = json.loads(header["__metadata__"][METADATA_KEY])
+    header["__metadata__"][METADATA_KEY] = json.dumps({**card, **changes})
+    assemble(path, header, tensors)
+    return card
+
+
+def refusal(path):
+    with pytest.raises(LLMBoostError) as error:
+        load_model(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert len(message) - len(str(path)) < 250
+    return message
+
+
+# the card
+
+
+def test_cards_survive_json():
+    assert Card.from_json(CARD.to_json()) == CARD
+    assert CARD.classes == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": [{"value": 1}]},
+        {"labels": 3},
+        {"labels": [{**dataclasses.asdict(CARD.labels[0]), "color": [1, 2]}]},
+        {"labels": [{**dataclasses.asdict(CARD.labels[0]), "color": [1, 2, 300]}]},
+        {"labels": [{**dataclasses.asdict(CARD.labels[0]), "value": "1"}]},
+        {"labels": [{**dataclasses.asdict(CARD.labels[0]), "type": {"scheme": "SCT"}}]},
+        {"title": None},
+        {"task": "cooking"},
+        {"network": []},
+        {"booster": None},
+        {"surprise": 1},
+        {"preprocessing": {}},
+        *(
+            {"preprocessing": {**dataclasses.asdict(CARD.preprocessing), **change}}
+            for change in (
+                {"spacing": [1, 1]},
+                {"spacing": [1, 1, 0]},
+                {"spacing": [1, 1, float("nan")]},
+                {"spacing": [1, 1, float("inf")]},
+                {"window": [64, 64, 16.5]},
+                {"window": [64, 64, -16]},
+                {"mirror": [3]},
+                {"channels": 1},
+                {"normalization": [{"kind": "zscore"}, {"kind": "magic"}]},
+                {"normalization": [{"kind": "zscore"}, {"kind": "window", "std": 0}]},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_damaged_cards_are_refused(changes):
+    raw = json.loads(CARD.to_json())
+    with pytest.raises(LLMBoostError, match=r"^here: not a LLMBoost model"):
+        Card.from_json(json.dumps({**raw, **changes}), "here")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"format"', "{}", "[" * 100_000])
+def test_what_is_no_card(text):
+    with pytest.raises(LLMBoostError, match=r"^here: not a LLMBoost model"):
+        Card.from_json(text, "here")
+
+
+def test_a_newer_card_asks_for_an_update():
+    text = json.dumps({"format": 2, "novelty": True})
+    with pytest.raises(LLMBoostError, match="newer LLMBoost.*update"):
+        Card.from_json(text)
+
+
+def test_reading_a_card_takes_no_torch(tiny_model):
+    code = (
+        "import sys, llmboost, llmboost.card\n"
+        f"print(llmboost.card.read_card({str(tiny_model)!r}).title)\n"
+        "print([name for name in ('torch', 'monai', 'transformers', 'numpy', 'SimpleITK') if name in sys.modules])"
+    )
+    folder = str(Path(llmboost.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": folder}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == ["Tiny", "[]"]
+
+
+# the file
+
+
+def test_what_is_saved_is_loaded(tmp_path, tiny_network, tiny_card):
+    network = tiny_network()
+    path = tmp_path / "new" / "folder" / "tiny.safetensors"
+    card = save_model(network, tiny_card(network), path)
+    model = load_model(path)
+    assert model.card.to_json() == card.to_json() == read_card(path).to_json()
+    assert card.digest == hashlib.sha256(parts(path)[1]).hexdigest() == tensor_digest(path)
+    assert not model.network.training
+    assert not any(parameter.requires_grad for parameter in model.network.parameters())
+    assert {tensor.dtype for tensor in model.network.state_dict().values()} == {torch.float32}
+    image = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(model.network(image), network.eval()(image), atol=0.02, rtol=0.01)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_loaded_model_saved_again_is_the_same_file(tmp_path, tiny_model):
+    model = load_model(tiny_model)
+    save_model(model.network, model.card, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == tiny_model.read_bytes()
+
+
+def test_truncated_and_longer_files(tiny_model):
+    data = tiny_model.read_bytes()
+    head = 8 + struct.unpack("<Q", data[:8])[0]
+    for length in (0, 1, 7, 8, 9, head - 1, head, head + 1, len(data) // 2, len(data) - 1):
+        tiny_model.write_bytes(data[:length])
+        assert any(text in refusal(tiny_model) for text in ("not a model file", "copy it again"))
+        with pytest.raises(LLMBoostError):
+            read_card(tiny_model)
+    for more in (b"\0", b"\0" * 4096):
+        tiny_model.write_bytes(data + more)
+        assert "expected" in refusal(tiny_model)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.999])
+def test_one_flipped_bit(tiny_model, place):
+    header, tensors = parts(tiny_model)
+    flipped = bytearray(tensors)
+    flipped[int(place * len(tensors))] ^= 16
+    assemble(tiny_model, header, bytes(flipped))
+    assert "digest" in refusal(tiny_model)
+
+
+def test_what_is_no_model_file(tmp_path):
+    path = tmp_path / "a.safetensors"
+    assert "cannot be read" in refusal(path)
+    path.write_text("hello")
+    assert "not a model file" in refusal(path)
+    path.write_text("a long text, whose first eight letters are a number, too\n" * 99)
+    assert "not a model file" in refusal(path)
+    path.write_bytes(struct.pack("<Q", 200_000) + b"[" * 200_000)
+    assert "not a model file" in refusal(path)
+    assemble(path, [1, 2], b"")
+    assert "not a model file" in refusal(path)
+    assemble(path, {"a": {"dtype": "F16", "shape": [1], "data_offsets": [0, 1e999]}}, b"12")
+    assert "table of tensors" in refusal(path)
+    assert "cannot be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {METADATA_KEY: 5}, [1], "text"])
+def test_a_foreign_safetensors_file(tmp_path, metadata):
+    path = tmp_path / "foreign.safetensors"
+    safetensors.torch.save_file({"weight": torch.ones(3)}, path)
+    header, tensors = parts(path)
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    assemble(path, header, tensors)
+    assert "not a LLMBoost model" in refusal(path)
+
+
+def test_a_newer_format_is_said_so(tiny_model):
+    with_card(tiny_model, format=99)
+    assert "newer LLMBoost" in refusal(tiny_model)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"width": 10**6},
+        {"width": 2**40},
+        {"depth": 10**9},
+        {"depth": 1},
+        {"classes": 4},
+        {"stem": []},
+        {"stem": [-4, 8, 8]},
+        {"stem": "abc"},
+        {"strides": [[2, 2, 2], [2, 2, 2], [2, "2", 2]]},
+        {"strides": [[2, 2, 2], [2, 2, 2], 2]},
+        {"mlp_ratio": 1e300},
+        {"colour": 1},
+        {"name": "no-such-network"},
+        {"name": ["hybrid-vit"]},
+    ],
+    ids=str,
+)
+def test_a_card_that_lies_about_the_network_takes_no_memory(tiny_model, lie):
+    header, _ = parts(tiny_model)
+    network = json.loads(header["__metadata__"][METADATA_KEY])["network"]
+    with_card(tiny_model, network={**network, **lie})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "the weights do not fit the card" in refusal(tiny_model)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 * 1024  # KiB
+
+
+@pytest.mark.parametrize("booster", [{"source": "smollm2"}, {"shape": 5}, {"layers": None}])
+def test_a_card_that_lies_about_the_booster(tiny_model, booster):
+    with_card(tiny_model, booster=booster)
+    assert "the weights do not fit the card" in refusal(tiny_model)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e5])
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path, tiny_network, tiny_card, value):
+    """1e5 is more than float16 holds."""
+    network = tiny_network()
+    path = tmp_path / "tiny.safetensors"
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = value
+    with pytest.raises(LLMBoostError, match="not finite"):
+        save_model(network, tiny_card(network), path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, tiny_model, monkeypatch):
+    old = tiny_model.read_bytes()
+    model = load_model(tiny_model)
+
+    def half(path, data):
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(LLMBoostError, match="No space left on device.*free space"):
+            save_model(model.network, model.card, tiny_model)
+    assert tiny_model.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [tiny_model]
+
+
+def test_unwritable_places(tmp_path, tiny_model):
+    model = load_model(tiny_model)
+    (tmp_path / "taken.safetensors").mkdir()
+    for path in (tmp_path / "taken.safetensors", tiny_model / "below_a_file.safetensors"):
+        with pytest.raises(LLMBoostError, match="cannot be written"):
+            save_model(model.network, model.card, path)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["taken.safetensors", "tiny.safetensors"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_headers_never_crash(tiny_model, data):
+    """A few bytes of the header overwritten, most of them in the card."""
+    good = tiny_model.read_bytes()
+    head = 8 + struct.unpack("<Q", good[:8])[0]
+    card = good.index(METADATA_KEY.encode())
+    bad = bytearray(good)
+    places = st.integers(0, head - 1) | st.integers(0, 7) | st.integers(card, min(card + 1400, head - 1))
+    junk = st.binary(min_size=1, max_size=3) | st.sampled_from([b"0", b"9", b"-", b'"', b"]", b"}", b"null", b"1e9"])
+    for place, piece in data.draw(st.lists(st.tuples(places, junk), min_size=1, max_size=3)):
+        bad[place : place + len(piece)] = piece[: head - place]
+    path = tiny_model.with_name("bad.safetensors")
+    path.write_bytes(bad)
+    try:
+        model = load_model(path)
+    except LLMBoostError as error:
+        assert str(error).startswith(f"{path}: ")
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(model.card, Card)
+
+
+# any JSON value in the place of any value of the card
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 300) | st.floats() | st.sampled_from(["", "hybrid-vit", "zscore"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "kind"]), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_cards_with_any_value_anywhere_never_crash(tiny_model, data):
+    header, tensors = parts(tiny_model)
+    card = json.loads(header["__metadata__"][METADATA_KEY])
+    node = card
+    while True:
+        key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+        if not (isinstance(node[key], (dict, list)) and node[key] and data.draw(st.integers(0, 3))):
+            break
+        node = node[key]
+    node[key] = data.draw(values)
+    header["__metadata__"][METADATA_KEY] = json.dumps(card)
+    path = tiny_model.with_name("bad.safetensors")
+    assemble(path, header, tensors)
+    try:
+        load_model(path)
+    except LLMBoostError as error:
+        assert str(error).startswith(f"{path}: ")

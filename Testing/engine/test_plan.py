@@ -1,0 +1,150 @@
+"""What is read off a data set before training."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from llmboost.errors import LLMBoostError
+from llmboost.image import Image
+from llmboost.learn import plan as planning
+from llmboost.learn.dataset import read_dataset
+from llmboost.learn.plan import WINDOW_VOXELS, make_plan
+
+RAS = np.diag([-1.0, -1.0, 1.0])
+
+
+@pytest.fixture
+def plan_of(monkeypatch):
+    """``plan_of([(shape, spacing), ...])``: the plan for cases on these grids, which lie in memory alone."""
+
+    def make(grids, modality="MRI", names=("thing",), ignore=None, values=None, direction=RAS):
+        def load(number):
+            shape, spacing = grids[number]
+            label = np.zeros(shape, np.uint8)
+            label[0, 0, 0] = 1
+            image = np.zeros(shape, np.float32)
+            if values is not None:
+                image, label = values(shape)
+            return [Image(array, spacing, (0, 0, 0), direction) for array in (image,)], Image(
+                label, spacing, (0, 0, 0), direction
+            )
+
+        monkeypatch.setattr(planning, "load", load)
+        labels = {n + 1: name for n, name in enumerate(names)}
+        dataset = SimpleNamespace(modalities=(modality,), labels=labels, ignore=ignore, folder="data")
+        return make_plan(dataset, range(len(grids)))
+
+    return make
+
+
+def test_plan_of_the_ellipsoids(dataset_folder):
+    dataset = read_dataset(dataset_folder)
+    plan = make_plan(dataset, dataset.split("train"))
+    steps = plan.preprocessing
+    assert steps.channels == 1
+    assert steps.spacing == (1.0, 1.0, 1.0)
+    assert steps.window == (24, 28, 24)
+    assert [how.kind for how in steps.normalization] == ["zscore"]
+    assert steps.mirror == (0,)
+    assert plan.strides == ((2, 2, 2), (2, 2, 2), (1, 1, 1))
+    assert plan.batch == 14
+    assert all(isinstance(value, int) for value in (*steps.window, *np.ravel(plan.strides).tolist(), plan.batch))
+    assert any("z-score" in reason for reason in plan.reasons)
+
+
+def test_the_canonical_axes_count_not_the_stored_ones(plan_of):
+    grids = [((60, 20, 40), (1.0, 3.0, 2.0))]
+    stored = np.array([[0.0, 0, -1], [0, -1, 0], [1, 0, 0]])  # axes S, A, R
+    assert plan_of(grids, direction=stored).preprocessing.spacing == (2.0, 3.0, 1.0)
+
+
+def test_thick_slices_are_spared(plan_of):
+    plan = plan_of([((256, 256, 24), (0.8, 0.8, 5.0))] * 3)
+    assert plan.preprocessing.spacing == (0.8, 0.8, 5.0)
+    assert plan.strides == ((2, 2, 1), (2, 2, 1), (2, 2, 2))
+
+
+def test_thick_slices_keep_the_detail_of_the_better_cases(plan_of):
+    grids = [((64, 64, 24), (1.0, 1.0, thick)) for thick in (2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0)]
+    assert plan_of(grids).preprocessing.spacing == (1.0, 1.0, 4.0)  # the 10th percentile
+    assert plan_of(grids[:2] * 2).preprocessing.spacing[2] == 2.0
+
+
+def test_one_slice_images(plan_of):
+    plan = plan_of([((256, 224, 1), (1.0, 1.0, 1.0))] * 2)
+    assert plan.strides == ((2, 2, 1),) * 3
+    assert plan.preprocessing.window == (256, 224, 1)
+
+
+@pytest.mark.parametrize("shape", [(12, 12, 12), (7, 7, 7), (2, 1, 3), (3, 40, 9)])
+def test_very_small_images_make_a_network_that_runs(plan_of, tiny_network, shape):
+    import torch
+
+    plan = plan_of([(shape, (1.0, 1.0, 1.0))])
+    window = plan.preprocessing.window
+    network = tiny_network(strides=plan.strides)
+    assert [size % step for size, step in zip(window, network.stride, strict=True)] == [0, 0, 0]
+    assert all(size <= extent < 2 * size + 8 for size, extent in zip(shape, window, strict=True))
+    assert 2 <= plan.batch <= 16
+    assert network(torch.zeros(1, 1, *window)).shape == (1, 3, *window)
+
+
+@pytest.mark.parametrize("thickness", [0.5, 1.0, 1.9, 2.0, 3.1, 10.0])
+@pytest.mark.parametrize("shape", [(512, 400, 20), (300, 10, 300), (33, 47, 61), (700, 650, 1), (130, 130, 131)])
+def test_windows_fit_the_budget_and_the_strides(plan_of, shape, thickness):
+    plan = plan_of([(shape, (1.0, 1.0, thickness))])
+    window = np.array(plan.preprocessing.window)
+    assert window.prod() <= WINDOW_VOXELS
+    total = np.prod(plan.strides, axis=0)
+    assert not (window % total).any()
+    assert (window < np.array(shape) + total).all()
+    if np.prod(shape) > WINDOW_VOXELS:
+        assert window.prod() > WINDOW_VOXELS / 2, "the budget is used"
+
+
+def halves(shape):
+    """Bone in label 1, -1000 elsewhere, nonsense under the ignore label 2."""
+    image, label = np.full(shape, -1000, np.float32), np.zeros(shape, np.uint8)
+    label[: shape[0] // 3] = 1
+    label[-shape[0] // 3 :] = 2
+    image[label == 1] = np.random.default_rng(0).normal(700, 100, int((label == 1).sum()))
+    image[label == 2] = 30000
+    return image, label
+
+
+@pytest.mark.parametrize("modality", ["CT", "ct", "CBCT"])
+def test_ct_is_clipped_to_what_the_labelled_voxels_show(plan_of, modality):
+    (how,) = plan_of([((30, 20, 20), (1, 1, 1))], modality, ignore=2, values=halves).preprocessing.normalization
+    assert how.kind == "window"
+    assert how.low == pytest.approx(700 - 2.576 * 100, abs=25)
+    assert how.high == pytest.approx(700 + 2.576 * 100, abs=25)
+    assert how.mean == pytest.approx(700, abs=10)
+    assert how.std == pytest.approx(100, abs=10)
+
+
+@pytest.mark.parametrize("modality", ["CT", "MRI"])
+def test_nothing_labelled(plan_of, modality):
+    def empty(shape):
+        return np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+
+    with pytest.raises(LLMBoostError, match="no labelled voxels"):
+        plan_of([((8, 8, 8), (1, 1, 1))], modality, values=empty)
+
+
+@pytest.mark.parametrize(
+    ("names", "mirrored"),
+    [
+        (("Left hippocampus", "Right hippocampus"), False),
+        (("lung_left", "lung_right"), False),
+        (("kidney-L",), False),
+        (("RH",), False),
+        (("tumour", "lobe (right)"), False),
+        (("Anterior", "Posterior"), True),
+        (("L1", "bright spot", "cleft"), True),
+    ],
+)
+def test_labels_with_a_side_forbid_mirroring(plan_of, names, mirrored):
+    plan = plan_of([((16, 16, 16), (1, 1, 1))], names=names)
+    assert plan.preprocessing.mirror == ((0,) if mirrored else ())
+    assert any("mirroring" in reason for reason in plan.reasons)

@@ -1,0 +1,84 @@
+"""Probabilities over whole volumes."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from llmboost.predict import Cancelled, predict
+
+WINDOW = (16, 16, 16)
+
+
+@pytest.fixture
+def network(tiny_network):
+    return tiny_network().eval().requires_grad_(False)
+
+
+def volume(*shape):
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(3))
+
+
+def test_one_window_is_the_plain_network(network):
+    image = volume(*WINDOW)
+    torch.testing.assert_close(predict(network, image, WINDOW), network(image[None]).softmax(1)[0])
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 16), (17, 16, 40), (33, 30, 24), (9, 20, 5), (1, 1, 1)])
+def test_probabilities_and_progress(network, shape):
+    seen = []
+    result = predict(network, volume(*shape), WINDOW, progress=seen.append, mirror=(0, 2))
+    assert result.shape == (3, *shape)
+    assert result.min() >= 0
+    torch.testing.assert_close(result.sum(dim=0), torch.ones(shape))
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert all(0 < fraction < 1 for fraction in seen[:-1])
+
+
+def test_a_volume_smaller_than_the_window_lies_in_its_middle(network):
+    image = volume(10, 16, 12)
+    padded = F.pad(image, (2, 2, 0, 0, 3, 3))
+    expected = network(padded[None]).softmax(1)[0, :, 3:13, :, 2:14]
+    torch.testing.assert_close(predict(network, image, WINDOW), expected)
+
+
+def test_windows_agree_with_one_large_window_where_the_network_is_local():
+    """A network that sees one voxel at a time gives the same, however the volume is cut."""
+    network = torch.nn.Conv3d(1, 3, 1)
+    image = volume(37, 20, 29)
+    torch.testing.assert_close(predict(network, image, WINDOW), network(image[None]).softmax(1)[0].detach())
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_with_mirroring_the_mirrored_volume_gives_the_mirrored_result(network, axis):
+    image = volume(24, 24, 24)  # windows at 0 and 8: the same from both ends
+    result = predict(network, image, WINDOW, mirror=(axis,))
+    mirrored = predict(network, image.flip(axis + 1), WINDOW, mirror=(axis,)).flip(axis + 1)
+    torch.testing.assert_close(result, mirrored)
+    plain = predict(network, image, WINDOW)
+    assert (result - plain).abs().max() > 1e-3, "the mirrored half takes part"
+
+
+def test_the_mean_over_mirrored_axes(network):
+    image = volume(*WINDOW)
+    views = [network(image[None])] + [network(image[None].flip(axis)).flip(axis) for axis in (2, 4)]
+    expected = torch.stack([view.softmax(1)[0] for view in views]).mean(0)
+    torch.testing.assert_close(predict(network, image, WINDOW, mirror=(0, 2)), expected)
+
+
+def test_cancel_stops_before_the_next_window(network):
+    seen = []
+    network.train()
+    with pytest.raises(Cancelled):
+        predict(network, volume(32, 16, 16), WINDOW, progress=seen.append, cancelled=lambda: len(seen) == 2)
+    assert len(seen) == 2
+    assert network.training
+
+
+def test_dropout_is_off_and_the_mode_comes_back(network):
+    image = volume(*WINDOW)
+    expected = predict(network, image, WINDOW)
+    network.train()
+    torch.testing.assert_close(predict(network, image, WINDOW), expected)
+    assert network.training
+    assert not predict(network, image, WINDOW).requires_grad

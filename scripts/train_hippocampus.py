@@ -1,0 +1,73 @@
+"""Train the shipped model `hippocampus` again: `.venv/bin/python scripts/train_hippocampus.py DATASET OUTPUT`.
+
+DATASET is Task04_Hippocampus of the Medical Segmentation Decathlon with a splits.json that keeps the two sides of a
+subject together. About 70 minutes on two free CPU cores; `--resume` continues a run that was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from llmboost.booster import BoosterConfig
+from llmboost.card import Code, Label
+from llmboost.device import choose_device
+from llmboost.learn.train import PALETTE, Recipe, train
+from llmboost.learn.trainer import TrainingConfig
+
+HIPPOCAMPUS = Code("SCT", "5366008", "Hippocampus")
+ANTERIOR = Code("SCT", "255549009", "Anterior")
+POSTERIOR = Code("SCT", "255551008", "Posterior")
+
+CARD = {
+    "title": "Hippocampus, anterior and posterior",
+    "description": (
+        "Head (anterior) and body with tail (posterior) of one hippocampus in a T1-weighted MR image cropped to it,"
+        " about 40 x 56 x 40 mm; left or right, any axes order. Not for whole heads, not for clinical use."
+    ),
+    "modality": "MR",
+    "labels": (
+        Label(1, "Anterior hippocampus", PALETTE[0], type=HIPPOCAMPUS, modifier=ANTERIOR),
+        Label(2, "Posterior hippocampus", PALETTE[1], type=HIPPOCAMPUS, modifier=POSTERIOR),
+    ),
+    "largest_component": True,
+    "license": "CC-BY-SA 4.0 (training data); frozen block: Apache-2.0 (SmolLM2-135M-Instruct, 4-bit)",
+    "citation": "Antonelli et al. 2022, arXiv 2106.05735; Simpson et al. 2019, arXiv 1902.09063",
+}
+STEPS = 7000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true")
+    arguments = parser.parse_args()
+    recipe = Recipe(
+        TrainingConfig(steps=arguments.steps, seed=arguments.seed),
+        booster=BoosterConfig("smollm2", layers=(20,)),
+        card=CARD,
+    )
+    card = train(
+        arguments.dataset,
+        arguments.output,
+        recipe,
+        device=choose_device("auto"),
+        resume=arguments.resume,
+        report=_print,
+    )
+    print(f"{arguments.output}: val Dice {card.figures['val_dice']:.4f}")
+
+
+def _print(event: dict[str, Any]) -> None:
+    if event["event"] != "step":
+        print(event, flush=True)
+    elif event["step"] % 100 == 0:
+        print(f"step {event['step']}, loss {event['loss']:.3f}, {event['fraction']:.1%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
