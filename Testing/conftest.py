@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import runpy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 DATA_VARIABLE = "LLMBOOST_DATA"
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -42,3 +46,9 @@ def data_root() -> Path:
 def _find_data() -> Path | None:
     folder = Path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA)
     return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def reorient() -> Callable[..., Any]:
+    """``reorient(image, axes, senses)`` of scripts/reorient_dataset.py: the image with its axes stored otherwise."""
+    return runpy.run_path(str(SCRIPTS / "reorient_dataset.py"))["reorient"]

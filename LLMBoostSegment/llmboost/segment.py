@@ -110,7 +110,7 @@ def largest_component(indices: np.ndarray) -> np.ndarray:
 
 
 def normalized_entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Shannon entropy over the first axis as a share of its maximum: 0 where one class is sure, 1 where all are even."""
+    """Shannon entropy over the first axis as a share of its maximum: 0 where one class is sure, 1 where all tie."""
     p = np.clip(probabilities, 1e-7, 1.0)
     return (-(p * np.log(p)).sum(axis=0) / np.log(len(p))).clip(0, 1).astype(np.float32)
 

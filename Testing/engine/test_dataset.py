@@ -28,9 +28,13 @@ def edit(path, **changes):
 
 def complaint(folder, which=None):
     """What reading (and checking) the data set says."""
-    with pytest.raises(LLMBoostError) as error:
+
+    def look():
         dataset = read_dataset(folder)
         check(dataset, [dataset.cases[id] for id in which] if which else dataset.cases.values())
+
+    with pytest.raises(LLMBoostError) as error:
+        look()
     return str(error.value)
 
 

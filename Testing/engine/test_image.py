@@ -361,7 +361,7 @@ def test_bad_files_give_one_clear_line(tmp_path, name, capfd):
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f8"])
 @pytest.mark.parametrize("offset", [352, 353, 1003])
 def test_one_bad_voxel_in_a_nifti_is_found_wherever_it_lies(tmp_path, dtype, offset):
-    """The file is read in pieces of 4 MiB, whose ends need not be the ends of voxels; what surrounds voxels is no matter."""
+    """The file is read in pieces, whose ends need not be the ends of voxels; what surrounds the voxels is no matter."""
     order, kind = (dtype[0], {"4": 16, "8": 64}[dtype[2]])
     voxels = np.ones((130, 100, 90), dtype)
     header = bytearray(nifti(np.ones((2, 2, 2), np.float32))[:348])

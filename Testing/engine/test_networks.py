@@ -136,6 +136,31 @@ def check_gradients(network, x, state):
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_gradient_is_the_slope(name, residual):
+    """Along a random direction of all that is trained: no path's gradient is cut off or counted twice."""
+    network = small(name, small_booster(residual=residual)).double()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    generator = torch.Generator().manual_seed(4)
+    directions = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in trained]
+    x = image(16, 16, 16, batch=1).double()
+    weights = [torch.randn(level.shape, generator=generator) for level in network.deep(x)]
+
+    def score():
+        return sum((level * weight).mean() for level, weight in zip(network.deep(x), weights, strict=True))
+
+    score().backward()
+    predicted = sum((p.grad * direction).sum() for p, direction in zip(trained, directions, strict=True))
+    step, scores = 1e-7, []
+    with torch.no_grad():
+        for move in (step, -2 * step):
+            for parameter, direction in zip(trained, directions, strict=True):
+                parameter.add_(move * direction)
+            scores.append(score())
+    torch.testing.assert_close((scores[0] - scores[1]) / (2 * step), predicted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
 def test_default_sizes_may_be_shipped(name):
     with torch.device("meta"):
         description = small_booster().describe()
