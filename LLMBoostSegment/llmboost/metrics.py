@@ -209,9 +209,9 @@ def _surface_scores(predicted: NDArray[np.bool_], true: NDArray[np.bool_], spaci
     # A margin of background closes the surfaces at the box's sides, whatever MONAI does at an image's border.
     # MONAI wants (batch, class, *spatial) and would drop the first class as background.
     one, other = (torch.from_numpy(np.pad(mask, 1))[None, None] for mask in (predicted, true))
-    hd95 = compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=spacing)
     with warnings.catch_warnings():  # MONAI 1.6 warns of its own call of a deprecated argument
         warnings.simplefilter("ignore", FutureWarning)
+        hd95 = compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=spacing)
         nsd = compute_surface_dice(
             one, other, class_thresholds=[TOLERANCE_MM], include_background=True, spacing=spacing, use_subvoxels=True
         )
