@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +14,17 @@ from typing import Any
 from . import __version__
 from .card import Label
 from .errors import LLMBoostError
-from .image import READABLE, Image, read_image, write_image
+from .image import READABLE, Image, read_volumes, write_image
 from .learn.dataset import group_channels
 from .model import Model, write_whole
 from .segment import segment
-from .segnrrd import write_segmentation
+from .segnrrd import EXTENSION, write_segmentation
 
 FORMATS = ("seg.nrrd", "nii.gz")
 OK, FAILED = "ok", "failed"
 NOTICE = "Not for clinical use"
+# what a killed process leaves behind, see image.atomic_path and model.write_whole
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Row:
 def find_cases(inputs: Iterable[Path], channels: int) -> dict[str, list[Path]]:
     """Cases by id: files as given, folders as the images in them; several channels by nnU-Net's CASE_0000 names.
 
+    Segmentations (.seg.nrrd) in a folder are no images: they may be the results of an earlier run.
+
     Raises:
         LLMBoostError: a folder without images, or two inputs of the same name.
     """
@@ -59,7 +64,7 @@ def find_cases(inputs: Iterable[Path], channels: int) -> dict[str, list[Path]]:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(READABLE) and not p.name.startswith("."))
+        inside = sorted(p for p in path.iterdir() if _is_image(p.name.lower()))
         if not inside:
             raise LLMBoostError(f"{path}: no images in this folder ({', '.join(READABLE)})")
         files += inside
@@ -70,6 +75,10 @@ def find_cases(inputs: Iterable[Path], channels: int) -> dict[str, list[Path]]:
                 f"{paths[1]}: another input has the same name ('{id}'); results would overwrite each other"
             )
     return cases
+
+
+def _is_image(name: str) -> bool:
+    return name.endswith(tuple(READABLE)) and not name.endswith(EXTENSION) and not name.startswith(".")
 
 
 def segment_cases(
@@ -83,20 +92,25 @@ def segment_cases(
 ) -> list[Row]:
     """Segment each case into ``output`` and keep summary.json and summary.csv there up to date.
 
-    A case that fails is a row with its error. With ``resume``, cases that the summary lists as done and whose output
-    is there are left alone.
+    A case that fails is a row with its error. With ``resume``, cases that the summary lists as done from the same
+    input, and whose files are all there, are left alone.
 
     Raises:
-        LLMBoostError: the folder cannot be written.
+        LLMBoostError: the folder cannot be written, or a result would overwrite an input.
     """
+    _spare_inputs(model, cases, output, options)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LLMBoostError(f"{output}: cannot be made ({error.strerror}); choose another folder") from error
-    rows = _earlier(output, model) if resume else {}
+    rows = {}
+    if resume:
+        rows = _earlier(output, model)
+        for path in output.iterdir():
+            if _TEMPORARY.match(path.name):
+                path.unlink(missing_ok=True)
     for id, paths in cases.items():
-        earlier = rows.get(id)
-        if earlier and earlier.status == OK and (output / earlier.output).exists():
+        if id in rows and _is_done(rows[id], model, paths, output, options):
             continue
         rows[id] = _one(model, id, paths, output, options)
         report(rows[id])
@@ -105,33 +119,58 @@ def segment_cases(
     return list(rows.values())
 
 
+def _files(model: Model, id: str, options: BatchOptions) -> list[str]:
+    """The names of a case's results: the segmentation, then the maps."""
+    names = [f"{id}.{options.format}"]
+    if options.uncertainty:
+        names.append(f"{id}_entropy.nii.gz")
+    if options.probabilities:
+        names += [f"{id}_probability_{label.value}.nii.gz" for label in model.card.labels]
+    return names
+
+
+def _is_done(row: Row, model: Model, paths: Sequence[Path], output: Path, options: BatchOptions) -> bool:
+    same = row.status == OK and row.input == [str(path) for path in paths]
+    return same and all((output / name).exists() for name in _files(model, row.id, options))
+
+
+def _spare_inputs(model: Model, cases: dict[str, list[Path]], output: Path, options: BatchOptions) -> None:
+    given = {path.resolve() for paths in cases.values() for path in paths}
+    for id in cases:
+        for name in _files(model, id, options):
+            if (output / name).resolve() in given:
+                raise LLMBoostError(
+                    f"{output / name}: is an input, the result would overwrite it; use another --output"
+                )
+
+
 def _one(model: Model, id: str, paths: Sequence[Path], output: Path, options: BatchOptions) -> Row:
     row = Row(id, [str(path) for path in paths], FAILED)
+    segmentation, *maps = (output / name for name in _files(model, id, options))
     try:
         result = segment(
             model,
-            [read_image(path) for path in paths],
+            [image for path in paths for image in read_volumes(path)],
             mirror=options.mirror,
             entropy=options.uncertainty,
             probabilities=options.probabilities,
         )
         # maps first: a segmentation in place says that the case is complete
         if result.entropy is not None:
-            write_image(result.entropy, output / f"{id}_entropy.nii.gz")
+            write_image(result.entropy, maps.pop(0))
         if result.probabilities is not None:
-            for index, label in enumerate(model.card.labels, start=1):
-                chance = result.probabilities.with_array(result.probabilities.array[index])
-                write_image(chance, output / f"{id}_probability_{label.value}.nii.gz")
-        name = f"{id}.{options.format}"
-        _write_labelmap(model, result.labelmap, output / name)
+            for path, chance in zip(maps, result.probabilities.array[1:], strict=True):
+                write_image(result.probabilities.with_array(chance), path)
+        _write_labelmap(model, result.labelmap, segmentation)
     except LLMBoostError as error:
         row.error = str(error)
         return row
-    except (MemoryError, RuntimeError) as error:
-        # torch reports a lack of memory as RuntimeError; whatever it is, the other cases go on
-        row.error = f"{paths[0]}: could not be segmented ({str(error).strip().splitlines()[0]})"
+    except Exception as error:
+        # such as a lack of memory, which torch reports as RuntimeError; whatever it is, the other cases go on
+        reason = [*str(error).strip().splitlines(), ""][0]
+        row.error = f"{paths[0]}: could not be segmented ({type(error).__name__}: {reason})"
         return row
-    row.status, row.output = OK, name
+    row.status, row.output = OK, segmentation.name
     row.seconds = round(result.seconds, 3)
     row.volumes_ml = {key: round(value, 4) for key, value in result.volumes_ml.items()}
     row.warnings = list(result.warnings)

@@ -25,8 +25,9 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models at hand.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
-console = Console(soft_wrap=True)
-messages = Console(stderr=True, soft_wrap=True)
+# names of files and models are printed as they are, whatever rich would read in their brackets and colons
+console = Console(soft_wrap=True, markup=False, emoji=False)
+messages = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 ModelOption = Annotated[str, typer.Option("--model", help="A model's name (see 'llmboost models list') or file.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -154,6 +155,8 @@ def evaluate(
     from .learn.dataset import read_dataset
     from .model import load_model
 
+    if json_file.suffix == ".jsonl":
+        raise LLMBoostError(f"--json {json_file}: choose another extension, a .jsonl file keeps the history beside it")
     loaded = load_model(library.find(model), choose_device(device))
     data = read_dataset(dataset)
     with _progress() as progress:
@@ -168,8 +171,9 @@ def evaluate(
         cells = [result[measure].get(key, {}).get("mean") for measure in ("dice", "hd95_mm", "nsd_1mm")]
         table.add_row(label.name, *("-" if cell is None else f"{cell:.3f}" for cell in cells))
     console.print(table)
-    low, high = result["mean_dice_ci95"] or (float("nan"),) * 2
-    console.print(f"mean Dice {result['mean_dice']:.4f} (95 % interval {low:.4f} to {high:.4f})")
+    mean, interval = result["mean_dice"], result["mean_dice_ci95"]
+    around = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
+    console.print("mean Dice undefined: nothing is labelled" if mean is None else f"mean Dice {mean:.4f}{around}")
 
 
 @app.command()
@@ -235,13 +239,14 @@ def remove_model(name: Annotated[str, typer.Argument(help="An imported model.")]
 @contextmanager
 def _progress() -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages) as progress:
+    # in a log file, a bar is but noise around the lines that matter
+    with Progress(*columns, console=messages, disable=not messages.is_terminal) as progress:
         yield progress
 
 
@@ -265,7 +270,7 @@ def main(arguments: list[str] | None = None) -> None:
     except LLMBoostError as error:
         if "--debug" in arguments:
             raise
-        messages.print(f"error: {error}", markup=False, highlight=False)
+        messages.print(f"error: {error}", highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         messages.print("stopped")

@@ -13,8 +13,10 @@ def choose_device(name: str) -> torch.device:
     """The torch device for ``auto`` (a CUDA GPU where there is one), ``cpu`` or ``cuda``.
 
     Raises:
-        LLMBoostError: CUDA is asked for and there is none.
+        LLMBoostError: another name, or CUDA is asked for and there is none.
     """
+    if name not in DEVICES:
+        raise LLMBoostError(f"device '{name}': use one of {', '.join(DEVICES)}")
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():

@@ -38,8 +38,9 @@ def examine() -> list[Finding]:
         *(_library(name) for name in NEEDED),
     ]
     if not any(finding.fatal for finding in findings):
-        findings += [_gpu(), *_models()]
-    return [*findings, _memory(), _disk(), _language_model()]
+        # these import torch
+        findings += [_gpu(), *_models(), _language_model()]
+    return [*findings, _memory(), _disk()]
 
 
 def _library(name: str) -> Finding:
@@ -103,7 +104,7 @@ def _language_model() -> Finding:
     from .booster.sources import SMOLLM2_FILE, SMOLLM2_WHEEL
 
     wheel = importlib.util.find_spec(SMOLLM2_WHEEL)
-    folders = wheel.submodule_search_locations if wheel else None
+    folders = wheel.submodule_search_locations if wheel and importlib.util.find_spec("gguf") else None
     if folders and (Path(folders[0]) / SMOLLM2_FILE).is_file():
         return Finding("booster smollm2", "installed (used for training only)")
     return Finding("booster smollm2", "not installed; needed only by 'llmboost train --booster smollm2'")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import log, prod, sqrt
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 import SimpleITK as sitk
@@ -113,6 +113,19 @@ def read_image(path: str | Path) -> Image:
     """
     path = Path(path)
     return image_from_sitk(read_sitk(path), path)
+
+
+def read_volumes(path: str | Path) -> list[Image]:
+    """Read the volumes along the fourth axis of a file (the Decathlon stores channels so); of a 3D file, the one.
+
+    Raises:
+        LLMBoostError: as ``read_image``.
+    """
+    path = Path(path)
+    stored = read_sitk(path)
+    if stored.GetDimension() < 4:
+        return [image_from_sitk(stored, path)]
+    return [image_from_sitk(stored[:, :, :, n], path) for n in range(stored.GetSize()[3])]
 
 
 def read_sitk(path: Path) -> sitk.Image:
@@ -240,7 +253,7 @@ def crop(image: Image, center: Sequence[float], size: Sequence[float]) -> Image:
     stop = np.minimum(np.floor(indices.max(axis=1) + 1e-6) + 1, image.shape).astype(int)
     if (stop <= start).any():
         raise LLMBoostError(f"the region at {tuple(center)} (LPS, mm) lies outside the image")
-    inside = (..., *(slice(a, b) for a, b in zip(start, stop, strict=True)))
+    inside: tuple[Any, ...] = (..., *(slice(a, b) for a, b in zip(start, stop, strict=True)))
     origin = image.affine[:3, :3] @ start + image.origin
     return replace(image, array=image.array[inside], origin=_triple(origin))
 

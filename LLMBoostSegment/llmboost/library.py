@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def installed() -> dict[str, Path]:
     """The model files by name; a user's model hides a shipped one of the same name."""
     shipped = Path(str(resources.files(__package__) / "models"))
     folders = [folder for folder in (shipped, user_folder()) if folder.is_dir()]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*" + EXTENSION))}
+    # a hidden one is what a killed copy left behind
+    files = [path for folder in folders for path in sorted(folder.glob("*" + EXTENSION)) if path.name[0] != "."]
+    return {path.stem: path for path in files}
 
 
 def find(model: str | Path) -> Path:
@@ -51,7 +54,7 @@ def import_model(path: Path) -> Card:
     card = read_card(path)
     if tensor_digest(path) != card.digest:
         raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
-    if Path(card.name).name != card.name or card.name.startswith("."):
+    if not card.name or Path(card.name).name != card.name or card.name.startswith("."):
         raise LLMBoostError(f"{path}: its name '{card.name}' cannot be a file's name")
     target = user_folder() / (card.name + EXTENSION)
     if card.name in installed():
@@ -94,7 +97,8 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
         os.replace(temporary, target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # such as a parent that is no folder
+            temporary.unlink()
         raise LLMBoostError(
             f"{target}: cannot be written ({error.strerror}); check permissions and free space"
         ) from error

@@ -74,6 +74,8 @@ def _paint(axis: object, mask: np.ndarray, label: Label, extent: np.ndarray) -> 
     overlay = np.zeros((*mask.shape, 4))
     overlay[mask] = (*_rgb(label), 0.35)
     axis.imshow(overlay, origin="lower", extent=extent, interpolation="nearest")  # type: ignore[attr-defined]
+    if min(mask.shape) < 2:  # matplotlib has no contours of a single row
+        return
     axis.contour(  # type: ignore[attr-defined]
         mask, levels=[0.5], colors=[_rgb(label)], linewidths=1.2, extent=extent, origin="lower"
     )

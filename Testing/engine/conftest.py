@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,3 +130,93 @@ def tiny_model(tmp_path, tiny_network, tiny_card) -> Path:
     path = tmp_path / "tiny.safetensors"
     save_model(network, tiny_card(network), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def training(dataset_folder, tmp_path_factory) -> SimpleNamespace:
+    """A tiny network trained on ``dataset_folder`` until it segments: model file, card, run folder and events."""
+    import torch
+
+    from llmboost.learn.train import Recipe, run_folder, train
+    from llmboost.learn.trainer import TrainingConfig
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for seed in (3, 0, 5):  # with some seeds, a network this small takes the two labels for one
+            path = tmp_path_factory.mktemp("training") / "ellipsoids.safetensors"
+            events: list[dict] = []
+            recipe = Recipe(
+                TrainingConfig(steps=60, rate=1e-2, validations=3, seed=seed),
+                options={**TINY, "dropout": 0.0},
+                booster=None,
+            )
+            card = train(dataset_folder, path, recipe, device=torch.device("cpu"), report=events.append)
+            if card.figures["val_dice"] > 0.8:
+                break
+    finally:
+        torch.set_num_threads(threads)
+    return SimpleNamespace(path=path, card=card, run=run_folder(path), events=events, config=recipe.config)
+
+
+@pytest.fixture(scope="session")
+def trained_model(training) -> Path:
+    """The path of a model that segments :func:`ellipsoids`. Shared: do not change it."""
+    return training.path
+
+
+@pytest.fixture(scope="session")
+def reordered():
+    """``reordered(image, axes, flips)``: the same voxels in the same place, stored along other axes."""
+
+    def reorder(image: Image, axes, flips) -> Image:
+        array, direction, first = image.array.transpose(axes), image.direction[:, axes], np.zeros(3)
+        for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+            if flip:
+                array, first[old] = np.flip(array, new), image.shape[old] - 1
+                direction[:, new] *= -1
+        origin = image.affine[:3, :3] @ first + image.origin
+        return Image(np.ascontiguousarray(array), tuple(image.spacing[a] for a in axes), tuple(origin), direction)
+
+    return reorder
+
+
+@pytest.fixture
+def library_folder(tmp_path, monkeypatch) -> Path:
+    """An empty library in place of the user's own."""
+    folder = tmp_path / "library"
+    monkeypatch.setenv("LLMBOOST_MODELS", str(folder))
+    return folder
+
+
+@pytest.fixture
+def llmboost(library_folder, capsys):
+    """``llmboost("segment", ...)`` runs the command line in this process: status, out and err."""
+    from llmboost.cli import main
+
+    def run(*arguments) -> SimpleNamespace:
+        capsys.readouterr()
+        try:
+            main([str(argument) for argument in arguments])
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+        out, err = capsys.readouterr()
+        return SimpleNamespace(status=status, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture
+def refusal(llmboost):
+    """``refusal("segment", ...)``: the one line with which the command line refuses."""
+
+    def run(*arguments) -> str:
+        done = llmboost(*arguments)
+        assert done.status == 1
+        lines = done.err.strip().splitlines()
+        assert len(lines) == 1, done.err
+        assert lines[0].startswith("error: ")
+        return lines[0].removeprefix("error: ")
+
+    return run

@@ -5,9 +5,10 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, write_image
+from llmboost.image import Image, to_sitk, write_image
 from llmboost.learn.dataset import check, load, read_dataset
 
 
@@ -145,7 +146,7 @@ def test_hidden_and_foreign_files_are_no_cases(folder):
         ({"modality": None}, '"modality" or "channel_names"'),
         ({"modality": ["MRI"]}, '"modality" or "channel_names"'),
         ({"modality": {"first": "MRI"}}, '"modality" or "channel_names"'),
-        ({"modality": {"0": "T1", "1": "T2"}}, "2 file(s) a case expected, but case_0 has 1"),
+        ({"modality": {"0": "T1", "1": "T2"}}, "1 volume(s), dataset.json names 2 channel(s)"),
     ],
 )
 def test_what_is_wrong_with_a_description(folder, changes, text):
@@ -241,3 +242,22 @@ def test_sound_cases_of_a_broken_data_set_pass(folder):
     dataset = read_dataset(folder)
     check(dataset, [dataset.cases["case_0"]])
     assert "1 problem(s)" in complaint(folder, ["case_0", "case_4"])
+
+
+def test_channels_along_a_fourth_axis(tmp_path, write_dataset, make_case):
+    """The Decathlon stores several channels in one 4D file."""
+    image, label = make_case(0)
+    folder = write_dataset(tmp_path / "set", {"case_0": (image, label), "case_1": (image, label)})
+    description = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**description, "modality": {"0": "T1", "1": "T2"}}))
+    other = to_sitk(image.with_array(2 * image.array))
+    sitk.WriteImage(sitk.JoinSeries([to_sitk(image), other]), str(folder / "imagesTr" / "case_0.nii.gz"))
+
+    dataset = read_dataset(folder)
+    channels, _ = load(dataset.cases["case_0"])
+    assert len(channels) == 2
+    assert all(channel.same_grid(label) for channel in channels)
+    assert np.allclose(channels[1].array, 2 * channels[0].array)
+    check(dataset, [dataset.cases["case_0"]])
+    with pytest.raises(LLMBoostError, match=r"case_1.nii.gz: 1 volume\(s\), dataset.json names 2 channel"):
+        check(dataset, dataset.cases.values())

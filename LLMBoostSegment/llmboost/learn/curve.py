@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .trainer import LOG
 
@@ -13,8 +16,7 @@ def draw_curve(folder: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    entries = [json.loads(line) for line in (folder / LOG).read_text(encoding="utf-8").splitlines()]
-    rows = [entry for entry in entries if entry["event"] == "validation"]
+    rows = [entry for entry in _entries(folder / LOG) if entry["event"] == "validation"]
     steps = [row["step"] for row in rows]
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -31,3 +33,9 @@ def draw_curve(folder: Path) -> Path:
     path = folder / "curve.png"
     figure.savefig(path, dpi=110)
     return path
+
+
+def _entries(log: Path) -> Iterator[dict[str, Any]]:
+    for line in log.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a line that a killed training left unfinished
+            yield json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LLMBoostError
-from ..image import Image, read_image
+from ..image import Image, read_image, read_volumes
 
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 SPLITS = ("train", "val", "test")
@@ -20,7 +21,7 @@ IGNORE = "ignore"
 
 @dataclass(frozen=True)
 class Case:
-    """One image (a file a channel) and its label map, which an unlabelled case lacks."""
+    """One image (a file a channel, or one file with all) and its label map, which an unlabelled case lacks."""
 
     id: str
     images: tuple[Path, ...]
@@ -92,7 +93,8 @@ def read_dataset(folder: Path) -> Dataset:
 
 def load(case: Case) -> tuple[list[Image], Image | None]:
     """A case's channels and its label map, as stored."""
-    return [read_image(path) for path in case.images], read_image(case.label) if case.label else None
+    images = [image for path in case.images for image in read_volumes(path)]
+    return images, read_image(case.label) if case.label else None
 
 
 def check(dataset: Dataset, cases: Iterable[Case]) -> None:
@@ -112,19 +114,23 @@ def _problems(dataset: Dataset, case: Case) -> list[str]:
         return [f"{case.images[0]}: no label map; put {case.id} with the same extension into labelsTr"]
     problems = []
 
-    def read(path: Path) -> Image | None:
+    def read(path: Path) -> list[tuple[Path, Image]]:
         try:
-            return read_image(path)
+            return [(path, image) for image in read_volumes(path)]
         except LLMBoostError as error:
             problems.append(str(error))
-            return None
+            return []
 
-    images, label = [read(path) for path in case.images], read(case.label)
-    if label is None:
-        return problems
-    for path, image in zip(case.images, images, strict=True):
-        if image is None:
-            continue
+    images, labels = [read(path) for path in case.images], read(case.label)
+    volumes = sum(map(len, images))
+    if all(images) and volumes != len(dataset.modalities):
+        problems.append(
+            f"{case.images[0]}: {volumes} volume(s), dataset.json names {len(dataset.modalities)} channel(s)"
+        )
+    if len(labels) != 1:
+        return problems or [f"{case.label}: {len(labels)} volumes; a label map is one"]
+    label = labels[0][1]
+    for path, image in itertools.chain.from_iterable(images):
         if image.shape != label.shape:
             problems.append(f"{path}: {image.shape} voxels, but its label map {label.shape}; they must agree")
         elif not image.same_grid(label):
@@ -175,7 +181,9 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
         raise LLMBoostError(f"{images}: no such folder; put the images there")
     label_of = {identity(path): path for path in _files(labels)}
     grouped = group_channels(_files(images), channels, labelled=label_of)
-    wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels]
+    # a file named after its case may hold all channels itself
+    whole = [id for id, paths in grouped.items() if [identity(path) for path in paths] == [id]]
+    wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels and id not in whole]
     if wrong:
         raise LLMBoostError(f"{images}: {channels} file(s) a case expected, but {', '.join(wrong[:5])}")
     orphans = sorted(set(label_of) - set(grouped))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..booster import BoosterConfig
+from ..booster import Booster, BoosterConfig
 from ..card import SEGMENTATION, Card, Label
 from ..errors import LLMBoostError
 from ..model import save_model
@@ -55,7 +55,8 @@ def train(
     Log, checkpoint and curve lie in a folder named after ``output`` with ``.run`` for its extension.
 
     Raises:
-        LLMBoostError: anything wrong with the data set (all of it at once), or a training that cannot go on.
+        LLMBoostError: anything wrong with the data set (all of it at once), a training that cannot go on, or a model
+            that would be overwritten.
         Cancelled: before the first validation.
     """
     if output.suffix != ".safetensors":
@@ -63,6 +64,8 @@ def train(
     run = run_folder(output)
     if (run / CHECKPOINT).exists() and not resume:
         raise LLMBoostError(f"{run}: holds an earlier training; continue it with --resume, or choose another --output")
+    if output.exists() and not resume:
+        raise LLMBoostError(f"{output}: exists already; choose another --output, or remove it")
     dataset = read_dataset(folder)
     cases, val = dataset.split("train"), dataset.split("val")
     check(dataset, [*cases, *val])
@@ -85,12 +88,14 @@ def train(
     if resume:
         trainer.resume()
     outcome = trainer.run()
-    draw_curve(run)
 
     network.load_state_dict(outcome.state)
-    if network.booster is not None:
+    if isinstance(network.booster, Booster):
         network.booster.merge_lora()
-    return save_model(network, _card(output, recipe, dataset, plan, network, outcome, len(cases), len(val)), output)
+    card = _card(output, recipe, dataset, plan, network, outcome, len(cases), len(val))
+    card = save_model(network, card, output)
+    draw_curve(run)
+    return card
 
 
 def run_folder(output: Path) -> Path:

@@ -218,7 +218,8 @@ class Trainer:
         }
         scored = {label: score for label, score in means.items() if score is not None}
         dice = float(np.mean(list(scored.values())))
-        self.validated += 1
+        # where validating takes longer than its turn, turns are left out
+        self.validated = max(self.validated + 1, int(self.fraction * self.config.validations))
         if dice > self.best_dice:
             self.best_dice, self.best_labels = dice, scored
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
