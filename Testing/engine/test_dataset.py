@@ -146,7 +146,6 @@ def test_hidden_and_foreign_files_are_no_cases(folder):
         ({"modality": None}, '"modality" or "channel_names"'),
         ({"modality": ["MRI"]}, '"modality" or "channel_names"'),
         ({"modality": {"first": "MRI"}}, '"modality" or "channel_names"'),
-        ({"modality": {"0": "T1", "1": "T2"}}, "1 volume(s), dataset.json names 2 channel(s)"),
     ],
 )
 def test_what_is_wrong_with_a_description(folder, changes, text):

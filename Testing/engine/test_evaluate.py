@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from llmboost.evaluate import evaluate
-from llmboost.image import Image, read_image, write_image
+from llmboost.image import Image, read_image
 from llmboost.learn.dataset import read_dataset
 from llmboost.metrics import segmentation_scores
 from llmboost.model import load_model
@@ -82,9 +82,7 @@ def test_every_look_at_a_test_list_leaves_a_line(llmboost, folder, trained_model
 @pytest.mark.parametrize(
     ("axes", "flips"), [((2, 0, 1), (True, False, True)), ((1, 0, 2), (False, True, False))], ids=str
 )
-def test_the_order_of_storage_changes_nothing(
-    model, folder, cases, reordered, write_dataset, tmp_path, axes, flips, record_property
-):
+def test_the_order_of_storage_changes_nothing(model, folder, cases, reordered, write_dataset, tmp_path, axes, flips):
     turned = {id: tuple(reordered(image, axes, flips) for image in case) for id, case in cases.items()}
     again = measured(model, write_dataset(tmp_path / "turned", turned, {"test": IDS}))
     first = measured(model, folder)
@@ -133,9 +131,7 @@ def test_a_data_set_without_a_labelled_voxel(llmboost, trained_model, cases, wri
 
 def test_other_splits(llmboost, dataset_folder, trained_model, tmp_path, training):
     path = tmp_path / "val.json"
-    assert (
-        llmboost("evaluate", dataset_folder, "--model", trained_model, "--json", path, "--split", "val").status == 0
-    )
+    assert llmboost("evaluate", dataset_folder, "--model", trained_model, "--json", path, "--split", "val").status == 0
     result = json.loads(path.read_text())
     assert [case["id"] for case in result["cases"]] == ["case_5", "case_6"]
     # at the model's own spacing, what training measured, but for the rounding of weights to 16 bits
@@ -176,7 +172,6 @@ def test_what_is_refused(refusal, folder, trained_model, cases, write_dataset, t
 def test_labels_stored_as_float(model, cases, write_dataset, tmp_path):
     image, truth = cases[IDS[2]]
     folder = write_dataset(tmp_path / "f", {"a": (image, truth.with_array(truth.array.astype(np.float32)))}, None)
-    write_image(truth, tmp_path / "whole.nii.gz")
     assert read_image(folder / "labelsTr" / "a.nii.gz").array.dtype == np.float32
     (case,) = evaluate(model, read_dataset(folder), "val")["cases"]
     found = segment(model, [image]).labelmap.array

@@ -1,13 +1,13 @@
 """The library of models: found, imported, exported, removed, and never lost."""
 
-import dataclasses
+import json
 import shutil
 import struct
 
 import pytest
 
 from llmboost import library
-from llmboost.card import read_card
+from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.model import load_model, save_model
 
@@ -199,7 +199,7 @@ def test_the_commands(llmboost, shipped, library_folder, model, tmp_path, refusa
 
 def test_a_damaged_model_does_not_hide_the_others(llmboost, shipped, library_folder, model):
     library.import_model(model)
-    damaged = library_folder / "damaged[/x].safetensors".replace("/", "")
+    damaged = library_folder / "damaged[b].safetensors"
     damaged.write_bytes(struct.pack("<Q", 50) + b"{")
     done = llmboost("models", "list")
     assert done.status == 0
@@ -214,10 +214,7 @@ def test_brackets_are_printed_as_they_are(llmboost, shipped, library_folder, mak
 
 
 def test_the_card_is_exact(llmboost, library_folder, model):
-    import json
-
     text = llmboost("models", "show", model).out
     card = read_card(model)
     assert json.loads(text) == json.loads(card.to_json())
-    assert type(card).from_json(text) == card
-    assert dataclasses.replace(card, digest="") != card
+    assert Card.from_json(text) == card

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..card import SEGMENTATION, Card, Label
 from ..errors import LLMBoostError
 from ..model import save_model
 from ..networks import DEFAULT_SEGMENTER, build, describe
+from ..networks.plain_vit import PlainViTConfig
 from .curve import draw_curve
 from .dataset import Dataset, check, read_dataset
 from .plan import Plan, make_plan
@@ -69,7 +71,7 @@ def train(
     dataset = read_dataset(folder)
     cases, val = dataset.split("train"), dataset.split("val")
     check(dataset, [*cases, *val])
-    plan = make_plan(dataset, cases)
+    plan = _fitted(make_plan(dataset, cases), recipe)
     report({"event": "plan", "reasons": plan.reasons})
 
     torch.manual_seed(recipe.config.seed)
@@ -106,6 +108,16 @@ def run_folder(output: Path) -> Path:
 def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
     """Labels by name and value, coloured in turn; their terminology says no more than "tissue"."""
     return tuple(Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
+
+
+def _fitted(plan: Plan, recipe: Recipe) -> Plan:
+    """The plan with a window of whole patches, if the network is made of patches."""
+    if recipe.network != "plain-vit":
+        return plan
+    steps, patch = plan.preprocessing, recipe.options.get("patch", PlainViTConfig.patch)
+    r, a, s = (math.ceil(size / step) * step for size, step in zip(steps.window, patch, strict=True))
+    reason = f"window {(r, a, s)} voxels: whole patches of {patch}"
+    return replace(plan, preprocessing=replace(steps, window=(r, a, s)), reasons=(*plan.reasons, reason))
 
 
 def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:

@@ -121,6 +121,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0  # of training, over all sittings
         self.validated = 0
+        self.last_validation = (0.0, 0.0)  # when it ended and how long it took, in seconds of training
         self.best: dict[str, Tensor] = {}
         self.best_dice = -1.0
         self.best_labels: dict[str, float] = {}
@@ -157,14 +158,25 @@ class Trainer:
             losses.append(self._step(next(batches)))
             self.seconds = time.monotonic() - started
             self.report({"event": "step", "step": self.step, "loss": losses[-1], "fraction": min(self.fraction, 1.0)})
-            if self.fraction >= (self.validated + 1) / self.config.validations or self.fraction >= 1:
+            if self._validation_is_due():
+                before = self.seconds
                 self._validate(float(np.mean(losses)))
                 losses.clear()
                 self.seconds = time.monotonic() - started
+                self.last_validation = (self.seconds, self.seconds - before)
                 self._checkpoint()
         if not self.best:
             raise Cancelled
         return Outcome(self.best, self.best_dice, self.best_labels, self.step, self.seconds)
+
+    def _validation_is_due(self) -> bool:
+        if self.fraction >= 1:
+            return True
+        if self.fraction < (self.validated + 1) / self.config.validations:
+            return False
+        # by minutes, a fifth of the time may go into validating; by steps, time must not change what is done
+        ended, took = self.last_validation
+        return self.config.minutes is None or self.seconds - ended >= 4 * took
 
     @property
     def fraction(self) -> float:
@@ -218,8 +230,7 @@ class Trainer:
         }
         scored = {label: score for label, score in means.items() if score is not None}
         dice = float(np.mean(list(scored.values())))
-        # where validating takes longer than its turn, turns are left out
-        self.validated = max(self.validated + 1, int(self.fraction * self.config.validations))
+        self.validated += 1
         if dice > self.best_dice:
             self.best_dice, self.best_labels = dice, scored
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
