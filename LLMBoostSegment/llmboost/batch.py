@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +13,16 @@ from typing import Any
 from . import __version__
 from .card import Label
 from .errors import LLMBoostError
+from .files import TEMPORARY, write_whole
 from .image import READABLE, Image, read_volumes, write_image
 from .learn.dataset import group_channels
-from .model import Model, write_whole
+from .model import Model
 from .segment import segment
 from .segnrrd import EXTENSION, write_segmentation
 
 FORMATS = ("seg.nrrd", "nii.gz")
 OK, FAILED = "ok", "failed"
 NOTICE = "Not for clinical use"
-# what a killed process leaves behind, see image.atomic_path and model.write_whole
-_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.")
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def segment_cases(
     if resume:
         rows = _earlier(output, model)
         for path in output.iterdir():
-            if _TEMPORARY.match(path.name):
+            if TEMPORARY.match(path.name):
                 path.unlink(missing_ok=True)
     for id, paths in cases.items():
         if id in rows and _is_done(rows[id], model, paths, output, options):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LLMBoostError
+from .files import write_whole
 from .learn.dataset import Case, Dataset, load
 from .metrics import segmentation_scores, summarize
-from .model import Model, write_whole
+from .model import Model
 from .segment import segment
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import gzip
 import itertools
-import os
 import struct
-import uuid
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import log, prod, sqrt
 from pathlib import Path
@@ -23,6 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import LLMBoostError
+from .files import atomic_path
 
 Interpolation = Literal["linear", "nearest", "cubic"]
 
@@ -194,24 +192,6 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
     with atomic_path(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
         read_sitk(temporary)  # ITK's NIfTI writer does not notice a full disk, so the file has to prove itself
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path in the folder and with the extension of ``path``; it replaces ``path`` on success only.
-
-    Raises:
-        LLMBoostError: writing failed; nothing is left behind, and an older file at ``path`` is untouched.
-    """
-    # Not tempfile: its files are readable by their owner alone, results lie in shared folders.
-    temporary = path.with_name(f".{uuid.uuid4().hex}{_extension(path, WRITABLE)}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except (OSError, RuntimeError, LLMBoostError) as error:
-        raise LLMBoostError(f"{path}: cannot be written; check the folder's permissions and free space") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_canonical(image: Image) -> Image:

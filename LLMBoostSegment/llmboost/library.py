@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
 from .card import Card, read_card, tensor_digest
 from .errors import LLMBoostError
+from .files import atomic_path
 
 EXTENSION = ".safetensors"
 FOLDER_VARIABLE = "LLMBOOST_MODELS"
@@ -91,14 +91,5 @@ def remove_model(name: str) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name("." + target.name)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        with suppress(OSError):  # such as a parent that is no folder
-            temporary.unlink()
-        raise LLMBoostError(
-            f"{target}: cannot be written ({error.strerror}); check permissions and free space"
-        ) from error

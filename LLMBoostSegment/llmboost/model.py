@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -18,6 +15,7 @@ from torch import Tensor, nn
 
 from .card import METADATA_KEY, Card, read_card, tensor_digest
 from .errors import LLMBoostError
+from .files import write_whole
 from .networks import build
 
 # all that building a network from a damaged card, or filling it with other weights, may raise
@@ -87,24 +85,6 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         reason = shorten(lines[-1], 120)
         raise LLMBoostError(f"{path}: the weights do not fit the card ({reason}); the file is of no use") from error
     return Model(card, network.eval().requires_grad_(False).to(device))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` in one step, so that nobody ever sees half a file.
-
-    Raises:
-        LLMBoostError: the folder cannot be written or the disk is full.
-    """
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):  # such as a parent that is no folder
-            temporary.unlink()
-        reason = error.strerror or error
-        raise LLMBoostError(f"{path}: cannot be written ({reason}); check permissions and free space") from error
 
 
 def _stored(tensor: Tensor) -> Tensor:

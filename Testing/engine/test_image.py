@@ -417,11 +417,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, extension
 
 
 def test_unwritable_places(tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(LLMBoostError, match="cannot be written"):
-        write_image(sample(), tmp_path / "absent" / "a.nii.gz")
+        write_image(sample(), tmp_path / "file" / "a.nii.gz")
     with pytest.raises(LLMBoostError, match="unknown image format"):
         write_image(sample(), tmp_path / "a.png")
     (tmp_path / "taken.nrrd").mkdir()
     with pytest.raises(LLMBoostError, match="cannot be written"):
         write_image(sample(), tmp_path / "taken.nrrd")
-    assert [path.name for path in tmp_path.iterdir()] == ["taken.nrrd"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken.nrrd"]

@@ -109,8 +109,9 @@ def test_programming_errors_are_value_errors(tmp_path, labelmap):
 def test_bad_files_give_one_clear_line(tmp_path, labelmap):
     with pytest.raises(LLMBoostError, match="change the file's name"):
         write_segmentation(labelmap, LABELS, tmp_path / "case.nrrd")
+    (tmp_path / "file").touch()
     with pytest.raises(LLMBoostError, match="cannot be written"):
-        write_segmentation(labelmap, LABELS, tmp_path / "absent" / "case.seg.nrrd")
+        write_segmentation(labelmap, LABELS, tmp_path / "file" / "case.seg.nrrd")
     with pytest.raises(LLMBoostError, match="no such file"):
         read_segmentation(tmp_path / "absent.seg.nrrd")
     sitk.WriteImage(sitk.Image(4, 4, 4, sitk.sitkUInt8), str(tmp_path / "plain.nrrd"))

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import LLMBoostError
-from ..model import write_whole
+from ..files import write_whole
 
 KEY = "llmboost_checkpoint"
 

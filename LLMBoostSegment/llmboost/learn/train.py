@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from ..card import SEGMENTATION, Card, Label
 from ..errors import LLMBoostError
 from ..model import save_model
 from ..networks import DEFAULT_SEGMENTER, build, describe
-from ..networks.plain_vit import PlainViTConfig
 from .curve import draw_curve
 from .dataset import Dataset, check, read_dataset
 from .plan import Plan, make_plan
@@ -71,7 +70,7 @@ def train(
     dataset = read_dataset(folder)
     cases, val = dataset.split("train"), dataset.split("val")
     check(dataset, [*cases, *val])
-    plan = _fitted(make_plan(dataset, cases), recipe)
+    plan = make_plan(dataset, cases)
     report({"event": "plan", "reasons": plan.reasons})
 
     torch.manual_seed(recipe.config.seed)
@@ -110,20 +109,11 @@ def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
     return tuple(Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
 
 
-def _fitted(plan: Plan, recipe: Recipe) -> Plan:
-    """The plan with a window of whole patches, if the network is made of patches."""
-    if recipe.network != "plain-vit":
-        return plan
-    steps, patch = plan.preprocessing, recipe.options.get("patch", PlainViTConfig.patch)
-    r, a, s = (math.ceil(size / step) * step for size, step in zip(steps.window, patch, strict=True))
-    reason = f"window {(r, a, s)} voxels: whole patches of {patch}"
-    return replace(plan, preprocessing=replace(steps, window=(r, a, s)), reasons=(*plan.reasons, reason))
-
-
 def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:
     options = {"channels": plan.preprocessing.channels, "classes": len(dataset.labels) + 1, **recipe.options}
     if recipe.network == "plain-vit":
-        return {"window": plan.preprocessing.window, **options}
+        patch = tuple(math.prod(steps) for steps in zip(*plan.strides, strict=True))
+        return {"window": plan.preprocessing.window, "patch": patch, **options}
     return {"strides": plan.strides, **options}
 
 
