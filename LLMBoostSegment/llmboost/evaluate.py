@@ -45,7 +45,7 @@ def evaluate(
     for case in cases:
         results.append(_measure(model, dataset, case, mirror))
         report(results[-1])
-    summary = summarize(results)
+    summary = summarize(results, groups=[dataset.subjects.get(case.id, case.id) for case in cases])
     return {
         "model": model.card.name,
         "digest": model.card.digest,

@@ -260,3 +260,11 @@ def test_channels_along_a_fourth_axis(tmp_path, write_dataset, make_case):
     check(dataset, [dataset.cases["case_0"]])
     with pytest.raises(LLMBoostError, match=r"case_1.nii.gz: 1 volume\(s\), dataset.json names 2 channel"):
         check(dataset, dataset.cases.values())
+
+
+def test_a_subject_stays_in_one_split(folder):
+    subjects = {"case_0": "anna", "case_1": "anna", "case_2": "bert"}
+    edit(folder / "splits.json", train=["case_0", "case_1"], val=["case_2"], subjects=subjects)
+    assert read_dataset(folder).subjects == subjects
+    edit(folder / "splits.json", train=["case_0"], val=["case_1"])
+    assert "subject anna is in train and val" in complaint(folder)

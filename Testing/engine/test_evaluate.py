@@ -1,5 +1,6 @@
 """`llmboost evaluate`: the measures of a split, as a file of a fixed form."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -176,3 +177,10 @@ def test_labels_stored_as_float(model, cases, write_dataset, tmp_path):
     (case,) = evaluate(model, read_dataset(folder), "val")["cases"]
     found = segment(model, [image]).labelmap.array
     assert case["dice"] == segmentation_scores(found, truth.array, image.spacing, (1, 2))["dice"]
+
+
+def test_intervals_are_drawn_over_subjects(model, folder):
+    dataset = dataclasses.replace(read_dataset(folder), subjects=dict.fromkeys(IDS[:2], "anna"))
+    result = evaluate(model, dataset, "test")
+    assert result["n_groups"] == 2
+    assert result["mean_dice_ci95"] != measured(model, folder)["mean_dice_ci95"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ class Case:
 @dataclass(frozen=True)
 class Dataset:
     """A data set: ``labels`` maps voxel values (without the background's 0) to names, ``ignore`` marks voxels that
-    nobody labelled, ``splits`` maps train, val and test to ids of ``cases``."""
+    nobody labelled, ``splits`` maps train, val and test to ids of ``cases``, ``subjects`` maps cases to whom they
+    show, where somebody appears more than once."""
 
     folder: Path
     name: str
@@ -40,6 +41,7 @@ class Dataset:
     ignore: int | None
     cases: dict[str, Case]
     splits: dict[str, list[str]]
+    subjects: dict[str, str] = field(default_factory=dict)
     license: str = ""
     reference: str = ""
 
@@ -78,6 +80,7 @@ def read_dataset(folder: Path) -> Dataset:
         raise LLMBoostError(f'{folder / "dataset.json"}: no "modality" or "channel_names", such as {{"0": "MRI"}}')
     ignore = next((value for value, name in labels.items() if name.lower() == IGNORE), None)
     cases = _cases(folder, len(modalities))
+    splits, subjects = _splits(folder / "splits.json", cases)
     return Dataset(
         folder=folder,
         name=str(description.get("name", folder.name)),
@@ -85,7 +88,8 @@ def read_dataset(folder: Path) -> Dataset:
         labels={value: name for value, name in sorted(labels.items()) if value not in (0, ignore)},
         ignore=ignore,
         cases=cases,
-        splits=_splits(folder / "splits.json", cases),
+        splits=splits,
+        subjects=subjects,
         license=str(description.get("licence", description.get("license", ""))),
         reference=str(description.get("reference", "")),
     )
@@ -220,11 +224,11 @@ def identity(path: Path) -> str:
     return next((path.name[: -len(end)] for end in EXTENSIONS if path.name.endswith(end)), path.stem)
 
 
-def _splits(path: Path, cases: dict[str, Case]) -> dict[str, list[str]]:
+def _splits(path: Path, cases: dict[str, Case]) -> tuple[dict[str, list[str]], dict[str, str]]:
     if not path.exists():
         ids = [id for id, case in cases.items() if case.label]
         val = ids[4::5] or ids[-1:]
-        return {"train": [id for id in ids if id not in val] or ids, "val": val, "test": []}
+        return {"train": [id for id in ids if id not in val] or ids, "val": val, "test": []}, {}
     raw = _read_json(path)
     wrong = [name for name in SPLITS if not isinstance(raw.get(name) or [], list)]
     if wrong:
@@ -237,4 +241,16 @@ def _splits(path: Path, cases: dict[str, Case]) -> dict[str, list[str]]:
     twice = sorted({id for id in listed if listed.count(id) > 1})
     if twice:
         raise LLMBoostError(f"{path}: {', '.join(twice[:5])} listed more than once; a case belongs to one split")
-    return splits
+    subjects = raw.get("subjects") or {}
+    if not isinstance(subjects, dict):
+        raise LLMBoostError(f'{path}: "subjects" must map ids of cases to subjects')
+    subjects = {str(id): str(subject) for id, subject in subjects.items()}
+    split_of: dict[str, str] = {}
+    for name, ids in splits.items():
+        for id in ids:
+            subject = subjects.get(id, id)
+            if split_of.setdefault(subject, name) != name:
+                raise LLMBoostError(
+                    f"{path}: subject {subject} is in {split_of[subject]} and {name}; keep it in one split"
+                )
+    return splits, subjects
