@@ -42,7 +42,7 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    # --debug is read in main(), where errors end
+    # listed here for the help alone: main(), where errors end, takes it wherever it stands
     if version:
         console.print(__version__)
         raise typer.Exit
@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that a user can mend are one line and exit status 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(arguments)
+        app([argument for argument in arguments if argument != "--debug"])
     except LLMBoostError as error:
         if "--debug" in arguments:
             raise

@@ -94,7 +94,7 @@ def test_an_error_in_a_process_of_its_own(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith("error: model '")
     assert done.stderr.count("\n") == 1
-    debug = child(*arguments[:2], "--debug", *arguments[2:], LLMBOOST_MODELS=str(tmp_path))
+    debug = child(*arguments, "--debug", LLMBOOST_MODELS=str(tmp_path))
     assert debug.returncode == 1
     assert "Traceback" in debug.stderr
     assert "llmboost.errors.LLMBoostError: model '" in debug.stderr

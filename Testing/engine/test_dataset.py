@@ -262,6 +262,14 @@ def test_channels_along_a_fourth_axis(tmp_path, write_dataset, make_case):
         check(dataset, dataset.cases.values())
 
 
+def test_extensions_in_capitals(folder):
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name / "case_0.nii.gz").rename(folder / name / "case_0.NII.GZ")
+    dataset = read_dataset(folder)
+    assert set(dataset.cases) == {f"case_{n}" for n in range(6)}
+    assert load(dataset.cases["case_0"])[0][0].shape == (4, 5, 6)
+
+
 def test_a_subject_stays_in_one_split(folder):
     subjects = {"case_0": "anna", "case_1": "anna", "case_2": "bert"}
     edit(folder / "splits.json", train=["case_0", "case_1"], val=["case_2"], subjects=subjects)

@@ -182,6 +182,7 @@ def test_the_largest_piece():
     indices[8, 8, 8] = 1
     expected = np.where(np.arange(9)[:, None, None] < 5, indices, 0)
     assert np.array_equal(largest_component(indices), expected)
+    assert np.array_equal(largest_component(indices[::-1]), expected[::-1]), "wherever it lies"
     assert np.array_equal(largest_component(expected), expected)
     empty = np.zeros((2, 2, 2), int)
     assert np.array_equal(largest_component(empty), empty)

@@ -7,6 +7,7 @@ import struct
 from types import SimpleNamespace
 
 import pytest
+import safetensors.torch
 import torch
 
 from llmboost.booster import BoosterConfig
@@ -14,6 +15,7 @@ from llmboost.booster.sources import load_blocks
 from llmboost.card import SEGMENTATION, Code, Label, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.image import read_image
+from llmboost.learn import trainer
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.dataset import read_dataset
 from llmboost.learn.plan import make_plan
@@ -89,6 +91,18 @@ def test_the_log_the_curve_and_the_checkpoint(training):
     assert first["event"] == "plan"
     assert any("left-right mirroring" in reason for reason in first["reasons"])
     assert [event["step"] for event in rest if event["event"] == "step"] == list(range(1, 61))
+
+
+def test_the_best_validations_weights_are_saved(short, monkeypatch):
+    """Not the last ones."""
+    scores = iter([[0.9, 0.8]] * 2 + [[0.2, 0.1]] * 2)  # two validations of two cases
+    monkeypatch.setattr(trainer, "mean_dice_of", lambda *arguments: next(scores))
+    made = short()
+    assert made.card.figures["val_dice"] == pytest.approx(0.85)
+    stored = safetensors.torch.load_file(made.run / CHECKPOINT)
+    saved = load_model(made.path).network.state_dict()
+    assert {name for name in saved if torch.equal(stored[f"best.{name}"].half().float(), saved[name])} == set(saved)
+    assert any(not torch.equal(stored[f"network.{name}"], stored[f"best.{name}"]) for name in saved)
 
 
 def test_fields_of_the_card_set_by_hand(short):

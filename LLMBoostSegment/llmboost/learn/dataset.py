@@ -201,7 +201,9 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
 def _files(folder: Path) -> Sequence[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.endswith(EXTENSIONS) and not path.name.startswith("."))
+    return sorted(
+        path for path in folder.iterdir() if path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
+    )
 
 
 def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str] = ()) -> dict[str, list[Path]]:
@@ -221,7 +223,7 @@ def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str
 
 def identity(path: Path) -> str:
     """A case's id: its file name without the extension."""
-    return next((path.name[: -len(end)] for end in EXTENSIONS if path.name.endswith(end)), path.stem)
+    return next((path.name[: -len(end)] for end in EXTENSIONS if path.name.lower().endswith(end)), path.stem)
 
 
 def _splits(path: Path, cases: dict[str, Case]) -> tuple[dict[str, list[str]], dict[str, str]]:

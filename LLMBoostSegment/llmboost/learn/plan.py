@@ -72,10 +72,12 @@ def make_plan(dataset: Dataset, cases: Sequence[Case]) -> Plan:
         normalization=normalization,
         mirror=() if sided else (0,),
     )
-    batch = int(np.clip(round(2 * WINDOW_VOXELS / np.prod(window)), 2, 16))
+    # small windows allow more of them, but a step should not see most of a small data set
+    batch = int(np.clip(round(2 * WINDOW_VOXELS / np.prod(window)), 2, np.clip(len(cases) // 10, 2, 16)))
     reasons = (
         f"spacing {preprocessing.spacing} mm (R, A, S): the median of {len(cases)} training cases",
-        f"window {preprocessing.window} voxels, batch {batch}: the median case, up to {WINDOW_VOXELS:,} voxels",
+        f"window {preprocessing.window} voxels: the median case, up to {WINDOW_VOXELS:,} voxels",
+        f"batch {batch}: about {2 * WINDOW_VOXELS:,} voxels, at most a tenth of the cases",
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
         "intensities: "
         + ", ".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ def train(
     check(dataset, [*cases, *val])
     plan = make_plan(dataset, cases)
     report({"event": "plan", "reasons": plan.reasons})
+    config = replace(recipe.config, batch=plan.batch)
 
     torch.manual_seed(recipe.config.seed)
     network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
@@ -80,7 +81,7 @@ def train(
         [read_volume(dataset, case, plan.preprocessing) for case in cases],
         [read_volume(dataset, case, plan.preprocessing) for case in val],
         plan.preprocessing,
-        recipe.config,
+        config,
         run,
         device,
         report,
@@ -93,7 +94,7 @@ def train(
     network.load_state_dict(outcome.state)
     if isinstance(network.booster, Booster):
         network.booster.merge_lora()
-    card = _card(output, recipe, dataset, plan, network, outcome, len(cases), len(val))
+    card = _card(output, recipe, dataset, plan, network, outcome, config, len(cases), len(val))
     card = save_model(network, card, output)
     draw_curve(run)
     return card
@@ -124,6 +125,7 @@ def _card(
     plan: Plan,
     network: torch.nn.Module,
     outcome: Outcome,
+    config: TrainingConfig,
     train_cases: int,
     val_cases: int,
 ) -> Card:
@@ -147,7 +149,7 @@ def _card(
             "val_cases": val_cases,
             "steps": outcome.steps,
             "minutes": round(outcome.seconds / 60, 1),
-            "config": asdict(recipe.config),
+            "config": asdict(config),
             "date": datetime.now(UTC).date().isoformat(),
             "llmboost": __version__,
             "torch": torch.__version__.split("+")[0],

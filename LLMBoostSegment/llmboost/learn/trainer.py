@@ -37,7 +37,7 @@ class TrainingConfig:
 
     Attributes:
         steps, minutes: the budget; give one of them.
-        batch: windows a step.
+        batch: windows a step; :func:`.train.train` takes the plan's.
         rate: AdamW's learning rate at its peak, reached after ``warmup`` of the budget and falling to zero as a cosine.
         clip: of the gradient's norm.
         validations: how often the validation cases are segmented, spread evenly over the budget.
