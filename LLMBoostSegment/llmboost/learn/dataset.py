@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import LLMBoostError
-from ..image import Image, read_image, read_volumes
+from ..image import READABLE, Image, read_image, read_volumes
 
-EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 SPLITS = ("train", "val", "test")
 IGNORE = "ignore"
 
@@ -194,7 +193,7 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
     if orphans:
         raise LLMBoostError(f"{labels}: no image for {', '.join(orphans[:5])}; put it into imagesTr")
     if not grouped:
-        raise LLMBoostError(f"{images}: no images ({', '.join(EXTENSIONS)})")
+        raise LLMBoostError(f"{images}: no images ({', '.join(READABLE)})")
     return {id: Case(id, tuple(paths), label_of.get(id)) for id, paths in sorted(grouped.items())}
 
 
@@ -202,7 +201,9 @@ def _files(folder: Path) -> Sequence[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        path for path in folder.iterdir() if path.name.lower().endswith(EXTENSIONS) and not path.name.startswith(".")
+        path
+        for path in folder.iterdir()
+        if path.name.lower().endswith(tuple(READABLE)) and not path.name.startswith(".")
     )
 
 
@@ -223,7 +224,7 @@ def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str
 
 def identity(path: Path) -> str:
     """A case's id: its file name without the extension."""
-    return next((path.name[: -len(end)] for end in EXTENSIONS if path.name.lower().endswith(end)), path.stem)
+    return next((path.name[: -len(end)] for end in READABLE if path.name.lower().endswith(end)), path.stem)
 
 
 def _splits(path: Path, cases: dict[str, Case]) -> tuple[dict[str, list[str]], dict[str, str]]:

@@ -105,9 +105,8 @@ class HybridViT(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """The transformer with its booster, on the token grid (B, width, r, a, s)."""
-        place = {"head": 0, "middle": self.config.depth // 2, "tail": self.config.depth}
         for index in range(self.config.depth + 1):
-            if self.booster is not None and place[self.booster.config.place] == index:
+            if self.booster is not None and self.booster.config.position(self.config.depth) == index:
                 x = to_grid(self.booster(to_tokens(x)), x)
             if index < self.config.depth:
                 x = self.transformer[index](x)

@@ -77,9 +77,8 @@ class PlainViT(nn.Module):
         if grid != position.shape[2:]:
             position = F.interpolate(position, grid, mode="trilinear")
         x = (x + position).flatten(2).transpose(1, 2)  # (B, T, width)
-        place = {"head": 0, "middle": self.config.depth // 2, "tail": self.config.depth}
         for index in range(self.config.depth + 1):
-            if self.booster is not None and place[self.booster.config.place] == index:
+            if self.booster is not None and self.booster.config.position(self.config.depth) == index:
                 x = self.booster(x)
             if index < self.config.depth:
                 x = self.transformer[index](x)
