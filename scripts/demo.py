@@ -78,15 +78,15 @@ def demonstrate(path: Path | None) -> int:
 
 def _crops(image: Image) -> dict[str, Image]:
     """Both hippocampal regions of a head by their place in MNI space; a small image as it is."""
-    from llmboost.image import crop
+    from llmboost.roi import Roi
 
     if all(size * mm < CROP_MM for size, mm in zip(image.shape, image.spacing, strict=True)):
         return {"crop": image}
     right, anterior, superior = CENTER
     # images lie in LPS: x grows to the patient's left, y backwards
     return {
-        "left": crop(image, (right, -anterior, superior), SIZE),
-        "right": crop(image, (-right, -anterior, superior), SIZE),
+        "left": Roi((right, -anterior, superior), SIZE).crop(image),
+        "right": Roi((-right, -anterior, superior), SIZE).crop(image),
     }
 
 

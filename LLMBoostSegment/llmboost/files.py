@@ -1,9 +1,10 @@
-"""Files that appear whole or not at all, whatever happens while they are written."""
+"""Files that are safe to open, and files that appear whole or not at all, whatever happens meanwhile."""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,41 @@ from .errors import LLMBoostError
 
 # what a killed process leaves behind
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.")
+
+# a message about such a name is more than one line, or cannot be printed
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file of bytes: opening a pipe or a device may never end.
+
+    Raises:
+        LLMBoostError: nothing is there, it cannot be read, it is empty, or its name cannot be shown in a line.
+    """
+    escaped = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(path))
+    if escaped != str(path):
+        raise LLMBoostError(f"{escaped}: a line break or an unreadable character is in its name; rename it")
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise LLMBoostError(f"{path}: a folder, but a file is needed here")
+        if not stat.S_ISREG(status.st_mode):
+            raise LLMBoostError(f"{path}: a pipe or a device, not a file; copy its content into a file")
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise LLMBoostError(f"{path}: a link to a file that is not there; mend or remove it") from error
+        raise LLMBoostError(f"{path}: no such file") from error
+    except OSError as error:
+        raise LLMBoostError(f"{path}: cannot be read ({error.strerror})") from error
+    if not status.st_size:
+        raise LLMBoostError(f"{path}: an empty file; copy or export it again")
+
+
+def printable(text: str) -> str:
+    """Words from a file for a message: short, in one line, and without the power to confuse a terminal."""
+    text = text if len(text) <= 100 else text[:100] + "..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager

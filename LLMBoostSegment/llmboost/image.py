@@ -6,25 +6,25 @@ columns of the direction matrix follow the same order, and the world frame is LP
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import struct
-import zlib
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import log, prod, sqrt
+from math import log, sqrt
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
+import PIL.Image
 import SimpleITK as sitk
 
 from .errors import LLMBoostError
-from .files import atomic_path
+from .files import atomic_path, check_regular
+from .imagecheck import AGAIN, MAX_AXES, NOT_FINITE, bad_spacing, check_image_file
 
 Interpolation = Literal["linear", "nearest", "cubic"]
 
-READABLE = {
+VOLUMES = {
     ".nii.gz": "NiftiImageIO",
     ".nii": "NiftiImageIO",
     ".nrrd": "NrrdImageIO",
@@ -32,11 +32,14 @@ READABLE = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
+PICTURES = (".png", ".jpg", ".jpeg")
+READABLE = (*VOLUMES, *PICTURES)
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 
 _INTERPOLATORS = {"linear": sitk.sitkLinear, "nearest": sitk.sitkNearestNeighbor, "cubic": sitk.sitkBSpline3}
 _FWHM = 2 * sqrt(2 * log(2))  # full width at half maximum of a Gaussian, in standard deviations
-_NOT_FINITE = "holds NaN or infinite voxels; replace them by numbers"
+_LARGEST = 1e15  # squares of larger values leave the range of float32
+_MIN_SPACING, _MAX_EXTENT = 1e-5, 1e4  # mm: from less than a cell to more than a body
 _LPS_TO_RAS = np.array([[-1.0], [-1.0], [1.0]])
 
 # ITK reports recoverable oddities of a header on stderr, past all logging; what matters is checked here.
@@ -101,71 +104,46 @@ class Image:
 
 
 def read_image(path: str | Path) -> Image:
-    """Read a 3D image from NIfTI-1, NRRD or MetaImage; a 2D image becomes a volume of one slice.
+    """Read one gray image from NIfTI-1, NRRD, MetaImage, PNG or JPEG; a 2D image becomes a volume of one slice.
 
-    Geometry is ITK's reading of the file, hence Slicer's.
+    Geometry is ITK's reading of the file, hence Slicer's. PNG and JPEG tell none: theirs is pixels of 1 mm.
 
     Raises:
         LLMBoostError: the file is missing, damaged or of another kind; it holds several volumes or components, voxels
             that are not finite numbers, or a geometry that cannot be used.
     """
-    path = Path(path)
-    return image_from_sitk(read_sitk(path), path)
+    return _single(read_volumes(path), Path(path))
 
 
-def read_volumes(path: str | Path) -> list[Image]:
+def read_volumes(path: str | Path, *, color: bool = False) -> list[Image]:
     """Read the volumes along the fourth axis of a file (the Decathlon stores channels so); of a 3D file, the one.
 
+    With ``color``, the red, the green and the blue of a color image (8 bits a component; opacity is dropped). The
+    volumes of a file may share memory.
+
     Raises:
-        LLMBoostError: as ``read_image``.
+        LLMBoostError: as ``read_image``, or the image is colored and should not be, or the other way round.
     """
     path = Path(path)
-    stored = read_sitk(path)
-    if stored.GetDimension() < 4:
-        return [image_from_sitk(stored, path)]
-    return [image_from_sitk(stored[:, :, :, n], path) for n in range(stored.GetSize()[3])]
+    check_regular(path)
+    if _extension(path, READABLE) in PICTURES:
+        return _images(_read_picture(path), np.ones(3), np.zeros(3), np.eye(3), path, color)
+    return _volumes(read_sitk(path), path, color)
 
 
 def read_sitk(path: Path) -> sitk.Image:
-    """The file as SimpleITK reads it, with its metadata; raises LLMBoostError as ``read_image`` does."""
-    extension = _extension(path, READABLE)
-    if not path.is_file():
-        raise LLMBoostError(f"{path}: no such file")
-    if extension in (".nii", ".nii.gz"):
-        _check_nifti(path)
+    """The volume file as SimpleITK reads it, with its metadata; raises LLMBoostError as ``read_image`` does."""
+    extension = _extension(path, VOLUMES)
+    check_image_file(path)
     try:
-        return sitk.ReadImage(str(path), imageIO=READABLE[extension])
+        return sitk.ReadImage(str(path), imageIO=VOLUMES[extension])
     except RuntimeError as error:
         raise LLMBoostError(f"{path}: {_reason(str(error))}") from error
 
 
 def image_from_sitk(stored: sitk.Image, path: Path) -> Image:
     """An Image of a SimpleITK image that was read from ``path``, checked for what the engine relies on."""
-    if stored.GetNumberOfComponentsPerPixel() > 1:
-        raise LLMBoostError(f"{path}: a color or vector image; give an image of one component")
-    array = sitk.GetArrayFromImage(stored).transpose()
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    if array.ndim > 3:
-        raise LLMBoostError(f"{path}: {array.shape[-1]} volumes in one file; split it and give one volume")
-    if not array.size:
-        raise LLMBoostError(f"{path}: holds no voxels")
-    if array.dtype.kind == "c":
-        raise LLMBoostError(f"{path}: complex-valued; give its magnitude image")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise LLMBoostError(f"{path}: {_NOT_FINITE}")
-    n = stored.GetDimension()
-    spacing, origin, direction = np.ones(3), np.zeros(3), np.eye(3)
-    m = min(n, 3)
-    spacing[:m] = stored.GetSpacing()[:m]
-    origin[:m] = stored.GetOrigin()[:m]
-    direction[:m, :m] = np.reshape(stored.GetDirection(), (n, n))[:m, :m]
-    if not (np.isfinite(spacing).all() and np.all(spacing > 0)):
-        raise LLMBoostError(f"{path}: {_bad_spacing(spacing)}")
-    # A NaN in the matrix fails the comparison, too.
-    if not (np.isfinite(origin).all() and abs(np.linalg.det(direction)) > 1e-3):
-        raise LLMBoostError(f"{path}: its header places the voxels nowhere (singular direction); correct it")
-    return Image(array.reshape(array.shape + (1,) * (3 - array.ndim)), _triple(spacing), _triple(origin), direction)
+    return _single(_volumes(stored, path, color=False), path)
 
 
 def write_image(image: Image, path: str | Path) -> None:
@@ -191,7 +169,7 @@ def write_sitk(image: sitk.Image, path: Path) -> None:
     """Write ``image``, compressed and atomically; raises LLMBoostError."""
     with atomic_path(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
-        read_sitk(temporary)  # ITK's NIfTI writer does not notice a full disk, so the file has to prove itself
+        check_image_file(temporary)  # ITK's NIfTI writer does not notice a full disk, so the file has to prove itself
 
 
 def to_canonical(image: Image) -> Image:
@@ -375,50 +353,76 @@ def _extension(path: Path, known: Iterable[str]) -> str:
     raise LLMBoostError(f"{path}: unknown image format; use one of {', '.join(known)}")
 
 
-def _check_nifti(path: Path) -> None:
-    """Refuse what ITK lets pass: it fills a truncated file with zeros, reads NaN as 0, invalid spacing as 1 mm."""
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
+def _read_picture(path: Path) -> np.ndarray:
+    """Pixels [c, i, j] of a PNG or JPEG file. Not by ITK, which fills a truncated JPEG with gray."""
     try:
-        with cast(BinaryIO, opener(path, "rb")) as file:
-            header = file.read(348)
-            sizes, spacing, dtype, start, expected = _nifti_header(header)
-            size, finite, rest = len(header), True, b""
-            while chunk := file.read(2**22):  # to the end: gzip checks its sums
-                if dtype is not None:
-                    voxels = rest + chunk[max(start - size, 0) : max(expected - size, 0)]
-                    whole = len(voxels) - len(voxels) % dtype.itemsize
-                    finite = finite and bool(np.isfinite(np.frombuffer(voxels[:whole], dtype)).all())
-                    rest = voxels[whole:]
-                size += len(chunk)
-    except (OSError, EOFError, zlib.error, struct.error, ValueError, OverflowError) as error:
-        raise LLMBoostError(f"{path}: not a NIfTI-1 file, or a damaged one; copy or export it again") from error
-    if size < expected:
-        raise LLMBoostError(f"{path}: truncated ({size} of {expected} bytes of data); copy or export it again")
-    if not (sizes and min(sizes) > 0):
-        raise LLMBoostError(f"{path}: holds no voxels")
-    if not all(0 < s < float("inf") for s in spacing):
-        raise LLMBoostError(f"{path}: {_bad_spacing(spacing)}")
-    if not finite:
-        raise LLMBoostError(f"{path}: {_NOT_FINITE}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(path, formats=("PNG", "JPEG")) as picture:
+                mode = {"1": "L", "L": "L", "LA": "L", "I": "I", "I;16": "I;16", "RGBA": "RGB"}.get(picture.mode, "RGB")
+                pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
+        raise LLMBoostError(f"{path}: too large a picture ({str(error).split(' exceeds')[0]}); crop it") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise LLMBoostError(f"{path}: not a PNG or JPEG picture, or a damaged one; {AGAIN}") from error
+    return pixels.reshape(*pixels.shape[:2], -1).transpose()
 
 
-def _nifti_header(header: bytes) -> tuple[Sequence[int], Sequence[float], np.dtype | None, int, int]:
-    """Sizes, spacing along the (up to three) spatial axes, the voxels' type if floating, their first and last byte."""
-    order = next((order for order in "<>" if struct.unpack_from(f"{order}i", header)[0] == 348), None)
-    if order is None:
-        raise struct.error("not NIfTI-1")
-    rank, *sizes = struct.unpack_from(f"{order}8h", header, 40)
-    kind, bits = struct.unpack_from(f"{order}2h", header, 70)
-    dtype = {16: np.dtype(f"{order}f4"), 64: np.dtype(f"{order}f8")}.get(kind)
-    spacing = struct.unpack_from(f"{order}7f", header, 80)
-    (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    start = int(offset)
-    return sizes[:rank], spacing[: min(3, rank)], dtype, start, start + prod(sizes[:rank]) * bits // 8
+def _volumes(stored: sitk.Image, path: Path, color: bool) -> list[Image]:
+    n = stored.GetDimension()
+    m = min(n, 3)
+    spacing, origin, direction = np.ones(3), np.zeros(3), np.eye(3)
+    spacing[:m] = stored.GetSpacing()[:m]
+    origin[:m] = stored.GetOrigin()[:m]
+    direction[:m, :m] = np.reshape(stored.GetDirection(), (n, n))[:m, :m]
+    values = sitk.GetArrayFromImage(stored).transpose()
+    if stored.GetNumberOfComponentsPerPixel() == 1:
+        values = values[np.newaxis]
+    return _images(values, spacing, origin, direction, path, color)
 
 
-def _bad_spacing(spacing: Sequence[float] | np.ndarray) -> str:
-    values = ", ".join(f"{s:g}" for s in spacing)
-    return f"its header gives the voxel spacing as ({values}) mm; correct it (in Slicer: module Volumes)"
+def _images(
+    values: np.ndarray, spacing: np.ndarray, origin: np.ndarray, direction: np.ndarray, path: Path, color: bool
+) -> list[Image]:
+    """The volumes, or the colors, of values [c, i, j, ...], checked for what the engine relies on."""
+    values = values[(..., *(np.newaxis,) * (MAX_AXES - values.ndim))]
+    while values.ndim > MAX_AXES and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim > MAX_AXES:
+        raise LLMBoostError(f"{path}: more than four axes; split it and give one volume")
+    components, *shape, volumes = values.shape
+    colored = components in (3, 4) and values.dtype == np.uint8
+    if components > 1 and not colored:
+        raise LLMBoostError(f"{path}: a vector image ({components} values a voxel); give an image of one component")
+    if colored and not color:
+        raise LLMBoostError(
+            f"{path}: a color image, but a gray one is needed; convert it (in Slicer: module Vector to Scalar Volume)"
+        )
+    if color and not (colored and volumes == 1):
+        raise LLMBoostError(f"{path}: not a color image, but one is needed (red, green and blue of 8 bits, one volume)")
+    if values.dtype.kind == "c":
+        raise LLMBoostError(f"{path}: complex-valued; give its magnitude image")
+    if values.dtype.kind == "f" or values.dtype.itemsize == 8:
+        low, high = values.min(), values.max()
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise LLMBoostError(f"{path}: {NOT_FINITE}")
+        if max(-low, high) > _LARGEST:
+            raise LLMBoostError(
+                f"{path}: holds voxels as large as {max(-low, high):.3g}; replace them by real intensities"
+            )
+    # a NaN fails these comparisons, too
+    if not (np.all(spacing >= _MIN_SPACING) and np.all(spacing * shape <= _MAX_EXTENT)):
+        raise LLMBoostError(f"{path}: {bad_spacing(spacing)}")
+    if not (np.isfinite(origin).all() and abs(np.linalg.det(direction)) > 1e-3):
+        raise LLMBoostError(f"{path}: its header places the voxels nowhere (singular direction); correct it")
+    arrays = values[:3, ..., 0] if color else np.moveaxis(values[0], -1, 0)
+    return [Image(array, _triple(spacing), _triple(origin), direction) for array in arrays]
+
+
+def _single(images: list[Image], path: Path) -> Image:
+    if len(images) > 1:
+        raise LLMBoostError(f"{path}: {len(images)} volumes in one file; split it and give one volume")
+    return images[0]
 
 
 def _reason(message: str) -> str:
@@ -429,4 +433,6 @@ def _reason(message: str) -> str:
         return "its voxel axes are linearly dependent (singular direction); correct the header"
     if "spacing" in message.lower():
         return "its header gives a voxel spacing that is not positive; correct the header"
+    if "alloc" in message:
+        return "does not fit into this machine's memory; crop it, or use a machine with more"
     return "not an image of this format, damaged, or without its data file; copy or export it again"

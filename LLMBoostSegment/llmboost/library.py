@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .card import Card, read_card, tensor_digest
 from .errors import LLMBoostError
-from .files import atomic_path
+from .files import atomic_path, printable
 
 EXTENSION = ".safetensors"
 FOLDER_VARIABLE = "LLMBOOST_MODELS"
@@ -30,7 +30,7 @@ def installed() -> dict[str, Path]:
 
 
 def find(model: str | Path) -> Path:
-    """The model file of a name or a path.
+    """The model file of a name or a path; whether there is a model in it shows on reading.
 
     Raises:
         LLMBoostError: there is none.
@@ -38,10 +38,9 @@ def find(model: str | Path) -> Path:
     known = installed()
     if str(model) in known:
         return known[str(model)]
-    path = Path(model)
-    if path.is_file():
-        return path
-    names = ", ".join(known) or "none"
+    if model and os.path.lexists(model):
+        return Path(model)
+    names, model = ", ".join(known) or "none", printable(str(model))
     raise LLMBoostError(f"model '{model}': no such file, and no installed model of that name (installed: {names})")
 
 

@@ -53,9 +53,7 @@ def save_model(network: nn.Module, card: Card, path: Path) -> Card:
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise LLMBoostError(f"{path}: not written, weights are not finite ({broken[0]}); train with a smaller rate")
-    data = safetensors.torch.save(tensors)
-    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
-    card = dataclasses.replace(card, digest=digest)
+    card = dataclasses.replace(card, digest=_digest(safetensors.torch.save(tensors)))
     data = safetensors.torch.save(tensors, metadata={METADATA_KEY: card.to_json()})
     write_whole(path, data)
     return card
@@ -85,6 +83,11 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         reason = shorten(lines[-1], 120)
         raise LLMBoostError(f"{path}: the weights do not fit the card ({reason}); the file is of no use") from error
     return Model(card, network.eval().requires_grad_(False).to(device))
+
+
+def _digest(data: bytes) -> str:
+    # a view: the block of a large language model takes half a gigabyte
+    return hashlib.sha256(memoryview(data)[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
 
 
 def _stored(tensor: Tensor) -> Tensor:

@@ -17,7 +17,6 @@ import pytest
 from llmboost import __file__ as package
 from llmboost import __version__, batch
 from llmboost.card import read_card
-from llmboost.errors import LLMBoostError
 from llmboost.image import Image, read_image, write_image
 from llmboost.model import load_model, save_model
 from llmboost.segment import segment
@@ -187,8 +186,16 @@ def test_a_broken_file_stops_nobody(run, images, tmp_path):
         assert [line["error"] for line in csv.DictReader(file)] == [row["error"] for row in found.values()]
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("out of memory\nTried to"), ValueError("odd")], ids=repr)
-def test_whatever_happens_to_a_case_the_others_go_on(run, images, tmp_path, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ValueError("odd\nand more"), "could not be segmented (ValueError: odd)"),
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "limit it with --roi"),
+    ],
+    ids=repr,
+)
+def test_whatever_happens_to_a_case_the_others_go_on(run, images, tmp_path, monkeypatch, error, told):
     def fail_once(model, channels, **options):
         if channels[0].spacing[2] == 2:
             raise error
@@ -198,9 +205,8 @@ def test_whatever_happens_to_a_case_the_others_go_on(run, images, tmp_path, monk
     assert run(images).status == 1
     found = rows(tmp_path / "out")
     assert [found[id]["status"] for id in IDS] == ["ok", "failed", "ok"]
-    assert found["berta"]["error"].startswith(
-        f"{images / 'berta.nrrd'}: could not be segmented ({type(error).__name__}"
-    )
+    assert found["berta"]["error"].startswith(f"{images / 'berta.nrrd'}: ")
+    assert told in found["berta"]["error"]
     assert "\n" not in found["berta"]["error"]
 
 
@@ -247,21 +253,6 @@ def test_results_in_the_folder_of_the_images(llmboost, trained_model, tmp_path, 
     for _ in range(2):
         assert llmboost("segment", tmp_path, "--model", trained_model, "--output", tmp_path).status == 0
         assert list(rows(tmp_path)) == ["scan"]
-
-
-# several channels
-
-
-def test_cases_of_several_channels(tmp_path):
-    for name in ("a_0000.nrrd", "a_0001.nrrd", "b_0000.nrrd", "b_0001.nrrd"):
-        (tmp_path / name).touch()
-    cases = batch.find_cases([tmp_path], 2)
-    assert {id: [path.name for path in paths] for id, paths in cases.items()} == {
-        "a": ["a_0000.nrrd", "a_0001.nrrd"], "b": ["b_0000.nrrd", "b_0001.nrrd"]
-    }  # fmt: skip
-    assert list(batch.find_cases([tmp_path / "a_0000.nrrd"], 1)) == ["a"]
-    with pytest.raises(LLMBoostError, match="same name"):
-        batch.find_cases([tmp_path / "a_0000.nrrd", tmp_path / "a_0000.nrrd"], 1)
 
 
 # going on

@@ -20,11 +20,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import llmboost
-from llmboost.booster import Booster, BoosterConfig, rebuild, sources
+from llmboost.booster import Booster, BoosterConfig, rebuild
+from llmboost.booster import smollm2 as wheel
 from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.booster import RESIDUALS
 from llmboost.booster.q4 import Q4Linear, unpack_q4_1
-from llmboost.booster.sources import SMOLLM2_NATURAL_RMS, BlockWeights, load_blocks
+from llmboost.booster.smollm2 import NATURAL_RMS
+from llmboost.booster.sources import load_blocks
+from llmboost.booster.weights import BlockWeights
 from llmboost.errors import LLMBoostError
 
 LAYER = 20
@@ -34,7 +37,7 @@ SMALL_RMS = 7.0
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def randomise(module, seed=0):
+def randomize(module, seed=0):
     """Breaks every neutral start: zero weights, norms of ones."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -48,7 +51,7 @@ def randomise(module, seed=0):
 
 def small_weights(layers=1, q4=False):
     """A language model's blocks without a language model."""
-    states = [randomise(LanguageModelBlock(SMALL), seed).state_dict() for seed in range(layers)]
+    states = [randomize(LanguageModelBlock(SMALL), seed).state_dict() for seed in range(layers)]
     if q4:
         states = [dict(in_q4(name, tensor) for name, tensor in state.items()) for state in states]
     return BlockWeights(SMALL, states, natural_rms=SMALL_RMS, q4=q4, description="small")
@@ -66,7 +69,7 @@ def small_booster(layers=1, q4=False, random_out=True, **options):
     torch.manual_seed(1)
     booster = Booster.from_weights(WIDTH, config, small_weights(layers, q4))
     if random_out:
-        randomise(booster.adapter_out)
+        randomize(booster.adapter_out)
     return booster
 
 
@@ -79,12 +82,12 @@ def bytes_of(module):
 
 
 def train(booster, steps=3):
-    """Some steps of an optimiser that is given every parameter, decay included."""
-    optimiser = torch.optim.AdamW(booster.parameters(), lr=1e-2, weight_decay=0.1)
+    """Some steps of an optimizer that is given every parameter, decay included."""
+    optimizer = torch.optim.AdamW(booster.parameters(), lr=1e-2, weight_decay=0.1)
     for step in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         booster(tokens(seed=step)).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
 
 
 # -- the block against transformers ------------------------------------------------------------------------------------
@@ -117,6 +120,11 @@ FAMILIES = {
     "mistral": (transformers.MistralConfig, {}, {}),
     "qwen2": (transformers.Qwen2Config, {}, {"qkv_bias": True}),
     "qwen3": (transformers.Qwen3Config, {"head_dim": 24}, {"head_dim": 24, "qk_norm": True}),
+    "llama, biased": (
+        transformers.LlamaConfig,
+        {"attention_bias": True, "mlp_bias": True},
+        {"qkv_bias": True, "o_bias": True, "mlp_bias": True},
+    ),
     "smollm3": (transformers.SmolLM3Config, {}, {}),
 }
 
@@ -127,7 +135,7 @@ def test_block_equals_transformers_layer(family, eps):
     kind, theirs, ours = FAMILIES[family]
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = kind(**{**sizes, "num_hidden_layers": 1, "rms_norm_eps": eps, "pad_token_id": None, **theirs})
-    layer = randomise(decoder_layer(config))
+    layer = randomize(decoder_layer(config))
     sizes = {"width": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "ffn": 96}
     block = LanguageModelBlock(BlockShape(**{**sizes, "eps": eps, **ours}))
     block.load_state_dict(layer.state_dict(), strict=True)
@@ -201,10 +209,11 @@ def test_smollm2_block_equals_transformers(smollm2, published):
 
 
 def test_smollm2_layers_come_in_the_order_asked_for(smollm2):
-    assert len(SMOLLM2_NATURAL_RMS) == 30
+    assert smollm2.layers == load_blocks("smollm2", ()).layers == (LAYER,), "two thirds of the way up"
+    assert len(NATURAL_RMS) == 30
     both = load_blocks("smollm2", (29, LAYER))
-    assert both.natural_rms == SMOLLM2_NATURAL_RMS[29] == 30.9
-    assert smollm2.natural_rms == SMOLLM2_NATURAL_RMS[LAYER] == 9.27
+    assert both.natural_rms == NATURAL_RMS[29] == 30.9
+    assert smollm2.natural_rms == NATURAL_RMS[LAYER] == 9.27
     name = "mlp.up_proj.packed"
     assert torch.equal(both.states[1][name], smollm2.states[0][name])
     assert not torch.equal(both.states[0][name], smollm2.states[0][name])
@@ -225,7 +234,7 @@ def test_unpacking_equals_gguf(codes, numbers):
 
 @pytest.mark.parametrize(
     ("source", "layers", "reason"),
-    [("gpt5", (0,), "unknown source"), ("smollm2", (30,), "0 to 29"), ("smollm2", (), "no layer")],
+    [("gpt5", (0,), "unknown source"), ("smollm2", (30,), "0 to 29"), ("smollm2", (3, -1), "no layer 3, -1;")],
 )
 def test_no_such_weights(source, layers, reason):
     with pytest.raises(LLMBoostError, match=reason) as caught:
@@ -244,7 +253,7 @@ def test_not_installed(monkeypatch, missing):
 
 
 def test_wheel_with_another_file(monkeypatch):
-    monkeypatch.setattr(sources, "SMOLLM2_FILE", "SmolLM9.gguf")
+    monkeypatch.setattr(wheel, "FILE", "SmolLM9.gguf")
     with pytest.raises(LLMBoostError, match="not installed"):
         load_blocks("smollm2", (LAYER,))
 
@@ -266,7 +275,7 @@ def test_random_weights_keep_the_spectrum(smollm2):
 
 def test_random_weights_depend_on_the_seed_alone(monkeypatch):
     small = small_weights()
-    monkeypatch.setattr(sources, "_smollm2", lambda layers: small)
+    monkeypatch.setattr(wheel, "load", lambda layers: small)
 
     def query(seed):
         state = torch.random.get_rng_state()
@@ -312,7 +321,7 @@ def test_booster_is_equivariant_and_not_causal(residual):
 def test_residual_algebra(residual, scale):
     booster = small_booster(layers=2, residual=residual, scale=scale)
     if scale == "natural":
-        randomise(booster.norm)
+        randomize(booster.norm)
     z = 3 * tokens()
 
     entering = z

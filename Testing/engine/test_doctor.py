@@ -112,11 +112,11 @@ def test_where_torch_really_is_missing(tmp_path):
 
 
 def test_memory(monkeypatch):
-    monkeypatch.setattr(doctor, "_total_memory_gb", lambda: 1.5)
+    monkeypatch.setattr(doctor, "total_memory", lambda: 1.5 * 2**30)
     finding = by_topic()["memory"]
     assert finding.state == "1.5 GB"
     assert "4 GB are advised" in finding.remedy
-    monkeypatch.setattr(doctor, "_total_memory_gb", lambda: None)
+    monkeypatch.setattr(doctor, "total_memory", lambda: None)
     assert by_topic()["memory"] == Finding("memory", "unknown")
 
 

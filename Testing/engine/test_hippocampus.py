@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llmboost.image import Image, crop, read_image, resample, resample_to_spacing
+from llmboost.image import Image, read_image, resample, resample_to_spacing
 from llmboost.library import find
 from llmboost.metrics import segmentation_scores
 from llmboost.model import Model, load_model
+from llmboost.roi import Roi
 from llmboost.segment import segment
 
 CASES = 4
@@ -75,7 +76,7 @@ def test_carries_the_language_models_own_weights(model):
 def test_both_sides_of_a_symmetric_head_agree(model, template):
     volumes = []
     for side in (1, -1):
-        region = crop(template, (side * 26.0, 22.0, -13.0), (38.0, 54.0, 38.0))
+        region = Roi((side * 26.0, 22.0, -13.0), (38.0, 54.0, 38.0)).crop(template)
         found = segment(model, [region])
         assert not found.warnings
         assert all(ml > 0.8 for ml in found.volumes_ml.values())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from llmboost.predict import Cancelled, predict
+from llmboost.predict import Cancelled, predict, probability_slabs
 
 WINDOW = (16, 16, 16)
 
@@ -82,3 +82,74 @@ def test_dropout_is_off_and_the_mode_comes_back(network):
     torch.testing.assert_close(predict(network, image, WINDOW), expected)
     assert network.training
     assert not predict(network, image, WINDOW).requires_grad
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(37, 20, 29), (16, 50, 16), (9, 20, 5)])
+def test_slabs_make_the_volume(network, axis, shape):
+    image = volume(*shape)
+    slabs = [slab.clone() for slab in probability_slabs(network, image, WINDOW, axis=axis)]
+    depths = [slab.shape[axis + 1] for slab in slabs]
+    assert sum(depths) == shape[axis]
+    assert max(depths) <= WINDOW[axis]
+    torch.testing.assert_close(torch.cat(slabs, dim=axis + 1), predict(network, image, WINDOW))
+
+
+def test_half_precision_for_large_slabs(network, monkeypatch):
+    image = volume(37, 20, 29)
+    exact = predict(network, image, WINDOW)
+    monkeypatch.setattr("llmboost.predict.HALF_ABOVE", 1000)
+    result = predict(network, image, WINDOW)
+    assert result.dtype == torch.float16
+    torch.testing.assert_close(result.float(), exact, atol=2e-3, rtol=0)
+
+
+def test_a_slab_comes_before_the_next_windows(network):
+    """What is held does not grow with the volume's length."""
+    seen = []
+    slabs = probability_slabs(network, volume(160, 16, 16), WINDOW, progress=seen.append)
+    counts = [len(seen) for _ in slabs]
+    assert counts == list(range(1, 20))
+
+
+class SmallMemory(torch.nn.Module):
+    """A network on a device that takes ``most`` windows at a time, or, with 0, none but on the CPU."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most, self.sizes = most, []
+        self.layer = torch.nn.Conv3d(1, 3, 1, device="meta" if most == 0 else "cpu")
+
+    def to(self, device):
+        self.layer = self.layer.to_empty(device=device)
+        torch.nn.init.ones_(self.layer.weight)
+        torch.nn.init.zeros_(self.layer.bias)
+        self.most = 1
+        return self
+
+    def forward(self, windows):
+        if len(windows) > self.most:
+            raise torch.OutOfMemoryError("full")
+        self.sizes.append(len(windows))
+        return self.layer(windows)
+
+
+def test_a_full_memory_takes_fewer_windows_at_a_time():
+    network, image, told = SmallMemory(2), volume(40, 24, 24), []
+    result = predict(network, image, WINDOW, batch=8, notice=told.append)
+    assert set(network.sizes) == {2}
+    assert set(told) == {"the GPU's memory was full: fewer windows are computed at a time"}
+    torch.testing.assert_close(result, network.layer(image[None]).softmax(1)[0].detach())
+
+
+def test_a_gpu_that_is_too_small_leaves_the_work_to_the_cpu():
+    network, image, told = SmallMemory(0), volume(40, 24, 24), []
+    result = predict(network, image, WINDOW, batch=2, notice=told.append)
+    assert "the CPU computes" in told[-1]
+    assert len(told) == 2
+    torch.testing.assert_close(result, network.layer(image[None]).softmax(1)[0].detach())
+
+
+def test_a_window_that_nothing_can_hold_is_an_error():
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(SmallMemory(-1), volume(16, 16, 16), WINDOW)

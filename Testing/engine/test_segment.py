@@ -2,10 +2,14 @@
 
 import copy
 import dataclasses
+import functools
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -14,7 +18,9 @@ from llmboost.errors import LLMBoostError
 from llmboost.image import Image, resample
 from llmboost.model import Model, load_model
 from llmboost.predict import Cancelled
-from llmboost.segment import largest_component, normalized_entropy, segment
+from llmboost.preprocessing import orient
+from llmboost.roi import Roi
+from llmboost.segment import largest_component, segment, surprise
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3)))
 
@@ -118,13 +124,146 @@ def test_label_values_of_the_card(model, make_case):
     assert result.volumes_ml["back"] == pytest.approx(np.sum(plain == 2) / 1000)
 
 
-def test_images_of_one_slice_and_of_one_voxel(model, make_case):
+@pytest.mark.parametrize("shape", [(24, 28, 1), (1, 28, 24), (24, 1, 1), (1, 1, 1)])
+def test_a_single_slice_is_no_volume(model, make_case, shape):
     phantom = make_case(24)[0]
-    for image in (
-        Image(phantom.array[:, :, 12:13], (1, 1, 4), phantom.origin, phantom.direction),
-        Image(phantom.array[:1, :1, :1], (1, 1, 1), phantom.origin, phantom.direction),
+    i, j, k = shape
+    image = Image(phantom.array[:i, :j, :k], phantom.spacing, phantom.origin, phantom.direction)
+    with pytest.raises(LLMBoostError, match=r"a single slice, but model 'ellipsoids' needs a volume \(about 24 x"):
+        segment(model, [image])
+
+
+# models of slices
+
+
+def slice_model(card, axis):
+    """Label 1 where a voxel is brighter than its slice's neighbors along one axis on average, of windows of a slice."""
+    window = [16, 16, 16]
+    window[axis] = 1
+    network = torch.nn.Conv3d(1, 3, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([0.0, 5.0, -5.0]).reshape(3, 1, 1, 1, 1))
+        network.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
+    steps = dataclasses.replace(card.preprocessing, window=tuple(window), spacing=(1.0, 1.0, 9.0))
+    return Model(dataclasses.replace(card, preprocessing=steps), network)
+
+
+@pytest.mark.parametrize("across", [0, 1, 2])
+@pytest.mark.parametrize("wanted", [0, 2])
+def test_one_slice_of_any_orientation(model, make_case, across, wanted):
+    """A 2D model sees the slice in its plane, whatever plane of the patient that is, and at its own spacing."""
+    phantom = make_case(24)[0]
+    middle = [slice(None)] * 3
+    middle[across] = slice(12, 13)
+    image = Image(phantom.array[tuple(middle)], phantom.spacing, phantom.origin, phantom.direction)
+    seen = []
+    flat = slice_model(model.card, wanted)
+    flat.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[2:]))
+    labelmap = segment(flat, [image]).labelmap
+    assert labelmap.same_grid(image)
+    bright = image.array > np.percentile(image.array, 85)
+    assert np.mean(labelmap.array[bright] == 1) > 0.9
+    expected = [16, 16, 16]
+    expected[wanted] = 1
+    assert set(seen) == {tuple(expected)}
+
+
+def test_a_2d_model_keeps_the_slices_of_a_volume(model, make_case):
+    """Slices lie where they are, neither interpolated nor taken along another axis."""
+    phantom = make_case(24)[0]
+    volume = Image(phantom.array[::4], (4.0, 1.0, 1.0), phantom.origin, phantom.direction)
+    flat = slice_model(model.card, 2)
+    whole = segment(flat, [volume]).labelmap
+    assert whole.same_grid(volume)
+    assert orient(volume, flat.card.preprocessing).shape == (*volume.shape[1:], volume.shape[0])
+    changed = volume.array.copy()
+    changed[3] = np.flip(changed[3], 0)
+    other = segment(flat, [volume.with_array(changed)]).labelmap.array
+    assert np.array_equal(np.delete(other, 3, 0), np.delete(whole.array, 3, 0))
+    assert not np.array_equal(other[3], whole.array[3])
+
+
+# regions of interest
+
+
+@pytest.mark.parametrize("grid", ["as trained", "thick slices", "oblique, permuted, anisotropic"])
+def test_a_region_of_interest(model, make_case, grid):
+    """Inside, what the model says of the crop; outside, background, on the whole grid."""
+    phantom = on_grid(make_case(20)[0], *GRIDS[grid], "linear")
+    middle = phantom.affine @ [*((np.array(phantom.shape) - 1) / 2), 1]
+    box = Roi(middle[:3], (18.0, 22.0, 16.0), Rotation.from_euler("z", 20, degrees=True).as_matrix())
+    result = segment(model, [phantom], roi=box, entropy=True, probabilities=True)
+    assert result.labelmap.same_grid(phantom)
+    inside = box.contains(phantom)
+    found = result.labelmap.array
+    assert not found[~inside].any()
+    assert set(np.unique(found)) == {0, 1, 2}
+    part = box.crop(phantom)
+    alone = segment(model, [part], entropy=True, probabilities=True)
+    bounds = box.bounds(phantom)
+    assert np.array_equal(found[bounds], np.where(box.contains(part), alone.labelmap.array, 0))
+    assert np.array_equal(result.entropy.array[bounds], alone.entropy.array)
+    np.testing.assert_allclose(result.probabilities.array.sum(axis=0), 1, atol=1e-5)
+    assert result.probabilities.array[0][0, 0, 0] == 1
+    voxel_ml = np.prod(phantom.spacing) / 1000
+    assert result.volumes_ml["front"] == pytest.approx(np.sum(found == 1) * voxel_ml)
+
+
+def test_a_region_of_interest_outside(model, make_case):
+    with pytest.raises(
+        LLMBoostError, match=r"region of interest at \(900, 0, 0\) mm \(R, A, S\) lies outside the image"
     ):
-        assert segment(model, [image]).labelmap.shape == image.shape
+        segment(model, [make_case(20)[0]], roi=Roi((-900, 0, 0), (9, 9, 9)))
+
+
+# memory
+
+
+MANY_CLASSES = """
+import resource, sys
+import numpy as np, torch
+from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
+from llmboost.image import Image
+from llmboost.model import Model
+from llmboost.segment import segment
+
+labels = tuple(Label(n, f"label {n}", (0, 0, 0)) for n in range(1, 101))
+steps = Preprocessing(window=(4, 48, 48), spacing=(1.0, 1.0, 1.0))
+card = Card("many", "", "", SEGMENTATION, labels, "MRI", steps, {}, {})
+model = Model(card, torch.nn.Conv3d(1, 101, 1).eval().requires_grad_(False))
+image = Image(np.random.default_rng(0).normal(size=(512, 48, 48)).astype(np.float32), *sys_place)
+segment(model, [Image(image.array[:4], *sys_place)])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = segment(model, [image], entropy=True)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print((after - before) * 1024, 101 * image.array.size * 4, len(np.unique(result.labelmap.array)))
+"""
+
+
+def test_the_classes_are_never_all_in_memory():
+    """A child process, for the peak of this one may be past."""
+    code = MANY_CLASSES.replace("*sys_place", "(1, 1, 1), (0, 0, 0), np.diag([-1, -1, 1])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    extra, all_at_once, found = map(int, done.stdout.split())
+    assert found > 1
+    assert extra < all_at_once / 4
+
+
+def test_large_maps_lie_in_a_file(model, make_case, monkeypatch):
+    phantom = make_case(25)[0]
+    expected = segment(model, [phantom], probabilities=True, entropy=True)
+    monkeypatch.setattr("llmboost.segment.MAPS_IN_MEMORY", 1000)
+    result = segment(model, [phantom], probabilities=True, entropy=True)
+    assert isinstance(result.probabilities.array, np.memmap)
+    assert np.array_equal(result.probabilities.array, expected.probabilities.array)
+    assert np.array_equal(result.entropy.array, expected.entropy.array)
+
+
+def test_no_room_for_large_maps(model, make_case, monkeypatch):
+    monkeypatch.setattr("llmboost.segment.MAPS_IN_MEMORY", 1000)
+    monkeypatch.setattr("tempfile.TemporaryFile", functools.partial(open, "/dev/full", "wb", buffering=0))
+    with pytest.raises(LLMBoostError, match=r"no room for .* GB of maps .*TMPDIR"):
+        segment(model, [make_case(25)[0]], probabilities=True)
 
 
 # maps
@@ -143,19 +282,17 @@ def test_probabilities_and_entropy(model, make_case):
     assert entropy.dtype == np.float32
     assert 0 <= entropy.min() < 0.2
     assert 0.5 < entropy.max() <= 1
-    assert np.array_equal(entropy, normalized_entropy(chances))
+    expected = sum(surprise(p) for p in chances) / np.log(3)
+    np.testing.assert_allclose(entropy, expected.clip(0, 1), atol=1e-6)
     assert result.entropy.same_grid(phantom)
     assert result.probabilities.same_grid(phantom)
 
 
-def test_normalized_entropy():
-    even = 1 / 3
-    chances = np.array([[1, 0, 0], [even, even, even], [0.5, 0.5, 0], [0, 0.25, 0.75]]).T.reshape(3, 4, 1, 1)
-    expected = [0, 1, np.log(2) / np.log(3), (0.25 * np.log(4) + 0.75 * np.log(4 / 3)) / np.log(3)]
-    np.testing.assert_allclose(normalized_entropy(chances).ravel(), expected, atol=1e-5)
-    two = normalized_entropy(np.array([0.5, 0.5]).reshape(2, 1, 1, 1))
-    assert two.item() == pytest.approx(1)
-    assert two.dtype == np.float32
+def test_surprise():
+    chances = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.25, 0.75]], np.float32)
+    expected = [0, np.log(3), np.log(2), 0.25 * np.log(4) + 0.75 * np.log(4 / 3)]
+    np.testing.assert_allclose(surprise(chances).sum(axis=1), expected, atol=1e-5)
+    assert surprise(chances).dtype == np.float32
 
 
 def test_mirroring_where_the_card_allows_it(model, make_case):

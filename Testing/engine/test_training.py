@@ -16,6 +16,7 @@ import torch
 from monai.transforms import Compose
 
 import llmboost
+from llmboost.booster import BoosterConfig
 from llmboost.card import Preprocessing
 from llmboost.errors import LLMBoostError
 from llmboost.image import Image
@@ -410,6 +411,19 @@ def test_what_cannot_be_resumed(make_trainer, tiny_network, tmp_path):
     for damaged in (content[:-1], content[:100], b"", b"hello world"):
         path.write_bytes(damaged)
         refusal()
+
+
+def test_another_booster_cannot_go_on(make_trainer, tmp_path):
+    """Its frozen block is not in the checkpoint, so nothing else would tell."""
+    torch.manual_seed(0)
+    tiny_options = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}
+    boosted = [build("hybrid-vit", tiny_options, BoosterConfig(layers=(layer,))) for layer in (3, 3, 4)]
+    make_trainer(network=boosted[0], steps=2).run()
+    size = (tmp_path / "run" / CHECKPOINT).stat().st_size
+    assert size < 4 * sum(p.numel() for p in boosted[0].parameters() if p.requires_grad) * 4 + 200_000
+    make_trainer(network=boosted[1], steps=2).resume()
+    with pytest.raises(LLMBoostError, match="was trained with another booster"):
+        make_trainer(network=boosted[2], steps=2).resume()
 
 
 def test_cancel_keeps_the_best_so_far(make_trainer):

@@ -28,6 +28,8 @@ class BlockShape:
     ffn: int
     eps: float = 1e-5
     qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
     qk_norm: bool = False
 
 
@@ -52,7 +54,7 @@ class Attention(nn.Module):
         self.q_proj = linear(shape.width, shape.heads * shape.head_dim, bias=shape.qkv_bias)
         self.k_proj = linear(shape.width, shape.kv_heads * shape.head_dim, bias=shape.qkv_bias)
         self.v_proj = linear(shape.width, shape.kv_heads * shape.head_dim, bias=shape.qkv_bias)
-        self.o_proj = linear(shape.heads * shape.head_dim, shape.width, bias=False)
+        self.o_proj = linear(shape.heads * shape.head_dim, shape.width, bias=shape.o_bias)
         self.q_norm = RMSNorm(shape.head_dim, shape.eps) if shape.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(shape.head_dim, shape.eps) if shape.qk_norm else nn.Identity()
 
@@ -72,9 +74,9 @@ class SwiGLU(nn.Module):
 
     def __init__(self, shape: BlockShape, linear: type[nn.Linear]) -> None:
         super().__init__()
-        self.gate_proj = linear(shape.width, shape.ffn, bias=False)
-        self.up_proj = linear(shape.width, shape.ffn, bias=False)
-        self.down_proj = linear(shape.ffn, shape.width, bias=False)
+        self.gate_proj = linear(shape.width, shape.ffn, bias=shape.mlp_bias)
+        self.up_proj = linear(shape.width, shape.ffn, bias=shape.mlp_bias)
+        self.down_proj = linear(shape.ffn, shape.width, bias=shape.mlp_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -90,6 +92,8 @@ class LanguageModelBlock(nn.Module):
 
     def __init__(self, shape: BlockShape, *, q4: bool = False) -> None:
         super().__init__()
+        self.shape = shape
+        self.q4 = q4
         linear = Q4Linear if q4 else nn.Linear
         self.input_layernorm = RMSNorm(shape.width, shape.eps)
         self.self_attn = Attention(shape, linear)

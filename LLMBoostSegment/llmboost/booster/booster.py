@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .block import BlockShape, LanguageModelBlock
-from .sources import BlockWeights, load_blocks
+from .sources import load_blocks
+from .weights import BlockWeights
 
 RESIDUALS = ("none", "inner", "outer", "hybrid")
 PLACES = ("head", "middle", "tail")
@@ -23,19 +25,20 @@ class BoosterConfig:
 
     Attributes:
         source: where the block comes from, see :func:`.sources.load_blocks`.
-        layers: the language model's layers, applied one after the other.
+        layers: the language model's layers, applied one after the other; where none is named, the one two thirds of
+            the way up.
         init: ``pretrained`` or ``random`` (spectrum-matched).
         state: ``frozen``; ``lora`` (PEFT, low-rank updates of the block's attention); ``full`` (the block learns).
         residual: ``none``, ``inner``, ``outer`` or ``hybrid`` (R-LLM, arXiv 2403.17343).
         place: before (``head``), amid (``middle``) or after (``tail``) the encoder's transformer blocks.
-        scale: ``natural`` normalises the tokens and rescales what enters the block to the root mean square that its
+        scale: ``natural`` normalizes the tokens and rescales what enters the block to the root mean square that its
             layer knows from the language model; ``none`` leaves the scale alone, as both papers' released code does.
         rank: of the low-rank updates.
         seed: of random weights.
     """
 
     source: str = "smollm2"
-    layers: tuple[int, ...] = (20,)
+    layers: tuple[int, ...] = ()
     init: str = "pretrained"
     state: str = "frozen"
     residual: str = "outer"
@@ -77,17 +80,19 @@ class Booster(nn.Module):
     change it.
     """
 
-    def __init__(self, width: int, config: BoosterConfig, shape: BlockShape, natural_rms: float, *, q4: bool) -> None:
+    def __init__(
+        self, width: int, config: BoosterConfig, blocks: Sequence[LanguageModelBlock], natural_rms: float
+    ) -> None:
         super().__init__()
         self.config = config
-        self.shape = shape
+        self.shape = blocks[0].shape
         self.natural_rms = natural_rms
-        self.q4 = q4
-        self.description = ""  # whose weights the blocks hold, and their licence
+        self.q4 = blocks[0].q4
+        self.description = ""  # whose weights the blocks hold, and their license
         self.norm = nn.LayerNorm(width) if config.scale == "natural" else nn.Identity()
-        self.adapter_in = nn.Linear(width, shape.width, bias=False)
-        self.blocks = nn.Sequential(*(LanguageModelBlock(shape, q4=q4) for _ in config.layers))
-        self.adapter_out = nn.Linear(shape.width, width, bias=False)
+        self.adapter_in = nn.Linear(width, self.shape.width, bias=False)
+        self.blocks = nn.Sequential(*blocks)
+        self.adapter_out = nn.Linear(self.shape.width, width, bias=False)
         if config.residual in ("outer", "hybrid"):
             nn.init.zeros_(self.adapter_out.weight)
         self.blocks.requires_grad_(config.state == "full")
@@ -96,16 +101,19 @@ class Booster(nn.Module):
     def pretrained(cls, width: int, config: BoosterConfig) -> Booster:
         """A new booster for tokens of ``width``, its blocks filled from ``config.source``."""
         weights = load_blocks(config.source, config.layers, init=config.init, seed=config.seed)
-        return cls.from_weights(width, config, weights)
+        return cls.from_weights(width, replace(config, source=weights.source, layers=weights.layers), weights)
 
     @classmethod
     def from_weights(cls, width: int, config: BoosterConfig, weights: BlockWeights) -> Booster:
+        """A new booster whose blocks take over ``weights``: a large block is never in memory twice."""
         # a block that learns cannot stay in 4 bits
         q4 = weights.q4 and config.state == "frozen"
-        booster = cls(width, config, weights.shape, weights.natural_rms, q4=q4)
+        with torch.device("meta"):
+            blocks = [LanguageModelBlock(weights.shape, q4=q4) for _ in config.layers]
+        for block, state in zip(blocks, (weights if q4 else weights.unpacked()).states, strict=True):
+            block.load_state_dict(state, assign=True)
+        booster = cls(width, config, blocks, weights.natural_rms)
         booster.description = weights.description
-        for block, state in zip(booster.blocks, (weights if q4 else weights.unpacked()).states, strict=True):
-            block.load_state_dict(state)
         if config.state == "lora":
             booster._add_lora()
         return booster
@@ -155,10 +163,9 @@ class Booster(nn.Module):
 def rebuild(width: int, description: Mapping[str, Any]) -> Booster:
     """An empty booster of a model file, to be filled by the file's tensors."""
     entries = dict(description)
-    shape = BlockShape(**entries.pop("shape"))
-    natural_rms, q4 = entries.pop("natural_rms"), entries.pop("q4")
+    shape, q4, natural_rms = BlockShape(**entries.pop("shape")), entries.pop("q4"), entries.pop("natural_rms")
     source = entries.pop("description", "")
     config = BoosterConfig(**{**entries, "layers": tuple(entries["layers"])})
-    booster = Booster(width, config, shape, natural_rms, q4=q4)
+    booster = Booster(width, config, [LanguageModelBlock(shape, q4=q4) for _ in config.layers], natural_rms)
     booster.description = source
     return booster

@@ -18,11 +18,17 @@ from ..files import write_whole
 KEY = "llmboost_checkpoint"
 
 
+def learnt(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors that training changes: a frozen block is its source's, and may be large."""
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    return {n: t for n, t in network.state_dict().items() if n not in frozen and t.is_floating_point()}
+
+
 def save_checkpoint(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], progress: dict[str, Any]
 ) -> None:
     """``best`` are the weights of the best validation so far; ``progress`` is whatever JSON can hold."""
-    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    tensors = {f"network.{name}": tensor for name, tensor in learnt(network).items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
@@ -46,7 +52,9 @@ def load_checkpoint(
         for name, tensor in safetensors.torch.load_file(path).items():
             group, rest = name.split(".", 1)
             groups[group][rest] = tensor
-        network.load_state_dict(groups["network"])
+        if missing := learnt(network).keys() - groups["network"].keys():
+            raise KeyError(min(missing))
+        network.load_state_dict({**network.state_dict(), **groups["network"]})
         state = optimizer.state_dict()
         for name, tensor in groups["optimizer"].items():
             index, entry = name.split(".", 1)

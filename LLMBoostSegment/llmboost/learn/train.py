@@ -91,7 +91,7 @@ def train(
         trainer.resume()
     outcome = trainer.run()
 
-    network.load_state_dict(outcome.state)
+    network.load_state_dict({**network.state_dict(), **outcome.state})
     if isinstance(network.booster, Booster):
         network.booster.merge_lora()
     card = _card(output, recipe, dataset, plan, network, outcome, config, len(cases), len(val))

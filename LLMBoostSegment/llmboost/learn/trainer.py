@@ -19,10 +19,11 @@ from torch.utils.data import DataLoader, Subset
 from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..image import Image, resample
+from ..networks import describe
 from ..predict import Cancelled, predict
 from ..preprocessing import preprocess
 from .augment import IMAGE, LABEL
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import learnt, load_checkpoint, save_checkpoint
 from .dataset import Case, Dataset, load
 from .loss import IGNORED, SegmentationLoss
 from .windows import TrainingWindows, Volume
@@ -136,6 +137,9 @@ class Trainer:
         if not path.exists():
             raise LLMBoostError(f"{path}: no checkpoint to resume from; start without --resume")
         self.best, progress = load_checkpoint(path, self.network, self.optimizer)
+        # a frozen block is not in the checkpoint, so only its description tells it from another of the same shape
+        if progress.get("booster") != describe(self.network)[1]:
+            raise LLMBoostError(f"{path}: was trained with another booster; name that one, or start without --resume")
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.validated, self.best_dice = progress["validated"], progress["best_dice"]
         self.best_labels = progress["best_labels"]
@@ -233,7 +237,7 @@ class Trainer:
         self.validated += 1
         if dice > self.best_dice:
             self.best_dice, self.best_labels = dice, scored
-            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.network.state_dict().items()}
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in learnt(self.network).items()}
         self._log(
             "validation",
             step=self.step,
@@ -247,6 +251,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         progress = {
+            "booster": describe(self.network)[1],
             "step": self.step,
             "seconds": self.seconds,
             "validated": self.validated,

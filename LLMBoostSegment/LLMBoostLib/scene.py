@@ -1,0 +1,33 @@
+"""Where new nodes belong in the scene, and how they are found again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+_ROLE = "LLMBoost.Role"
+_SOURCE = "LLMBoost.Source"
+
+
+def inSameStudy(node: Any, source: Any) -> None:
+    """Move a node into the folder or study of the subject hierarchy that ``source`` lies in."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item, neighbor = (hierarchy.GetItemByDataNode(each) for each in (node, source))
+    if item and neighbor:
+        hierarchy.SetItemParent(item, hierarchy.GetItemParent(neighbor))
+
+
+def derivedNode(className: str, source: Any, role: str, name: str) -> tuple[Any, bool]:
+    """The node of this role that was made of ``source`` before, or a new one of that name; and whether it is new.
+
+    So results are updated in place: a second run does not fill the scene with doubles.
+    """
+    for node in slicer.util.getNodesByClass(className):
+        if node.GetAttribute(_ROLE) == role and node.GetNodeReference(_SOURCE) is source:
+            return node, False
+    node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
+    node.SetAttribute(_ROLE, role)
+    node.SetNodeReferenceID(_SOURCE, source.GetID())
+    inSameStudy(node, source)
+    return node, True

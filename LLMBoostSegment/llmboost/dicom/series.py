@@ -1,0 +1,177 @@
+"""DICOM series: found in folders, one of them chosen, and read as images on a regular grid."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.uid import UID
+
+from ..errors import LLMBoostError
+from ..image import Image
+from .file import Header, read_headers
+from .grid import lay_out
+from .slices import find_slices, numbers, read_stacks, time_frames
+
+_PLACE = ("InstanceNumber", "ImagePositionPatient")
+_KIND = ("SOPClassUID", "SOPInstanceUID", "Rows")
+_SERIES = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality")
+# objects that are stored as pixels, yet are no images: segmentations, label maps and doses
+_NO_IMAGES = {f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("66.4", "66.7", "481.2")}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A DICOM series of images.
+
+    Attributes:
+        uid: SeriesInstanceUID; empty if it has none, as after careless anonymization.
+        number: SeriesNumber; None if it has none.
+        description: SeriesDescription, often empty.
+        modality: such as CT, MR or PT.
+        files: its files, sorted by path.
+    """
+
+    uid: str
+    number: int | None
+    description: str
+    modality: str
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        """One line to choose by."""
+        files = f"{len(self.files)} file{'s'[: len(self.files) > 1]}"
+        number = "-" if self.number is None else self.number
+        return f"{number}: {self.modality} {self.description!r}, {files}, {self.uid or 'no UID'}"
+
+
+def find_series(folder: str | Path) -> list[Series]:
+    """The series of images in a folder (or beside a DICOMDIR) and all folders below it, or of one file, by number.
+
+    Only headers are read. What is no DICOM file, and DICOM objects that are no images (segmentations, structures,
+    doses, reports, presentation states, DICOMDIR, ...), is passed over; copies of the same image count once.
+
+    Raises:
+        LLMBoostError: nothing there, a file that cannot be read, or a damaged DICOM file.
+    """
+    folder = Path(folder)
+    if folder.name.upper() == "DICOMDIR":
+        folder = folder.parent
+    if not folder.exists():
+        raise LLMBoostError(f"{folder}: no such file or folder")
+    found: dict[str, list[Path]] = defaultdict(list)
+    about: dict[str, Header] = {}
+    seen = set()
+    for path in sorted(_files(folder)):
+        for header in read_headers(path, (*_KIND, *_PLACE, *_SERIES)):
+            if not _is_image(header, path):
+                continue
+            uid = str(header.get("SeriesInstanceUID") or "")
+            # Anonymizers may take the instance's UID away, or give the same to all.
+            instance = header.get("SOPInstanceUID") or path
+            identity = tuple(str(part) for part in (uid, instance, *(header.get(keyword) for keyword in _PLACE)))
+            if identity not in seen:
+                seen.add(identity)
+                found[uid].append(path)
+                about.setdefault(uid, header)
+    series = [
+        Series(
+            uid,
+            None if (number := numbers(about[uid].get("SeriesNumber"), 1)) is None else int(number[0]),
+            str(about[uid].get("SeriesDescription") or ""),
+            str(about[uid].get("Modality") or ""),
+            tuple(files),
+        )
+        for uid, files in found.items()
+    ]
+    return sorted(series, key=lambda one: (one.number is None, one.number, one.uid))
+
+
+def choose_series(found: Sequence[Series], uid: str | None, folder: str | Path) -> Series:
+    """The one series of ``folder``, or the one that is asked for.
+
+    Args:
+        found: what ``find_series(folder)`` gives.
+        uid: the SeriesInstanceUID, its beginning or its end, or the series' number; None if there is only one.
+
+    Raises:
+        LLMBoostError: none fits, or several do; the message lists them.
+    """
+    if not found:
+        raise LLMBoostError(f"{folder}: holds no DICOM images; give the folder of a DICOM series")
+    listed = "; ".join(map(str, found))
+    if uid is None:
+        if len(found) > 1:
+            raise LLMBoostError(f"{folder}: holds {len(found)} series, choose one by --series UID: {listed}")
+        return found[0]
+    fits = (
+        [one for one in found if one.uid == uid]
+        or [one for one in found if str(one.number) == uid]
+        or [one for one in found if uid and (one.uid.startswith(uid) or one.uid.endswith(uid))]
+    )
+    if len(fits) != 1:
+        problem = "several series fit" if fits else "no series fits"
+        raise LLMBoostError(f"{folder}: {problem} --series {uid}; choose one of {listed}")
+    return fits[0]
+
+
+def read_series(series: Series) -> tuple[list[Image], tuple[str, ...]]:
+    """The images of a series, one for each time frame (or echo, b-value, ...), and a line on each repair.
+
+    The grid is that of ITK and Slicer: i along the rows, j along the columns, k along their cross product. Slices
+    that are sheared (gantry tilt), missing or unevenly spaced are brought onto a regular grid, see .grid. Values
+    are rescaled, in the smallest integer type that holds all that could be stored, float32 where a slope or an
+    intercept is no integer. Of MONOCHROME1 images, ITK gives the negative; here, values stay, for only they have units.
+
+    Raises:
+        LLMBoostError: slices without a place in space, of several orientations or sizes, localizers, color images,
+            several images at one place that nothing tells apart, gaps, damaged files, unreadable compressions.
+    """
+    where = str(series.files[0] if len(series.files) == 1 else series.files[0].parent)
+    slices, localizers = find_slices(series.files, where)
+    first = slices[0]
+    positions = np.array([one.position for one in slices])
+    layout = lay_out(positions, first.orientation, first.pixel, first.thickness or 1.0, where)
+    times, varied = time_frames(slices, layout.places)
+    notes = []
+    if localizers:
+        notes.append(f"left out {localizers} localizer image(s)")
+    if varied:
+        notes.append(f"{max(times) + 1} images of each place, told apart by {', '.join(varied)}")
+    elif len(slices) > len(layout.depths):
+        notes.append(f"left out {len(slices) - len(layout.depths)} duplicate slice(s)")
+    if first.inverted:
+        notes.append("MONOCHROME1 (small values are white): values are kept as stored, where ITK gives the negative")
+    if len(layout.depths) == 1 and not first.thickness:
+        notes.append("one slice that does not tell its thickness: taken as 1 mm")
+    stacks = read_stacks(slices, layout.places, times)
+    return [layout.to_image(stack) for stack in stacks], (*notes, *layout.notes())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        yield folder
+        return
+    walked = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in walked:  # a link that leads back up
+            folders.clear()
+            continue
+        walked.add(real)
+        yield from (path for name in names if (path := Path(place, name)).is_file())
+
+
+def _is_image(header: Header, path: Path) -> bool:
+    """Raises LLMBoostError at what must be the rest of an image: its slice would be missing without a word."""
+    sop_class = UID(str(header["SOPClassUID"]))
+    if "Rows" in header:
+        return sop_class not in _NO_IMAGES
+    unknown = sop_class.name == sop_class  # as when it is cut off itself
+    if "Image Storage" in sop_class.name or (unknown and not header.get("SeriesInstanceUID")):
+        raise LLMBoostError(f"{path}: a DICOM file without pixels, or a truncated one; copy or export it again")
+    return False

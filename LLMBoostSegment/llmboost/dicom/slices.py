@@ -1,0 +1,226 @@
+"""The slices of a DICOM series: checked, told apart in time, and read as stacks of values."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from ..errors import LLMBoostError
+from .file import FUNCTIONAL_GROUPS, PIXEL_FORMAT, Header, pixel_format, read_headers, read_pixels
+
+_PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+_VALUES = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
+_THICKNESS = ("SliceThickness", "SpacingBetweenSlices")
+# what tells several images of one place apart, the outermost first
+_FRAMES = (
+    *("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime", "TriggerTime"),
+    *("DiffusionBValue", "InversionTime", "EchoTime", "EffectiveEchoTime", "EchoNumbers", "ComplexImageComponent"),
+    *("AcquisitionNumber", "FrameReferenceTime", "AcquisitionTime", "FrameAcquisitionDateTime", "ImageType"),
+)
+_READ = (*_PLACE, *_VALUES, *_THICKNESS, *_FRAMES, *PIXEL_FORMAT, *FUNCTIONAL_GROUPS, "FrameType")
+
+_INTEGERS = (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64)
+_SAME_DIRECTION = 1e-3  # cosines of parallel slices may differ by so much: files round them
+_FAR = 1e5  # mm; nothing in a scanner is as far or as large
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """A gray image with a place in space: a frame of a file.
+
+    Attributes:
+        path, frame: where its pixels are.
+        size: rows and columns.
+        position: (3,) LPS position in mm of its first voxel.
+        orientation: (6,) direction of its rows and of its columns in LPS.
+        pixel: (2,) mm between voxels along i, j.
+        thickness: mm; None if not told.
+        slope, intercept: value = slope * stored + intercept.
+        bounds: the smallest and the largest value that could be stored; None if values are no integers.
+        inverted: whether it is shown with small values in white.
+        time: what tells it from others of its place, in the order of _FRAMES.
+    """
+
+    path: Path
+    frame: int
+    size: tuple[int, int]
+    position: np.ndarray
+    orientation: np.ndarray
+    pixel: np.ndarray
+    thickness: float | None
+    slope: float
+    intercept: float
+    bounds: tuple[float, float] | None
+    inverted: bool
+    time: tuple[tuple[float, str], ...]
+
+
+def find_slices(files: Sequence[Path], where: str) -> tuple[list[Slice], int]:
+    """The parallel slices of equal size in some files, and how many localizers among them were left out.
+
+    Args:
+        where: begins the message of a refusal that concerns several files.
+
+    Raises:
+        LLMBoostError: they are not such slices.
+    """
+    frames = [(path, n, header) for path in files for n, header in enumerate(_frames(path))]
+    slices = [_slice(path, n, header) for path, n, header in frames if "LOCALIZER" not in _image_type(header)]
+    if not slices:
+        raise LLMBoostError(f"{where}: a localizer (scout); choose the series of the scan itself")
+    first = slices[0]
+    if any(np.abs(one.orientation - first.orientation).max() > _SAME_DIRECTION for one in slices):
+        raise LLMBoostError(f"{where}: slices of several orientations; give each stack as a series of its own")
+    if any(one.size != first.size or not np.allclose(one.pixel, first.pixel, rtol=1e-3) for one in slices):
+        raise LLMBoostError(f"{where}: slices of several sizes; give each stack as a series of its own")
+    return slices, len(frames) - len(slices)
+
+
+def _frames(path: Path) -> list[Header]:
+    headers = read_headers(path, _READ)
+    if not headers:
+        raise LLMBoostError(f"{path}: no longer a DICOM file; look for the series again")
+    if numbers(headers[0].get("NumberOfFrames") or 1, 1) != len(headers):
+        raise LLMBoostError(f"{path}: a file of many frames that does not tell the place of each; give single slices")
+    return headers
+
+
+def _slice(path: Path, frame: int, header: Header) -> Slice:
+    """Checks all that reading relies on."""
+    stored = pixel_format(header, path)
+    if "ModalityLUTSequence" in header:
+        raise LLMBoostError(f"{path}: its values need a lookup table (Modality LUT); export it with rescaled values")
+    if "MOSAIC" in _image_type(header):
+        raise LLMBoostError(f"{path}: a mosaic of slices in one picture; convert it first, for example with dcm2niix")
+    place = {keyword: numbers(header.get(keyword), n) for keyword, n in _PLACE.items()}
+    for keyword, values in place.items():
+        if values is None:
+            raise LLMBoostError(
+                f"{path}: has no {keyword}, so no place in the body; give slices of a scan, not pictures"
+            )
+    position, orientation, pixel = cast(list[np.ndarray], list(place.values()))
+    right, down = orientation.reshape(2, 3)
+    if np.abs(position).max() > _FAR or not (0 < pixel.min() <= pixel.max() < _FAR):
+        raise LLMBoostError(f"{path}: impossible ImagePositionPatient or PixelSpacing; export it again")
+    if np.abs([right @ right - 1, down @ down - 1, right @ down]).max() > 1e-2:
+        raise LLMBoostError(f"{path}: impossible ImageOrientationPatient; export it again")
+    slope, intercept = _number(header.get("RescaleSlope"), 1.0), _number(header.get("RescaleIntercept"), 0.0)
+    if not slope or intercept is None:
+        raise LLMBoostError(f"{path}: impossible RescaleSlope or RescaleIntercept; export it again")
+    bounds = None
+    if "BitsStored" in header and slope % 1 == intercept % 1 == 0:  # FloatPixelData has no BitsStored
+        low, high = sorted(slope * bound + intercept for bound in stored.bounds)
+        bounds = low, high
+    thickness = next((t for keyword in _THICKNESS if (t := _number(header.get(keyword), None)) and t > 0), None)
+    return Slice(
+        path,
+        frame,
+        (stored.rows, stored.columns),
+        position,
+        orientation,
+        pixel[::-1],
+        thickness,
+        slope,
+        intercept,
+        bounds,
+        header.get("PhotometricInterpretation") == "MONOCHROME1",
+        tuple(_sortable(header.get(keyword)) for keyword in _FRAMES),
+    )
+
+
+def _image_type(header: Header) -> list[str]:
+    value = header.get("FrameType") or header.get("ImageType") or []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def numbers(value: Any, n: int) -> np.ndarray | None:
+    """n finite numbers, or None."""
+    try:
+        array = np.array(value, np.float64).reshape(n)
+    except (TypeError, ValueError):
+        return None
+    return array if np.isfinite(array).all() else None
+
+
+def _number(value: Any, default: float | None) -> float | None:
+    """A number; the default if there is no value; None if it is no number."""
+    if value is None or value == "":
+        return default
+    array = numbers(value, 1)
+    return None if array is None else float(array[0])
+
+
+def _sortable(value: Any) -> tuple[float, str]:
+    array = numbers(value, 1)
+    return (0.0, str(value)) if array is None else (float(array[0]), "")
+
+
+def time_frames(slices: Sequence[Slice], places: np.ndarray) -> tuple[list[int], list[str]]:
+    """Which of the images of its place each slice is, and the elements that tell them apart.
+
+    Counted in order of time at each place, for times may differ from place to place. All zero, and no element, unless
+    all places have as many images, all of which can be told apart.
+    """
+    members: dict[int, list[int]] = defaultdict(list)
+    for n in sorted(range(len(slices)), key=lambda n: slices[n].time):
+        members[int(places[n])].append(n)
+    groups = list(members.values())
+    alike = any(slices[a].time == slices[b].time for group in groups for a, b in itertools.pairwise(group))
+    ranks = [0] * len(slices)
+    if alike or len({len(group) for group in groups}) > 1:
+        return ranks, []
+    for group in groups:
+        for rank, n in enumerate(group):
+            ranks[n] = rank
+    columns = zip(*(slices[n].time for n in groups[0]), strict=True)
+    return ranks, [keyword for keyword, column in zip(_FRAMES, columns, strict=True) if len(set(column)) > 1]
+
+
+def read_stacks(slices: Sequence[Slice], places: np.ndarray, times: Sequence[int]) -> list[np.ndarray]:
+    """The rescaled values of each time frame, [place, j, i].
+
+    Raises:
+        LLMBoostError: a file cannot be read, or two images differ at one place and time.
+    """
+    dtype = _value_type(slices)
+    stacks = [np.empty((max(places) + 1, *slices[0].size), dtype) for _ in range(max(times) + 1)]
+    files: dict[Path, dict[int, int]] = defaultdict(dict)
+    for n, one in enumerate(slices):
+        files[one.path][one.frame] = n
+    sources: dict[tuple[int, int], int] = {}
+    for path, wanted in files.items():  # each file once, in whatever order its frames lie
+        for frame, stored in enumerate(read_pixels(path)):
+            if frame not in wanted:
+                continue
+            n = wanted[frame]
+            target = stacks[times[n]][places[n]]
+            values = _rescaled(stored, slices[n], dtype)
+            twin = sources.setdefault((times[n], int(places[n])), n)
+            if twin != n and not np.array_equal(target, values):
+                raise LLMBoostError(
+                    f"{path}: another image in the place of {slices[twin].path}; give each scan as a series of its own"
+                )
+            target[...] = values
+    return stacks
+
+
+def _rescaled(stored: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
+    if dtype.kind != "f":
+        return (stored.astype(np.int64) * int(one.slope) + int(one.intercept)).astype(dtype)
+    values = (stored * one.slope + one.intercept).astype(dtype)
+    if not np.isfinite(values).all():
+        raise LLMBoostError(f"{one.path}: holds NaN or infinite values; replace them by numbers")
+    return values
+
+
+def _value_type(slices: Sequence[Slice]) -> np.dtype:
+    """The smallest integer type for all values that could be stored, as in ITK; else float32."""
+    bounds = [bound for one in slices for bound in one.bounds or (-np.inf, np.inf)]
+    fits = (i for i in _INTEGERS if np.iinfo(i).min <= min(bounds) and max(bounds) <= np.iinfo(i).max)
+    return np.dtype(next(fits, np.float32))

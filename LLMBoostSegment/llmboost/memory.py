@@ -1,0 +1,58 @@
+"""How much memory a segmentation takes, and how much this machine has."""
+
+from __future__ import annotations
+
+import os
+from math import prod
+
+from .card import Card
+from .image import Image
+from .roi import Roi
+
+GB = 2**30
+# Measured with scripts/benchmark_memory.py (peak of the process, CPU): the libraries and a small network; bytes a voxel
+# of the image (stored twice while it is read, label map, its components) and of the network's grid (float32, a copy for
+# the intensities' statistics; resampling takes several).
+BASE = 0.8 * GB
+IMAGE_BYTES = 10
+GRID_BYTES = 9
+RESAMPLING_BYTES = 16
+
+
+def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
+    """The expected peak in bytes of segmenting an image of ``shape`` voxels and ``spacing`` mm on the CPU."""
+    steps = card.preprocessing
+    voxels = prod(shape)
+    grid = voxels * prod(spacing) / prod(steps.spacing) if steps.slice_axis is None else voxels
+    same = all(abs(a / b - 1) < 1e-3 for a, b in zip(sorted(spacing), sorted(steps.spacing), strict=True))
+    work = grid * (GRID_BYTES + 4 * (steps.channels - 1)) + (0 if same else max(voxels, grid) * RESAMPLING_BYTES)
+    # a slab of windows is held with all its classes, as sums, as probabilities, and while it is handed on
+    longest = max(n * a / b / w for n, a, b, w in zip(shape, spacing, steps.spacing, steps.window, strict=True))
+    slab = 3 * 4 * card.classes * grid / max(longest, 1)
+    return BASE + voxels * IMAGE_BYTES + work + slab
+
+
+def total_memory() -> float | None:
+    """This machine's memory in bytes, where it can be told."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def describe_need(card: Card, image: Image, roi: Roi | None = None) -> str:
+    """Such as ``about 1.3 GB of memory``."""
+    return f"about {_need(card, image, roi) / GB:.1f} GB of memory"
+
+
+def shortage(card: Card, image: Image, roi: Roi | None = None) -> list[str]:
+    """A warning if the machine has less memory than the image is expected to take."""
+    need, total = _need(card, image, roi), total_memory()
+    if total is None or need < total:
+        return []
+    return [f"needs {describe_need(card, image, roi)}, this machine has {total / GB:.1f} GB; limit it with --roi"]
+
+
+def _need(card: Card, image: Image, roi: Roi | None) -> float:
+    shape = roi.crop(image).shape if roi else image.shape
+    return memory_needed(card, shape, image.spacing)

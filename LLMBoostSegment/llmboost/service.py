@@ -1,0 +1,186 @@
+"""Answering requests one after the other, while a second thread listens for cancel and for the end of the input."""
+
+from __future__ import annotations
+
+import os
+import platform
+import queue
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from . import __version__
+from .errors import LLMBoostError
+from .wire import ANSWER, ERROR, HELLO, PROGRESS, PROTOCOL, Frame, ProtocolError, StreamEnded, read_frame, write_frame
+
+PROGRESS_SECONDS = 0.1
+IDLE_SECONDS = 600.0
+
+Answer = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]  # fields and arrays
+
+
+class RequestError(Exception):
+    """A request that cannot be answered, of a kind that Slicer knows; ``hint`` says what to do."""
+
+    def __init__(self, kind: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.kind, self.hint = kind, hint
+
+
+class Job:
+    """A request at work: what a handler is given.
+
+    Attributes:
+        fields, arrays: of the request.
+    """
+
+    def __init__(self, frame: Frame, send: Callable[[Frame], None], cancelled: Callable[[], bool]) -> None:
+        self.id, self.fields, self.arrays = frame.id, frame.fields, frame.arrays
+        self.cancelled = cancelled
+        self._send = send
+        self._last = -PROGRESS_SECONDS
+
+    def progress(self, fraction: float | None, text: str, memory: int | None = None) -> None:
+        """Tell Slicer the fraction done (None: unknown), what goes on, and the bytes it will take if known.
+
+        At most 10 times a second; what comes sooner is dropped.
+        """
+        now = time.monotonic()
+        if now - self._last >= PROGRESS_SECONDS:
+            self._last = now
+            self._send(Frame(self.id, PROGRESS, {"fraction": fraction, "text": text, "memory": memory}, {}))
+
+
+Handler = Callable[[Job], Answer]
+
+
+class Service:
+    """The worker's loop.
+
+    Requests ``hello`` (field ``idle_seconds``: after how long without requests ``release`` is called), ``cancel`` (with
+    the id of the request meant) and ``shut_down`` are answered here, all others by ``handlers``.
+    """
+
+    def __init__(self, requests: BinaryIO, answers: BinaryIO, handlers: Mapping[str, Handler]) -> None:
+        self._input, self._output = requests, answers
+        self._handlers = {HELLO: self._hello, **handlers}
+        self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._cancelled = 0
+        self._idle_seconds = IDLE_SECONDS
+
+    def run(self) -> None:
+        """Say hello, then answer until the input ends; does not return."""
+        self._output.write(b"\n")  # ends whatever a login may have printed
+        self._send(Frame(0, HELLO, introduction(), {}))
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            try:
+                frame = self._requests.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                self._release()
+                continue
+            self._send(self._answer(frame))
+            del frame  # and its arrays, while there is nothing to do
+
+    def _listen(self) -> None:
+        try:
+            while frame := read_frame(self._input):
+                if frame.kind == "cancel":
+                    self._cancelled = frame.id
+                elif frame.kind == "shut_down":
+                    break
+                else:
+                    self._requests.put(frame)
+                del frame
+            _leave(0)
+        except (StreamEnded, OSError):  # the parent ended while it sent something, or with answers unread
+            _leave(0)
+        except ProtocolError as error:
+            print(f"llmboost.worker: {error}", file=sys.stderr)
+            _leave(1)
+
+    def _answer(self, frame: Frame) -> Frame:
+        def cancelled() -> bool:
+            return self._cancelled == frame.id
+
+        try:
+            if frame.kind not in self._handlers:
+                raise RequestError("bad_input", f"the worker knows no request '{frame.kind}'", "Update LLMBoost there")
+            if not cancelled():
+                fields, arrays = self._handlers[frame.kind](Job(frame, self._send, cancelled))
+                if not cancelled():
+                    return Frame(frame.id, ANSWER, fields, arrays)
+            failure = _failure("cancelled", "cancelled")
+        except Exception as error:
+            failure = _failure("cancelled", "cancelled") if cancelled() else describe(error)
+        if failure["kind"] == "out_of_memory":
+            self._release()  # outside the except clause, whose traceback holds arrays
+        return Frame(frame.id, ERROR, failure, {})
+
+    def _send(self, frame: Frame) -> None:
+        try:
+            write_frame(self._output, frame)
+        except OSError:
+            _leave(0)
+        except ProtocolError as error:  # an answer that no frame can hold
+            traceback.print_exc()
+            write_frame(self._output, Frame(frame.id, ERROR, describe(error), {}))
+
+    def _release(self) -> None:
+        if "release" in self._handlers:
+            self._handlers["release"](Job(Frame(0, "release", {}, {}), self._send, lambda: False))
+
+    def _hello(self, job: Job) -> Answer:
+        self._idle_seconds = float(job.fields.get("idle_seconds", self._idle_seconds))
+        return introduction(), {}
+
+
+def introduction() -> dict[str, Any]:
+    """The fields of hello. Versions come from what is installed, for importing torch takes seconds."""
+    return {
+        "protocol": PROTOCOL,
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "llmboost": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "monai")},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def describe(error: Exception) -> dict[str, str]:
+    """The fields of an error: kind, message and hint."""
+    text = [*str(error).strip().splitlines(), ""][0]
+    if isinstance(error, RequestError):
+        return _failure(error.kind, str(error), error.hint)
+    if isinstance(error, LLMBoostError):
+        return _failure("bad_input", str(error))
+    # torch (on CPU and GPU) and ITK report a lack of memory as RuntimeError
+    scarce = isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate" in str(error))
+    if scarce or isinstance(error, MemoryError):
+        hint = "Limit the computation to a region of interest, close other programs, or choose the CPU"
+        return _failure("out_of_memory", f"the memory is too small ({text or 'out of memory'})", hint)
+    traceback.print_exception(error)
+    return _failure("internal", f"{type(error).__name__}: {text}", "This is a defect of LLMBoost; please report it")
+
+
+def _failure(kind: str, message: str, hint: str = "") -> dict[str, str]:
+    return {"kind": kind, "message": message, "hint": hint}
+
+
+def _leave(status: int) -> None:
+    """End at once, whatever the other thread computes: nobody is there for its result."""
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,43 @@
+"""The process that Slicer talks to, through its standard input and output: ``python -m llmboost.worker``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from .service import Handler
+
+
+def main(handlers: Mapping[str, Handler] | None = None) -> None:
+    """Answer requests until the input ends.
+
+    Args:
+        handlers: what answers each kind of request; by default, the engine.
+    """
+    requests, answers = _take_streams()
+    # a group of its own, so that nothing meant for Slicer's (such as Ctrl-C in its terminal) ends the worker
+    if hasattr(os, "setpgid"):
+        with suppress(PermissionError):  # the leader of a session has one
+            os.setpgid(0, 0)
+    # imported only now, when no library can print into the protocol any more
+    from .handlers import Engine
+    from .service import Service
+
+    Service(requests, answers, Engine().handlers if handlers is None else handlers).run()
+
+
+def _take_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Standard input and output, for the protocol alone: whatever else reads finds nothing, and prints to stderr."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", 0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return requests, answers
+
+
+if __name__ == "__main__":
+    main()

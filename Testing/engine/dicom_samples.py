@@ -1,0 +1,165 @@
+"""Writes small DICOM series to test with. A test module says ``from .dicom_samples import write_series``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+CT_IMAGE = UID("1.2.840.10008.5.1.4.1.1.2")
+ENHANCED_CT_IMAGE = UID("1.2.840.10008.5.1.4.1.1.2.1")
+
+Change = Callable[[Dataset, int], None]
+
+
+def slice_positions(
+    n: int,
+    spacing: Sequence[float] = (1, 1, 1),
+    origin: Sequence[float] = (0, 0, 0),
+    direction: np.ndarray | None = None,
+) -> np.ndarray:
+    """(n, 3): LPS positions in mm of the first voxels of n regular slices."""
+    axes = np.eye(3) if direction is None else direction
+    return np.array(origin) + np.arange(n)[:, None] * spacing[2] * axes[:, 2]
+
+
+def write_series(
+    folder: Path,
+    array: np.ndarray,
+    *,
+    spacing: Sequence[float] = (1, 1, 1),
+    origin: Sequence[float] = (0, 0, 0),
+    direction: np.ndarray | None = None,
+    positions: np.ndarray | None = None,
+    name: str = "{:03}.dcm",
+    change: Change | None = None,
+    **elements: Any,
+) -> list[Path]:
+    """Write a classic series, a file a slice.
+
+    Args:
+        array: [k, j, i], the stored integers; all their bits count as stored.
+        spacing: mm along i, j, k.
+        origin: LPS position in mm of voxel (0, 0, 0).
+        direction: (3, 3), columns are the axes i, j, k in LPS; identity by default.
+        positions: (K, 3), where each slice really lies; by default ``slice_positions``.
+        name: how files are named, from their number.
+        change: ``change(dataset, k)`` alters a slice before it is written.
+        elements: further elements by keyword, for all slices.
+    """
+    axes = np.eye(3) if direction is None else direction
+    if positions is None:
+        positions = slice_positions(len(array), spacing, origin, axes)
+    elements.setdefault("StudyInstanceUID", generate_uid())
+    elements.setdefault("SeriesInstanceUID", generate_uid())
+    elements.setdefault("FrameOfReferenceUID", generate_uid())
+    paths = []
+    for k, (plane, position) in enumerate(zip(array, positions, strict=True)):
+        dataset = _image(CT_IMAGE, plane)
+        dataset.InstanceNumber = k + 1
+        dataset.ImagePositionPatient = _decimals(position)
+        dataset.ImageOrientationPatient = _decimals(axes.T[:2].ravel())
+        dataset.PixelSpacing = _decimals([spacing[1], spacing[0]])
+        dataset.SliceThickness = _decimals([spacing[2]])[0]
+        for keyword, value in elements.items():
+            setattr(dataset, keyword, value)
+        if change is not None:
+            change(dataset, k)
+        paths.append(save(dataset, folder / name.format(k)))
+    return paths
+
+
+def write_enhanced(
+    path: Path,
+    array: np.ndarray,
+    *,
+    spacing: Sequence[float] = (1, 1, 1),
+    origin: Sequence[float] = (0, 0, 0),
+    direction: np.ndarray | None = None,
+    positions: np.ndarray | None = None,
+    rescale: Sequence[tuple[float, float]] | None = None,
+    change: Callable[[Dataset], None] | None = None,
+    **elements: Any,
+) -> Path:
+    """Write an enhanced multi-frame image; ``rescale`` gives (slope, intercept) of each frame, else as write_series."""
+    axes = np.eye(3) if direction is None else direction
+    if positions is None:
+        positions = slice_positions(len(array), spacing, origin, axes)
+    measures, orientation = Dataset(), Dataset()
+    measures.PixelSpacing = _decimals([spacing[1], spacing[0]])
+    measures.SliceThickness = _decimals([spacing[2]])[0]
+    orientation.ImageOrientationPatient = _decimals(axes.T[:2].ravel())
+    shared = Dataset()
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [orientation]
+    frames = []
+    for k, position in enumerate(positions):
+        frame, plane, values = Dataset(), Dataset(), Dataset()
+        plane.ImagePositionPatient = _decimals(position)
+        slope, intercept = rescale[k] if rescale else (1, 0)
+        values.RescaleSlope, values.RescaleIntercept = _decimals([slope, intercept])
+        frame.PlanePositionSequence = [plane]
+        frame.PixelValueTransformationSequence = [values]
+        frames.append(frame)
+    dataset = _image(ENHANCED_CT_IMAGE, array)
+    dataset.NumberOfFrames = len(array)
+    dataset.StudyInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.FrameOfReferenceUID = generate_uid()
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    if change is not None:
+        change(dataset)
+    return save(dataset, path)
+
+
+def save(dataset: Dataset, path: Path) -> Path:
+    """Write a dataset, in the transfer syntax of its file meta information, if it has one."""
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    if "TransferSyntaxUID" not in meta:
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta = meta
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _image(sop_class: UID, array: np.ndarray) -> Dataset:
+    """What every image says, with the pixels [..., j, i]."""
+    dataset = Dataset()
+    dataset.SOPClassUID = sop_class
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.Modality = "CT"
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    dataset.PatientName, dataset.PatientID = "Nobody^", "0"
+    dataset.PatientBirthDate = dataset.PatientSex = ""
+    dataset.StudyID, dataset.AccessionNumber, dataset.ReferringPhysicianName = "1", "", ""
+    dataset.StudyDate, dataset.StudyTime = "20200101", "120000"
+    dataset.SeriesNumber = 1
+    dataset.SeriesDescription = "Sample"
+    dataset.Manufacturer = ""
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.Rows, dataset.Columns = array.shape[-2:]
+    dataset.BitsAllocated = dataset.BitsStored = array.dtype.itemsize * 8
+    dataset.HighBit = dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(array.dtype.kind == "i")
+    dataset.add_new("PixelData", "OW" if array.dtype.itemsize > 1 else "OB", _even(array.tobytes()))
+    return dataset
+
+
+def _even(data: bytes) -> bytes:
+    return data + b"\0" * (len(data) % 2)
+
+
+def _decimals(values: Sequence[float] | np.ndarray) -> list[str]:
+    """Numbers as DICOM's decimal strings, of at most 16 characters."""
+    return [f"{float(value):.10g}"[:16] for value in values]

@@ -1,0 +1,288 @@
+"""What a user names, sorted into cases; frames, regions and DICOM through the command line."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from llmboost.card import Normalization, Preprocessing
+from llmboost.cases import find_cases
+from llmboost.errors import LLMBoostError
+from llmboost.image import Image, read_volumes, write_image
+from llmboost.model import load_model, save_model
+from llmboost.roi import Roi
+from llmboost.segment import segment
+from llmboost.segnrrd import read_segmentation
+
+from .dicom_samples import write_series
+
+ONE = Preprocessing()
+TWO = Preprocessing(channels=2, normalization=(Normalization(), Normalization()))
+FLAT = Preprocessing(window=(32, 32, 1))
+
+
+@pytest.fixture(scope="module")
+def model(trained_model):
+    return load_model(trained_model)
+
+
+@pytest.fixture
+def run(llmboost, trained_model, tmp_path):
+    return lambda *arguments: llmboost("segment", *arguments, "--model", trained_model, "--output", tmp_path / "out")
+
+
+@pytest.fixture
+def refused(refusal, trained_model, tmp_path):
+    return lambda *arguments: refusal("segment", *arguments, "--model", trained_model, "--output", tmp_path / "out")
+
+
+def rows(folder):
+    return {row["id"]: row for row in json.loads((folder / "summary.json").read_text())["cases"]}
+
+
+def integers(image):
+    """The image as DICOM stores it, int16 on a grid of whole micrometers."""
+    origin = tuple(round(mm, 3) for mm in image.origin)
+    return Image(image.array.round().astype(np.int16), image.spacing, origin, image.direction)
+
+
+def write_dicom(folder, image, **elements):
+    place = {"spacing": image.spacing, "origin": image.origin, "direction": image.direction}
+    return write_series(folder, image.array.transpose(), **place, **elements)
+
+
+def write_frames(images, path):
+    sitk.WriteImage(sitk.JoinSeries([sitk.GetImageFromArray(image.array.transpose()) for image in images]), str(path))
+
+
+# files and folders
+
+
+def test_cases_of_several_channels(tmp_path):
+    for name in ("a_0000.nrrd", "a_0001.nrrd", "b_0000.nrrd", "b_0001.nrrd"):
+        (tmp_path / name).touch()
+    cases = find_cases([tmp_path], TWO)
+    assert {id: [path.name for path in case.files] for id, case in cases.items()} == {
+        "a": ["a_0000.nrrd", "a_0001.nrrd"], "b": ["b_0000.nrrd", "b_0001.nrrd"]
+    }  # fmt: skip
+    assert list(find_cases([tmp_path / "a_0000.nrrd"], ONE)) == ["a"]
+    with pytest.raises(LLMBoostError, match="same name"):
+        find_cases([tmp_path / "a_0000.nrrd", tmp_path / "a_0000.nrrd"], ONE)
+
+
+def test_pictures_in_a_folder_are_cases_of_2d_models_only(tmp_path):
+    for name in ("scan.nrrd", "check.png", "photo.JPG"):
+        (tmp_path / name).touch()
+    assert list(find_cases([tmp_path], ONE)) == ["scan"]
+    assert sorted(find_cases([tmp_path], FLAT)) == ["check", "photo", "scan"]
+    assert list(find_cases([tmp_path / "check.png"], ONE)) == ["check"], "whoever names it wants it"
+
+
+def test_a_folder_without_images(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(LLMBoostError, match="no images in this folder"):
+        find_cases([tmp_path], ONE)
+
+
+# series in time
+
+
+def test_frames(run, refused, model, make_case, tmp_path):
+    phantoms = [make_case(20)[0], make_case(21)[0]]
+    write_frames(phantoms, tmp_path / "cine.nii.gz")
+    path, out = tmp_path / "cine.nii.gz", tmp_path / "out"
+    frames = read_volumes(path)
+    expected = [segment(model, [frame]).labelmap.array for frame in frames]
+    assert not np.array_equal(*expected)
+
+    assert run(path).status == 1
+    assert rows(out)["cine"]["error"] == (
+        f"{path}: 2 volumes in time; choose one with --frame 0 to 1, or give --frame all"
+    )
+    assert run(path, "--frame", "1").status == 0
+    assert np.array_equal(read_segmentation(out / "cine.seg.nrrd")[0].array, expected[1])
+    assert run(path, "--frame", "2").status == 1
+    assert rows(out)["cine"]["error"] == f"{path}: has no frame 2; the last one is 1"
+    for wrong in ("-1", "first", "1.5"):
+        assert "counted from 0" in refused(path, "--frame", wrong)
+
+
+def test_all_frames_and_going_on(run, model, make_case, tmp_path):
+    write_frames([make_case(20)[0], make_case(21)[0]], tmp_path / "cine.nii.gz")
+    out = tmp_path / "out"
+    assert run(tmp_path / "cine.nii.gz", "--frame", "all").status == 0
+    assert list(rows(out)) == ["cine_frame000", "cine_frame001"]
+    for n, frame in enumerate(read_volumes(tmp_path / "cine.nii.gz")):
+        found = read_segmentation(out / f"cine_frame{n:03d}.seg.nrrd")[0]
+        assert np.array_equal(found.array, segment(model, [frame]).labelmap.array)
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.seg.nrrd")}
+    (out / "cine_frame001.seg.nrrd").unlink()
+    assert run(tmp_path / "cine.nii.gz", "--frame", "all", "--resume").status == 0
+    again = {path.name: path.stat().st_mtime_ns for path in out.glob("*.seg.nrrd")}
+    assert {name for name in times if times[name] == again[name]} == {"cine_frame000.seg.nrrd"}
+
+
+def test_frame_all_of_a_plain_image_is_that_image(run, make_case, tmp_path):
+    write_image(make_case(20)[0], tmp_path / "scan.nrrd")
+    assert run(tmp_path / "scan.nrrd", "--frame", "all").status == 0
+    assert list(rows(tmp_path / "out")) == ["scan"]
+
+
+# colors and slices
+
+
+@pytest.fixture
+def color_model(tmp_path, tiny_network, tiny_card):
+    network = tiny_network(channels=3, strides=((2, 2, 1),) * 3)
+    steps = Preprocessing(channels=3, window=(32, 32, 1), normalization=(Normalization(),) * 3, color=True)
+    path = tmp_path / "color.safetensors"
+    save_model(network, tiny_card(network, name="color", preprocessing=steps), path)
+    return path
+
+
+def test_a_color_picture(llmboost, color_model, trained_model, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(tmp_path / "eye.png"))
+    sitk.WriteImage(sitk.GetImageFromArray(picture[..., 0]), str(tmp_path / "gray.png"))
+    out = tmp_path / "out"
+    assert llmboost("segment", tmp_path / "eye.png", "--model", color_model, "--output", out).status == 0
+    labelmap = read_segmentation(out / "eye.seg.nrrd")[0]
+    assert labelmap.shape == (50, 40, 1)
+    volumes = read_volumes(tmp_path / "eye.png", color=True)
+    assert np.array_equal(labelmap.array, segment(load_model(color_model), volumes).labelmap.array)
+
+    assert llmboost("segment", tmp_path / "gray.png", "--model", color_model, "--output", out).status == 1
+    assert "gray" in rows(out)["gray"]["error"]
+    assert llmboost("segment", tmp_path / "eye.png", "--model", trained_model, "--output", out).status == 1
+    assert "color" in rows(out)["eye"]["error"]
+    assert llmboost("segment", tmp_path / "gray.png", "--model", trained_model, "--output", out).status == 1
+    assert f"{tmp_path / 'gray.png'}: a single slice" in rows(out)["gray"]["error"]
+
+
+# regions of interest
+
+
+def test_the_region_is_given_in_ras(run, refused, model, make_case, tmp_path):
+    phantom = make_case(20)[0]
+    write_image(phantom, tmp_path / "scan.nrrd")
+    x, y, z = (phantom.affine @ [*((np.array(phantom.shape) - 1) / 2), 1])[:3]
+    assert run(tmp_path / "scan.nrrd", "--roi", -x, -y, z, 18, 22, 16).status == 0
+    found = read_segmentation(tmp_path / "out" / "scan.seg.nrrd")[0]
+    box = Roi((x, y, z), (18, 22, 16))
+    assert np.array_equal(found.array, segment(model, [phantom], roi=box).labelmap.array)
+    assert found.same_grid(phantom)
+    assert "three lengths above zero" in refused(tmp_path / "scan.nrrd", "--roi", 0, 0, 0, 5, 5, 0)
+    assert run(tmp_path / "scan.nrrd", "--roi", 900, 0, 0, 5, 5, 5).status == 1
+    error = rows(tmp_path / "out")["scan"]["error"]
+    assert (
+        error == f"{tmp_path / 'scan.nrrd'}: the region of interest at (900, 0, 0) mm (R, A, S) lies outside the image"
+    )
+
+
+# DICOM
+
+
+def test_a_folder_with_one_series_is_one_case(run, model, make_case, tmp_path):
+    phantom = integers(make_case(20)[0])
+    write_dicom(tmp_path / "anna" / "deeper", phantom)
+    (tmp_path / "anna" / "report.txt").write_text("no image")
+    assert run(tmp_path / "anna").status == 0
+    found = read_segmentation(tmp_path / "out" / "anna.seg.nrrd")[0]
+    # DICOM's slices may be stacked in the other sense, so voxels are compared by their place
+    expected = segment(model, [phantom]).labelmap
+    assert np.bincount(found.array.ravel()).tolist() == np.bincount(expected.array.ravel()).tolist()
+    middle = (found.affine @ [*((np.array(found.shape) - 1) / 2), 1])[:3]
+    np.testing.assert_allclose(middle, (phantom.affine @ [*((np.array(phantom.shape) - 1) / 2), 1])[:3], atol=0.01)
+    assert "series" in rows(tmp_path / "out")["anna"]["input"][0]
+
+
+def test_several_series_are_listed_and_one_is_chosen(run, refused, make_case, tmp_path):
+    scan = tmp_path / "scan"
+    for n, text in enumerate(("thin", "thick")):
+        uid = f"1.2.3.{n}"
+        write_dicom(scan / text, integers(make_case(20 + n)[0]), SeriesInstanceUID=uid, SeriesDescription=text)
+    line = refused(scan)
+    assert all(part in line for part in (str(scan), "1.2.3.0", "1.2.3.1", "thin", "thick", "--series"))
+    assert run(scan, "--series", "1.2.3.1").status == 0
+    assert "1.2.3.1" in rows(tmp_path / "out")["scan"]["input"][0]
+    assert "1.2.3.7" in refused(scan, "--series", "1.2.3.7")
+
+
+def test_images_beside_a_series(run, make_case, tmp_path):
+    """Volume files are cases of their own; --series asks for the DICOM files among them."""
+    folder = tmp_path / "both"
+    write_dicom(folder, integers(make_case(20)[0]), SeriesInstanceUID="1.2.3.4")
+    write_image(make_case(21)[0], folder / "other.nrrd")
+    assert run(folder).status == 0
+    assert list(rows(tmp_path / "out")) == ["other"]
+    assert run(folder, "--series", "1.2.3.4").status == 0
+    assert list(rows(tmp_path / "out")) == ["both"]
+
+
+def test_repairs_are_told(run, make_case, tmp_path):
+    """A slice is missing: it is interpolated, and the summary says so."""
+    phantom = integers(make_case(20)[0])
+    paths = write_dicom(tmp_path / "gap", phantom)
+    paths[10].unlink()
+    assert run(tmp_path / "gap").status == 0
+    (warning,) = rows(tmp_path / "out")["gap"]["warnings"]
+    assert "slice" in warning
+    assert read_segmentation(tmp_path / "out" / "gap.seg.nrrd")[0].shape == phantom.shape
+
+
+def test_dicom_out_needs_dicom_in(run, refused, make_case, tmp_path):
+    write_image(make_case(20)[0], tmp_path / "scan.nrrd")
+    assert run(tmp_path / "scan.nrrd", "--format", "dcm").status == 1
+    assert "is no DICOM series" in rows(tmp_path / "out")["scan"]["error"]
+    assert "frame" in refused(tmp_path / "scan.nrrd", "--format", "dcm", "--frame", "0")
+
+
+def test_dicom_out(run, make_case, tmp_path):
+    import highdicom
+
+    write_dicom(tmp_path / "anna", integers(make_case(20)[0]))
+    assert run(tmp_path / "anna", "--format", "dcm").status == 0
+    assert run(tmp_path / "anna").status == 0
+    written = highdicom.seg.segread(tmp_path / "out" / "anna.dcm")
+    assert [written.get_segment_description(n).segment_label for n in (1, 2)] == ["front", "back"]
+    expected = read_segmentation(tmp_path / "out" / "anna.seg.nrrd")[0].array
+    pixels = written.get_volume(combine_segments=True).array
+    assert np.bincount(pixels.ravel()).tolist()[1:] == np.bincount(expected.ravel()).tolist()[1:]
+
+
+def test_a_dicom_file_alone(run, tmp_path, make_case):
+    """One slice of a series: the model needs a volume, and says so."""
+    paths = write_dicom(tmp_path / "anna", integers(make_case(20)[0]))
+    assert run(paths[3]).status == 1
+    (row,) = rows(tmp_path / "out").values()
+    assert row["id"] == paths[3].stem
+    assert "a single slice" in row["error"]
+
+
+def test_a_damaged_series_does_not_stop_the_others(run, make_case, tmp_path):
+    paths = write_dicom(tmp_path / "bad", integers(make_case(20)[0]))
+    paths[4].write_bytes(paths[4].read_bytes()[:900])
+    write_image(make_case(21)[0], tmp_path / "good.nrrd")
+    assert run(tmp_path / "bad", tmp_path / "good.nrrd").status == 1
+    found = rows(tmp_path / "out")
+    assert found["good"]["status"] == "ok"
+    assert str(paths[4]) in found["bad"]["error"]
+
+
+def test_two_inputs_of_one_name(refused, make_case, tmp_path):
+    for folder in ("one", "two"):
+        write_dicom(tmp_path / folder / "scan", integers(make_case(20)[0]))
+    assert "same name ('scan')" in refused(tmp_path / "one" / "scan", tmp_path / "two" / "scan")
+
+
+# memory
+
+
+def test_a_scan_beyond_the_machines_memory_is_warned_of(run, make_case, tmp_path, monkeypatch):
+    write_image(make_case(20)[0], tmp_path / "scan.nrrd")
+    monkeypatch.setattr("llmboost.memory.total_memory", lambda: 2**29)
+    assert run(tmp_path / "scan.nrrd").status == 0
+    (warning,) = rows(tmp_path / "out")["scan"]["warnings"]
+    assert warning.startswith("needs about ")
+    assert "this machine has 0.5 GB; limit it with --roi" in warning

@@ -1,0 +1,149 @@
+"""Through the worker with torch: the engine's own result, and the same faults as with the light one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from llmboost.image import Image
+from llmboost.library import find
+from llmboost.roi import Roi
+from llmboost.wire import Volume, pack_volumes
+from LLMBoostLib.client import Client, Progress, WorkerError
+from LLMBoostLib.launcher import defaultCommand
+
+CRASH = """
+import ctypes, os
+from llmboost import worker
+from llmboost.handlers import Engine
+def crash(job):
+    import torch
+    total = torch.ones(8).sum()
+    job.progress(None, "torch is there")
+    if job.fields["how"] == "memory":
+        torch.empty(2**50)
+    if job.fields["how"] == "segfault":
+        ctypes.string_at(0)
+    if job.fields["how"] == "abort":
+        os.abort()
+    os._exit(int(total))
+worker.main({**Engine().handlers, "crash": crash})
+"""
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Client]:
+    """A client whose worker stays warm for all tests here."""
+    client = Client(defaultCommand())
+    yield client
+    client.shutDown()
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    """A bright blob in noise, on an oblique grid whose axes are not those of the patient."""
+    i, j, k = np.meshgrid(*(np.linspace(-1, 1, n) for n in (28, 24, 32)), indexing="ij")
+    noise = np.random.default_rng(0).normal(0, 20, i.shape)
+    array = (200 * np.exp(-3 * (i**2 + j**2 + k**2)) + noise).astype(np.int16)
+    turn = np.linalg.qr(np.array([[0.1, 1.0, 0.2], [-1.0, 0.2, 0.1], [0.1, -0.2, 1.0]]))[0]
+    return Image(array, (1.1, 0.9, 1.0), (10.0, -20.0, 30.0), turn)
+
+
+def request(image: Image, **fields) -> tuple[dict, dict[str, np.ndarray]]:
+    array = np.ascontiguousarray(image.array.transpose())
+    geometry, arrays = pack_volumes([Volume(array, image.spacing, image.origin, image.direction)])
+    return {"model": "hippocampus", "device": "cpu", "geometry": geometry, **fields}, arrays
+
+
+def test_a_result_is_the_engines_own_voxel_for_voxel(warm, image):
+    center = image.affine @ [14, 12, 16, 1]
+    turn = np.linalg.qr(np.array([[1.0, 0.3, 0.0], [-0.3, 1.0, 0.1], [0.0, -0.1, 1.0]]))[0]
+    box = {"center": center[:3].tolist(), "size": [20.0, 16.0, 22.0], "axes": turn.ravel().tolist()}
+    fields, arrays = request(image, roi=box, mirror=True, uncertainty=True, probabilities=True)
+    progress: list[Progress] = []
+    warm.call("warm_up", {"model": "hippocampus", "device": "cpu"})
+    answer = warm.call("segment", fields, arrays, onProgress=progress.append)
+    assert not any("loading" in p.text for p in progress), "the model is warm"
+    assert progress[0].memory > image.array.nbytes
+
+    from llmboost.model import load_model
+    from llmboost.segment import segment
+
+    roi = Roi(box["center"], box["size"], turn)
+    own = segment(load_model(find("hippocampus")), [image], roi=roi, mirror=True, entropy=True, probabilities=True)
+    np.testing.assert_array_equal(answer.arrays["labelmap"], own.labelmap.array.transpose())
+    assert answer.arrays["labelmap"].any()
+    found = [(label["value"], label["name"]) for label in answer.fields["labels"]]
+    assert [name for _, name in found] == list(own.volumes_ml) == list(answer.fields["volumes_ml"])
+    assert answer.fields["volumes_ml"] == pytest.approx(own.volumes_ml)
+    np.testing.assert_allclose(answer.arrays["entropy"] / 255, own.entropy.array.transpose(), atol=0.51 / 255)
+    for (value, _), chance in zip(found, own.probabilities.array[1:], strict=True):
+        np.testing.assert_allclose(answer.arrays[f"probability_{value}"] / 255, chance.transpose(), atol=0.51 / 255)
+    assert answer.fields["provenance"]["LLMBoost.Model"] == "hippocampus"
+
+
+def test_release_drops_the_model(warm):
+    model, progress = {"model": "hippocampus", "device": "cpu"}, []
+    warm.call("warm_up", model)
+    warm.call("warm_up", model, onProgress=progress.append)
+    assert not progress
+    warm.call("release")
+    warm.call("warm_up", model, onProgress=progress.append)
+    assert [p.text for p in progress] == ["loading model 'hippocampus'"]
+
+
+def test_the_engines_refusals_arrive_as_they_are(warm, image):
+    fields, arrays = request(image, device="abacus")
+    with pytest.raises(WorkerError, match="abacus") as error:
+        warm.call("segment", fields, arrays)
+    assert error.value.kind == "bad_input"
+
+
+@pytest.fixture(scope="module")
+def large(image) -> Image:
+    """An image of many windows."""
+    return Image(np.tile(image.array, (3, 3, 2)), image.spacing, image.origin, image.direction)
+
+
+def test_cancels(warm, large, wait_for, monkeypatch):
+    monkeypatch.setattr(warm, "cancelSeconds", 60)  # only the engine's own way to stop counts here
+    worker = warm.call("hello").fields["pid"]
+    for _ in range(3):
+        progress: list[Progress] = []
+        errors: list[WorkerError] = []
+        warm.start("segment", *request(large), onProgress=progress.append, onError=errors.append)
+        wait_for(lambda: any(p.fraction for p in progress), warm.poll)  # noqa: B023
+        warm.cancel()
+        wait_for(lambda: not warm.busy, warm.poll)
+        assert [error.kind for error in errors] == ["cancelled"]
+    assert warm.call("hello").fields["pid"] == worker
+
+
+def test_kills(warm, image, large, wait_for, gone):
+    for moment in ("segmenting", "loading", ""):
+        progress: list[Progress] = []
+        errors: list[WorkerError] = []
+        worker = warm.call("hello").fields["pid"]
+        warm.start("segment", *request(large), onProgress=progress.append, onError=errors.append)
+        wait_for(lambda: any(moment in p.text for p in progress) or not moment, warm.poll)  # noqa: B023
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: not warm.busy, warm.poll)
+        assert [error.kind for error in errors] == ["crashed"]
+        gone(worker)
+    assert warm.call("segment", *request(image)).arrays["labelmap"].shape == image.array.shape[::-1]
+
+
+@pytest.mark.parametrize(("how", "status"), [("segfault", "signal 11"), ("abort", "signal 6"), ("exit", "status 8")])
+def test_crashes(connect, script, how, status):
+    client = connect(script(CRASH))
+    with pytest.raises(WorkerError, match="memory") as error:
+        client.call("crash", {"how": "memory"})
+    assert error.value.kind == "out_of_memory", "an error, for the worker lives"
+    with pytest.raises(WorkerError, match=status) as error:
+        client.call("crash", {"how": how})
+    assert error.value.kind == "crashed"
+    assert "hippocampus" in client.call("models").fields["models"]

@@ -1,0 +1,118 @@
+"""Cancels and kills at random moments: one outcome each time, the next request works, and no process is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from LLMBoostLib.client import Client, WorkerError
+from LLMBoostLib.launcher import workerEnvironment
+
+CANCELS, KILLS = 50, 20
+IMAGE = np.arange(2**20, dtype=np.int16)  # takes a moment to send
+
+# Slicer's part: a process with a client and a request that runs
+PARENT = """
+import sys, time
+sys.path.append({path!r})
+import numpy as np
+from LLMBoostLib.client import Client
+client = Client({command!r})
+print(client.call("inspect").fields["pid"], flush=True)
+client.start({kind!r}, {{"steps": 100000, "seconds": 600}}, {{"array": np.zeros(2**26, np.uint8)}})
+if {how!r} == "kill":
+    while True:
+        client.poll()
+client.poll()
+"""
+
+
+@pytest.fixture
+def outcomes(wait_for):
+    """``outcomes(client, kind, fields, trouble, delay)``: what a request's callbacks are told that meets trouble."""
+
+    def run(client: Client, kind: str, fields: dict, trouble, delay: float) -> list:
+        found: list = []
+        client.start(kind, fields, {"image": IMAGE}, onDone=found.append, onError=found.append)
+        end = time.monotonic() + delay
+        while time.monotonic() < end:
+            client.poll()
+        trouble()
+        wait_for(lambda: not client.busy, client.poll)
+        return found
+
+    return run
+
+
+def test_cancels_at_random_moments(client, outcomes):
+    moments = random.Random(0)
+    worker = client.call("inspect").fields["pid"]
+    for _ in range(CANCELS):
+        delay = moments.uniform(0, 0.03)
+        (error,) = outcomes(client, "compute", {"steps": 1000, "seconds": 0.002}, client.cancel, delay)
+        assert isinstance(error, WorkerError)
+        assert error.kind == "cancelled"
+    assert client.call("inspect").fields["pid"] == worker, "it took the hint each time"
+
+
+def test_kills_at_random_moments(client, outcomes, gone):
+    moments = random.Random(0)
+    workers = []
+    for _ in range(KILLS):
+        workers.append(client.call("inspect").fields["pid"])
+        delay = moments.uniform(0, 0.05)
+        kill = (lambda pid: lambda: os.kill(pid, signal.SIGKILL))(workers[-1])
+        (error,) = outcomes(client, "compute", {"steps": 1000, "seconds": 1}, kill, delay)
+        assert isinstance(error, WorkerError)
+        assert error.kind == "crashed"
+        assert "signal 9" in error.message
+    assert len(set(workers)) == KILLS, "each time, a fresh one took the next request"
+    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    for pid in workers:
+        gone(pid)
+
+
+def test_a_worker_that_was_killed_while_idle_is_replaced(client, gone):
+    worker = client.call("inspect").fields["pid"]
+    os.kill(worker, signal.SIGKILL)
+    gone(worker)
+    assert client.call("inspect").fields["pid"] != worker
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "command"),
+    [
+        ("kill", "compute", "fake_worker"),
+        ("kill", "sleep", "launched"),
+        ("kill", "echo", "launched"),
+        ("end", "compute", "launched"),
+        ("end", "echo", "fake_worker"),
+    ],
+)
+def test_no_worker_outlives_its_parent(request, script, gone, how, kind, command):
+    command = request.getfixturevalue(command)
+    path = workerEnvironment(command)["PYTHONPATH"].split(os.pathsep)[0]
+    text = PARENT.format(path=path, command=command, kind=kind, how=how)
+    with subprocess.Popen(script(text), stdout=subprocess.PIPE) as parent:
+        worker = int(parent.stdout.readline())
+        if how == "kill":
+            time.sleep(random.Random(kind).uniform(0, 0.1))
+            parent.kill()
+    gone(worker)
+    assert parent.returncode == (-signal.SIGKILL if how == "kill" else 0)
+
+
+def test_the_parents_streams_are_not_left_open_by_other_children(client, gone):
+    """A program that Slicer starts meanwhile must not hold the worker's input open."""
+    worker = client.call("inspect").fields["pid"]
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        client.shutDown()
+        gone(worker)
+        other.stdin.close()

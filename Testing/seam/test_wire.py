@@ -1,0 +1,215 @@
+"""Frames: what is sent is what is read, and nothing else is taken for a frame."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from llmboost.wire import (
+    DTYPES,
+    MAX_BYTES,
+    MAX_LINE,
+    Frame,
+    ProtocolError,
+    StreamEnded,
+    Volume,
+    pack_volumes,
+    read_frame,
+    read_hello,
+    unpack_volumes,
+    write_frame,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+ARRAYS = arrays(st.sampled_from(sorted(DTYPES)), array_shapes(min_dims=0, min_side=0, max_side=4))
+
+
+def line(table, id=1, kind="answer", fields=None) -> bytes:
+    return json.dumps({"id": id, "kind": kind, "fields": fields or {}, "arrays": table}).encode() + b"\n"
+
+
+def written(*frames: Frame) -> bytes:
+    stream = io.BytesIO()
+    for frame in frames:
+        write_frame(stream, frame)
+    return stream.getvalue()
+
+
+@given(st.integers(0, 2**53), st.text(), st.dictionaries(st.text(), JSON), st.dictionaries(st.text(), ARRAYS))
+def test_a_frame_arrives_as_it_was_sent(id, kind, fields, arrays):
+    stream = io.BytesIO(written(Frame(id, kind, fields, arrays), Frame(7, "next", {}, {})))
+    frame = read_frame(stream)
+    assert (frame.id, frame.kind, frame.fields, list(frame.arrays)) == (id, kind, fields, list(arrays))
+    for name, array in arrays.items():
+        assert frame.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(frame.arrays[name], array)
+    assert read_frame(stream).kind == "next"
+    assert read_frame(stream) is None
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(24).reshape(2, 3, 4).transpose(),
+        np.arange(24).reshape(4, 6)[::2, ::-1],
+        np.arange(5, dtype=">i2"),
+        np.broadcast_to(np.float32(3), (2, 3)),
+    ],
+    ids=["transposed", "strided", "big endian", "broadcast"],
+)
+def test_any_layout_in_memory_arrives_as_the_same_values(array):
+    received = read_frame(io.BytesIO(written(Frame(1, "x", {}, {"a": array})))).arrays["a"]
+    np.testing.assert_array_equal(received, array)
+    assert received.flags.c_contiguous
+    assert received.flags.writeable
+
+
+@pytest.mark.parametrize("array", [np.array(["text"]), np.array([True]), np.array([1j]), np.array([None])])
+def test_types_that_are_not_allowed_are_not_sent(array):
+    stream = io.BytesIO()
+    with pytest.raises(ProtocolError, match="'a'"):
+        write_frame(stream, Frame(1, "x", {}, {"a": array}))
+    assert not stream.getvalue()
+
+
+def test_too_much_is_not_sent():
+    with pytest.raises(ProtocolError, match="bytes of fields"):
+        written(Frame(1, "x", {"text": "x" * MAX_LINE}, {}))
+    huge = np.broadcast_to(np.uint8(0), MAX_BYTES + 1)  # takes one byte
+    with pytest.raises(ProtocolError, match="bytes of arrays"):
+        written(Frame(1, "x", {}, {"a": huge}))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [["a", "object", [1]]],
+        [["a", "O", [1]]],
+        [["a", "bool", [1]]],
+        [["a", "V8", [1]]],
+        [["a", ["uint8"], [1]]],
+        [["a", "uint8", [-1]]],
+        [["a", "uint8", [1.0]]],
+        [["a", "uint8", [True]]],
+        [["a", "uint8", {}]],
+        [["a", "uint8", 3]],
+        [["a", "uint8", [1] * 9]],
+        [["a", "uint8"]],
+        [["a", "uint8", [1]], ["a", "uint8", [1]]],
+        [[1, "uint8", [1]]],
+        {"a": 1},
+        None,
+    ],
+    ids=str,
+)
+def test_a_table_of_arrays_that_is_not_allowed_is_refused(table):
+    with pytest.raises(ProtocolError):
+        read_frame(io.BytesIO(line(table) + bytes(100)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"rubbish\n",
+        b"\xff\xfe\n",
+        b"[]\n",
+        b"3\n",
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        line([], id="1"),
+        line([], id=True),
+        line([], kind=3),
+        line([], fields=[1]),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_is_no_frame_is_refused(text):
+    with pytest.raises(ProtocolError):
+        read_frame(io.BytesIO(text))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [[MAX_BYTES + 1], [2**62], [2**40, 2**40], [MAX_BYTES // 2 + 1, 2], [10**1000]],
+    ids=["cap", "2^62", "2^80", "axes", "digits"],
+)
+def test_announced_sizes_are_checked_before_memory_is_taken(shape):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolError, match="announced"):
+            read_frame(io.BytesIO(line([["a", "uint8", shape]])))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_cap_holds_for_all_arrays_together():
+    half = [2**31 + 1]
+    with pytest.raises(ProtocolError, match="announced"):
+        read_frame(io.BytesIO(line([["a", "uint8", half], ["b", "uint8", half]])))
+
+
+def test_no_bytes_but_axes_that_are_too_long():
+    with pytest.raises(ProtocolError):
+        read_frame(io.BytesIO(line([["a", "uint8", [0, 2**62, 2**62]]])))
+
+
+def test_a_line_has_an_end():
+    stream = io.BytesIO(b"x" * (3 * MAX_LINE))
+    with pytest.raises(ProtocolError, match="too long"):
+        read_frame(stream)
+    assert stream.tell() <= MAX_LINE
+
+
+def test_every_truncation_is_noticed():
+    whole = written(Frame(1, "x", {"text": "text"}, {"a": np.arange(9), "b": np.arange(3)}))
+    for size in range(1, len(whole)):
+        with pytest.raises(StreamEnded):
+            read_frame(io.BytesIO(whole[:size]))
+
+
+@pytest.mark.parametrize(
+    "noise", [b"Welcome!\n\n{\n", b'{"id": 1}\n', b"\xff\x00\n", b"x" * (2 * MAX_LINE) + b"\n", b""]
+)
+def test_hello_is_found_after_noise(noise):
+    stream = io.BytesIO(noise + line([], kind="hello", fields={"pid": 3}) + line([]))
+    assert read_hello(stream).fields == {"pid": 3}
+    assert read_frame(stream).kind == "answer"
+
+
+def test_noise_alone_is_no_hello():
+    assert read_hello(io.BytesIO(b"Welcome!\n" + line([]))) is None
+
+
+def test_volumes_keep_voxels_and_geometry():
+    volumes = [
+        Volume(np.arange(24).reshape(2, 3, 4), (1, 2, 3), (np.float64(4), 5, 6), np.eye(3)[::-1]),
+        Volume(np.zeros((1, 1, 1)), (0.5, 0.5, 0.5), (0, 0, 0), np.eye(3)),
+    ]
+    geometry, arrays = pack_volumes(volumes)
+    frame = read_frame(io.BytesIO(written(Frame(1, "segment", {"geometry": geometry}, arrays))))
+    for volume, received in zip(volumes, unpack_volumes(frame.fields["geometry"], frame.arrays), strict=True):
+        np.testing.assert_array_equal(received.array, volume.array)
+        np.testing.assert_array_equal(received.direction, volume.direction)
+        assert (received.spacing, received.origin) == (volume.spacing, volume.origin)
+
+
+def test_volumes_that_lack_something_are_refused():
+    geometry, arrays = pack_volumes([Volume(np.zeros((2, 2, 2)), (1, 1, 1), (0, 0, 0), np.eye(3))])
+    with pytest.raises(KeyError):
+        unpack_volumes(geometry, {})
+    with pytest.raises(ValueError, match="3 axes"):
+        unpack_volumes(geometry, {"channel_0": np.zeros(3)})
+    with pytest.raises(ValueError, match="reshape"):
+        unpack_volumes([{**geometry[0], "direction": [1, 2]}], arrays)

@@ -1,0 +1,235 @@
+"""The worker process, spoken to byte by byte."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from llmboost.wire import PROTOCOL, Frame, read_frame, read_hello, write_frame
+from LLMBoostLib.launcher import workerEnvironment
+
+HEAVY = {"torch", "monai", "transformers", "SimpleITK", "scipy"}
+ENGINE = """
+import sys
+from llmboost import worker
+from llmboost.handlers import Engine
+modules = lambda job: ({"modules": list(sys.modules)}, {})
+worker.main({**Engine().handlers, "modules": modules})
+"""
+
+
+class Worker:
+    """A worker process with its pipes."""
+
+    def __init__(self, command: list[str]) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(command, env=workerEnvironment(command), bufsize=0, **pipes)
+        self.output, self.log = (io.BufferedReader(s) for s in (self.process.stdout, self.process.stderr))
+        self.hello = read_hello(self.output)
+        self.ids = 0
+
+    def send(self, kind: str, fields=None, arrays=None) -> int:
+        self.ids += 1
+        write_frame(self.process.stdin, Frame(self.ids, kind, fields or {}, arrays or {}))
+        return self.ids
+
+    def read(self) -> Frame:
+        return read_frame(self.output)
+
+    def ask(self, kind: str, fields=None, arrays=None) -> tuple[list[Frame], Frame]:
+        """The progress of a request, and its end."""
+        id, news = self.send(kind, fields, arrays), []
+        while (frame := self.read()).kind == "progress":
+            news.append(frame)
+        assert {frame.id, *(word.id for word in news)} == {id}
+        return news, frame
+
+    def end(self) -> tuple[int, str]:
+        """Exit status and stderr of a worker that ends by itself."""
+        log = self.log.read().decode()
+        return self.process.wait(30), log
+
+
+@pytest.fixture
+def run(fake_worker) -> Iterator:
+    """``run(command)`` starts a worker, by default the fake one."""
+    workers = []
+
+    def start(command: list[str] = fake_worker) -> Worker:
+        workers.append(Worker(command))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        with worker.process as process:
+            process.kill()
+
+
+def test_hello_introduces_the_worker(run):
+    worker = run()
+    fields = worker.hello.fields
+    assert fields["protocol"] == PROTOCOL
+    assert fields["pid"] == worker.process.pid
+    assert fields["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert set(fields) >= {"llmboost", "host", "torch", "monai"}
+    assert worker.ask("hello")[1].fields == fields
+
+
+def test_hello_and_the_models_come_before_anything_heavy_is_imported(run, script):
+    worker = run(script(ENGINE))
+    assert worker.hello.fields["torch"], "the tests' environment has torch"
+    assert "hippocampus" in worker.ask("models")[1].fields["models"]
+    assert worker.ask("show", {"model": "hippocampus"})[1].fields["card"]["name"] == "hippocampus"
+    assert not HEAVY & set(worker.ask("modules")[1].fields["modules"])
+
+
+def test_a_missing_torch_is_none_in_hello(run, script):
+    # what metadata finds for a package that is not there
+    hide = "import importlib.metadata as m\ndef no(name): raise m.PackageNotFoundError(name)\nm.version = no\n"
+    assert run(script(hide + ENGINE)).hello.fields["torch"] is None
+
+
+def test_the_streams_are_the_protocols_alone(run):
+    worker = run()
+    worker.send("flood", {"megabytes": 1})
+    # the log has to be drained for the worker to get on
+    log = []
+    while b"the last word" not in (text := worker.log.readline()):
+        log.append(text)
+    assert worker.read().fields == {"read": ""}
+    text = b"".join(log)
+    assert b"yyy" in text
+    assert b"zzz" in text
+    assert b"from a child" in text
+
+
+def test_a_group_of_its_own(run):
+    worker = run()
+    fields = worker.ask("inspect")[1].fields
+    assert fields["group"] == fields["pid"] != os.getpgid(0)
+
+
+def test_end_of_input_ends_an_idle_worker(run):
+    worker = run()
+    worker.process.stdin.close()
+    assert worker.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("kind", ["compute", "sleep"])
+def test_end_of_input_ends_a_worker_that_computes(run, kind):
+    worker = run()
+    worker.send(kind, {"steps": 10_000, "seconds": 600})
+    worker.process.stdin.close()
+    assert worker.process.wait(30) == 0
+
+
+def test_shut_down_ends_a_worker_that_computes(run):
+    worker = run()
+    worker.send("sleep", {"seconds": 600})
+    worker.send("shut_down")
+    assert worker.process.wait(30) == 0
+
+
+def test_a_closed_output_ends_the_worker(run):
+    worker = run()
+    worker.output.close()
+    worker.send("echo")
+    assert worker.process.wait(30) == 0
+
+
+def test_cancel_reaches_a_computation(run):
+    worker = run()
+    id = worker.send("compute", {"steps": 10_000, "seconds": 0.01})
+    assert worker.read().kind == "progress"
+    write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
+    while (frame := worker.read()).kind == "progress":
+        pass
+    assert (frame.kind, frame.id, frame.fields["kind"]) == ("error", id, "cancelled")
+    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+
+
+def test_cancel_of_another_request_changes_nothing(run):
+    worker = run()
+    for id in (0, 1, 99):
+        write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
+    worker.ids = 1
+    assert worker.ask("compute", {"steps": 2, "seconds": 0})[1].kind == "answer"
+
+
+def test_progress_comes_at_most_ten_times_a_second(run):
+    news, answer = run().ask("chatter")
+    assert 1 <= len(news) <= 1 + answer.fields["seconds"] / 0.1
+    assert news[0].fields == {"fraction": 0.0, "text": "step 0", "memory": None}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        ("LLMBoostError", "bad_input", "scan.nii: truncated; copy it again"),
+        ("MemoryError", "out_of_memory", "memory"),
+        ("torch's", "out_of_memory", "can't allocate"),
+        ("RequestError", "not_available", "not yet"),
+        ("defect", "internal", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_errors_are_data(run, error, kind, message):
+    worker = run()
+    fields = worker.ask("fail", {"error": error})[1].fields
+    assert fields["kind"] == kind
+    assert message in fields["message"]
+    assert worker.ask("inspect")[1].fields["released"] == (kind == "out_of_memory")
+    worker.process.stdin.close()
+    assert ("Traceback" in worker.end()[1]) == (kind == "internal")
+
+
+def test_an_unknown_request_and_an_answer_that_cannot_be_sent_are_errors(run):
+    worker = run()
+    assert worker.ask("dance")[1].fields["kind"] == "bad_input"
+    for array in (True, False):
+        assert worker.ask("bad_answer", {"array": array})[1].fields["kind"] == "internal"
+    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+
+
+def test_an_idle_worker_releases_its_memory(run, wait_for):
+    worker = run()
+    assert worker.ask("inspect")[1].fields["released"] == 0
+    worker.ask("hello", {"idle_seconds": 0.01})
+    # each question ends the worker's rest
+    wait_for(lambda: worker.ask("inspect")[1].fields["released"] > 0, lambda: time.sleep(0.1))
+
+
+ANNOUNCED = '{"id":1,"kind":"echo","fields":{},"arrays":[["a",%s]]}\n'
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\n", "not a frame"),
+        (b"x" * 2**20, "too long"),
+        ((ANNOUNCED % '"object",[1]').encode(), "not allowed"),
+        ((ANNOUNCED % '"uint8",[1000000000000]').encode(), "allowed"),
+        ((ANNOUNCED % '"float64",[-1]').encode(), "not a frame"),
+    ],
+    ids=["rubbish", "oversized line", "type", "oversized array", "negative size"],
+)
+def test_a_bad_frame_ends_the_worker_with_a_line(run, data, reason):
+    worker = run()
+    worker.process.stdin.write(data)
+    status, log = worker.end()
+    assert status == 1
+    assert reason in log
+    assert len(log.splitlines()) == 1
+
+
+@pytest.mark.parametrize("data", [b'{"id":1,', (ANNOUNCED % '"uint8",[100]').encode() + bytes(99)])
+def test_a_truncated_frame_ends_the_worker_quietly(run, data):
+    worker = run()
+    worker.process.stdin.write(data)
+    worker.process.stdin.close()
+    assert worker.end() == (0, "")
