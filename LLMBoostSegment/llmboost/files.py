@@ -42,7 +42,7 @@ def check_regular(path: Path) -> None:
     except OSError as error:
         raise LLMBoostError(f"{path}: cannot be read ({error.strerror})") from error
     if not status.st_size:
-        raise LLMBoostError(f"{path}: an empty file; copy or export it again")
+        raise LLMBoostError(f"{path}: an empty file; copy it again")
 
 
 def printable(text: str) -> str:

@@ -38,7 +38,7 @@ def find(model: str | Path) -> Path:
     known = installed()
     if str(model) in known:
         return known[str(model)]
-    if model and os.path.lexists(model):
+    if os.path.lexists(model) and not os.path.isdir(model):
         return Path(model)
     names, model = ", ".join(known) or "none", printable(str(model))
     raise LLMBoostError(f"model '{model}': no such file, and no installed model of that name (installed: {names})")

@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import os
 from math import prod
+from typing import TYPE_CHECKING
 
 from .card import Card
-from .image import Image
-from .roi import Roi
+
+if TYPE_CHECKING:  # the doctor asks for this machine's memory where SimpleITK and torch may be missing
+    from .image import Image
+    from .roi import Roi
 
 GB = 2**30
 # Measured with scripts/benchmark_memory.py (peak of the process, CPU): the libraries and a small network; bytes a voxel
 # of the image (stored twice while it is read, label map, its components) and of the network's grid (float32, a copy for
 # the intensities' statistics; resampling takes several).
-BASE = 0.8 * GB
+BASE = 0.65 * GB
 IMAGE_BYTES = 10
 GRID_BYTES = 9
 RESAMPLING_BYTES = 16
+SLAB_COPIES = 1.3
 
 
 def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
     """The expected peak in bytes of segmenting an image of ``shape`` voxels and ``spacing`` mm on the CPU."""
+    from .predict import HALF_ABOVE
+
     steps = card.preprocessing
     voxels = prod(shape)
     grid = voxels * prod(spacing) / prod(steps.spacing) if steps.slice_axis is None else voxels
     same = all(abs(a / b - 1) < 1e-3 for a, b in zip(sorted(spacing), sorted(steps.spacing), strict=True))
     work = grid * (GRID_BYTES + 4 * (steps.channels - 1)) + (0 if same else max(voxels, grid) * RESAMPLING_BYTES)
-    # a slab of windows is held with all its classes, as sums, as probabilities, and while it is handed on
+    # a slab as deep as a window is held with all its classes, see predict.py
     longest = max(n * a / b / w for n, a, b, w in zip(shape, spacing, steps.spacing, steps.window, strict=True))
-    slab = 3 * 4 * card.classes * grid / max(longest, 1)
-    return BASE + voxels * IMAGE_BYTES + work + slab
+    slab = card.classes * grid / max(longest, 1)
+    windows = 4 * 4 * card.classes * prod(steps.window)
+    return BASE + voxels * IMAGE_BYTES + work + slab * (2 if slab > HALF_ABOVE else 4) * SLAB_COPIES + windows
 
 
 def total_memory() -> float | None:

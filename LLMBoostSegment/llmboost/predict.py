@@ -91,8 +91,8 @@ def probability_slabs(
             if first < last:
                 ready = tuple(slice(first - start, last - start) if n == axis else inside[n] for n in range(3))
                 yield sums[(slice(None), *ready)].div_(weights[ready])
-            _shift(sums, end - start, axis + 1)
-            _shift(weights, end - start, axis)
+            for each in (*sums, weights):  # one after the other: what is moved is copied on the way
+                _shift(each, end - start, axis)
     finally:
         network.train(was_training)
 

@@ -447,7 +447,7 @@ def test_models(refusal, tiny_model, tmp_path, monkeypatch, what):
         ("a\nb", "no such file, and no installed model of that name"),
         ("{}/loop", "loop: cannot be read .Too many levels of symbolic links"),
         ("{}/pipe", "pipe: a pipe or a device, not a file"),
-        ("{}", "a folder, but a file is needed here"),
+        ("{}", "no such file, and no installed model of that name"),
     ],
 )
 def test_names_of_models(refusal, tmp_path, model, text):

@@ -24,7 +24,7 @@ from llmboost.image import Image, write_image
 from llmboost.segnrrd import write_segmentation
 
 PATIENCE = 30  # seconds a file may take; they take milliseconds
-EXAMPLES, SLOW_EXAMPLES = 60, 6000
+EXAMPLES, SLOW_EXAMPLES = 60, 3000
 
 NASTY = [
     b"-1",
