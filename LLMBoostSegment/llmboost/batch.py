@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,10 +222,10 @@ def _files(model: Model, id: str, options: BatchOptions) -> list[str]:
 
 
 def _spare_inputs(model: Model, cases: dict[str, Case], output: Path, options: BatchOptions) -> None:
-    given = {path.resolve() for case in cases.values() for path in case.files}
+    given = {os.path.realpath(path) for case in cases.values() for path in case.files}
     for id in cases:
         for name in _files(model, id, options):
-            if (output / name).resolve() in given:
+            if os.path.realpath(output / name) in given:
                 raise LLMBoostError(
                     f"{output / name}: is an input, the result would overwrite it; use another --output"
                 )
@@ -262,7 +263,7 @@ def _write_summary(model: Model, rows: Sequence[Row], output: Path) -> None:
         "cases": [vars(row) for row in rows],
     }
     write_whole(output / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    write_whole(output / "summary.csv", _csv(model.card.labels, rows).encode())
+    write_whole(output / "summary.csv", _csv(model.card.labels, rows).encode(errors="backslashreplace"))
 
 
 def _csv(labels: Sequence[Label], rows: Sequence[Row]) -> str:

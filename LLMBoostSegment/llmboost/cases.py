@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,11 @@ from pathlib import Path
 from .card import Preprocessing
 from .dicom import Series, choose_series, find_series, read_series
 from .errors import LLMBoostError
-from .image import READABLE, Image, read_volumes
+from .image import PICTURES, READABLE, Image, read_volumes
 from .learn.dataset import group_channels
 from .segnrrd import EXTENSION
 
 ALL_FRAMES = "all"
-PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find_cases(inputs: Iterable[Path], steps: Preprocessing, series: str | None 
     files: list[Path] = []
     cases: dict[str, Case] = {}
     for path in inputs:
-        inside = _images(path, steps) if path.is_dir() and series is None else []
+        inside = _images(path, steps) if os.path.isdir(path) and series is None else []
         case = None if inside else _dicom_case(path, series)
         if case is None:
             files += inside or [path]
@@ -112,15 +112,17 @@ def _same_name(path: Path, id: str) -> LLMBoostError:
 
 def _dicom_case(path: Path, uid: str | None) -> Case | None:
     """The DICOM series of a folder or file, or None for a file that is not DICOM: reading it will tell what it is."""
-    if not path.is_dir() and (path.name.lower().endswith(tuple(READABLE)) or not path.exists()):
+    # os.path: a name that is too long, or a loop of links, is nothing there, and no error
+    folder = os.path.isdir(path)
+    if not folder and (path.name.lower().endswith(READABLE) or not os.path.isfile(path)):
         return None
-    name = path.resolve().name or "case"
-    id = name[:-4] if name.lower().endswith(".dcm") and not path.is_dir() else name
+    name = Path(os.path.realpath(path)).name or "case"
+    id = name[:-4] if name.lower().endswith(".dcm") and not folder else name
     try:
         found = find_series(path)
     except LLMBoostError as error:  # damaged; the other cases go on
         return Case(id, (path,), problem=str(error))
-    if not found and not path.is_dir():
+    if not found and not folder:
         return None
     if not found:
         raise LLMBoostError(f"{path}: no images in this folder ({', '.join(READABLE)}, or DICOM)")
@@ -132,7 +134,7 @@ def _images(folder: Path, steps: Preprocessing) -> list[Path]:
     def fits(name: str) -> bool:
         if name.startswith(".") or name.endswith(EXTENSION):
             return False
-        return name.endswith(tuple(READABLE)) and (steps.slice_axis is not None or not name.endswith(PICTURES))
+        return name.endswith(READABLE) and (steps.slice_axis is not None or not name.endswith(PICTURES))
 
     try:
         return sorted(path for path in folder.iterdir() if fits(path.name.lower()))

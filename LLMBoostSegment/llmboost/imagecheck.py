@@ -36,20 +36,12 @@ _PADDING = 512  # what a file may hold beyond its voxels, such as a filled-up la
 
 # bytes a voxel
 _NIFTI_TYPES = {
-    2: 1,
-    4: 2,
-    8: 4,
-    16: 4,
-    32: 8,
-    64: 8,
+    **dict.fromkeys((2, 256), 1),
+    **dict.fromkeys((4, 512), 2),
     128: 3,
-    256: 1,
-    512: 2,
-    768: 4,
-    1024: 8,
-    1280: 8,
+    **dict.fromkeys((8, 16, 768, 2304), 4),
+    **dict.fromkeys((32, 64, 1024, 1280), 8),
     1792: 16,
-    2304: 4,
 }
 _NIFTI_FLOATS = {16: "f4", 64: "f8"}
 _NRRD_TYPES = {
@@ -66,8 +58,8 @@ _NRRD_TYPES = {
 _META_TYPES = {
     **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
     **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
-    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_FLOAT"), 4),
-    **dict.fromkeys(("MET_LONG", "MET_ULONG", "MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"), 4),
+    **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
 _META_PLACE = ("Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation")
 
@@ -78,11 +70,11 @@ class _Voxels:
 
     Attributes:
         file: the header's own file or another one.
-        start: position of the first byte in the file, compressed or not.
+        start: position of the first byte in the file, compressed or not; before the file's begin if it is too short.
         size: bytes of all voxels, decompressed.
         compression: of the bytes from ``start`` on.
         skip: decompressed bytes before the first voxel.
-        stored: the number of compressed bytes, where the header tells it.
+        stored: the number of compressed bytes, of "zlib".
         floating: the voxels' type, where NaN must be found here because ITK replaces it.
     """
 
@@ -91,7 +83,7 @@ class _Voxels:
     size: int
     compression: Literal["none", "gzip", "zlib"] = "none"
     skip: int = 0
-    stored: int | None = None
+    stored: int = 0
     floating: np.dtype | None = None
 
 
@@ -118,6 +110,10 @@ def bad_spacing(spacing: Sequence[float] | np.ndarray) -> str:
 
 
 def _check_voxels(path: Path, voxels: _Voxels) -> None:
+    if voxels.start < 0:
+        raise LLMBoostError(
+            f"{path}: truncated ({voxels.size + voxels.start} of {voxels.size} bytes of voxels); {AGAIN}"
+        )
     found, finite, rest = -voxels.skip, True, b""
     with voxels.file.open("rb") as file:
         for piece in _pieces(file, voxels):  # to the end: a compressed stream ends with a checksum
@@ -140,7 +136,7 @@ def _pieces(file: BinaryIO, voxels: _Voxels) -> Iterator[bytes]:
     file.seek(voxels.start)
     if voxels.compression == "zlib":
         # 47: zlib's or gzip's framing, as MetaImage takes both
-        stream, left = zlib.decompressobj(47), voxels.stored or _rest(file)
+        stream, left = zlib.decompressobj(47), voxels.stored
         while not stream.eof:
             compressed = stream.unconsumed_tail or file.read(min(left, _PIECE))
             left -= 0 if stream.unconsumed_tail else len(compressed)
@@ -222,8 +218,6 @@ def _nrrd(path: Path) -> _Voxels:
     if int(fields.get("lineskip", "0")) or skip < -1 or (skip and compression != "none"):
         raise LLMBoostError(f"{path}: its voxels lie behind other data; {SAVE_AS}")
     start = data.stat().st_size - size if skip == -1 else start + skip
-    if start < 0:
-        raise LLMBoostError(f"{path}: truncated ({size + start} of {size} bytes of voxels); {AGAIN}")
     return _Voxels(data, start, size, compression)
 
 
@@ -271,8 +265,6 @@ def _metaimage(path: Path) -> _Voxels:
         return _Voxels(data, start, size, "zlib", stored=stored or left)
     if skip:
         start = data.stat().st_size - size if skip == -1 else skip
-    if start < 0:
-        raise LLMBoostError(f"{path}: truncated ({size + start} of {size} bytes of voxels); {AGAIN}")
     return _Voxels(data, start, size)
 
 

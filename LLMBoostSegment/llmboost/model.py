@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import shorten
 
 import safetensors.torch
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from .card import METADATA_KEY, Card, read_card, tensor_digest
 from .errors import LLMBoostError
-from .files import write_whole
+from .files import printable, write_whole
 from .networks import build
 
 # all that building a network from a damaged card, or filling it with other weights, may raise
@@ -80,7 +79,7 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         network.load_state_dict(tensors, assign=True)
     except _MISFITS as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = shorten(lines[-1], 120)
+        reason = printable(lines[-1])
         raise LLMBoostError(f"{path}: the weights do not fit the card ({reason}); the file is of no use") from error
     return Model(card, network.eval().requires_grad_(False).to(device))
 

@@ -90,9 +90,12 @@ def probability_slabs(
             first, last = max(start, inside[axis].start), min(end, inside[axis].stop)
             if first < last:
                 ready = tuple(slice(first - start, last - start) if n == axis else inside[n] for n in range(3))
-                yield sums[(slice(None), *ready)].div_(weights[ready])
-            for each in (*sums, weights):  # one after the other: what is moved is copied on the way
-                _shift(each, end - start, axis)
+                slab = sums[(slice(None), *ready)]
+                for one in slab:  # class by class: dividing and shifting copy on the way
+                    one.div_(weights[ready])
+                yield slab
+            for one in (*sums, weights):
+                _shift(one, end - start, axis)
     finally:
         network.train(was_training)
 

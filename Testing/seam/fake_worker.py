@@ -40,7 +40,8 @@ def compute(job):
 
 
 def sleep(job):
-    """A computation that neither says anything nor can be cancelled."""
+    """A computation that says nothing after its start, and cannot be cancelled."""
+    job.progress(None, "sleeping")
     time.sleep(job.fields["seconds"])
     return {}, {}
 

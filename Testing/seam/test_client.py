@@ -206,12 +206,12 @@ def test_an_answer_that_crosses_cancel_is_dropped(client, finish):
 
 
 @pytest.mark.parametrize("command", ["fake_worker", "launched"])
-def test_a_worker_that_does_not_stop_is_killed(request, connect, finish, gone, command):
+def test_a_worker_that_does_not_stop_is_killed(request, connect, finish, gone, wait_for, command):
     client = connect(request.getfixturevalue(command))
     client.cancelSeconds = 0.1
     before = pid(client)
     outcome = start(client, "sleep", {"seconds": 600})
-    client.poll()
+    wait_for(lambda: outcome.progress, client.poll)  # a request that has not begun is cancelled without a kill
     client.cancel()
     finish(client)
     assert outcome.error.kind == "cancelled"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LLMBoostError
-from ..image import READABLE, Image, read_image, read_volumes
+from ..image import READABLE, VOLUMES, Image, read_image, read_volumes
 
 SPLITS = ("train", "val", "test")
 IGNORE = "ignore"
@@ -193,7 +193,7 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
     if orphans:
         raise LLMBoostError(f"{labels}: no image for {', '.join(orphans[:5])}; put it into imagesTr")
     if not grouped:
-        raise LLMBoostError(f"{images}: no images ({', '.join(READABLE)})")
+        raise LLMBoostError(f"{images}: no images ({', '.join(VOLUMES)})")
     return {id: Case(id, tuple(paths), label_of.get(id)) for id, paths in sorted(grouped.items())}
 
 
@@ -203,7 +203,7 @@ def _files(folder: Path) -> Sequence[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.name.lower().endswith(tuple(READABLE)) and not path.name.startswith(".")
+        if path.name.lower().endswith(tuple(VOLUMES)) and not path.name.startswith(".")
     )
 
 

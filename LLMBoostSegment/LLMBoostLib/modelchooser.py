@@ -1,0 +1,144 @@
+"""The list of models with its search line, filled from the models' cards: no worker is needed for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from llmboost import library
+from llmboost.card import Card, read_card
+from llmboost.errors import LLMBoostError
+
+from .speed import duration
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model file of the library; ``card`` is None where it cannot be used, for the reason ``problem``."""
+
+    name: str
+    path: Path
+    card: Card | None = None
+    problem: str = ""
+
+    @property
+    def imported(self) -> bool:
+        """Whether it lies in the user's folder, from which it can be removed."""
+        return self.path.parent == library.user_folder()
+
+    @property
+    def title(self) -> str:
+        return self.card.title if self.card else _("{name} (damaged)").format(name=self.name)
+
+    def matches(self, words: list[str]) -> bool:
+        """Whether all words, in lower case, occur in what the card tells."""
+        card = self.card
+        texts = [self.name, self.title]
+        if card:
+            texts += [card.description, card.modality, card.license, *(label.name for label in card.labels)]
+        text = " ".join(texts).lower()
+        return all(word in text for word in words)
+
+
+def entries() -> list[Entry]:
+    """All models of the library, those that cannot be read last."""
+    found = []
+    for name, path in library.installed().items():
+        try:
+            found.append(Entry(name, path, read_card(path)))
+        except LLMBoostError as error:
+            found.append(Entry(name, path, problem=str(error)))
+    return sorted(found, key=lambda entry: (entry.card is None, entry.title.lower()))
+
+
+def describe(entry: Entry | None, seconds: float | None = None) -> str:
+    """What a user should know about a model, as rich text; ``seconds``: by an earlier run on this machine."""
+    if entry is None:
+        return escape(_("No model is chosen."))
+    if entry.card is None:
+        return escape(_("This file cannot be used: {problem}").format(problem=entry.problem))
+    card = entry.card
+    dice, fromCard = card.figures.get("test_mean_dice"), card.figures.get("seconds")
+    if seconds is not None:
+        time = _("about {time} on this machine").format(time=duration(seconds))
+    elif isinstance(fromCard, int | float):
+        time = _("about {time} by its card").format(time=duration(fromCard))
+    else:
+        time = _("known after the first run")
+    rows = {
+        _("Input"): _input(card),
+        _("Segments"): ", ".join(label.name for label in card.labels),
+        _("Expected time"): time,
+        _("Accuracy"): _("Dice {dice:.2f} on test cases").format(dice=dice) if isinstance(dice, float) else "",
+        _("License"): card.license,
+        _("File"): _("{name} {version}, {size:.1f} MB").format(
+            name=card.name, version=card.version, size=entry.path.stat().st_size / 1e6
+        ),
+    }
+    cells = "".join(
+        f'<tr><td style="padding-right: 8px">{escape(key)}:</td><td>{escape(text)}</td></tr>'
+        for key, text in rows.items()
+        if text
+    )
+    return f"<p>{escape(card.description)}</p><table>{cells}</table>"
+
+
+def _input(card: Card) -> str:
+    steps = card.preprocessing
+    if steps.color:
+        return _("{modality}, a color image").format(modality=card.modality)
+    if steps.channels > 1:
+        return _("{modality}, {count} images of the same place").format(modality=card.modality, count=steps.channels)
+    return card.modality
+
+
+class ModelChooser:
+    """Fills and watches a QListWidget and the QLineEdit that narrows it.
+
+    Args:
+        onChosen: is called with the name when the user chooses another model.
+    """
+
+    def __init__(self, searchEdit: Any, listWidget: Any, onChosen: Callable[[str], None]) -> None:
+        self._search, self._list, self._onChosen = searchEdit, listWidget, onChosen
+        self._entries: list[Entry] = []
+        self._shown: list[Entry] = []
+        self.current: Entry | None = None
+        searchEdit.connect("textChanged(QString)", self._fill)
+        listWidget.connect("currentRowChanged(int)", self._onRow)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look into the library again; the chosen model stays chosen if it is still there."""
+        self._entries = entries()
+        self.choose(self.current.name if self.current else "")
+
+    def choose(self, name: str) -> None:
+        """Choose a model by its name, which need not be in the list: then none is chosen."""
+        self.current = next((entry for entry in self._entries if entry.name == name), None)
+        if self.current is not None and not self.current.matches(self._words()):
+            self._search.clear()
+        self._fill()
+
+    def _words(self) -> list[str]:
+        return self._search.text.lower().split()
+
+    def _fill(self, _text: str = "") -> None:
+        wasBlocked = self._list.blockSignals(True)
+        self._shown = [entry for entry in self._entries if entry.matches(self._words())]
+        self._list.clear()
+        for entry in self._shown:
+            self._list.addItem(entry.title)
+            self._list.item(self._list.count - 1).setToolTip(entry.problem or entry.card.description)
+        self._list.setCurrentRow(self._shown.index(self.current) if self.current in self._shown else -1)
+        self._list.blockSignals(wasBlocked)
+
+    def _onRow(self, row: int) -> None:
+        if 0 <= row < len(self._shown):
+            self.current = self._shown[row]
+            self._onChosen(self.current.name)
