@@ -1,10 +1,9 @@
-"""Slicer's module LLMBoost Segment: what it is, its logic for scripts and its own test. Nothing here imports torch."""
+"""Slicer's module LLMBoost Segment: what it is, its panel, its logic for scripts, its own test. Without torch."""
 
-from __future__ import annotations
-
+import enum
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,26 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
+from slicer.parameterNodeWrapper import parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
-from llmboost.wire import pack_volumes
+from llmboost.wire import Volume, pack_volumes
 from LLMBoostLib import batch
 from LLMBoostLib.client import Answer, Client, Progress
-from LLMBoostLib.maps import writeMap
-from LLMBoostLib.segmentation import Undo, writeSegmentation
-from LLMBoostLib.tables import writeTable
-from LLMBoostLib.volumes import frameWarnings, roiFromNode, volumesFromNode
+from LLMBoostLib.frames import Frames
+from LLMBoostLib.result import Result, writeResult
+from LLMBoostLib.segmentation import writeSegmentation
+from LLMBoostLib.segmentinput import SegmentInput
+from LLMBoostLib.volumes import roiFromNode, volumesFromNode
 
 HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
 
@@ -50,25 +53,107 @@ class LLMBoostSegment(ScriptedLoadableModule):
         ).format(url=HOMEPAGE)
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a run left in the scene.
+class Device(enum.Enum):
+    """What computes; the values are the engine's words."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}[self.value]
+
+
+@parameterNodeWrapper
+class LLMBoostSegmentParameterNode:
+    """What the panel remembers, saved with the scene; hence neither a command nor a file's path.
 
     Attributes:
-        segmentationNode: the segments.
-        tableNode: their sizes in mL and voxels.
-        mapNodes: by kind ("entropy", "probability_<label value>"), as far as they were asked for.
-        undo: the way back to what the segmentation was before.
-        warnings: what a user should know before believing the result.
-        seconds: time that the engine took.
+        inputVolume, inputVolume2, inputVolume3, inputVolume4: the images, as many as the model takes.
+        model: its name in the library.
+        allFrames: of an image that shows a sequence, all time points.
+        roi: limits the computation.
+        outputSegmentation: gets the segments; None: a new one does.
+        device: what computes.
+        uncertainty: also make a map of the entropy.
     """
 
-    segmentationNode: Any
-    tableNode: Any
-    undo: Undo
-    mapNodes: dict[str, Any] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    seconds: float = 0.0
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    inputVolume2: slicer.vtkMRMLScalarVolumeNode
+    inputVolume3: slicer.vtkMRMLScalarVolumeNode
+    inputVolume4: slicer.vtkMRMLScalarVolumeNode
+    model: str = "hippocampus"
+    allFrames: bool = False
+    roi: slicer.vtkMRMLMarkupsROINode
+    outputSegmentation: slicer.vtkMRMLSegmentationNode
+    device: Device = Device.AUTO
+    uncertainty: bool = False
+
+
+class LLMBoostSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The module's life in the application; what the panel does is told in ``LLMBoostLib.panel``."""
+
+    def __init__(self, parent: Any = None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: LLMBoostSegmentLogic | None = None
+        self.panel: Any = None
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        from LLMBoostLib.panel import Panel  # a session without windows has no need of it
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/LLMBoostSegment.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = LLMBoostSegmentLogic()
+        self.panel = Panel(self.ui, self.logic)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The module is reloaded, or the application ends."""
+        self.removeObservers()
+        if self.panel:
+            self.panel.shutDown()
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+        self.panel.enter()
+
+    def exit(self) -> None:
+        self.panel.setParameterNode(None)
+        self.panel.exit()
+
+    def onSceneStartClose(self, caller: Any, event: str) -> None:
+        self.panel.forgetScene()
+
+    def onSceneEndClose(self, caller: Any, event: str) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneEndImport(self, caller: Any, event: str) -> None:
+        """A scene was loaded, perhaps with parameters of its own."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        """Show the scene's parameters; where no image is chosen yet, choose the first one."""
+        parameterNode = LLMBoostSegmentParameterNode(self.logic.getParameterNode())
+        if parameterNode.inputVolume is None:
+            volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps, too
+            images = (node for node in volumeNodes if node.GetClassName() == "vtkMRMLScalarVolumeNode")
+            parameterNode.inputVolume = next(images, None)
+        self.panel.setParameterNode(parameterNode)
+
+    def onReload(self) -> None:
+        """Reload the library, too: Slicer itself executes this file alone again."""
+        for name in [name for name in sys.modules if name.split(".")[0] in ("LLMBoostLib", "llmboost")]:
+            del sys.modules[name]
+        super().onReload()
 
 
 class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
@@ -103,7 +188,8 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """Segment a volume; nodes are made or changed only when the whole answer is there.
 
         Args:
-            volumeNode: the input, or a list of inputs where a model takes several channels.
+            volumeNode: the input, or a list of inputs where a model takes several channels. For a model that takes a
+                mask, a ``LLMBoostLib.segmentinput.SegmentInput``.
             model: a name of the library, or a model file.
             roiNode: a ROI that limits the computation.
             segmentationNode: where the segments go, see ``LLMBoostLib.segmentation.writeSegmentation``; by default a
@@ -123,37 +209,72 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """
         inputs = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
         color = _takesColor(model)
-        volumes = [volume for node in inputs for volume in volumesFromNode(node, color)]
-        geometry, arrays = pack_volumes(volumes)
-        fields = {
-            "model": model,
-            "device": device,
-            "roi": roiFromNode(roiNode, inputs[0]) if roiNode else None,
-            "mirror": mirror,
-            "uncertainty": uncertainty,
-            "probabilities": probabilities,
-            "geometry": geometry,
-        }
+        volumes = [volume for each in inputs for volume in _volumes(each, color)]
+        fields, arrays = _request(volumes, model, device, roiNode, inputs[0], mirror)
+        fields |= {"uncertainty": uncertainty, "probabilities": probabilities}
 
         def finish(answer: Answer) -> Result:
-            self.result = _writeResult(answer, inputs, segmentationNode, closedSurface)
+            nodes = [each.makeVolumeNode() if isinstance(each, SegmentInput) else each for each in inputs]
+            self.result = writeResult(answer, nodes, segmentationNode, closedSurface)
             return self.result
 
         if waitForCompletion:
             return finish(self.client.call("segment", fields, arrays, onProgress)).segmentationNode
-
-        def done(answer: Answer) -> None:
-            try:
-                result = finish(answer)
-            except Exception as error:
-                if onError is None:
-                    raise
-                onError(error)
-            else:
-                if onDone:
-                    onDone(result)
-
+        done = _guarded(lambda answer: _call(onDone, finish(answer)), onError)
         self.client.start("segment", fields, arrays, onProgress, done, onError)
+        return None
+
+    def processFrames(
+        self,
+        volumeNode: Any,
+        model: str = "hippocampus",
+        roiNode: Any = None,
+        device: str = "auto",
+        *,
+        mirror: bool = False,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Result], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Segment all time points of a sequence, one after the other; nodes are made when all are done.
+
+        Args:
+            volumeNode: the volume that a sequence browser shows the time points in. The result is a segmentation that
+                the same browser plays, from a new sequence.
+
+        For the rest see :meth:`process`.
+        """
+        frames, color, answers = Frames(volumeNode), _takesColor(model), []
+        count = len(frames)
+
+        def request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+            """The next time point's."""
+            return _request(frames.volumes(len(answers), color), model, device, roiNode, volumeNode, mirror)
+
+        def tell(news: Progress) -> None:
+            number = len(answers)
+            fraction = (number + (news.fraction or 0)) / count
+            text = _("time point {number} of {count}: {text}").format(number=number + 1, count=count, text=news.text)
+            _call(onProgress, Progress(fraction, text, news.memory))
+
+        def finish() -> Result:
+            self.result = frames.write(answers)
+            return self.result
+
+        def receive(answer: Answer) -> None:
+            answers.append(answer)
+            if len(answers) < count:
+                self.client.start("segment", *request(), tell, receiveGuarded, onError)
+            else:
+                _call(onDone, finish())
+
+        if waitForCompletion:
+            while len(answers) < count:
+                answers.append(self.client.call("segment", *request(), tell))
+            return finish().segmentationNode
+        receiveGuarded = _guarded(receive, onError)
+        self.client.start("segment", *request(), tell, receiveGuarded, onError)
         return None
 
     def revert(self) -> None:
@@ -200,36 +321,45 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         return batch.segmentFolder(arguments, Path(outputFolder), onProgress)
 
 
+def _volumes(source: Any, color: bool) -> list[Volume]:
+    return [source.volume()] if isinstance(source, SegmentInput) else volumesFromNode(source, color)
+
+
+def _request(
+    volumes: Sequence[Volume], model: str, device: str, roiNode: Any, source: Any, mirror: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Fields and arrays of a request ``segment`` without maps."""
+    geometry, arrays = pack_volumes(volumes)
+    roi = roiFromNode(roiNode, getattr(source, "segmentationNode", source)) if roiNode else None
+    fields = {"model": model, "device": device, "roi": roi, "mirror": mirror, "geometry": geometry}
+    return {**fields, "uncertainty": False, "probabilities": False}, arrays
+
+
+def _call(callback: Callable[[Any], None] | None, value: Any) -> None:
+    if callback:
+        callback(value)
+
+
+def _guarded(
+    callback: Callable[[Answer], None], onError: Callable[[Exception], None] | None
+) -> Callable[[Answer], None]:
+    """``callback``, with its exceptions given to ``onError``, for nobody else could catch them."""
+
+    def call(answer: Answer) -> None:
+        try:
+            callback(answer)
+        except Exception as error:
+            if onError is None:
+                raise
+            onError(error)
+
+    return call
+
+
 def _takesColor(model: str) -> bool:
     with suppress(LLMBoostError):  # it may lie on the worker's machine alone
         return read_card(library.find(model)).preprocessing.color
     return False
-
-
-def _writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, closedSurface: bool) -> Result:
-    volumeNode, fields, labels = inputs[0], answer.fields, answer.fields["labels"]
-    warnings = [warning for node in inputs for warning in frameWarnings(node)]
-    provenance = fields["provenance"]
-    undo = writeSegmentation(
-        answer.arrays["labelmap"],
-        labels,
-        volumeNode,
-        segmentationNode,
-        name=f"{volumeNode.GetName()} {provenance['LLMBoost.Model']}",
-        provenance=provenance,
-        closedSurface=closedSurface,
-    )
-    maps = {"entropy": (_("Entropy"), "")}
-    maps |= {f"probability_{label['value']}": (_("Probability"), label["name"]) for label in labels}
-    mapNodes = {
-        kind: writeMap(answer.arrays[kind], volumeNode, kind, title, subject, provenance)
-        for kind, (title, subject) in maps.items()
-        if kind in answer.arrays
-    }
-    table = writeTable(answer.arrays["labelmap"], labels, fields["volumes_ml"], undo.segmentationNode)
-    return Result(
-        undo.segmentationNode, table, undo, mapNodes, (*warnings, *fields["warnings"]), float(fields["seconds"])
-    )
 
 
 class LLMBoostSegmentTest(ScriptedLoadableModuleTest):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from qt import QTimer
@@ -39,6 +40,10 @@ class ProgressView:
     def tell(self, progress: Progress) -> None:
         self._progress = progress
         self._show()
+
+    def say(self, text: str) -> None:
+        """Other words for what goes on."""
+        self.tell(replace(self._progress, text=text))
 
     def stop(self, text: str) -> None:
         """End of the run; ``text`` stays."""

@@ -12,7 +12,11 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 
 from .client import Client
-from .install import ensureInstalled, missing
+
+try:
+    from .install import ensureInstalled, missing
+except ImportError:
+    missing = ensureInstalled = lambda purpose: []
 from .launcher import defaultCommand, workerCommand
 
 CONSENT_SETTING = "LLMBoost/RemoteHosts"  # the machines that images may be sent to
@@ -65,8 +69,8 @@ def _askConsent(host: str) -> None:
     )
     if not slicer.util.confirmYesNoDisplay(question.format(host=host), windowTitle="LLMBoost"):
         raise LLMBoostError(
-            _("Nothing was sent to {host}. To compute on this machine, clear the worker's command under Advanced").format(
-                host=host
-            )
+            _(
+                "Nothing was sent to {host}. To compute on this machine, clear the worker's command under Advanced"
+            ).format(host=host)
         )
     QSettings().setValue(CONSENT_SETTING, " ".join([*known, host]))

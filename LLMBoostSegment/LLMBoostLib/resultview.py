@@ -8,6 +8,7 @@ import slicer
 
 from .maps import Overlay
 from .result import Result
+from .tables import VOXELS, measureTable
 
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 _SURFACE = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
@@ -59,6 +60,11 @@ class ResultView:
     def edited(self) -> bool:
         """Whether someone changed the segments since they were written."""
         return self.result is not None and self._state() != self._written
+
+    def measure(self) -> None:
+        """Bring the table up to date if the segments were edited; that of a sequence stays as it is."""
+        if self.edited and self.result.tableNode.GetColumnIndex(VOXELS) >= 0:
+            measureTable(self.result.tableNode, self.result.segmentationNode)
 
     def uses(self, node: Any) -> bool:
         """Whether the result is of no use without this node."""

@@ -6,21 +6,47 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import slicer
 import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
 from .scene import derivedNode
+from .volumes import worldFromNode
+
+SEGMENT, VOLUME, VOXELS = "Segment", "Volume (mL)", "Voxels"
+DECIMALS = 3  # of mL: the views show all that a cell holds
+_LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 
 
 def writeTable(
     labelmap: np.ndarray, labels: Sequence[Mapping[str, Any]], volumesMl: Mapping[str, float], segmentationNode: Any
 ) -> Any:
     """The table node of a segmentation, a row a label: its name, mL and voxels. An earlier one is updated."""
-    name = f"{segmentationNode.GetName()} volumes"
-    node, _ = derivedNode("vtkMRMLTableNode", segmentationNode, "volumes", name)
-    columns = {"Segment": vtk.vtkStringArray(), "Volume (mL)": vtk.vtkDoubleArray(), "Voxels": vtk.vtkIdTypeArray()}
-    for label in labels:
-        row = label["name"], volumesMl[label["name"]], np.count_nonzero(labelmap == label["value"])
-        for column, value in zip(columns.values(), row, strict=True):
+    rows = [(label["name"], volumesMl[label["name"]], np.count_nonzero(labelmap == label["value"])) for label in labels]
+    node, _ = derivedNode("vtkMRMLTableNode", segmentationNode, "volumes", f"{segmentationNode.GetName()} volumes")
+    _fill(node, rows)
+    return node
+
+
+def measureTable(tableNode: Any, segmentationNode: Any) -> None:
+    """Measure the segments of a table made by :func:`writeTable` again, for they may have been edited."""
+    segmentation = segmentationNode.GetSegmentation()
+    names = [tableNode.GetCellText(row, 0) for row in range(tableNode.GetNumberOfRows())]
+    scale = abs(np.linalg.det(worldFromNode(segmentationNode)[:3, :3]))
+    rows = []
+    for name in names:
+        segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
+        layer = segment.GetRepresentation(_LABELMAP) if segment else None
+        scalars = layer.GetPointData().GetScalars() if layer else None
+        voxels = np.count_nonzero(vtk_to_numpy(scalars) == segment.GetLabelValue()) if scalars else 0
+        rows.append((name, voxels * scale * np.prod(layer.GetSpacing()) / 1000 if voxels else 0.0, voxels))
+    _fill(tableNode, rows)
+
+
+def _fill(node: Any, rows: Sequence[tuple[str, float, int]]) -> None:
+    columns = {SEGMENT: vtk.vtkStringArray(), VOLUME: vtk.vtkDoubleArray(), VOXELS: vtk.vtkIdTypeArray()}
+    for name, milliliters, voxels in rows:
+        for column, value in zip(columns.values(), (name, round(milliliters, DECIMALS), voxels), strict=True):
             column.InsertNextValue(value)
     wasModifying = node.StartModify()
     node.RemoveAllColumns()
@@ -28,4 +54,3 @@ def writeTable(
         column.SetName(title)
         node.AddColumn(column)
     node.EndModify(wasModifying)
-    return node

@@ -80,7 +80,7 @@ def volumeFromSegment(segmentationNode: Any, segmentID: str) -> Volume:
     first = slicer.util.arrayFromVTKMatrix(matrix)
     first[:3, 3] = (first @ [*extent[::2], 1])[:3]  # an image's extent need not start at 0
     array = (values > 0).astype(np.uint8).reshape(*reversed(image.GetDimensions()))
-    return _volume(array, _toWorld(segmentationNode) @ first, segment.GetName())
+    return _volume(array, worldFromNode(segmentationNode) @ first, segment.GetName())
 
 
 def roiFromNode(roiNode: Any, volumeNode: Any) -> dict[str, list[float]]:
@@ -120,7 +120,7 @@ def frameWarnings(volumeNode: Any) -> list[str]:
     """What a user should know about the frame that the volume is sent in."""
     if not isLinear(volumeNode):
         return [f"{_name(volumeNode)} lies under a transform that is not linear: it was taken as if it had none"]
-    if abs(abs(np.linalg.det(_toWorld(volumeNode)[:3, :3])) - 1) > 1e-3:
+    if abs(abs(np.linalg.det(worldFromNode(volumeNode)[:3, :3])) - 1) > 1e-3:
         return [f"{_name(volumeNode)} lies under a transform that scales it: sizes are those after the transform"]
     return []
 
@@ -129,10 +129,11 @@ def worldFromVoxels(volumeNode: Any) -> np.ndarray:
     """(4, 4): index (i, j, k, 1) to RAS mm in the frame that :func:`volumesFromNode` uses."""
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
-    return _toWorld(volumeNode) @ slicer.util.arrayFromVTKMatrix(matrix)
+    return worldFromNode(volumeNode) @ slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def _toWorld(node: Any) -> np.ndarray:
+def worldFromNode(node: Any) -> np.ndarray:
+    """(4, 4): from the node's own frame to the world's, RAS mm; the identity where that is not linear."""
     matrix = vtk.vtkMatrix4x4()
     if isLinear(node):
         slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(node.GetParentTransformNode(), None, matrix)

@@ -204,7 +204,7 @@ def _failed(row: Row, error: Exception) -> Row:
     """The row of a case that failed; whatever it is, the other cases go on."""
     reason = [*str(error).strip().splitlines(), ""][0]
     if isinstance(error, MemoryError) or "allocate" in reason:  # torch's is a RuntimeError
-        reason = f"{row.input[0]}: not enough memory ({reason}); limit it with --roi, or close other programs"
+        reason = f"{row.input[0]}: not enough memory ({reason}); limit it to a region of interest (--roi)"
     elif not isinstance(error, LLMBoostError):
         reason = f"{row.input[0]}: could not be segmented ({type(error).__name__}: {reason})"
     row.error = reason

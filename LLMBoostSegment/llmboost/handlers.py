@@ -104,6 +104,7 @@ class Engine:
         channels = _images(job)
         model = self._model(job)
         from .batch import provenance
+        from .memory import expected_peak, shortage
         from .roi import Roi
         from .segment import segment
         from .segnrrd import terminology_entry
@@ -111,7 +112,7 @@ class Engine:
         options = {key: bool(job.fields.get(key)) for key in ("mirror", "probabilities")}
         entropy, box = bool(job.fields.get("uncertainty")), job.fields.get("roi")
         roi = Roi(box["center"], box["size"], np.reshape(box["axes"], (3, 3))) if box else None
-        memory = _expected_memory(model.card, channels, entropy, options["probabilities"])
+        memory = int(expected_peak(model.card, channels[0], roi))
         job.progress(0.0, "segmenting", memory)
         try:
             result = segment(
@@ -143,7 +144,7 @@ class Engine:
             ],
             "volumes_ml": result.volumes_ml,
             "seconds": result.seconds,
-            "warnings": result.warnings,
+            "warnings": [*shortage(model.card, channels[0], roi), *result.warnings],
             "provenance": provenance(model),
         }
         return fields, arrays
@@ -242,14 +243,6 @@ def _images(job: Job) -> list[Image]:
     from .image import Image
 
     return [Image(v.array.transpose(), v.spacing, v.origin, v.direction) for v in volumes]
-
-
-def _expected_memory(card: Card, channels: list[Image], entropy: bool, probabilities: bool) -> int:
-    """Bytes, roughly, of all that is as large as the image: channels at the model's spacing, twice, and the maps."""
-    voxels = int(np.prod(channels[0].shape))
-    work = voxels * float(np.prod(channels[0].spacing) / np.prod(card.preprocessing.spacing))
-    maps = 2 + 5 * entropy + 5 * card.classes * probabilities
-    return int(8 * len(channels) * work + voxels * maps)
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:

@@ -39,6 +39,11 @@ def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]
     return BASE + voxels * IMAGE_BYTES + work + slab * (2 if slab > HALF_ABOVE else 4) * SLAB_COPIES + windows
 
 
+def expected_peak(card: Card, image: Image, roi: Roi | None = None) -> float:
+    """:func:`memory_needed` of an image, or of its part within a region of interest."""
+    return memory_needed(card, roi.crop(image).shape if roi else image.shape, image.spacing)
+
+
 def total_memory() -> float | None:
     """This machine's memory in bytes, where it can be told."""
     try:
@@ -49,17 +54,13 @@ def total_memory() -> float | None:
 
 def describe_need(card: Card, image: Image, roi: Roi | None = None) -> str:
     """Such as ``about 1.3 GB of memory``."""
-    return f"about {_need(card, image, roi) / GB:.1f} GB of memory"
+    return f"about {expected_peak(card, image, roi) / GB:.1f} GB of memory"
 
 
 def shortage(card: Card, image: Image, roi: Roi | None = None) -> list[str]:
     """A warning if the machine has less memory than the image is expected to take."""
-    need, total = _need(card, image, roi), total_memory()
+    need, total = expected_peak(card, image, roi), total_memory()
     if total is None or need < total:
         return []
-    return [f"needs {describe_need(card, image, roi)}, this machine has {total / GB:.1f} GB; limit it with --roi"]
-
-
-def _need(card: Card, image: Image, roi: Roi | None) -> float:
-    shape = roi.crop(image).shape if roi else image.shape
-    return memory_needed(card, shape, image.spacing)
+    machine = f"this machine has {total / GB:.1f} GB; limit it to a region of interest"
+    return [f"needs {describe_need(card, image, roi)}, {machine}"]

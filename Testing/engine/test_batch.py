@@ -191,7 +191,7 @@ def test_a_broken_file_stops_nobody(run, images, tmp_path):
     [
         (ValueError("odd\nand more"), "could not be segmented (ValueError: odd)"),
         (MemoryError(), "not enough memory"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "limit it with --roi"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "limit it to a region of interest (--roi)"),
     ],
     ids=repr,
 )

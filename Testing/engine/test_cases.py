@@ -285,4 +285,4 @@ def test_a_scan_beyond_the_machines_memory_is_warned_of(run, make_case, tmp_path
     assert run(tmp_path / "scan.nrrd").status == 0
     (warning,) = rows(tmp_path / "out")["scan"]["warnings"]
     assert warning.startswith("needs about ")
-    assert "this machine has 0.5 GB; limit it with --roi" in warning
+    assert "this machine has 0.5 GB; limit it to a region of interest" in warning

@@ -48,7 +48,7 @@ def test_a_shortage(monkeypatch, total, short):
     monkeypatch.setattr(memory, "total_memory", lambda: total and total * GB)
     image = Image(np.broadcast_to(np.int16(0), (512, 512, 600)), MM, (0.0, 0.0, 0.0), np.eye(3))
     warnings = shortage(card(), image)
-    assert [("1.0 GB" in warning and "--roi" in warning) for warning in warnings] == [True] * short
+    assert [("1.0 GB" in warning and "region of interest" in warning) for warning in warnings] == [True] * short
 
 
 def test_this_machine():

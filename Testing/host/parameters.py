@@ -1,6 +1,8 @@
-"""slicer.parameterNodeWrapper: typed attributes on a vtkMRMLScriptedModuleNode, without the GUI's side.
+"""slicer.parameterNodeWrapper: typed attributes on a vtkMRMLScriptedModuleNode, bound to widgets by their
+dynamic property SlicerParameterName.
 
-Types: bool, int, float, str, Enum, and nodes (kept as node references). Validators and defaults as documented.
+Types: bool, int, float, str, pathlib.Path, Enum and nodes (also ``node class | None``), with validators and defaults.
+Stricter than Slicer in one point: an attribute that is no parameter cannot be set.
 """
 
 from __future__ import annotations
@@ -10,9 +12,15 @@ import sys
 import types
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
+
+from . import connectors
+
+PROPERTY = "SlicerParameterName"
 
 
 class WithinRange:
@@ -22,6 +30,24 @@ class WithinRange:
     def validate(self, value: float) -> None:
         if not self.minimum <= value <= self.maximum:
             raise ValueError(f"{value} lies outside {self.minimum}..{self.maximum}")
+
+
+class Minimum:
+    def __init__(self, minimum: float):
+        self.minimum = minimum
+
+    def validate(self, value: float) -> None:
+        if value < self.minimum:
+            raise ValueError(f"{value} is less than {self.minimum}")
+
+
+class Maximum:
+    def __init__(self, maximum: float):
+        self.maximum = maximum
+
+    def validate(self, value: float) -> None:
+        if value > self.maximum:
+            raise ValueError(f"{value} is more than {self.maximum}")
 
 
 class Choice:
@@ -38,19 +64,43 @@ class Default:
         self.value = value
 
 
-class _Parameter:
-    """One attribute of a wrapped class."""
+class Decimals:
+    def __init__(self, value: int):
+        self.value = value
 
-    def __init__(self, name: str, hint: Any, default: Any):
+
+class SingleStep:
+    def __init__(self, value: float):
+        self.value = value
+
+
+class Parameter:
+    """One attribute of a wrapped class.
+
+    Raises:
+        TypeError: there is no stand-in for parameters of that type.
+    """
+
+    def __init__(self, name: str, hint: Any, owner: type):
         self.name = name
-        notes = getattr(hint, "__metadata__", ())
-        self.type = _bare(typing.get_args(hint)[0] if notes else hint)
-        self.isNode = isinstance(self.type, type) and issubclass(self.type, slicer.vtkMRMLNode)
-        self.validators = [note for note in notes if hasattr(note, "validate")]
-        defaults = [note.value for note in notes if isinstance(note, Default)]
-        self.default = default if default is not None else next(iter(defaults), None)
-        if self.default is None and not self.isNode:
-            self.default = next(iter(self.type)) if issubclass(self.type, enum.Enum) else self.type()
+        self.notes = getattr(hint, "__metadata__", ())
+        self.type = _bare(typing.get_args(hint)[0] if self.notes else hint)
+        if not isinstance(self.type, type) or not issubclass(
+            self.type, bool | int | float | str | Path | enum.Enum | slicer.vtkMRMLNode
+        ):
+            raise TypeError(f"there is no stand-in for parameters such as {name}: {hint}")
+        self.isNode = issubclass(self.type, slicer.vtkMRMLNode)
+        self.validators = [note for note in self.notes if hasattr(note, "validate")]
+        noted = self.note(Default)
+        self.default = getattr(owner, name) if hasattr(owner, name) else noted.value if noted else self._empty()
+
+    def note(self, kind: type) -> Any:
+        return next((note for note in self.notes if isinstance(note, kind)), None)
+
+    def _empty(self) -> Any:
+        if self.isNode:
+            return None
+        return next(iter(self.type)) if issubclass(self.type, enum.Enum) else self.type()
 
     def read(self, node: Any) -> Any:
         if self.isNode:
@@ -61,55 +111,157 @@ class _Parameter:
         return self.type[text] if issubclass(self.type, enum.Enum) else self.type(text)
 
     def write(self, node: Any, value: Any) -> None:
+        if value is None and not self.isNode:
+            raise ValueError(f"{self.name} must not be None")
+        accepted = (int, float) if self.type is float else self.type
+        if value is not None and not isinstance(value, accepted):
+            raise TypeError(f"{self.name} takes {self.type.__name__}, not {value!r}")
         for validator in self.validators:
             validator.validate(value)
         if self.isNode:
+            node.SetParameter(self.name, "")  # tells that it was set, for None is a value
             node.SetNodeReferenceID(self.name, value.GetID() if value is not None else None)
         else:
             node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
 
 
 def _bare(hint: Any) -> Any:
-    """The type in ``X | None``."""
+    """The node class in ``node class | None``."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next(argument for argument in typing.get_args(hint) if argument is not type(None))
+        kinds = [argument for argument in typing.get_args(hint) if argument is not type(None)]
+        if len(kinds) == 1 and issubclass(kinds[0], slicer.vtkMRMLNode):
+            return kinds[0]
     return hint
 
 
-def parameterNodeWrapper(cls: type) -> type:
-    """A class whose attributes live in the parameter node that its constructor is given."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    parameters = {name: _Parameter(name, hint, getattr(cls, name, None)) for name, hint in hints.items()}
+class _Wrapper:
+    """What every wrapped class can do."""
 
-    def init(self: Any, parameterNode: Any) -> None:
-        object.__setattr__(self, "parameterNode", parameterNode)
-        for name, parameter in parameters.items():
-            if not parameter.isNode and not parameterNode.HasParameter(name):
+    allParameters: typing.ClassVar[dict[str, Parameter]]
+    parameterNode: Any
+
+    def __init__(self, parameterNode: Any):
+        hold = self.__dict__
+        hold.update(parameterNode=parameterNode, _values={}, _guis={}, _tags={}, _count=0, _writing=False)
+        for name, parameter in self.allParameters.items():
+            if not parameterNode.HasParameter(name):
                 parameter.write(parameterNode, parameter.default)
+            hold["_values"][name] = parameter.read(parameterNode)
+        # values are kept, and read again when the node tells that it changed, as in Slicer
+        hold["_observer"] = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._readAll())
 
-    def setAttribute(self: Any, name: str, value: Any) -> None:
-        if name not in parameters:
-            raise AttributeError(f"{cls.__name__} has no parameter '{name}'")
-        object.__setattr__(self, name, value)
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.allParameters:
+            raise AttributeError(f"{type(self).__name__} has no parameter '{name}'")
+        self.setValue(name, value)
 
-    def accessor(parameter: _Parameter) -> property:
-        return property(
-            lambda self: parameter.read(self.parameterNode),
-            lambda self, value: parameter.write(self.parameterNode, value),
-        )
+    def _readAll(self) -> None:
+        for name, parameter in self.allParameters.items():
+            self.__dict__["_values"][name] = parameter.read(self.parameterNode)
 
-    forwarded: dict[str, Callable] = {
-        name: lambda self, *arguments, name=name: getattr(self.parameterNode, name)(*arguments)
-        for name in ("AddObserver", "RemoveObserver", "Modified", "StartModify", "EndModify")
-    }
-    members = {name: accessor(parameter) for name, parameter in parameters.items()}
-    return type(cls.__name__, (), {**members, **forwarded, "__init__": init, "__setattr__": setAttribute})
+    def _known(self, name: str) -> Parameter:
+        if name not in self.allParameters:
+            raise ValueError(f"there is no parameter {name} among {list(self.allParameters)}")
+        return self.allParameters[name]
+
+    def getValue(self, name: str) -> Any:
+        self._known(name)
+        return self.__dict__["_values"][name]
+
+    def setValue(self, name: str, value: Any) -> None:
+        parameter = self._known(name)
+        with slicer.util.NodeModify(self.parameterNode):
+            parameter.write(self.parameterNode, value)
+            self.__dict__["_values"][name] = parameter.read(self.parameterNode)
+
+    def default(self, name: str) -> Default:
+        return Default(self._known(name).default)
+
+    def connectGui(self, gui: Any) -> int:
+        """Bind all widgets of ``gui`` (a widget, or an object whose attributes are widgets); the tag to unbind them."""
+        if getattr(gui, "isWidgetType", lambda: False)():
+            import qt
+
+            widgets = gui.findChildren(qt.QWidget)
+        else:
+            widgets = gui.__dict__.values()
+        named = {widget.property(PROPERTY): widget for widget in widgets if widget.property(PROPERTY)}
+        return self.connectParametersToGui(named)
+
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
+        for name in mapping:
+            self._known(name)
+        bound = {name: connectors.connector(widget, self.allParameters[name]) for name, widget in mapping.items()}
+        hold = self.__dict__
+        tag = hold["_count"]
+        hold["_count"] += 1
+        hold["_guis"][tag] = bound
+        for name, connector in bound.items():
+            connector.write(self.getValue(name))
+            connector.onChanged(lambda name=name, connector=connector: self._readWidget(name, connector))
+        hold["_tags"][tag] = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._writeWidgets())
+        return tag
+
+    def disconnectGui(self, tag: int) -> None:
+        for connector in self.__dict__["_guis"].pop(tag, {}).values():
+            connector.onChanged(None)
+        if tag in self.__dict__["_tags"]:
+            self.RemoveObserver(self.__dict__["_tags"].pop(tag))
+
+    def _readWidget(self, name: str, connector: Any) -> None:
+        with slicer.util.NodeModify(self.parameterNode):
+            if not self.__dict__["_writing"]:
+                self.setValue(name, connector.read())
+
+    def _writeWidgets(self) -> None:
+        if self.__dict__["_writing"]:
+            return
+        self.__dict__["_writing"] = True
+        try:
+            with slicer.util.NodeModify(self.parameterNode):
+                for bound in self.__dict__["_guis"].values():
+                    for name, connector in bound.items():
+                        connector.write(self.getValue(name))
+        finally:
+            self.__dict__["_writing"] = False
+
+    def AddObserver(self, event: Any, callback: Callable, priority: float = 0.0) -> int:
+        return self.parameterNode.AddObserver(event, callback, priority)
+
+    def RemoveObserver(self, tag: int) -> None:
+        self.parameterNode.RemoveObserver(tag)
+
+    def StartModify(self) -> int:
+        return self.parameterNode.StartModify()
+
+    def EndModify(self, wasModified: int) -> int:
+        return self.parameterNode.EndModify(wasModified)
+
+    def Modified(self) -> None:
+        self.parameterNode.Modified()
+
+
+def parameterNodeWrapper(cls: type) -> type:
+    """A class whose attributes live in the parameter node that its constructor is given.
+
+    Raises:
+        ValueError: a parameter has a name that the wrapper uses itself.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
+    taken = sorted(set(hints) & {name for name in dir(_Wrapper) if not name.startswith("_")})
+    if taken:
+        raise ValueError(f"reserved names: {', '.join(taken)}")
+    parameters = {name: Parameter(name, hint, cls) for name, hint in hints.items()}
+    members = {name: property(lambda self, name=name: self.getValue(name)) for name in parameters}
+    own = {name: value for name, value in vars(cls).items() if name not in parameters and not name.startswith("__")}
+    return type(cls.__name__, (_Wrapper,), {**own, **members, "allParameters": parameters, "__doc__": cls.__doc__})
 
 
 def parameterNodeModule() -> None:
     """Make slicer.parameterNodeWrapper importable."""
     module = types.ModuleType("slicer.parameterNodeWrapper")
-    names = (parameterNodeWrapper, WithinRange, Choice, Default)
+    names = (parameterNodeWrapper, WithinRange, Minimum, Maximum, Choice, Default, Decimals, SingleStep)
     module.__dict__.update({name.__name__: name for name in names}, __all__=[name.__name__ for name in names])
+    module.__dict__["SlicerParameterNamePropertyName"] = PROPERTY
     sys.modules[module.__name__] = module
     slicer.parameterNodeWrapper = module

@@ -12,11 +12,35 @@ import slicer
 
 
 class ModuleParent:
-    """What the application gives to a module's class: the bearer of its metadata. It is slicer.modules.<name>, too."""
+    """What the application gives to a module's class: the bearer of its metadata. It is slicer.modules.<name>, too.
+
+    Raises:
+        AttributeError: a module sets something that qSlicerScriptedLoadableModule does not have.
+    """
+
+    _WRITABLE = frozenset(
+        {
+            "title",
+            "categories",
+            "dependencies",
+            "contributors",
+            "helpText",
+            "acknowledgementText",
+            "associatedNodeTypes",
+            "hidden",
+            "icon",
+            "index",
+            "widgetRepresentationCreationEnabled",
+        }
+    )
 
     def __init__(self, path: str):
-        self.path = path
-        self.name = Path(path).stem
+        self.__dict__.update(path=path, name=Path(path).stem)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name not in self._WRITABLE:
+            raise AttributeError(f"a module has no property '{name}'")
+        object.__setattr__(self, name, value)
 
 
 class ScriptedLoadableModule:
@@ -31,6 +55,51 @@ class ScriptedLoadableModule:
 
     def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
         return ""
+
+
+class ScriptedLoadableModuleWidget:
+    """A module's panel: its frame ``parent`` has a layout, which :meth:`setup` fills."""
+
+    def __init__(self, parent: Any = None):
+        self.moduleName = type(self).__name__.removesuffix("Widget")
+        self.developerMode = False
+        self.parent = parent or self._makeParent()
+        self.layout = self.parent.layout()
+        if parent is None:
+            self.setup()
+            self.parent.show()
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+
+    def _makeParent(self) -> Any:
+        import qt
+
+        parent = slicer.qMRMLWidget()
+        parent.setLayout(qt.QVBoxLayout())
+        parent.setMRMLScene(slicer.mrmlScene)
+        return parent
+
+    def _onModuleAboutToBeUnloaded(self, name: str) -> None:
+        if name == self.moduleName:
+            self.cleanup()
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
+
+    def resourcePath(self, filename: str) -> str:
+        return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
+
+    def setup(self) -> None:
+        """Overridden: make the panel."""
+
+    def cleanup(self) -> None:
+        """Overridden: called before the panel is thrown away."""
+
+    def enter(self) -> None:
+        """Overridden: called when the panel is shown."""
+
+    def exit(self) -> None:
+        """Overridden: called when another module is shown."""
+
+    def onReload(self) -> None:
+        slicer.util.reloadScriptedModule(self.moduleName)
 
 
 class ScriptedLoadableModuleLogic:
@@ -66,6 +135,7 @@ def install() -> None:
     """Make both modules importable."""
     classes = (
         ScriptedLoadableModule,
+        ScriptedLoadableModuleWidget,
         ScriptedLoadableModuleLogic,
         ScriptedLoadableModuleTest,
     )

@@ -60,7 +60,7 @@ class Session:
         self.scene.Clear(False)
         self.errors.clear()
 
-    def load(self, path: Path) -> ModuleType:
+    def load(self, path: Path, parent: scripted.ModuleParent | None = None) -> ModuleType:
         """Load a module file as Slicer does: its folder goes on sys.path, the module's class is made with a parent."""
         name = path.stem
         sys.path.insert(0, str(path.parent))
@@ -70,8 +70,8 @@ class Session:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-        parent = scripted.ModuleParent(str(path))
-        getattr(module, name)(parent)
+        parent = parent or scripted.ModuleParent(str(path))
+        setattr(slicer.modules, f"{name}Instance", getattr(module, name)(parent))
         setattr(slicer.modules, name.lower(), parent)
         return module
 

@@ -70,6 +70,7 @@ def test_other_threads_stand_still_between_ticks_while_the_lock_is_held(holdLock
     thread.start()
     try:
         sys.setswitchinterval(10)  # nobody takes the lock from a thread that runs
+        time.sleep(0.05)  # but for one who had asked for it before
         before = count[0]
         loop.tick()
         advanced = count[0] > before
