@@ -25,7 +25,9 @@ class EditorView:
         """Edit these segments over this image."""
         if self._editor is None:
             self._editor = slicer.qMRMLSegmentEditorWidget()
-            self._editor.setMaximumNumberOfUndoStates(_UNDO_STATES)
+            self._editor.maximumNumberOfUndoStates = _UNDO_STATES
+            # what is edited is settled
+            self._editor.segmentationNodeSelectorVisible = self._editor.sourceVolumeNodeSelectorVisible = False
             self._frame.layout().addWidget(self._editor)
         self._editor.setMRMLSegmentEditorNode(self._node())  # before the scene, which would choose nodes by itself
         self._editor.setMRMLScene(slicer.mrmlScene)

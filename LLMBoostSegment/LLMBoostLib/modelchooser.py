@@ -16,6 +16,9 @@ from llmboost.errors import LLMBoostError
 
 from .speed import duration
 
+ROWS = 2, 6  # at least and at most, of the list
+ROW_HEIGHT = 16  # pixels, at least
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -133,8 +136,10 @@ class ModelChooser:
         self._shown = [entry for entry in self._entries if entry.matches(self._words())]
         self._list.clear()
         for entry in self._shown:
-            self._list.addItem(entry.title)
+            self._list.addItem(f"{entry.title} · {entry.card.modality}" if entry.card else entry.title)
             self._list.item(self._list.count - 1).setToolTip(entry.problem or entry.card.description)
+        rows = min(max(len(self._shown), ROWS[0]), ROWS[1])
+        self._list.setFixedHeight(rows * max(self._list.sizeHintForRow(0), ROW_HEIGHT) + 2 * self._list.frameWidth)
         self._list.setCurrentRow(self._shown.index(self.current) if self.current in self._shown else -1)
         self._list.blockSignals(wasBlocked)
 

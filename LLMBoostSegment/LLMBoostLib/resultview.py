@@ -13,6 +13,8 @@ from .tables import VOXELS, measureTable
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 _SURFACE = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
 _ENTROPY = "entropy"
+ROWS = 6  # of the table, seen without scrolling
+MARGIN = 6  # pixels
 
 
 class ResultView:
@@ -39,6 +41,8 @@ class ResultView:
         self.result, ui = result, self._ui
         self._written = self._state()
         ui.resultTable.setMRMLTableNode(result.tableNode)
+        rows = min(result.tableNode.GetNumberOfRows(), ROWS) + 1  # and the header
+        ui.resultTable.setFixedHeight(rows * ui.resultTable.verticalHeader().defaultSectionSize + MARGIN)
         ui.warningsLabel.text = "\n".join(result.warnings)
         ui.warningsLabel.visible = bool(result.warnings)
         ui.show3DBox.checked = result.segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE)

@@ -49,6 +49,7 @@ def _fill(node: Any, rows: Sequence[tuple[str, float, int]]) -> None:
         for column, value in zip(columns.values(), (name, round(milliliters, DECIMALS), voxels), strict=True):
             column.InsertNextValue(value)
     wasModifying = node.StartModify()
+    node.SetUseColumnNameAsColumnHeader(True)
     node.RemoveAllColumns()
     for title, column in columns.items():
         column.SetName(title)

@@ -6,7 +6,7 @@ event loop. What passes here was not run in the application.
 """
 
 from .loop import EventLoop
-from .session import Session, start
+from .session import Session, emptySession, start
 from .views import SliceView, ThreeDView, mosaic
 
-__all__ = ["EventLoop", "Session", "SliceView", "ThreeDView", "mosaic", "start"]
+__all__ = ["EventLoop", "Session", "SliceView", "ThreeDView", "emptySession", "mosaic", "start"]

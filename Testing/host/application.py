@@ -109,6 +109,13 @@ class Application:
         self._ioManager = IOManager(session)
         self.temporaryPath = session.appLogic.GetTemporaryPath()
         self.processEventsCalls = 0
+        self.connections: list[tuple[str, Any]] = []
+
+    def connect(self, signal: str, slot: Any) -> None:
+        """Remember; nothing is emitted here."""
+        if signal not in ("startupCompleted()", "aboutToQuit()"):
+            raise AttributeError(f"the application has no signal {signal}")
+        self.connections.append((signal, slot))
 
     def coreIOManager(self) -> IOManager:
         return self._ioManager

@@ -11,6 +11,7 @@ import enum
 import sys
 import types
 import typing
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,60 +19,10 @@ from typing import Any
 import slicer
 import vtk
 
-from . import connectors
+from . import annotations, connectors
+from .annotations import Default
 
 PROPERTY = "SlicerParameterName"
-
-
-class WithinRange:
-    def __init__(self, minimum: float, maximum: float):
-        self.minimum, self.maximum = minimum, maximum
-
-    def validate(self, value: float) -> None:
-        if not self.minimum <= value <= self.maximum:
-            raise ValueError(f"{value} lies outside {self.minimum}..{self.maximum}")
-
-
-class Minimum:
-    def __init__(self, minimum: float):
-        self.minimum = minimum
-
-    def validate(self, value: float) -> None:
-        if value < self.minimum:
-            raise ValueError(f"{value} is less than {self.minimum}")
-
-
-class Maximum:
-    def __init__(self, maximum: float):
-        self.maximum = maximum
-
-    def validate(self, value: float) -> None:
-        if value > self.maximum:
-            raise ValueError(f"{value} is more than {self.maximum}")
-
-
-class Choice:
-    def __init__(self, choices: list):
-        self.choices = choices
-
-    def validate(self, value: Any) -> None:
-        if value not in self.choices:
-            raise ValueError(f"{value!r} is none of {self.choices}")
-
-
-class Default:
-    def __init__(self, value: Any):
-        self.value = value
-
-
-class Decimals:
-    def __init__(self, value: int):
-        self.value = value
-
-
-class SingleStep:
-    def __init__(self, value: float):
-        self.value = value
 
 
 class Parameter:
@@ -103,6 +54,9 @@ class Parameter:
         return next(iter(self.type)) if issubclass(self.type, enum.Enum) else self.type()
 
     def read(self, node: Any) -> Any:
+        """The value; a node that has lost it, as when the scene is closed, gets the default."""
+        if not node.HasParameter(self.name):
+            self.write(node, self.default)
         if self.isNode:
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
@@ -143,12 +97,14 @@ class _Wrapper:
     def __init__(self, parameterNode: Any):
         hold = self.__dict__
         hold.update(parameterNode=parameterNode, _values={}, _guis={}, _tags={}, _count=0, _writing=False)
-        for name, parameter in self.allParameters.items():
-            if not parameterNode.HasParameter(name):
-                parameter.write(parameterNode, parameter.default)
-            hold["_values"][name] = parameter.read(parameterNode)
-        # values are kept, and read again when the node tells that it changed, as in Slicer
-        hold["_observer"] = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._readAll())
+        self._readAll()
+        # As in Slicer, values are kept, and read again when the node tells that it changed, until nobody needs this.
+        weak = weakref.ref(self)
+        hold["_observer"] = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: weak()._readAll())
+
+    def __del__(self) -> None:
+        if "_observer" in self.__dict__:
+            self.parameterNode.RemoveObserver(self.__dict__["_observer"])
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.allParameters:
@@ -260,8 +216,8 @@ def parameterNodeWrapper(cls: type) -> type:
 def parameterNodeModule() -> None:
     """Make slicer.parameterNodeWrapper importable."""
     module = types.ModuleType("slicer.parameterNodeWrapper")
-    names = (parameterNodeWrapper, WithinRange, Minimum, Maximum, Choice, Default, Decimals, SingleStep)
-    module.__dict__.update({name.__name__: name for name in names}, __all__=[name.__name__ for name in names])
-    module.__dict__["SlicerParameterNamePropertyName"] = PROPERTY
+    names = {"parameterNodeWrapper": parameterNodeWrapper, "SlicerParameterNamePropertyName": PROPERTY}
+    names |= {name: getattr(annotations, name) for name in annotations.__all__}
+    module.__dict__.update(names, __all__=list(names))
     sys.modules[module.__name__] = module
     slicer.parameterNodeWrapper = module

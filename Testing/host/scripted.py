@@ -49,6 +49,15 @@ class ScriptedLoadableModule:
         self.moduleName = type(self).__name__
         parent.categories, parent.dependencies, parent.contributors = [], [], []
         parent.title = parent.helpText = parent.acknowledgementText = ""
+        if not hasattr(slicer, "selfTests"):
+            slicer.selfTests = {}
+        slicer.selfTests[self.moduleName] = self.runTest
+
+    def runTest(self, msec: int = 100, **options: Any) -> None:
+        """Run the module's test class, named <module>Test."""
+        test = getattr(sys.modules[type(self).__module__], f"{self.moduleName}Test")()
+        test.messageDelay = msec
+        test.runTest(**options)
 
     def resourcePath(self, filename: str) -> str:
         return str(Path(self.parent.path).parent / "Resources" / filename)

@@ -6,6 +6,8 @@ import functools
 import importlib.util
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import slicer
 import vtk
 
-from . import application, scripted
+from . import application, sampledata, scripted
 from .parameters import parameterNodeModule
 
 SLICES = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
@@ -149,11 +151,27 @@ class Session:
             hierarchy.RemoveItem(item, False)
 
 
+@contextmanager
+def emptySession() -> Iterator[Session]:
+    """The session with an empty scene, for one test.
+
+    Raises:
+        AssertionError: VTK or MRML reported an error meanwhile.
+    """
+    session = start()
+    session.clear()
+    yield session
+    errors = list(session.errors)
+    session.clear()
+    assert not errors, "\n".join(errors)
+
+
 @functools.cache
 def start() -> Session:
     """The session of this process, made at the first call."""
     session = Session()
     application.install(session)
     scripted.install()
+    sampledata.install()
     parameterNodeModule()
     return session

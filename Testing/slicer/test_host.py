@@ -6,6 +6,7 @@ import enum
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -123,3 +124,106 @@ def test_parameters_live_in_the_scene(scene, makeVolume):
     again = wrapped()
     assert again.inputVolume is volumeNode
     assert (again.mirror, again.count, again.speed, again.opacity) == (True, 3, Speed.FINE, 0.5)
+
+
+def wrapped(hints: dict, **defaults):
+    """A class of parameters with these type hints."""
+    from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+    return parameterNodeWrapper(type("Parameters", (), {"__annotations__": hints, **defaults}))
+
+
+@pytest.fixture
+def parameterNode(scene):
+    from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+    return ScriptedLoadableModuleLogic().getParameterNode()
+
+
+@pytest.mark.parametrize(
+    ("hint", "bad", "error"),
+    [
+        (int, 1.5, TypeError),
+        (bool, 1, TypeError),
+        (str, None, ValueError),
+        (float, "1", TypeError),
+        (slicer.vtkMRMLScalarVolumeNode, "CT", TypeError),
+        (Path, "/tmp", TypeError),
+    ],
+)
+def test_parameters_refuse_what_has_another_type(parameterNode, hint, bad, error):
+    parameters = wrapped({"value": hint})(parameterNode)
+    before = parameters.value
+    with pytest.raises(error):
+        parameters.value = bad
+    assert parameters.value == before
+
+
+def test_parameters_have_the_defaults_of_their_annotations(parameterNode):
+    from slicer.parameterNodeWrapper import Choice, Default, Maximum, Minimum
+
+    hints = {
+        "count": Annotated[int, Minimum(1), Maximum(5), Default(2)],
+        "mode": Annotated[str, Choice(["a", "b"]), Default("b")],
+        "folder": Path,
+        "maybe": slicer.vtkMRMLScalarVolumeNode | None,
+    }
+    parameters = wrapped(hints)(parameterNode)
+    assert (parameters.count, parameters.mode, parameters.folder, parameters.maybe) == (2, "b", Path(), None)
+    assert parameters.default("count").value == 2
+    for value in (0, 6):
+        with pytest.raises(ValueError, match="than"):
+            parameters.count = value
+    with pytest.raises(ValueError, match="none of"):
+        parameters.mode = "c"
+
+
+def test_parameters_that_slicer_could_not_keep_are_refused(scene):
+    for hint in (list[str], slicer.vtkMRMLScene, str | None):
+        with pytest.raises(TypeError, match="no stand-in"):
+            wrapped({"value": hint})
+    with pytest.raises(ValueError, match="reserved names: setValue"):
+        wrapped({"setValue": bool})
+
+
+def test_parameters_follow_their_node(scene, parameterNode, makeVolume):
+    parameters = wrapped({"opacity": float, "volume": slicer.vtkMRMLScalarVolumeNode}, opacity=0.5)(parameterNode)
+    parameters.volume = makeVolume(np.zeros((2, 3, 4)))
+    heard = []
+    tag = parameters.AddObserver("ModifiedEvent", lambda *_: heard.append(parameters.opacity))
+    parameters.opacity = 0.25
+    parameters.RemoveObserver(tag)
+    assert heard == [0.25]
+    parameterNode.SetParameter("opacity", "0.75")
+    assert parameters.opacity == 0.75
+    scene.RemoveNode(parameters.volume)
+    assert parameters.volume is None
+    scene.Clear(False)
+    assert parameters.opacity == 0.5
+
+
+def test_a_module_cannot_tell_what_slicer_does_not_ask_for(session, tmp_path):
+    lines = [
+        "import slicer",
+        "from slicer.ScriptedLoadableModule import *",
+        "class Example(ScriptedLoadableModule):",
+        "    def __init__(self, parent):",
+        "        super().__init__(parent)",
+        "        parent.title = 'Example'",
+        "        slicer.app.connect('startupCompleted()', print)",
+        "class ExampleTest(ScriptedLoadableModuleTest):",
+        "    def runTest(self):",
+        "        raise RuntimeError('the test ran')",
+    ]
+    path = tmp_path / "Example.py"
+    path.write_text("\n".join(lines))
+    session.load(path)
+    assert slicer.modules.example.title == "Example"
+    with pytest.raises(RuntimeError, match="the test ran"):
+        slicer.selfTests["Example"]()
+    path.write_text("\n".join(lines).replace("parent.title", "parent.titel"))
+    with pytest.raises(AttributeError, match="titel"):
+        session.load(path)
+    path.write_text("\n".join(lines).replace("startupCompleted", "started"))
+    with pytest.raises(AttributeError, match="started"):
+        session.load(path)

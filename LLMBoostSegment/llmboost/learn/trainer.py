@@ -86,14 +86,15 @@ def _grid(work: Image) -> Image:
 class Trainer:
     """Trains ``network`` in place and keeps the best of its validations.
 
-    ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which
-    :meth:`resume` continues. ``report`` is called with each logged event and with {"event": "step", ...} between.
+    ``train`` holds cases to cut windows from, or is a source of windows in the form of :class:`TrainingWindows`.
+    ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which :meth:`resume`
+    continues. ``report`` is called with each logged event and with {"event": "step", ...} between.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        train: Sequence[Volume],
+        train: Sequence[Volume] | torch.utils.data.Dataset[dict[str, Tensor]],
         val: Sequence[Volume],
         preprocessing: Preprocessing,
         config: TrainingConfig,
@@ -115,9 +116,11 @@ class Trainer:
         self.loss = SegmentationLoss()
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
-        endless = 10**9
-        self.windows = TrainingWindows(
-            train, preprocessing.window, preprocessing.mirror, (config.steps or endless) * config.batch, config.seed
+        self.length = (config.steps or 10**9) * config.batch
+        self.windows = (
+            train
+            if isinstance(train, torch.utils.data.Dataset)
+            else TrainingWindows(train, preprocessing.window, preprocessing.mirror, self.length, config.seed)
         )
         self.step = 0
         self.seconds = 0.0  # of training, over all sittings
@@ -200,7 +203,7 @@ class Trainer:
         return self.config.rate * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
-        rest = Subset(self.windows, range(self.step * self.config.batch, len(self.windows)))
+        rest = Subset(self.windows, range(self.step * self.config.batch, self.length))
         # the cores that train on a CPU have no time for workers
         workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if self.device.type == "cuda" else 0
         return iter(DataLoader(rest, self.config.batch, num_workers=workers, pin_memory=workers > 0))

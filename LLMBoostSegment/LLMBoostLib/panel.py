@@ -1,0 +1,418 @@
+"""The panel: one parameter node, one run at a time, and what the user is told about both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from llmboost.card import Card
+from llmboost.errors import LLMBoostError
+
+from . import fit, speed
+from .advanced import Advanced
+from .client import WorkerError
+from .editorview import EditorView
+from .frames import framesOf
+from .messages import errorsShown, sentence, showError
+from .modelchooser import ModelChooser, describe
+from .progressview import ProgressView
+from .readiness import whenReady
+from .result import Result
+from .resultview import ResultView
+from .segmentinput import SegmentInput, takesSegment
+
+MAX_CHANNELS = 4
+APPLY_REST_MS = 600  # in which the second click of a double click would cancel what the first one began
+
+_WARNING_STYLE = "QLabel { background: rgba(230, 159, 0, 45); border-left: 3px solid #e69f00; padding: 5px; }"
+_PROBLEM_STYLE = "QLabel { background: rgba(213, 94, 0, 45); border-left: 3px solid #d55e00; padding: 5px; }"
+_NOTICE_STYLE = "QLabel { color: gray; padding: 2px; }"
+
+# what about a node that the panel shows may change without the parameter node's knowledge
+_EVENTS = (
+    vtk.vtkCommand.ModifiedEvent,
+    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+    slicer.vtkMRMLMarkupsNode.PointModifiedEvent,
+)
+
+
+class Panel(VTKObservationMixin):
+    """Wires the widgets of LLMBoostSegment.ui to the logic.
+
+    Args:
+        ui: the widgets by name.
+        logic: a LLMBoostSegmentLogic.
+    """
+
+    def __init__(self, ui: Any, logic: Any) -> None:
+        super().__init__()
+        self.ui, self.logic = ui, logic
+        self._parameterNode: Any = None
+        self._guiTag: int | None = None
+        self._watched: list[Any] = []
+        self._runNodes: list[Any] = []  # without which the run that goes on is of no use
+        self._running = self._busy = False
+        self._stopReason = ""  # why the run was stopped, empty while it may go on
+        for label in (ui.warningsLabel, ui.fitLabel):
+            label.setStyleSheet(_WARNING_STYLE)
+        ui.noticeLabel.setStyleSheet(_NOTICE_STYLE)
+        self.progress = ProgressView(ui.progressBar, ui.statusLabel)
+        self.results = ResultView(ui)
+        self.editor = EditorView(ui.editorFrame)
+        self.chooser = ModelChooser(ui.searchEdit, ui.modelList, self._onModel)
+        self.advanced = Advanced(ui, logic.client, self.chooser, self._onModels, self._onBusy)
+        self._rest = self._makeRest()
+        ui.applyButton.connect("clicked()", self._onApply)
+        ui.revertButton.connect("clicked()", self._onRevert)
+        ui.editButton.connect("clicked()", self._onEdit)
+        ui.backButton.connect("clicked()", self._onBack)
+        ui.framesBox.connect("activated(int)", self._onFrames)
+        ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegment)
+        ui.segmentSelector.connect("currentSegmentChanged(QString)", self._onSegment)
+        ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onNewRoi)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
+        self._showPage(editing=False)
+
+    # The module's life
+
+    def setParameterNode(self, parameterNode: Any) -> None:
+        """Show and change this node's parameters; None: no node's, as when the module is left."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._guiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self._parameterNode = parameterNode
+        if parameterNode is None:
+            self._watch([])
+            return
+        self._guiTag = parameterNode.connectGui(self.ui)
+        self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._update)
+        self.chooser.refresh()
+        self._update()
+
+    def enter(self) -> None:
+        if self.ui.editorFrame.visible:
+            self.editor.resume()
+
+    def exit(self) -> None:
+        self.editor.pause()
+
+    def forgetScene(self) -> None:
+        """The scene is about to be closed: stop what goes on, let go of all nodes."""
+        self._stop(_("cancelled, for the scene was closed"))
+        self.setParameterNode(None)
+        self._forgetResult()
+
+    def shutDown(self) -> None:
+        """The module is reloaded, or Slicer ends."""
+        self._stop(_("cancelled"))
+        self.logic.client.shutDown()
+        self.setParameterNode(None)
+        self.results.clear()  # and give the views back
+        self.editor.close()
+        self.removeObservers()
+
+    # Parameters
+
+    @property
+    def _card(self) -> Card | None:
+        return self.chooser.current.card if self.chooser.current else None
+
+    def _inputs(self, node: Any) -> list[Any]:
+        """What the model is to be given: volume nodes, or a segment; None where nothing is chosen."""
+        card = self._card
+        if card and takesSegment(card):
+            segmentationNode, segmentID = (
+                self.ui.segmentSelector.currentNode(),
+                self.ui.segmentSelector.currentSegmentID(),
+            )
+            return [SegmentInput(segmentationNode, segmentID) if segmentationNode and segmentID else None]
+        return [getattr(node, name) for name in _inputNames(card)]
+
+    def _update(self, _caller: Any = None, _event: Any = None) -> None:
+        """Show what follows from the parameters."""
+        node = self._parameterNode
+        if node is None:
+            return
+        if self.chooser.current is None or self.chooser.current.name != node.model:
+            self.chooser.choose(node.model)
+        inputs = self._inputs(node)
+        self._watch([*inputs, node.roi, node.outputSegmentation])
+        self._showInputs(inputs)
+        problem, notes = self._examine(node, inputs)
+        self._showFit(problem, notes, hidden=inputs[0] is None)
+        text = describe(self.chooser.current, self._expectedSeconds(inputs, problem))
+        if text != self.ui.modelDetails.text:
+            self.ui.modelDetails.text = text
+        self._showApply(problem)
+        self.advanced.setRunning(self._running)
+
+    def _examine(self, node: Any, inputs: list[Any]) -> tuple[str, list[str]]:
+        """Why there can be no result (empty: nothing is in the way), and what speaks against a good one."""
+        entry, card = self.chooser.current, self._card
+        if entry is None:
+            if node.model:
+                text = _("The model '{name}' is not installed here: choose another, or import it under Advanced")
+                return text.format(name=node.model), []
+            return _("Choose a model"), []
+        if card is None:
+            return _("The model's file is damaged: choose another, or remove it under Advanced"), []
+        if card.preprocessing.channels > MAX_CHANNELS:
+            return _("The model takes more images than this panel has room for: use the logic from Python"), []
+        try:
+            fit.check(card, inputs, node.roi)
+        except LLMBoostError as error:
+            return sentence(error), []
+        return "", [*fit.concerns(card, inputs, node.roi), *_replaced(card, node.outputSegmentation, inputs[0])]
+
+    def _expectedSeconds(self, inputs: list[Any], problem: str) -> float | None:
+        if problem or isinstance(inputs[0], SegmentInput):
+            return None
+        node = self._parameterNode
+        return speed.expected(self._card, node.device.value, fit.extentMm(inputs[0], node.roi))
+
+    def _showInputs(self, inputs: list[Any]) -> None:
+        """As many rows as the model takes images, and one for time points if there are any."""
+        ui, card = self.ui, self._card
+        mask = card is not None and takesSegment(card)
+        ui.segmentLabel.visible = ui.segmentSelector.visible = mask
+        for number in range(MAX_CHANNELS):
+            shown = not mask and number < len(inputs)
+            for name in ("inputLabel", "inputSelector"):
+                getattr(ui, f"{name}{number + 1 if number else ''}").visible = shown
+        found = None if mask or len(inputs) > 1 else framesOf(inputs[0])
+        ui.framesLabel.visible = ui.framesBox.visible = found is not None
+        every = found is not None and self._parameterNode.allFrames
+        if found:
+            browser, sequence = found
+            count, current = sequence.GetNumberOfDataNodes(), browser.GetSelectedItemNumber() + 1
+            texts = [_("This one ({current} of {count})").format(current=current, count=count)]
+            texts.append(_("All {count}").format(count=count))
+            if [ui.framesBox.itemText(n) for n in range(ui.framesBox.count)] != texts:
+                ui.framesBox.clear()
+                ui.framesBox.addItems(texts)
+            ui.framesBox.currentIndex = int(every)
+        ui.uncertaintyBox.enabled = not every
+
+    def _showFit(self, problem: str, notes: list[str], hidden: bool) -> None:
+        label = self.ui.fitLabel
+        label.text = problem or "\n".join(notes)
+        label.setStyleSheet(_PROBLEM_STYLE if problem else _WARNING_STYLE)
+        label.visible = bool(label.text) and not hidden
+
+    def _showApply(self, problem: str) -> None:
+        button = self.ui.applyButton
+        button.text = _("&Cancel") if self._running else _("&Apply")
+        button.enabled = not self._rest.active and (self._running or not (problem or self._busy))
+        tip = _("Stop the computation; the scene stays as it is") if self._running else problem
+        button.toolTip = tip or _("Segment the image")
+
+    def _watch(self, nodes: list[Any]) -> None:
+        """Look at the parameters again when one of these nodes changes."""
+        nodes = [node for node in dict.fromkeys(nodes) if isinstance(node, slicer.vtkMRMLNode)]
+        if nodes == self._watched:
+            return
+        for node in self._watched:
+            for event in _EVENTS:
+                self.removeObserver(node, event, self._update)
+        for node in nodes:
+            for event in _EVENTS:
+                self.addObserver(node, event, self._update)
+        self._watched = nodes
+
+    def _onModel(self, name: str) -> None:
+        if self._parameterNode is not None:
+            self._parameterNode.model = name
+            self._update()
+
+    def _onModels(self) -> None:
+        """Models came or went."""
+        if self.chooser.current:
+            self._onModel(self.chooser.current.name)
+        self._update()
+
+    def _onFrames(self, index: int) -> None:
+        self._parameterNode.allFrames = bool(index)
+
+    def _onSegment(self, _changed: Any) -> None:
+        self._update()
+
+    def _onNewRoi(self, roiNode: Any) -> None:
+        """Place a new ROI in the middle of the image, as large as the model looks at once."""
+        inputs, card = self._inputs(self._parameterNode), self._card
+        if roiNode is None or card is None or not isinstance(inputs[0], slicer.vtkMRMLVolumeNode):
+            return
+        bounds = [0.0] * 6
+        inputs[0].GetRASBounds(bounds)
+        roiNode.SetCenter(*((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)))
+        edges = [high - low for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+        roiNode.SetSize(*map(min, fit.windowMm(card), edges))
+
+    # A run
+
+    def _onApply(self) -> None:
+        if self._running:
+            self._stop(_("cancelled"))
+            return
+        self._stopReason = ""
+        self._setRunning(True)
+        self._rest.start()
+        self.progress.start(_("starting"))
+        with self._failing():
+            whenReady(self.logic.client, partial(self._process, self._parameterNode), self._failed)
+
+    def _process(self, node: Any) -> None:
+        """All questions are answered: compute."""
+        if self._stopReason:  # meanwhile
+            self._failed(WorkerError("cancelled", self._stopReason))
+            return
+        with self._failing():
+            inputs, card, roi, device = self._inputs(node), self._card, node.roi, node.device.value
+            problem, _notes = self._examine(node, inputs)
+            if problem:
+                raise LLMBoostError(problem)
+            extent = None if isinstance(inputs[0], SegmentInput) else fit.extentMm(inputs[0], roi)
+            done = partial(self._done, card, device, extent)
+            callbacks = {"onProgress": self.progress.tell, "onDone": done, "onError": self._failed}
+            self._runNodes = [getattr(each, "segmentationNode", each) for each in inputs]
+            arguments = {"model": card.name, "roiNode": roi, "device": device, "waitForCompletion": False}
+            if node.allFrames and framesOf(inputs[0]):
+                self.logic.processFrames(inputs[0], **arguments, **callbacks)
+            else:
+                arguments |= {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
+                self.logic.process(inputs, **arguments, **callbacks)
+
+    def _stop(self, reason: str) -> None:
+        if self._running:
+            self._stopReason = self._stopReason or reason
+            self.progress.say(_("cancelling"))
+            self.logic.client.cancel()
+
+    def _done(self, card: Card, device: str, extent: Any, result: Result) -> None:
+        text = _("Done in {time}: {name}").format(
+            time=speed.duration(self.progress.seconds), name=result.segmentationNode.GetName()
+        )
+        if extent is not None:
+            speed.remember(card, device, extent, result.seconds)
+        self._ended(text)
+        self.results.show(result)
+        self._update()
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, WorkerError):
+            if error.kind == "cancelled":
+                reason = self._stopReason or _("cancelled")
+                self._ended(reason[:1].upper() + reason[1:])
+                return
+            self.advanced.lastError = error
+        self._ended(sentence(error).split("\n")[0])
+        showError(error)
+
+    def _ended(self, text: str) -> None:
+        self._runNodes = []
+        self.progress.stop(text)
+        self.advanced.say(text)
+        self._setRunning(False)
+
+    def _setRunning(self, running: bool) -> None:
+        self._running = running
+        self._update()
+        self.advanced.setRunning(running)
+
+    def _onBusy(self, busy: bool) -> None:
+        """Something else keeps the worker, or its environment, busy."""
+        self._busy = busy
+        self._update()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What goes wrong in this block ends the run."""
+        try:
+            yield
+        except Exception as error:
+            self._failed(error)
+
+    def _makeRest(self) -> Any:
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(APPLY_REST_MS)
+        timer.connect("timeout()", self._update)
+        return timer
+
+    # The result
+
+    def _onRevert(self) -> None:
+        question = _("The segments were edited since. Revert takes the edits back, too. Go on?")
+        if self.results.edited and not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
+            return
+        self._forgetResult(keepUndo=True)
+        with errorsShown():
+            self.logic.revert()
+            self._tell(_("Reverted"))
+        self._update()
+
+    def _onEdit(self) -> None:
+        with errorsShown():
+            self.editor.open(self.results.result.segmentationNode, self.results.result.volumeNode)
+            self._showPage(editing=True)
+
+    def _onBack(self) -> None:
+        self.editor.close()
+        self._showPage(editing=False)
+        self.results.measure()
+
+    def _showPage(self, editing: bool) -> None:
+        self.ui.editorFrame.visible = editing
+        self.ui.mainFrame.visible = not editing
+
+    def _forgetResult(self, keepUndo: bool = False) -> None:
+        self.editor.close()
+        self._showPage(editing=False)
+        self.results.clear()
+        if not keepUndo:
+            self.logic.result = None
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, _caller: Any, _event: str, node: Any) -> None:
+        if any(node is each for each in self._runNodes):
+            self._stop(_("cancelled, for {name} was removed from the scene").format(name=node.GetName()))
+        if self.results.uses(node):
+            self._forgetResult()
+        self.results.forgetMap(node)
+
+    def _tell(self, text: str) -> None:
+        self.ui.statusLabel.text = text
+        self.advanced.say(text)
+
+
+def _inputNames(card: Card | None) -> list[str]:
+    """The parameters that hold the images which the model takes; a color image is one."""
+    steps = card.preprocessing if card else None
+    count = 1 if steps is None or steps.color else min(steps.channels, MAX_CHANNELS)
+    return ["inputVolume", *(f"inputVolume{number}" for number in range(2, count + 1))]
+
+
+def _replaced(card: Card, segmentationNode: Any, volume: Any) -> list[str]:
+    """What a user should know about the output that was chosen."""
+    if segmentationNode is None:
+        return []
+    notes = []
+    segmentation, name = segmentationNode.GetSegmentation(), segmentationNode.GetName()
+    present = [label.name for label in card.labels if segmentation.GetSegmentIdBySegmentName(label.name)]
+    if present:
+        text = _("Replaces {segments} in {name}; Revert brings them back.")
+        notes.append(text.format(segments=", ".join(present), name=name))
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    reference = segmentationNode.GetNodeReference(role)
+    if reference is not None and reference is not volume:
+        text = _("{name} belongs to another image, {image}.")
+        notes.append(text.format(name=name, image=reference.GetName()))
+    return notes

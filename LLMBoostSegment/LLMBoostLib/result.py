@@ -1,0 +1,95 @@
+"""From the worker's answer to nodes of the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import slicer
+from slicer.i18n import tr as _
+
+from .client import Answer
+from .maps import writeMap
+from .segmentation import writeSegmentation
+from .tables import writeTable
+from .volumes import frameWarnings
+
+
+class WayBack(Protocol):
+    """What takes a run back."""
+
+    def revert(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left in the scene.
+
+    Attributes:
+        segmentationNode: the segments.
+        tableNode: their sizes in mL and voxels.
+        undo: the way back to what the segmentation was before.
+        volumeNode: the image that the segments lie on.
+        mapNodes: by kind ("entropy", "probability_<label value>"), as far as they were asked for.
+        warnings: what a user should know before believing the result.
+        seconds: time that the engine took.
+    """
+
+    segmentationNode: Any
+    tableNode: Any
+    undo: WayBack
+    volumeNode: Any = None
+    mapNodes: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def resultName(volumeNode: Any, provenance: dict[str, str]) -> str:
+    """The name of a new segmentation: that of the image and that of the model."""
+    return f"{volumeNode.GetName()} {provenance['LLMBoost.Model']}"
+
+
+def writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, closedSurface: bool) -> Result:
+    """Make the segments, their table and the maps of an answer to the request ``segment``.
+
+    Args:
+        inputs: the volume nodes that were sent; the segments lie on the first one's grid.
+        segmentationNode: where the segments go; if it was removed from the scene meanwhile, they go into a new one,
+            for they took time.
+
+    Raises:
+        LLMBoostError: the volume was removed or changed meanwhile.
+    """
+    volumeNode, fields, labels = inputs[0], answer.fields, answer.fields["labels"]
+    warnings = [warning for node in inputs for warning in frameWarnings(node)]
+    if segmentationNode is not None and not slicer.mrmlScene.IsNodePresent(segmentationNode):
+        segmentationNode = None
+        warnings.append(_("The output segmentation was removed meanwhile: the segments are in a new one"))
+    provenance = fields["provenance"]
+    undo = writeSegmentation(
+        answer.arrays["labelmap"],
+        labels,
+        volumeNode,
+        segmentationNode,
+        name=resultName(volumeNode, provenance),
+        provenance=provenance,
+        closedSurface=closedSurface,
+    )
+    maps = {"entropy": (_("Entropy"), "")}
+    maps |= {f"probability_{label['value']}": (_("Probability"), label["name"]) for label in labels}
+    mapNodes = {
+        kind: writeMap(answer.arrays[kind], volumeNode, kind, title, subject, provenance)
+        for kind, (title, subject) in maps.items()
+        if kind in answer.arrays
+    }
+    table = writeTable(answer.arrays["labelmap"], labels, fields["volumes_ml"], undo.segmentationNode)
+    return Result(
+        undo.segmentationNode,
+        table,
+        undo,
+        volumeNode,
+        mapNodes,
+        (*warnings, *fields["warnings"]),
+        float(fields["seconds"]),
+    )

@@ -1,0 +1,10 @@
+"""Synthetic heads to train on: images of random contrast made from label maps, as many as wanted, no two alike.
+
+The idea is SynthSeg's (Billot et al. 2023, Medical Image Analysis 86, 102789): a network that never sees the same
+contrast twice learns anatomy instead of intensities, and then works on any.
+"""
+
+from .structures import STRUCTURES, Structure, head_labels
+from .windows import HeadMap, SyntheticHeads, read_head_map
+
+__all__ = ["STRUCTURES", "HeadMap", "Structure", "SyntheticHeads", "head_labels", "read_head_map"]

@@ -1,0 +1,148 @@
+"""What the tests of the panel share: the panel of LLMBoost Segment on a scene with one image and a light worker."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer
+from Testing.gui.qthost import Host, choose, click
+
+from llmboost import library
+from LLMBoostLib.launcher import COMMAND_SETTING
+
+MODULE = "LLMBoostSegment"
+WORKER = Path(__file__).parent / "light_worker.py"
+SEGMENTS = ["Anterior hippocampus", "Posterior hippocampus"]
+
+
+class Case:
+    """The panel, and what a test does with it.
+
+    Attributes:
+        folder: for the test's files.
+        models: the user's folder of models.
+    """
+
+    def __init__(self, host: Host, folder: Path, models: Path) -> None:
+        self.host, self.folder, self.models = host, folder, models
+        self.useWorker()
+        self.widget = host.openModule(MODULE)
+        self.panel._rest.setInterval(1)  # no test clicks twice by chance
+
+    @property
+    def ui(self) -> Any:
+        return self.widget.ui
+
+    @property
+    def panel(self) -> Any:
+        return self.widget.panel
+
+    @property
+    def client(self) -> Any:
+        return self.widget.logic.client
+
+    @property
+    def parameters(self) -> Any:
+        return self.panel._parameterNode
+
+    def useWorker(self, how: str = "") -> None:
+        """The next worker behaves like this, see light_worker.py."""
+        import qt  # there only once the host has started
+
+        qt.QSettings().setValue(COMMAND_SETTING, shlex.join([sys.executable, str(WORKER), *([how] if how else [])]))
+
+    def addImage(self, name: str = "head", shape: tuple = (40, 56, 40), spacing: float = 1.0) -> Any:
+        """A volume with a gradient [k, j, i], chosen as the input."""
+        array = np.arange(np.prod(shape), dtype=np.int16).reshape(shape) % 500
+        node = slicer.util.addVolumeFromArray(array, np.diag([spacing, spacing, spacing, 1]), name)
+        self.chooseImage(node)
+        return node
+
+    def chooseImage(self, node: Any) -> None:
+        if self.ui.inputSelector.currentNode() is not node:
+            choose(self.ui.inputSelector, node.GetName())
+
+    def addRoi(self, center: tuple = (20, 28, 20), size: tuple = (20, 20, 20)) -> Any:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+        node.SetCenter(*center)
+        node.SetSize(*size)
+        choose(self.ui.roiSelector, "box")
+        return node
+
+    def apply(self) -> None:
+        """Click Apply, which must be enabled."""
+        self.waitFor(lambda: not self.panel._rest.active)
+        assert self.ui.applyButton.enabled, self.ui.applyButton.toolTip
+        click(self.ui.applyButton)
+
+    def waitFor(self, condition: Any) -> None:
+        self.host.runUntil(condition, 30)
+
+    def finish(self) -> None:
+        """Wait until nothing runs any more."""
+        self.waitFor(lambda: not self.panel._running)
+        self.host.processEvents()
+
+    def run(self) -> None:
+        self.apply()
+        self.finish()
+
+    def start(self, how: str = "slow") -> None:
+        """A run that is under way, and that Cancel can end."""
+        self.useWorker(how)
+        self.apply()
+        self.waitFor(lambda: "segmenting" in self.ui.statusLabel.text and self.ui.applyButton.enabled)
+
+    def error(self) -> str:
+        """The text of the error box that was shown."""
+        return self.host.dialogs.take("error").text
+
+    @property
+    def status(self) -> str:
+        return self.ui.statusLabel.text
+
+    def refused(self) -> str:
+        """Why Apply is disabled."""
+        assert not self.ui.applyButton.enabled
+        return self.ui.applyButton.toolTip
+
+    @property
+    def result(self) -> Any:
+        return self.widget.logic.result
+
+    def segmentations(self) -> list[Any]:
+        return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+    def assertUntouched(self) -> None:
+        """Nothing was made, and the panel is ready for the next run."""
+        for className in ("vtkMRMLSegmentationNode", "vtkMRMLTableNode", "vtkMRMLSequenceNode"):
+            assert not slicer.util.getNodesByClass(className)
+        assert not self.ui.resultButton.visible
+        assert self.ui.applyButton.text == "&Apply"
+        assert not self.ui.progressBar.visible
+        assert not self.client.busy
+
+
+@pytest.fixture
+def case(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """The panel on an empty scene, with the shipped models and a folder for others."""
+    models = tmp_path / "models"
+    monkeypatch.setenv(library.FOLDER_VARIABLE, str(models))
+    return Case(host, tmp_path, models)
+
+
+def names(segmentationNode: Any) -> list[str]:
+    """Of the segments."""
+    segmentation = segmentationNode.GetSegmentation()
+    return [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
+
+
+def voxels(segmentationNode: Any, name: str, volumeNode: Any) -> np.ndarray:
+    """bool [k, j, i] of a segment."""
+    segmentID = segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name)
+    return slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode) > 0
