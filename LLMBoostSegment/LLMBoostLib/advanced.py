@@ -16,21 +16,13 @@ from llmboost import library
 from llmboost.errors import LLMBoostError
 
 from . import diagnostics
-from .client import Answer, Client, WorkerError
-
-try:
-    from .environment import PrivateEnvironment
-except ImportError:
-
-    class PrivateEnvironment:
-        exists = False
-        folder = Path("/nowhere")
-        python = Path("/nowhere/python")
-
-
+from .childprocess import Cancelled
+from .client import Client, WorkerError
+from .environment import PrivateEnvironment
 from .launcher import COMMAND_SETTING, defaultCommand
-from .messages import errorsShown, sentence
+from .messages import errorsShown, sentence, showError
 from .modelchooser import ModelChooser, entries
+from .readiness import checkCommand
 
 LOG_LINES = 500
 
@@ -55,7 +47,7 @@ class Advanced:
     ) -> None:
         self._ui, self._client, self._chooser = ui, client, chooser
         self._onModels, self._onBusy = onModels, onBusy
-        self._creating = self._stop = False
+        self._creating = self._stop = self._closed = False
         self.lastError: WorkerError | None = None
         ui.commandEdit.setPlaceholderText(shlex.join(defaultCommand()))
         ui.commandEdit.text = self._command()
@@ -76,8 +68,12 @@ class Advanced:
 
     def say(self, text: str) -> None:
         """Write a line into the log."""
-        if text:
+        if text and not self._closed:
             self._ui.logEdit.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def shutDown(self) -> None:
+        """The panel goes away: end what goes on."""
+        self._stop = self._closed = True
 
     def setRunning(self, running: bool) -> None:
         """While a segmentation runs, its model, its worker and its environment stay as they are."""
@@ -131,11 +127,8 @@ class Advanced:
                 raise LLMBoostError(
                     _("This is no command line ({error}): {text}").format(error=error, text=text)
                 ) from None
-            self._use(text)
-
-    def _use(self, command: str) -> None:
-        qt.QSettings().setValue(COMMAND_SETTING, command)
-        self._commandChanged()
+            qt.QSettings().setValue(COMMAND_SETTING, text)
+            self._commandChanged()
 
     def _commandChanged(self) -> None:
         """The next request starts the worker that the setting names now."""
@@ -152,21 +145,20 @@ class Advanced:
         if self._client.busy:
             self._copy(_("busy with a request"))
             return
+        try:
+            checkCommand()
+        except LLMBoostError as error:
+            self._copy(str(error))
+            return
         self._onBusy(True)
 
         def done(hello: str | dict[str, Any]) -> None:
             self._onBusy(False)
             self._copy(hello)
 
-        with errorsShown():
-            try:
-                self._client.start(
-                    "hello",
-                    onDone=lambda answer: done(dict(_fields(answer))),
-                    onError=lambda error: done(sentence(error)),
-                )
-            except ValueError as error:  # the setting holds no command line
-                done(str(error))
+        self._client.start(
+            "hello", onDone=lambda answer: done(dict(answer.fields)), onError=lambda error: done(sentence(error))
+        )
 
     def _copy(self, hello: str | dict[str, Any]) -> None:
         names = ", ".join(entry.name for entry in entries())
@@ -195,33 +187,27 @@ class Advanced:
         if self._creating:
             self._stop = True
             return
-        ui = self._ui
+        ui, environment = self._ui, PrivateEnvironment()
+        python, wheels = ui.interpreterEdit.currentPath, ui.wheelsEdit.currentPath
+        if not slicer.util.confirmOkCancelDisplay(environment.question(wheels), windowTitle="LLMBoost"):
+            return
         self._creating, self._stop = True, False
         self._onBusy(True)
         ui.environmentGroup.enabled = True  # for its button is the way to cancel
         ui.createEnvironmentButton.text = _("Cancel")
         self._showEnvironment()
         try:
-            with errorsShown():
-                environment = PrivateEnvironment()
-                wheels = ui.wheelsEdit.currentPath
-                environment.create(
-                    ui.interpreterEdit.currentPath,
-                    wheels=Path(wheels) if wheels else None,
-                    onLine=self._onLine,
-                    shouldCancel=lambda: self._stop,
-                )
-                environment.use()
-                self._commandChanged()
-        finally:
-            self._creating = False
+            environment.create(python, wheels, onLine=self.say, shouldCancel=lambda: self._stop)
+            environment.use()
+        except Cancelled:
+            self.say(_("cancelled"))
+        except Exception as error:
+            showError(error)
+        self._creating = False
+        if not self._closed:
             ui.createEnvironmentButton.text = _("Create")
             self._onBusy(False)
-            self._showEnvironment()
-
-    def _onLine(self, line: str) -> None:
-        self.say(line)
-        slicer.app.processEvents()
+            self._commandChanged()
 
     def _onUse(self) -> None:
         with errorsShown():
@@ -236,11 +222,4 @@ class Advanced:
         with errorsShown():
             self._client.shutDown()  # it may run there
             environment.remove()
-            if str(environment.folder) in self._command():
-                self._use("")
-            self._showEnvironment()
-            self.say(_("private environment removed"))
-
-
-def _fields(answer: Answer) -> Any:
-    return answer.fields
+            self._commandChanged()

@@ -27,7 +27,7 @@ from .pipoutput import PipOutput
 STAMP = "llmboost-environment.json"
 BUNDLED = ("numpy", "scipy", "SimpleITK>=2.4", "pydicom>=2.4", "pillow")  # what Slicer's own Python brings along
 OLDEST = "3.11"
-REST_GB = 0.4  # of the disk, for all but PyTorch
+REST_GB = 0.5  # of the disk, for all but PyTorch
 
 # what a Python tells about itself, in a line of JSON
 _PROBE = """

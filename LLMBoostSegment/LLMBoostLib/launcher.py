@@ -49,10 +49,11 @@ def workerEnvironment(command: list[str]) -> dict[str, str]:
     ``llmboost`` is found in either, and modules that lie in the current folder are not.
     """
     environment = dict(os.environ)
-    util: Any = sys.modules.get("slicer.util")
-    if command != defaultCommand() and hasattr(util, "startupEnvironment"):
+    slicer: Any = sys.modules.get("slicer")
+    # not in PythonSlicer, which has the package without the application
+    if command != defaultCommand() and hasattr(slicer, "app"):
         # Slicer's own library paths and PYTHONHOME would break another Python, and ssh
-        environment = dict(util.startupEnvironment())
+        environment = dict(slicer.util.startupEnvironment())
     package = str(Path(llmboost.__file__).parents[1])
     paths = [package, environment.get("PYTHONPATH", "")]
     return {**environment, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONSAFEPATH": "1"}

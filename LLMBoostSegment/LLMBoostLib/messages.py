@@ -22,6 +22,10 @@ def sentence(error: Exception) -> str:
         text = str(error)
     else:
         text = _("Unexpected error: {error}. Please report it, with the details").format(error=error)
+    return text if ":" in text else capitalized(text)  # else it may begin with a node's name
+
+
+def capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 

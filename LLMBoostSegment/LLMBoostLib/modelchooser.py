@@ -22,11 +22,12 @@ ROW_HEIGHT = 16  # pixels, at least
 
 @dataclass(frozen=True)
 class Entry:
-    """A model file of the library; ``card`` is None where it cannot be used, for the reason ``problem``."""
+    """A model file of the library, of so many bytes; ``card`` is None where it is of no use: ``problem`` tells why."""
 
     name: str
     path: Path
     card: Card | None = None
+    size: int = 0
     problem: str = ""
 
     @property
@@ -53,8 +54,8 @@ def entries() -> list[Entry]:
     found = []
     for name, path in library.installed().items():
         try:
-            found.append(Entry(name, path, read_card(path)))
-        except LLMBoostError as error:
+            found.append(Entry(name, path, read_card(path), path.stat().st_size))
+        except (LLMBoostError, OSError) as error:  # removed in between
             found.append(Entry(name, path, problem=str(error)))
     return sorted(found, key=lambda entry: (entry.card is None, entry.title.lower()))
 
@@ -80,7 +81,7 @@ def describe(entry: Entry | None, seconds: float | None = None) -> str:
         _("Accuracy"): _("Dice {dice:.2f} on test cases").format(dice=dice) if isinstance(dice, float) else "",
         _("License"): card.license,
         _("File"): _("{name} {version}, {size:.1f} MB").format(
-            name=card.name, version=card.version, size=entry.path.stat().st_size / 1e6
+            name=card.name, version=card.version, size=entry.size / 1e6
         ),
     }
     cells = "".join(

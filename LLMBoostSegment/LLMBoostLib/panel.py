@@ -21,7 +21,7 @@ from .advanced import Advanced
 from .client import WorkerError
 from .editorview import EditorView
 from .frames import framesOf
-from .messages import errorsShown, sentence, showError
+from .messages import capitalized, errorsShown, sentence, showError
 from .modelchooser import ModelChooser, describe
 from .progressview import ProgressView
 from .readiness import whenReady
@@ -115,6 +115,7 @@ class Panel(VTKObservationMixin):
         """The module is reloaded, or Slicer ends."""
         self._stop(_("cancelled"))
         self.logic.client.shutDown()
+        self.advanced.shutDown()
         self.setParameterNode(None)
         self.results.clear()  # and give the views back
         self.editor.close()
@@ -263,8 +264,8 @@ class Panel(VTKObservationMixin):
             self._stop(_("cancelled"))
             return
         self._stopReason = ""
-        self._setRunning(True)
         self._rest.start()
+        self._setRunning(True)
         self.progress.start(_("starting"))
         with self._failing():
             whenReady(self.logic.client, partial(self._process, self._parameterNode), self._failed)
@@ -284,7 +285,9 @@ class Panel(VTKObservationMixin):
             callbacks = {"onProgress": self.progress.tell, "onDone": done, "onError": self._failed}
             self._runNodes = [getattr(each, "segmentationNode", each) for each in inputs]
             arguments = {"model": card.name, "roiNode": roi, "device": device, "waitForCompletion": False}
-            if node.allFrames and framesOf(inputs[0]):
+            frames = framesOf(inputs[0]) if node.allFrames else None
+            if frames:
+                self._runNodes += frames
                 self.logic.processFrames(inputs[0], **arguments, **callbacks)
             else:
                 arguments |= {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
@@ -309,8 +312,7 @@ class Panel(VTKObservationMixin):
     def _failed(self, error: Exception) -> None:
         if isinstance(error, WorkerError):
             if error.kind == "cancelled":
-                reason = self._stopReason or _("cancelled")
-                self._ended(reason[:1].upper() + reason[1:])
+                self._ended(capitalized(self._stopReason or _("cancelled")))
                 return
             self.advanced.lastError = error
         self._ended(sentence(error).split("\n")[0])
@@ -350,7 +352,7 @@ class Panel(VTKObservationMixin):
     # The result
 
     def _onRevert(self) -> None:
-        question = _("The segments were edited since. Revert takes the edits back, too. Go on?")
+        question = _("The segments may have been edited since. Revert takes edits back, too. Go on?")
         if self.results.edited and not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
             return
         self._forgetResult(keepUndo=True)

@@ -12,11 +12,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 
 from .client import Client
-
-try:
-    from .install import ensureInstalled, missing
-except ImportError:
-    missing = ensureInstalled = lambda purpose: []
+from .install import ensureInstalled
 from .launcher import defaultCommand, workerCommand
 
 CONSENT_SETTING = "LLMBoost/RemoteHosts"  # the machines that images may be sent to
@@ -41,8 +37,7 @@ def whenReady(client: Client, onReady: Callable[[], None], onError: Callable[[Ex
         LLMBoostError: packages are missing and were not installed; the worker's command cannot be read.
     """
     command = checkCommand()
-    if missing("segment"):
-        ensureInstalled("segment")
+    ensureInstalled("segment")
     if command == defaultCommand():
         onReady()
         return

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 from Testing.gui import qthost
+from Testing.gui.panelcase import Case
 from Testing.gui.qthost import Host
 from Testing.host import Session, emptySession
+
+from llmboost import library
 
 
 @pytest.fixture
@@ -33,3 +36,11 @@ def host(session: Session, tmp_path: Path) -> Iterator[Host]:
 def panel(host: Host) -> Any:
     """The panel of LLMBoost Segment: its LLMBoostSegmentWidget."""
     return host.openModule("LLMBoostSegment")
+
+
+@pytest.fixture
+def case(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """The panel on an empty scene, with the shipped models and a folder for others."""
+    models = tmp_path / "models"
+    monkeypatch.setenv(library.FOLDER_VARIABLE, str(models))
+    return Case(host, tmp_path, models)

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import slicer
 from Testing.gui.qthost import Host, choose, click
 
-from llmboost import library
 from LLMBoostLib.launcher import COMMAND_SETTING
 
 MODULE = "LLMBoostSegment"
@@ -126,14 +124,6 @@ class Case:
         assert self.ui.applyButton.text == "&Apply"
         assert not self.ui.progressBar.visible
         assert not self.client.busy
-
-
-@pytest.fixture
-def case(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
-    """The panel on an empty scene, with the shipped models and a folder for others."""
-    models = tmp_path / "models"
-    monkeypatch.setenv(library.FOLDER_VARIABLE, str(models))
-    return Case(host, tmp_path, models)
 
 
 def names(segmentationNode: Any) -> list[str]:

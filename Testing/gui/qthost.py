@@ -1,7 +1,7 @@
 """A stand-in for Slicer with its GUI: module panels on PySide6 (off-screen), real MRML and the real slicer.util.
 
-What works here was not run in Slicer. What fails here would fail there: names that PythonQt, CTK's or Slicer's widgets
-do not have are an AttributeError. Usage, in a test below Testing/gui (its fixtures ``host`` and ``panel``)::
+What works here was not run in Slicer. Names that PythonQt, CTK's or Slicer's widgets do not have are an AttributeError.
+Usage, in a test below Testing/gui (its fixtures ``host`` and ``panel``)::
 
     def test_segments(host, panel):                  # panel: the LLMBoostSegmentWidget in the module panel
         volumeNode = slicer.util.addVolumeFromArray(array)

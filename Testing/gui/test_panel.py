@@ -15,8 +15,6 @@ from Testing.gui.qthost import choose, click, press, typeText
 from llmboost import library
 from llmboost.card import METADATA_KEY, Card, read_card
 
-pytest_plugins = ["Testing.gui.panelcase"]
-
 
 @pytest.fixture
 def makeModel(case):
@@ -243,7 +241,7 @@ def test_parameters_come_back_with_a_saved_scene_and_no_command_does(case, host)
     assert "python" not in path.read_text().lower()
     host.closeScene()
     assert case.refused() == "Choose an image"
-    assert slicer.util.loadScene(str(path))
+    slicer.util.loadScene(str(path))
     host.processEvents()
     assert case.ui.inputSelector.currentNode().GetName() == "head"
     assert case.ui.roiSelector.currentNode().GetName() == "box"
@@ -453,7 +451,7 @@ def test_a_sequence_asks_for_this_time_point_or_all(case, beating):
     assert len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) == 1
 
 
-def test_all_time_points_become_a_sequence_of_segmentations(case, beating):
+def test_all_time_points_become_a_sequence_of_segmentations(case, host, beating):
     proxy, browser, sequence = beating
     choose(case.ui.framesBox, "All 3")
     assert not case.ui.uncertaintyBox.enabled
@@ -472,9 +470,12 @@ def test_all_time_points_become_a_sequence_of_segmentations(case, beating):
     browser.SetSelectedItemNumber(2)
     assert voxels(node, SEGMENTS[0], proxy).any()
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == 1
+    host.answer(True)
     click(case.ui.revertButton)
+    assert "may have been edited" in host.dialogs.take("question").text
     assert not case.segmentations()
     assert slicer.util.getNodesByClass("vtkMRMLSequenceNode") == [sequence]
+    assert not slicer.util.getNodesByClass("vtkMRMLTableNode")
 
 
 def test_cancelling_a_sequence_leaves_nothing(case, beating):

@@ -239,6 +239,27 @@ def test_a_node_that_was_asked_for_before_the_scene_is_chosen_then(host):
     assert box.currentNode() is volumeNode
 
 
+def test_tab_passes_by_choosers_of_nodes_unless_the_panel_helps(host, qt):
+    for name in ("first", "second"):
+        slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name=name)
+    for helped in (False, True):
+        window = qt.QWidget()
+        column = qt.QVBoxLayout(window)
+        before, box, after = qt.QLineEdit(), slicer.qMRMLNodeComboBox(), qt.QLineEdit()
+        for widget in (before, box, after):
+            column.addWidget(widget)
+        box.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+        box.setMRMLScene(slicer.mrmlScene)
+        if helped:
+            box.findChild("ctkComboBox").setFocusProxy(None)
+        window.show()
+        before.setFocus()
+        press(window, "Tab")
+        assert (window.focusWidget() is after) is not helped
+        press(window, "Down")
+        assert (box.currentNode() is not None) is helped
+
+
 def test_choosers_of_several_nodes(host, qt):
     box, heard = slicer.qMRMLCheckableNodeComboBox(), []
     box.nodeTypes = ["vtkMRMLScalarVolumeNode"]

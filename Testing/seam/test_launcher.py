@@ -38,9 +38,9 @@ def setting(monkeypatch):
 @pytest.fixture
 def in_slicer(monkeypatch):
     """As in Slicer's own process: an environment of Slicer's, and the one that it was started in."""
-    util = ModuleType("slicer.util")
-    util.startupEnvironment = lambda: {"PATH": os.environ["PATH"], "PYTHONPATH": "/own", "HOME": "/home/user"}
-    monkeypatch.setitem(sys.modules, "slicer.util", util)
+    slicer, own = ModuleType("slicer"), {"PATH": os.environ["PATH"], "PYTHONPATH": "/own", "HOME": "/home/user"}
+    slicer.app, slicer.util = object(), SimpleNamespace(startupEnvironment=lambda: own)
+    monkeypatch.setitem(sys.modules, "slicer", slicer)
     monkeypatch.setenv("PYTHONHOME", "/opt/Slicer/lib/Python")
     monkeypatch.setenv("PYTHONPATH", "/opt/Slicer/modules")
 
@@ -81,6 +81,12 @@ def test_any_other_program_gets_the_environment_that_slicer_was_started_in(in_sl
     assert "PYTHONHOME" not in environment
     assert environment["HOME"] == "/home/user"
     assert environment["PYTHONPATH"].endswith(os.pathsep + "/own")
+
+
+def test_slicers_package_without_its_application_changes_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "slicer", ModuleType("slicer"))  # as in PythonSlicer
+    monkeypatch.setenv("PYTHONHOME", "/opt/Python")
+    assert launcher.workerEnvironment(["ssh", "-T", "gpu-box"])["PYTHONHOME"] == "/opt/Python"
 
 
 def test_modules_in_the_current_folder_are_not_taken(tmp_path, monkeypatch):
