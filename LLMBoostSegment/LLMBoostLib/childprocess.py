@@ -14,6 +14,7 @@ from llmboost.errors import LLMBoostError
 from .launcher import killTree, startProcess
 
 TICK_SECONDS = 0.05
+LAST_SECONDS = 10
 
 
 class Cancelled(LLMBoostError):
@@ -25,12 +26,14 @@ def runCommand(
     environment: Mapping[str, str],
     onLine: Callable[[str], None],
     shouldCancel: Callable[[], bool] = lambda: False,
+    keepOpen: Sequence[int] = (),
 ) -> int:
     """Run a program until it ends; for the main thread only, as Slicer's events are handled meanwhile.
 
     Args:
         onLine: is given each line that the program prints, errors too.
         shouldCancel: asked several times a second; True ends the program and those that it started.
+        keepOpen: open files that it inherits; not on Windows.
 
     Returns:
         its exit status.
@@ -45,6 +48,7 @@ def runCommand(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        pass_fds=keepOpen,
     )
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -53,7 +57,8 @@ def runCommand(
             lines.put(line.decode("utf-8", "replace").rstrip())
         lines.put(None)
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     try:
         while True:
             if shouldCancel():
@@ -68,3 +73,4 @@ def runCommand(
             onLine(line)
     finally:
         killTree(process)  # of no effect on one that has ended
+        reader.join(LAST_SECONDS)  # until the last of them is gone, and writes no more files

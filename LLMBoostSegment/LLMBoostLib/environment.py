@@ -7,8 +7,8 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -111,20 +111,22 @@ class PrivateEnvironment:
         before = self._stamp() if self.exists else {}
         stamp = before or self._prepare(run, python, wheels)
         purposes = sorted({purpose, *stamp.get("purposes", ())})
-        self._write({**stamp, "complete": False})
-        try:
-            if not before:
-                run([stamp["python"], "-m", "venv", str(self.folder)], _("making the environment failed"))
-            run(self._pipCommand(stamp["pip"], purposes, wheels), _("installing the packages failed"))
-            run([str(self.python), "-c", _CHECK], _("the packages were installed, but do not run on this computer"))
-        except BaseException:
-            if before and _isFine(self.python):
-                self._write(before)
-            else:
-                with suppress(LLMBoostError):  # the stamp tells the next try
-                    self.remove()
-            raise
-        self._write({**stamp, "complete": True, "purposes": purposes})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _only(self.folder) as run.keepOpen:
+            self._write({**stamp, "complete": False})
+            try:
+                if not before:
+                    run([stamp["python"], "-m", "venv", str(self.folder)], _("making the environment failed"))
+                run(self._pipCommand(stamp["pip"], purposes, wheels), _("installing the packages failed"))
+                run([str(self.python), "-c", _CHECK], _("the packages were installed, but do not run on this computer"))
+            except BaseException:
+                if before and _isFine(self.python):
+                    self._write(before)
+                else:
+                    with suppress(LLMBoostError):  # the stamp tells the next try
+                        self._delete()
+                raise
+            self._write({**stamp, "complete": True, "purposes": purposes})
 
     def use(self) -> None:
         """Let the worker run there from now on: an application setting. End the worker that runs now.
@@ -144,11 +146,14 @@ class PrivateEnvironment:
         """
         if not self.folder.exists():
             return
-        stamp = self._stamp()
-        if not stamp:
+        if not self._stamp():
             raise LLMBoostError(_("{folder}: was not made by LLMBoost; delete it yourself").format(folder=self.folder))
+        with _only(self.folder):
+            self._delete()
+
+    def _delete(self) -> None:
         try:
-            self._write({**stamp, "complete": False})
+            self._write({**self._stamp(), "complete": False})
             for path in [path for path in self.folder.iterdir() if path.name != STAMP]:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             shutil.rmtree(self.folder)  # the stamp last: a folder without it is not ours to delete
@@ -232,6 +237,7 @@ class _Runner:
 
     def __init__(self, offline: bool, onLine: Callable[[str], None], shouldCancel: Callable[[], bool]) -> None:
         self._offline, self._onLine, self._shouldCancel = offline, onLine, shouldCancel
+        self.keepOpen: list[int] = []  # what the steps inherit
 
     def __call__(self, command: list[str], failure: str) -> None:
         output = PipOutput()
@@ -242,7 +248,7 @@ class _Runner:
                 self._onLine(shown)
 
         try:
-            status = runCommand(command, _environment(self._offline), hear, self._shouldCancel)
+            status = runCommand(command, _environment(self._offline), hear, self._shouldCancel, self.keepOpen)
         except OSError as error:
             raise LLMBoostError(f"{failure}: {command[0]}: {error.strerror}") from error
         if status:
@@ -253,6 +259,36 @@ class _Runner:
         lines = [""]
         runCommand(command, _environment(), lines.append, self._shouldCancel)
         return lines[-1]
+
+
+@contextmanager
+def _only(folder: Path) -> Iterator[list[int]]:
+    """Keep a folder from being changed by others: by another Slicer, or by a pip that outlived its Slicer.
+
+    Yields:
+        the open files that hold the lock, in the programs that inherit them, too.
+
+    Raises:
+        LLMBoostError: one of those others is at it.
+    """
+    if sys.platform == "win32":  # no folder can be deleted there while its programs run
+        yield []
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file server without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                text = _(
+                    "{folder}: is being changed by another Slicer, or by one that has ended; try again in a minute"
+                )
+                raise LLMBoostError(text.format(folder=folder)) from error
+        yield [handle]
+    finally:
+        os.close(handle)
 
 
 def _environment(offline: bool = False) -> dict[str, str]:

@@ -9,6 +9,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -67,10 +68,32 @@ def private(session, tmp_path, monkeypatch) -> PrivateEnvironment:
     return PrivateEnvironment(tmp_path / "private environment")
 
 
-def create(private: PrivateEnvironment, wheels: Path | None, **options) -> list[str]:
+@pytest.fixture(scope="module")
+def quickPython(tmp_path_factory) -> Path:
+    """An interpreter that makes environments by copying one: each is the real thing, only sooner there."""
+    folder = tmp_path_factory.mktemp("quick")
+    subprocess.run([sys.executable, "-m", "venv", folder / "template"], check=True)
+    python = folder / "python"
+    python.write_text(
+        f"""#!{sys.executable}
+import os, shutil, sys
+if sys.argv[1:3] == ["-m", "venv"]:
+    shutil.copytree("{folder}/template", sys.argv[3], symlinks=True, dirs_exist_ok=True)
+else:
+    sys.argv, sys.executable = sys.argv[1:], "{python}"
+    exec(sys.argv[1])
+"""
+    )
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    return python
+
+
+def create(
+    private: PrivateEnvironment, wheels: Path | None, python: str | Path = sys.executable, **options
+) -> list[str]:
     """The lines that were told."""
     lines: list[str] = []
-    private.create(sys.executable, wheels, onLine=lines.append, **options)
+    private.create(python, wheels, onLine=lines.append, **options)
     return lines
 
 
@@ -113,17 +136,19 @@ def test_an_environment_from_a_folder_of_wheels(private, wheels, settings):
     assert launcher.workerCommand() == launcher.defaultCommand()
 
 
-def test_a_wheel_that_lacks_and_a_cancel_leave_nothing_or_what_was_there(private, wheels, tmp_path, settings):
+def test_a_wheel_that_lacks_and_a_cancel_leave_nothing_or_what_was_there(
+    private, wheels, tmp_path, settings, quickPython
+):
     fewer = tmp_path / "fewer"
     fewer.mkdir()
     for path in wheels.glob("*.whl"):
         if not path.name.startswith("monai"):
             (fewer / path.name).write_bytes(path.read_bytes())
     with pytest.raises(LLMBoostError, match="installing the packages failed: monai was not found"):
-        create(private, fewer)
+        create(private, fewer, quickPython)
     assert not private.folder.exists()
 
-    create(private, wheels)
+    create(private, wheels, quickPython)
     stamp = (private.folder / STAMP).read_text()
     with pytest.raises(LLMBoostError, match=r"(peft|matplotlib) was not found"):
         create(private, wheels, purpose="train")
@@ -137,18 +162,32 @@ def test_a_wheel_that_lacks_and_a_cancel_leave_nothing_or_what_was_there(private
     assert lines
 
 
-def test_cancelled_while_it_is_made(private, wheels):
+def test_cancelled_while_it_is_made_and_another_slicer_keeps_off(private, wheels):
     lines: list[str] = []
-    stop = "Installing collected packages"
+
+    def shouldCancel() -> bool:
+        if not any("Installing collected packages" in line for line in lines):
+            return False
+        for change in (PrivateEnvironment.create, PrivateEnvironment.remove):
+            with pytest.raises(LLMBoostError, match="is being changed by another Slicer"):
+                change(PrivateEnvironment(private.folder))
+        return True
+
     with pytest.raises(Cancelled):
-        private.create(
-            sys.executable, wheels, onLine=lines.append, shouldCancel=lambda: any(stop in line for line in lines)
-        )
+        private.create(sys.executable, wheels, onLine=lines.append, shouldCancel=shouldCancel)
     assert not private.folder.exists()
     assert not private.exists
 
 
-def test_slicer_was_killed_meanwhile(private, wheels):
+def refusalToCreate(private: PrivateEnvironment, wheels: Path, python: Path) -> str:
+    try:
+        private.create(python, wheels)
+    except LLMBoostError as error:
+        return str(error)
+    return ""
+
+
+def test_slicer_was_killed_meanwhile(private, wheels, quickPython):
     """What is left is known as ours, not used, and replaced."""
     code = (
         "import os, sys; from Testing.host import start; start()\n"
@@ -165,12 +204,14 @@ def test_slicer_was_killed_meanwhile(private, wheels):
     with pytest.raises(LLMBoostError, match="no complete environment"):
         private.use()
     (private.folder / "half a package").write_text("")
-    create(private, wheels)
+    while "one that has ended" in (refusal := refusalToCreate(private, wheels, quickPython)):
+        time.sleep(0.1)  # its pip lives on for a while
+    assert refusal == ""
     assert private.exists
     assert not (private.folder / "half a package").exists()
 
 
-def test_the_disk_gets_full(private, wheels, tmp_path):
+def test_the_disk_gets_full(private, wheels, tmp_path, quickPython):
     big = tmp_path / "big"
     for path in wheels.glob("*.whl"):
         big.mkdir(exist_ok=True)
@@ -182,14 +223,14 @@ def test_the_disk_gets_full(private, wheels, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000_000, hard))
     try:
         with pytest.raises(LLMBoostError, match="disk is full, or a quota is reached"):
-            create(private, big)
+            create(private, big, quickPython)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         del os.environ["PYTHONDONTWRITEBYTECODE"]
     assert not private.folder.exists()
 
 
-def test_packages_that_do_not_run_here(private, wheels, tmp_path):
+def test_packages_that_do_not_run_here(private, wheels, tmp_path, quickPython):
     odd = tmp_path / "odd"
     odd.mkdir()
     for path in wheels.glob("*.whl"):
@@ -197,7 +238,7 @@ def test_packages_that_do_not_run_here(private, wheels, tmp_path):
     (odd / "torch-99.0-py3-none-any.whl").unlink()
     makeWheel(odd, "torch", "99.0", files={"torch/__init__.py": "raise ImportError('GLIBC_2.99 not found')"})
     with pytest.raises(LLMBoostError, match=r"do not run on this computer: ImportError: GLIBC_2\.99 not found"):
-        create(private, odd)
+        create(private, odd, quickPython)
     assert not private.folder.exists()
 
 
