@@ -77,7 +77,7 @@ def writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, cl
         closedSurface=closedSurface,
     )
     maps = {"entropy": (_("Entropy"), "")}
-    maps |= {f"probability_{label['value']}": (_("Probability"), label["name"]) for label in labels}
+    maps |= {f"probability_{one['value']}": (_("Probability"), one["name"]) for one in fields["classes"]}
     mapNodes = {
         kind: writeMap(answer.arrays[kind], volumeNode, kind, title, subject, provenance)
         for kind, (title, subject) in maps.items()

@@ -7,12 +7,11 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .card import Label
 from .cases import ALL_FRAMES, Case
 from .dicom import write_dicom_seg
 from .errors import LLMBoostError
@@ -179,9 +178,9 @@ class _Run:
                     f"{case.names[0]}: is no DICOM series, and --format dcm needs one to refer to;"
                     " use --format seg.nrrd"
                 )
-            write_dicom_seg(result.labelmap, card, case.series, path)
+            write_dicom_seg(result.labelmap, replace(card, labels=result.labels), case.series, path)
         elif path.name.endswith(".seg.nrrd"):
-            write_segmentation(result.labelmap, card.labels, path, provenance(self.model))
+            write_segmentation(result.labelmap, result.labels, path, provenance(self.model))
         else:
             write_image(result.labelmap, path)
 
@@ -263,14 +262,15 @@ def _write_summary(model: Model, rows: Sequence[Row], output: Path) -> None:
         "cases": [vars(row) for row in rows],
     }
     write_whole(output / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    write_whole(output / "summary.csv", _csv(model.card.labels, rows).encode(errors="backslashreplace"))
+    write_whole(output / "summary.csv", _csv(rows).encode(errors="backslashreplace"))
 
 
-def _csv(labels: Sequence[Label], rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[Row]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["id", "status", *(f"{label.name} (mL)" for label in labels), "seconds", "warnings", "error"])
+    names = dict.fromkeys(name for row in rows for name in row.volumes_ml)
+    writer.writerow(["id", "status", *(f"{name} (mL)" for name in names), "seconds", "warnings", "error"])
     for row in rows:
-        volumes = [row.volumes_ml.get(label.name, "") for label in labels]
+        volumes = [row.volumes_ml.get(name, "") for name in names]
         writer.writerow([row.id, row.status, *volumes, row.seconds, "; ".join(row.warnings), row.error])
     return table.getvalue()

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,11 +39,15 @@ class Code:
 
 ANATOMICAL_STRUCTURE = Code("SCT", "123037004", "Anatomical Structure")
 TISSUE = Code("SCT", "85756007", "Tissue")
+LEFT, RIGHT = Code("SCT", "7771000", "Left"), Code("SCT", "24028007", "Right")
 
 
 @dataclass(frozen=True)
 class Label:
-    """One segment that a model draws: its voxel value, name, colour (RGB, 0-255) and terminology."""
+    """One segment that a model draws: its voxel value, name, colour (RGB, 0-255) and terminology.
+
+    ``region`` and ``region_modifier`` tell the anatomic region that it belongs to, where ``type`` does not say all.
+    """
 
     value: int
     name: str
@@ -50,6 +55,8 @@ class Label:
     category: Code = ANATOMICAL_STRUCTURE
     type: Code = TISSUE
     modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,46 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Target:
+    """A structure that a cascade looks closer at.
+
+    Attributes:
+        structure: the name of the localizer's label.
+        side: of the body, which the labels found there are given; None leaves them as they are.
+        mirror: the model sees this one mirrored, left to right.
+    """
+
+    structure: str
+    side: Code | None = None
+    mirror: bool = False
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """How a model that knows crops alone takes a larger image: another one finds first where to look.
+
+    Attributes:
+        localizer: that model's name in the library.
+        targets: where to look; each one's crop is as large as the model's window.
+        subject: what the image must show, in words, such as "head".
+        subject_ml: how much of the image the localizer's labels fill together, at least, if it shows that.
+        target_ml: how much of a target the localizer sees, at least, if it is in view.
+    """
+
+    localizer: str
+    targets: tuple[Target, ...]
+    subject: str
+    subject_ml: float
+    target_ml: float
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything that a user, the panel and the engine know about a model without reading its weights.
 
     ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, licence,
-    steps and seed; ``figures`` holds measured results. ``digest`` is the SHA-256 of the file's tensor section.
+    steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
+    knows. ``digest`` is the SHA-256 of the file's tensor section.
     """
 
     name: str
@@ -108,6 +150,7 @@ class Card:
     network: dict[str, Any]
     booster: dict[str, Any]
     largest_component: bool = False
+    cascade: Cascade | None = None
     license: str = ""
     citation: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -162,7 +205,7 @@ def _card(raw: dict[str, Any]) -> Card:
                 "color": tuple(int(c) for c in label["color"]),
                 "category": code(label["category"]),
                 "type": code(label["type"]),
-                "modifier": code(label["modifier"]),
+                **{name: code(label.get(name)) for name in ("modifier", "region", "region_modifier")},
             }
         )
         for label in raw["labels"]
@@ -172,6 +215,10 @@ def _card(raw: dict[str, Any]) -> Card:
         steps[name] = tuple(steps[name])
     steps["normalization"] = tuple(Normalization(**entry) for entry in steps["normalization"])
     raw["preprocessing"] = Preprocessing(**steps)
+    if raw.get("cascade") is not None:
+        cascade = dict(raw["cascade"])
+        cascade["targets"] = tuple(Target(**{**one, "side": code(one["side"])}) for one in cascade["targets"])
+        raw["cascade"] = Cascade(**cascade)
     return Card(**raw)
 
 
@@ -198,6 +245,20 @@ def _check(card: Card) -> None:
     require(type(steps.color) is bool and (steps.channels == 3 or not steps.color), "color takes three channels")
     for how in steps.normalization:
         require(how.kind in ("zscore", "window") and 0 < how.std < math.inf, f"normalization {how}")
+    if card.cascade is not None:
+        _check_cascade(card, card.cascade, require)
+
+
+def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], None]) -> None:
+    texts = (cascade.localizer, cascade.subject, *(target.structure for target in cascade.targets))
+    require(all(isinstance(text, str) and bool(text) for text in texts), "text expected")
+    require(cascade.localizer != card.name, "a model cannot be its own localizer")
+    sides = [target.side for target in cascade.targets]
+    require(0 < len(set(sides)) == len(sides), "one target for each side")
+    require(all(type(target.mirror) is bool for target in cascade.targets), "mirror is true or false")
+    limits = (cascade.subject_ml, cascade.target_ml)
+    require(all(0 < limit < math.inf for limit in limits), f"limits {limits}")
+    require(card.preprocessing.slice_axis is None, "a cascade needs a model of volumes")
 
 
 def read_card(path: str | Path) -> Card:

@@ -65,7 +65,7 @@ def _measure(model: Model, dataset: Dataset, case: Case, mirror: bool) -> dict[s
         raise LLMBoostError(f"{case.label}: does not lie on the grid of its image {case.images[0].name}")
     result = segment(model, channels, mirror=mirror)
     scores = segmentation_scores(
-        result.labelmap.array,
+        result.merged(model.card.labels).array,
         reference.array.round().astype("int32"),
         reference.spacing,
         dataset.labels,

@@ -97,9 +97,9 @@ class Engine:
         in LPS mm), ``mirror``, ``uncertainty``, ``probabilities``, and ``geometry`` and arrays of the channels
         (:func:`llmboost.wire.pack_volumes`).
 
-        Gives ``labels`` (value, name, color, terminology), ``volumes_ml``, ``seconds``, ``warnings``, ``provenance``;
-        arrays [k, j, i] on the first channel's grid: ``labelmap``, and on request ``entropy`` and
-        ``probability_<value>`` as uint8 (255 is 1).
+        Gives ``labels`` (value, name, color, terminology) of the label map, ``classes`` (value, name) of the model,
+        ``volumes_ml``, ``seconds``, ``warnings``, ``provenance``; arrays [k, j, i] on the first channel's grid:
+        ``labelmap``, and on request ``entropy`` and ``probability_<value of a class>`` as uint8 (255 is 1).
         """
         channels = _images(job)
         model = self._model(job)
@@ -140,8 +140,9 @@ class Engine:
                     "color": label.color,
                     "terminology": terminology_entry(label),
                 }
-                for label in model.card.labels
+                for label in result.labels
             ],
+            "classes": [{"value": label.value, "name": label.name} for label in model.card.labels],
             "volumes_ml": result.volumes_ml,
             "seconds": result.seconds,
             "warnings": [*shortage(model.card, channels[0], roi), *result.warnings],

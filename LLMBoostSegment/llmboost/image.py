@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import log, sqrt
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import PIL.Image
@@ -192,28 +192,6 @@ def to_canonical(image: Image) -> Image:
         _triple(image.affine[:3, :3] @ corner + image.origin),
         (image.direction * signs)[:, axes],
     )
-
-
-def crop(image: Image, center: Sequence[float], size: Sequence[float]) -> Image:
-    """The voxels within a box, as a view with its place in space kept.
-
-    Args:
-        center: LPS position in mm of the box's middle.
-        size: the box's edges in mm along left-right, posterior-anterior, inferior-superior. On an oblique image, the
-            crop is the smallest one that holds the box.
-
-    Raises:
-        LLMBoostError: no voxel's centre lies in the box.
-    """
-    corners = np.array(list(itertools.product(*((c - s / 2, c + s / 2) for c, s in zip(center, size, strict=True)))))
-    indices = np.linalg.solve(image.affine, np.c_[corners, np.ones(8)].T)[:3]
-    start = np.maximum(np.ceil(indices.min(axis=1) - 1e-6), 0).astype(int)
-    stop = np.minimum(np.floor(indices.max(axis=1) + 1e-6) + 1, image.shape).astype(int)
-    if (stop <= start).any():
-        raise LLMBoostError(f"the region at {tuple(center)} (LPS, mm) lies outside the image")
-    inside: tuple[Any, ...] = (..., *(slice(a, b) for a, b in zip(start, stop, strict=True)))
-    origin = image.affine[:3, :3] @ start + image.origin
-    return replace(image, array=image.array[inside], origin=_triple(origin))
 
 
 def resample(

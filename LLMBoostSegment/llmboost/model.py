@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import safetensors.torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from .card import METADATA_KEY, Card, read_card, tensor_digest
 from .errors import LLMBoostError
 from .files import printable, write_whole
+from .library import find
 from .networks import build
 
 # all that building a network from a damaged card, or filling it with other weights, may raise
@@ -37,6 +39,16 @@ class Model:
 
     card: Card
     network: nn.Module
+
+    @cached_property
+    def localizer(self) -> Model:
+        """The model that the card's cascade begins with, on the same device.
+
+        Raises:
+            LLMBoostError: the library has none of that name.
+        """
+        assert self.card.cascade is not None
+        return load_model(find(self.card.cascade.localizer), next(self.network.parameters()).device)
 
 
 def save_model(network: nn.Module, card: Card, path: Path) -> Card:

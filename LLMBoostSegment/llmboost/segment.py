@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from .card import Card, Label
+from .cascade import is_needed, localize, sided_labels
 from .errors import LLMBoostError
-from .image import Image, resample
+from .image import Image, resample, to_canonical
 from .model import Model
 from .predict import probability_slabs
 from .preprocessing import orient, preprocess
@@ -35,18 +37,27 @@ class Segmentation:
 
     Attributes:
         labelmap: label values, unsigned integers [i, j, k]; 0 is background.
+        labels: what its values mean: the model's labels, or those of each side that the model's cascade looked at.
         volumes_ml: millilitres of each label, by name.
-        probabilities: [c, i, j, k] float32, background first; on request.
+        probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request.
         entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; on request.
         warnings: what a user should know before believing the result.
     """
 
     labelmap: Image
+    labels: tuple[Label, ...]
     volumes_ml: dict[str, float]
     seconds: float
     warnings: tuple[str, ...] = ()
     probabilities: Image | None = None
     entropy: Image | None = None
+
+    def merged(self, labels: Sequence[Label]) -> Image:
+        """The label map with the values of the model's own ``labels``, both sides alike."""
+        values = np.zeros(max(label.value for label in self.labels) + 1, self.labelmap.array.dtype)
+        for n, label in enumerate(self.labels):
+            values[label.value] = labels[n % len(labels)].value
+        return self.labelmap.with_array(values[self.labelmap.array])
 
 
 def segment(
@@ -60,7 +71,7 @@ def segment(
     progress: Callable[[float], None] = lambda fraction: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Segmentation:
-    """Segment a case.
+    """Segment a case: at once, or, if it is larger than the crops that the model knows, by the cascade of its card.
 
     Probabilities, not labels, are brought back to the input's grid, so that borders stay smooth at any spacing.
 
@@ -75,29 +86,76 @@ def segment(
         cancelled: asked before each window.
 
     Raises:
-        LLMBoostError: another number of images than the model has channels, one slice for a model of volumes, or a
-            region of interest outside the image.
+        LLMBoostError: another number of images than the model has channels, one slice for a model of volumes, a region
+            of interest outside the image, or a cascade whose localizer is not installed.
         Cancelled: ``cancelled`` answered True.
     """
     started = time.monotonic()
     _check(model, channels)
-    card, steps, whole = model.card, model.card.preprocessing, channels[0]
+    card, whole = model.card, channels[0]
     first = roi.crop(whole) if roi else whole
-    inside = roi.bounds(whole) if roi else np.s_[:, :, :]
-    work = preprocess([first, *channels[1:]], steps)
+    by_cascade = is_needed(card, first)
+    labels = sided_labels(card) if by_cascade else card.labels
+    canvas = _Canvas(
+        np.zeros(whole.shape, np.uint8 if len(labels) < 256 else np.uint16),
+        _maps((card.classes, *whole.shape)) if probabilities else None,
+        _maps((1, *whole.shape))[0] if entropy else None,
+    )
+    if canvas.chances is not None:
+        canvas.chances[0] = 1  # what is not computed is background
+    part = canvas.see(lambda array: array[(..., *roi.bounds(whole))]) if roi else canvas
+    if by_cascade:
+        notes = _draw_by_cascade(model, [first, *channels[1:]], part, roi, mirror, progress, cancelled)
+    else:
+        notes = _draw(model, [first, *channels[1:]], part, mirror, progress, cancelled)
+        notes += _too_large(card, first)
+        _trim(part.indices, first, roi, card)
 
-    indices = np.zeros(whole.shape, np.uint8 if card.classes <= 256 else np.uint16)
-    chances = _maps((card.classes, *whole.shape)) if probabilities else None
-    doubts = _maps((1, *whole.shape))[0] if entropy else None
-    if chances is not None:
-        chances[0] = 1  # what the region of interest leaves out is background
+    counts = np.zeros(len(labels) + 1, int)
+    for plane in canvas.indices:  # bincount takes eight bytes a voxel
+        counts += np.bincount(plane.ravel(), minlength=len(counts))
+    voxel_ml = float(np.prod(whole.spacing) * abs(np.linalg.det(whole.direction))) / 1000
+    values = np.array([0, *(label.value for label in labels)])
+    volumes_ml = {label.name: float(counts[n + 1] * voxel_ml) for n, label in enumerate(labels)}
+    missing = [name for name, ml in volumes_ml.items() if not ml]
+    return Segmentation(
+        labelmap=whole.with_array(values.astype(np.uint8 if values.max() < 256 else np.uint16)[canvas.indices]),
+        labels=labels,
+        volumes_ml=volumes_ml,
+        seconds=time.monotonic() - started,
+        warnings=(*notes, *([f"not found: {', '.join(missing)}"] if missing else [])),
+        probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
+        entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
+    )
 
-    def view(array: np.ndarray) -> np.ndarray:
-        """The computed part of a map on the input's grid, along the network's axes."""
-        return orient(first.with_array(array[inside]), steps).array
 
-    notices: dict[str, None] = {}
+@dataclass(frozen=True)
+class _Canvas:
+    """What is drawn, on the grid of an image: class indices and entropy [i, j, k], probabilities [c, i, j, k]."""
+
+    indices: np.ndarray
+    chances: np.ndarray | None
+    doubts: np.ndarray | None
+
+    def see(self, view: Callable[[np.ndarray], np.ndarray]) -> _Canvas:
+        """The same arrays, each through a function that gives views."""
+        chances, doubts = (None if array is None else view(array) for array in (self.chances, self.doubts))
+        return _Canvas(view(self.indices), chances, doubts)
+
+
+def _draw(
+    model: Model,
+    channels: Sequence[Image],
+    canvas: _Canvas,
+    mirror: bool,
+    progress: Callable[[float], None],
+    cancelled: Callable[[], bool],
+) -> list[str]:
+    """Draw what the model says of an image, all of it; gives what a user should know."""
+    card, steps, first = model.card, model.card.preprocessing, channels[0]
+    work = preprocess(channels, steps)
     axis = int(np.argmax(np.array(work.shape) / steps.window))
+    notices: dict[str, None] = {}
     slabs = probability_slabs(
         model.network,
         torch.from_numpy(work.array),
@@ -108,39 +166,70 @@ def segment(
         cancelled=cancelled,
         notice=lambda text: notices.setdefault(text),
     )
+    view = canvas.see(lambda array: orient(first.with_array(array), steps).array)
     for planes, slab, part in _on_grid(slabs, work, orient(first, steps), axis):
         here = tuple(planes if n == axis else slice(None) for n in range(3))
         best, doubt = np.zeros(part.shape, np.float32), np.zeros(part.shape, np.float32)
-        winner = np.zeros(part.shape, indices.dtype)
+        winner = np.zeros(part.shape, canvas.indices.dtype)
         for n in range(card.classes):
             p = resample(slab.with_array(slab.array[n]), part, "linear").array
             better = p > best
             best[better], winner[better] = p[better], n
-            if doubts is not None:
+            if view.doubts is not None:
                 doubt += surprise(p)
-            if chances is not None:
-                view(chances[n])[here] = p
-        view(indices)[here] = winner
-        if doubts is not None:
-            view(doubts)[here] = np.clip(doubt / np.log(card.classes), 0, 1)
-    if roi:
-        indices[inside] *= roi.contains(first)
-    if card.largest_component:
-        indices = largest_component(indices)
+            if view.chances is not None:
+                view.chances[n][here] = p
+        view.indices[here] = winner
+        if view.doubts is not None:
+            view.doubts[here] = np.clip(doubt / np.log(card.classes), 0, 1)
+    return list(notices)
 
-    counts = np.zeros(card.classes, int)
-    for plane in indices:  # bincount takes eight bytes a voxel
-        counts += np.bincount(plane.ravel(), minlength=card.classes)
-    voxel_ml = float(np.prod(whole.spacing) * abs(np.linalg.det(whole.direction))) / 1000
-    values = np.array([0, *(label.value for label in card.labels)])
-    return Segmentation(
-        labelmap=whole.with_array(values.astype(np.uint8 if values.max() < 256 else np.uint16)[indices]),
-        volumes_ml={label.name: float(counts[n + 1] * voxel_ml) for n, label in enumerate(card.labels)},
-        seconds=time.monotonic() - started,
-        warnings=(*notices, *_warnings(model, first, counts)),
-        probabilities=None if chances is None else whole.with_array(chances),
-        entropy=None if doubts is None else whole.with_array(doubts),
-    )
+
+def _draw_by_cascade(
+    model: Model,
+    channels: Sequence[Image],
+    canvas: _Canvas,
+    roi: Roi | None,
+    mirror: bool,
+    progress: Callable[[float], None],
+    cancelled: Callable[[], bool],
+) -> list[str]:
+    """Find the targets of the card's cascade, and draw what the model says of a crop around each."""
+    card, first = model.card, channels[0]
+    assert card.cascade is not None
+    targets = card.cascade.targets
+    stages = 1 + len(targets)
+    boxes, notes = localize(model, first, progress=lambda done: progress(done / stages), cancelled=cancelled)
+    notices = dict.fromkeys(notes)
+    for n, target in enumerate(targets):
+        if target not in boxes:
+            continue
+        box = boxes[target]
+        inside, crop = box.bounds(first), box.crop(first)
+        crops = [crop, *(resample(channel, crop, "linear") for channel in channels[1:])]
+        part = canvas.see(lambda array, inside=inside: array[(..., *inside)])  # type: ignore[misc]
+
+        def see(array: np.ndarray, crop: Image = crop, mirrored: bool = target.mirror) -> np.ndarray:
+            array = to_canonical(crop.with_array(array)).array
+            return array[..., ::-1, :, :] if mirrored else array
+
+        own = _Canvas(np.zeros_like(part.indices), part.chances, part.doubts)
+        grid = to_canonical(crop)
+        notices |= dict.fromkeys(
+            _draw(
+                model,
+                [grid.with_array(see(channel.array)) for channel in crops],
+                own.see(see),
+                mirror,
+                lambda done, n=n: progress((n + 1 + done) / stages),  # type: ignore[misc]
+                cancelled,
+            )
+        )
+        _trim(own.indices, crop, roi, card)
+        new = (own.indices > 0) & (part.indices == 0)
+        part.indices[new] = own.indices[new] + n * len(card.labels)
+    progress(1.0)
+    return list(notices)
 
 
 def _check(model: Model, channels: Sequence[Image]) -> None:
@@ -214,6 +303,14 @@ def _maps(shape: tuple[int, ...]) -> np.ndarray:
         ) from error
 
 
+def _trim(indices: np.ndarray, image: Image, roi: Roi | None, card: Card) -> None:
+    """Make background of what was drawn outside the region of interest, and of what the card counts for an error."""
+    if roi:
+        indices *= roi.contains(image)
+    if card.largest_component:
+        indices[...] = largest_component(indices)
+
+
 def largest_component(indices: np.ndarray) -> np.ndarray:
     """The label map without all that is not connected (26 neighbours) to its largest piece of foreground."""
     # the box around the foreground: counting pieces takes four bytes a voxel
@@ -236,15 +333,11 @@ def surprise(p: np.ndarray) -> np.ndarray:
     return -p * np.log(p)
 
 
-def _warnings(model: Model, image: Image, counts: np.ndarray) -> tuple[str, ...]:
-    steps = model.card.preprocessing
+def _too_large(card: Card, image: Image) -> list[str]:
+    steps = card.preprocessing
     extent = np.sort(np.array(image.shape) * image.spacing)
     window = np.sort(np.array(steps.window) * steps.spacing)
-    found = []
-    if (extent > EXTENT_FACTOR * window).any():
-        size = " x ".join(f"{mm:.0f}" for mm in window)
-        found.append(f"the image is much larger than what this model knows (about {size} mm): crop it to the structure")
-    missing = [label.name for n, label in enumerate(model.card.labels) if not counts[n + 1]]
-    if missing:
-        found.append(f"not found: {', '.join(missing)}")
-    return tuple(found)
+    if not (extent > EXTENT_FACTOR * window).any():
+        return []
+    size = " x ".join(f"{mm:.0f}" for mm in window)
+    return [f"the image is much larger than what this model knows (about {size} mm): crop it to the structure"]

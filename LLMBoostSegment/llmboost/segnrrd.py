@@ -23,9 +23,9 @@ _LABELMAP = "Binary labelmap"
 
 
 def terminology_entry(label: Label) -> str:
-    """The label's terminology as Slicer serializes it: seven parts, of which the anatomic region stays empty."""
-    parts = (_TYPES, _code(label.category), _code(label.type), _code(label.modifier), _REGIONS, "^^", "^^")
-    return "~".join(parts)
+    """The label's terminology as Slicer serializes it: seven parts, each code in three."""
+    kind = (_TYPES, *map(_code, (label.category, label.type, label.modifier)))
+    return "~".join((*kind, _REGIONS, _code(label.region), _code(label.region_modifier)))
 
 
 def write_segmentation(

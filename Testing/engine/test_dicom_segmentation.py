@@ -168,6 +168,16 @@ def test_segments_say_what_they_are_and_who_drew_them(make_series, write, recwar
     assert (stored.Modality, stored.SegmentationType, stored.SegmentsOverlap) == ("SEG", "BINARY", "NO")
 
 
+def test_a_part_of_a_region_is_told(make_series, write):
+    organ, front, side = Code("SCT", "1", "Organ"), Code("SCT", "2", "Front"), Code("SCT", "3", "Left")
+    part = Label(2, "part", (1, 2, 3), type=organ, modifier=side, region=organ, region_modifier=front)
+    path = write(labelmap(), make_series(), dataclasses.replace(CARD, labels=(part, LABELS[0], LABELS[2])))
+    (region,) = pydicom.dcmread(path).SegmentSequence[0].AnatomicRegionSequence
+    (modifier,) = region.AnatomicRegionModifierSequence
+    assert [region.CodeMeaning, modifier.CodeMeaning] == ["Organ", "Front"]
+    assert highdicom.seg.segread(path).get_segment_description(1).anatomic_regions[0].value == "1"
+
+
 def test_patient_study_and_space_are_those_of_the_series(make_series, write):
     series = make_series(
         PatientName="Ямада^太郎",

@@ -17,13 +17,17 @@ from hypothesis import strategies as st
 
 import llmboost
 from llmboost.card import (
+    LEFT,
     METADATA_KEY,
+    RIGHT,
     SEGMENTATION,
     Card,
+    Cascade,
     Code,
     Label,
     Normalization,
     Preprocessing,
+    Target,
     read_card,
     tensor_digest,
 )
@@ -102,10 +106,47 @@ def test_cards_survive_json():
     assert CARD.classes == 3
 
 
+def test_a_cascade_survives_json():
+    targets = (Target("Left liver", LEFT), Target("Right liver", RIGHT, mirror=True))
+    card = dataclasses.replace(CARD, cascade=Cascade("body", targets, "body", 900.0, 0.5))
+    assert Card.from_json(card.to_json()) == card
+
+
+def test_cards_from_before_cascades_are_read():
+    raw = json.loads(CARD.to_json())
+    del raw["cascade"]
+    for label in raw["labels"]:
+        del label["region"], label["region_modifier"]
+    assert Card.from_json(json.dumps(raw)) == CARD
+
+
+CASCADE = {
+    "localizer": "body",
+    "targets": [{"structure": "Left liver", "side": None, "mirror": False}],
+    "subject": "body",
+    "subject_ml": 900.0,
+    "target_ml": 0.5,
+}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"labels": [{"value": 1}]},
+        *(
+            {"cascade": {**CASCADE, **change}}
+            for change in (
+                {"localizer": 3},
+                {"localizer": "liver"},
+                {"targets": []},
+                {"targets": CASCADE["targets"] * 2},
+                {"targets": [{**CASCADE["targets"][0], "mirror": 1}]},
+                {"targets": [{**CASCADE["targets"][0], "structure": ""}]},
+                {"subject_ml": 0},
+                {"target_ml": float("nan")},
+                {"surprise": 1},
+            )
+        ),
         {"labels": 3},
         {"labels": [{**dataclasses.asdict(CARD.labels[0]), "color": [1, 2]}]},
         {"labels": [{**dataclasses.asdict(CARD.labels[0]), "color": [1, 2, 300]}]},

@@ -77,6 +77,29 @@ def test_hybrid_vit_shapes(kind, stride, size, channels, classes):
     torch.testing.assert_close(network(x), levels[0])
 
 
+def test_folding_makes_the_finest_level_coarser_and_the_logits_no_coarser():
+    network = small("hybrid-vit", small_booster(), stem=(4, 6), strides=((2, 2, 2),) * 2, fold=2)
+    assert network.stride == (8, 8, 8)
+    x = image(16, 24, 8)
+    stem = []
+    network.stem[0].register_forward_hook(lambda module, inputs, output: stem.append(tuple(output.shape[2:])))
+    assert [tuple(level.shape[2:]) for level in network.deep(x)] == [(16, 24, 8), (8, 12, 4)]
+    assert stem == [(8, 12, 4)]
+
+
+def test_folded_voxels_come_back_where_they_were():
+    """With weights that copy the brightness of each folded voxel, the logits are the image."""
+    network = small("hybrid-vit", stem=(8,), strides=((2, 2, 2),), fold=2, classes=2)
+    kept = {}
+    network.decoder[0].forward = lambda x: kept["voxels"]
+    network.stem[0].forward = lambda x: kept.setdefault("voxels", x)
+    nn.init.zeros_(network.heads[0].bias)
+    eye = torch.cat([torch.zeros(8, 8), torch.eye(8)])  # class 1 is the image
+    network.heads[0].weight.data = eye[:, :, None, None, None]
+    x = image(8, 16, 8)
+    torch.testing.assert_close(network(x)[:, 1:], x)
+
+
 @pytest.mark.parametrize(("channels", "classes"), [(1, 3), (4, 2)])
 @pytest.mark.parametrize(("patch", "size"), [((8, 8, 8), (16, 24, 8)), ((8, 4, 1), (32, 24, 1))])
 def test_plain_vit_shapes(channels, classes, patch, size):

@@ -85,6 +85,16 @@ def test_large_values_and_no_labels(tmp_path, labelmap):
     assert read_segmentation(path)[1] == []
 
 
+def test_a_part_of_a_region_on_one_side():
+    organ, front, left = Code("SCT", "1", "Organ"), Code("SCT", "2", "Front"), Code("SCT", "3", "Left")
+    entry = terminology_entry(
+        Label(1, "x", (0, 0, 0), type=organ, modifier=left, region=organ, region_modifier=front)
+    ).split("~")
+    assert len(entry) == 7
+    assert entry[2:4] == ["SCT^1^Organ", "SCT^3^Left"]
+    assert entry[5:] == ["SCT^1^Organ", "SCT^2^Front"]
+
+
 def test_separators_cannot_break_a_terminology_entry():
     entry = terminology_entry(Label(1, "x", (0, 0, 0), type=Code("99A", "a~b", "c^d|e")))
     assert len(entry.split("~")) == 7

@@ -55,6 +55,7 @@ def answer(job: Job, card, volume):
     voxel = float(np.prod(volume.spacing)) / 1000
     fields = {
         "labels": [{"value": x.value, "name": x.name, "color": x.color, "terminology": ""} for x in card.labels],
+        "classes": [{"value": x.value, "name": x.name} for x in card.labels],
         "volumes_ml": {x.name: voxel * int((labelmap == x.value).sum()) for x in card.labels},
         "seconds": 0.5,
         "warnings": ["Posterior hippocampus was not found"] if HOW == "warn" else [],

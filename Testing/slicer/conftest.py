@@ -194,11 +194,12 @@ def segmentAsWorker(fields: dict, arrays: dict) -> Answer:
         maps |= {f"probability_{x.value}": result.probabilities.array[n + 1] for n, x in enumerate(model.card.labels)}
     labels = [
         {"value": x.value, "name": x.name, "color": list(x.color), "terminology": terminology_entry(x)}
-        for x in model.card.labels
+        for x in result.labels
     ]
     return Answer(
         {
             "labels": labels,
+            "classes": [{"value": x.value, "name": x.name} for x in model.card.labels],
             "volumes_ml": result.volumes_ml,
             "seconds": result.seconds,
             "warnings": list(result.warnings),

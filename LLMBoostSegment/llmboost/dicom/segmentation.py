@@ -276,10 +276,14 @@ def _segment(hd: ModuleType, number: int, label: Label, card: Card) -> Any:
             parameters={"sha256": card.digest} if card.digest else None,
         ),
         display_color=hd.color.CIELabColor.from_rgb(*label.color),
+        anatomic_regions=[_code(hd, label.region)] if label.region else None,
     )
     if label.modifier is not None:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [_code(hd, label.modifier)]
+    if label.region is not None and label.region_modifier is not None:
+        region = described.AnatomicRegionSequence[0]
+        region.AnatomicRegionModifierSequence = [_code(hd, label.region_modifier)]
     return described
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...card import Code, Label
-
-LEFT, RIGHT = Code("SCT", "7771000", "Left"), Code("SCT", "24028007", "Right")
+from ...card import LEFT, RIGHT, Code, Label
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""The first step of a cascade: where, in an image larger than a model's crops, the model should look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from .card import Card, Code, Label, Target
+from .errors import LLMBoostError
+from .image import Image
+from .model import Model
+from .predict import predict
+from .preprocessing import preprocess
+from .roi import Roi
+
+# an image no larger than this many windows of the model is a crop
+CROP = 1.5
+
+
+def is_needed(card: Card, image: Image) -> bool:
+    """Whether an image is larger than the crops that the model knows, and its card has a cascade for that."""
+    if card.cascade is None:
+        return False
+    extent = np.sort(np.array(image.shape) * image.spacing)
+    window = np.sort(np.array(card.preprocessing.window) * card.preprocessing.spacing)
+    return bool((extent > CROP * window).any())
+
+
+def sided_labels(card: Card) -> tuple[Label, ...]:
+    """The labels that a cascade draws: the card's for each target in turn, with its side, and values counted on."""
+    assert card.cascade is not None
+    step = max(label.value for label in card.labels)
+    return tuple(
+        replace(_on_side(label, target.side), value=label.value + n * step)
+        for n, target in enumerate(card.cascade.targets)
+        for label in card.labels
+    )
+
+
+def _on_side(label: Label, side: Code | None) -> Label:
+    if side is None:
+        return label
+    name = f"{side.meaning} {label.name[:1].lower()}{label.name[1:]}"
+    if label.modifier is None:
+        return replace(label, name=name, modifier=side)
+    # terminologies have room for one modifier of the type; what stood there tells the part of the region
+    return replace(label, name=name, modifier=side, region=label.type, region_modifier=label.modifier)
+
+
+def localize(
+    model: Model,
+    image: Image,
+    *,
+    progress: Callable[[float], None] = lambda fraction: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[dict[Target, Roi], tuple[str, ...]]:
+    """Where the targets of the model's cascade lie in an image.
+
+    Returns:
+        a box of the model's window around each target in view, along the image's own axes; and what a user should know:
+        that the image does not show the subject at all, or which targets are not, or not wholly, in view.
+
+    Raises:
+        LLMBoostError: the localizer is not installed, or has no such labels.
+        Cancelled: ``cancelled`` answered True.
+    """
+    card, cascade, localizer = model.card, model.card.cascade, model.localizer
+    assert cascade is not None
+    numbers = {label.name: n for n, label in enumerate(localizer.card.labels, start=1)}
+    unknown = [target.structure for target in cascade.targets if target.structure not in numbers]
+    if unknown:
+        raise LLMBoostError(
+            f"model '{localizer.card.name}' does not find {', '.join(unknown)}, which model '{card.name}' needs;"
+            " remove the one of them that you imported"
+        )
+    steps = localizer.card.preprocessing
+    work = preprocess([image], steps)
+    chances = predict(
+        localizer.network, torch.from_numpy(work.array), steps.window, progress=progress, cancelled=cancelled
+    )
+    found = work.with_array(chances.argmax(dim=0).numpy())
+    voxel_ml = float(np.prod(work.spacing)) / 1000
+    if _largest_piece(found.array > 0).sum() * voxel_ml < cascade.subject_ml:
+        return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
+    edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
+    boxes, notes = {}, []
+    for target in cascade.targets:
+        structure = _largest_piece(found.array == numbers[target.structure])
+        if structure.sum() * voxel_ml < cascade.target_ml:
+            notes.append(f"{target.structure}: not in view")
+            continue
+        places = np.argwhere(structure)
+        first, last = places.min(axis=0), places.max(axis=0)
+        if (first == 0).any() or (last == np.array(structure.shape) - 1).any():
+            notes.append(f"{target.structure}: reaches the border of the image, so it may be cut")
+        center = work.affine[:3, :3] @ ((first + last) / 2) + work.origin
+        boxes[target] = Roi(list(center), list(edges), work.direction)
+    return boxes, tuple(notes)
+
+
+def _largest_piece(mask: np.ndarray) -> np.ndarray:
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    return pieces == 1 + int(sizes[1:].argmax())
