@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from .errors import LLMBoostError
 from .files import check_regular, printable
 
 FORMAT = 1
+CROP = 1.5  # windows of the model: an image that extends further is no crop
 METADATA_KEY = "llmboost_card"
 MAX_HEADER_BYTES = 16 * 2**20
 
@@ -163,6 +164,13 @@ class Card:
     def classes(self) -> int:
         """The number of output channels: the labels and the background."""
         return len(self.labels) + 1
+
+    def needs_cascade(self, extent: Sequence[float]) -> bool:
+        """Whether an image that extends so far (mm, along any three axes) is larger than the crops that the network
+        knows, and there is a cascade for that."""
+        steps = self.preprocessing
+        window = sorted(CROP * n * mm for n, mm in zip(steps.window, steps.spacing, strict=True))
+        return self.cascade is not None and any(a > b for a, b in zip(sorted(extent), window, strict=True))
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)

@@ -17,18 +17,6 @@ from .predict import predict
 from .preprocessing import preprocess
 from .roi import Roi
 
-# an image no larger than this many windows of the model is a crop
-CROP = 1.5
-
-
-def is_needed(card: Card, image: Image) -> bool:
-    """Whether an image is larger than the crops that the model knows, and its card has a cascade for that."""
-    if card.cascade is None:
-        return False
-    extent = np.sort(np.array(image.shape) * image.spacing)
-    window = np.sort(np.array(card.preprocessing.window) * card.preprocessing.spacing)
-    return bool((extent > CROP * window).any())
-
 
 def sided_labels(card: Card) -> tuple[Label, ...]:
     """The labels that a cascade draws: the card's for each target in turn, with its side, and values counted on."""

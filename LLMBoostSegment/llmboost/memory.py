@@ -17,6 +17,7 @@ GB = 2**30
 # of the image (stored twice while it is read, label map, its components) and of the network's grid (float32, a copy for
 # the intensities' statistics; resampling takes several).
 BASE = 0.65 * GB
+CASCADE = 0.1 * GB  # a second network, and its classes' probabilities
 IMAGE_BYTES = 10
 GRID_BYTES = 9
 RESAMPLING_BYTES = 8
@@ -30,6 +31,9 @@ def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]
     steps = card.preprocessing
     voxels = prod(shape)
     grid = voxels * prod(spacing) / prod(steps.spacing) if steps.slice_axis is None else voxels
+    if card.needs_cascade([n * mm for n, mm in zip(shape, spacing, strict=True)]):
+        # the image is resampled to a coarse grid, and the model sees crops
+        return BASE + CASCADE + voxels * (IMAGE_BYTES + RESAMPLING_BYTES)
     same = all(abs(a / b - 1) < 1e-3 for a, b in zip(sorted(spacing), sorted(steps.spacing), strict=True))
     work = grid * (GRID_BYTES + 4 * (steps.channels - 1)) + (0 if same else max(voxels, grid) * RESAMPLING_BYTES)
     # a slab as deep as a window is held with all its classes, see predict.py

@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from .card import Card, Label
-from .cascade import is_needed, localize, sided_labels
+from .cascade import localize, sided_labels
 from .errors import LLMBoostError
 from .image import Image, resample, to_canonical
 from .model import Model
@@ -94,7 +94,7 @@ def segment(
     _check(model, channels)
     card, whole = model.card, channels[0]
     first = roi.crop(whole) if roi else whole
-    by_cascade = is_needed(card, first)
+    by_cascade = card.needs_cascade(np.array(first.shape) * first.spacing)
     labels = sided_labels(card) if by_cascade else card.labels
     canvas = _Canvas(
         np.zeros(whole.shape, np.uint8 if len(labels) < 256 else np.uint16),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from llmboost.card import LEFT, RIGHT, SEGMENTATION, Card, Cascade, Code, Label, Normalization, Preprocessing, Target
-from llmboost.cascade import is_needed, sided_labels
+from llmboost.cascade import sided_labels
 from llmboost.errors import LLMBoostError
 from llmboost.image import Image
 from llmboost.model import Model, load_model, save_model
@@ -124,7 +124,7 @@ def test_a_crop_is_segmented_at_once_and_has_no_side():
     head, truth = make_head()
     box = Roi((53.0, 1.0, 5.0), (24, 34, 16))
     crop = box.crop(head)
-    assert not is_needed(make_model().card, crop)
+    assert not make_model().card.needs_cascade(np.array(crop.shape) * crop.spacing)
     result = segment(make_model(), [crop])
     assert [label.name for label in result.labels] == ["Front", "back"]
     assert agreement(result.labelmap.array, box.crop(truth).array) > 0.95

@@ -21,7 +21,7 @@ from llmboost.learn.dataset import read_dataset
 from llmboost.learn.plan import make_plan
 from llmboost.learn.train import PALETTE, Recipe, default_labels, run_folder, train
 from llmboost.learn.trainer import CHECKPOINT, LOG, TrainingConfig
-from llmboost.model import load_model
+from llmboost.model import load_model, save_model
 from llmboost.predict import Cancelled
 from llmboost.segment import segment
 
@@ -33,10 +33,9 @@ TINY = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}
 def short(dataset_folder, tmp_path):
     """``short(name, ...)``: a training of two steps."""
 
-    def run(name="short", steps=2, booster=None, resume=False, card=(), events=None, **options):
-        recipe = Recipe(
-            TrainingConfig(steps=steps, rate=1e-2, validations=2), options=TINY, booster=booster, card=dict(card)
-        )
+    def run(name="short", steps=2, booster=None, resume=False, card=(), events=None, start=None, rate=1e-2, **options):
+        config = TrainingConfig(steps=steps, rate=rate, validations=2)
+        recipe = Recipe(config, options=TINY, booster=booster, card=dict(card), start=start)
         path = tmp_path / f"{name}.safetensors"
         report = (lambda event: None) if events is None else events.append
         made = train(dataset_folder, path, recipe, device=CPU, resume=resume, report=report, **options)
@@ -245,3 +244,18 @@ def test_the_random_control_says_so(short, smollm2):
     made = short(steps=1, booster=dataclasses.replace(smollm2, init="random"))
     assert made.card.booster["init"] == "random"
     assert made.card.booster["q4"] is False
+
+
+# starting from another model
+
+
+def test_training_may_start_from_another_model(short, training):
+    made = short("longer", steps=1, start=training.path, rate=1e-6)
+    assert made.card.figures["val_dice"] == pytest.approx(training.card.figures["val_dice"], abs=0.05)
+
+
+def test_a_start_that_does_not_fit(short, tmp_path, tiny_network, tiny_card):
+    network = tiny_network(width=32)
+    save_model(network, tiny_card(network), tmp_path / "wide.safetensors")
+    with pytest.raises(LLMBoostError, match=r"wide.safetensors: is another network than the one to train"):
+        short("misfit", start=tmp_path / "wide.safetensors")

@@ -21,7 +21,7 @@ from llmboost.card import Preprocessing
 from llmboost.errors import LLMBoostError
 from llmboost.image import Image
 from llmboost.learn import trainer as trainer_module
-from llmboost.learn.augment import IMAGE, LABEL
+from llmboost.learn.augment import IMAGE, LABEL, RandContrastd
 from llmboost.learn.dataset import read_dataset
 from llmboost.learn.loss import IGNORED, SegmentationLoss
 from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig, mean_dice_of, read_volume
@@ -162,6 +162,35 @@ def test_intensities_alone_change_nothing_in_the_label():
     windows.augment.transforms = tuple(step for step in windows.augment.transforms if "Affine" not in str(step))
     for n in range(30):
         assert torch.equal(windows[n][LABEL], ball().label.float())
+
+
+def test_random_contrasts_turn_bright_into_dark_and_keep_the_scale():
+    image = torch.linspace(-2, 3, 16**3).reshape(1, 16, 16, 16)
+    step = RandContrastd(IMAGE, prob=1.0).set_random_state(seed=0)
+    seen = [step({IMAGE: image})[IMAGE] for _ in range(40)]
+    for one in seen:
+        assert one.mean() == pytest.approx(float(image.mean()), abs=1e-3)
+        assert one.std() == pytest.approx(float(image.std()), rel=1e-2)
+    falling = sum(bool(one.flatten()[0] > one.flatten()[-1]) for one in seen)
+    assert 8 < falling < 32
+    flat = torch.full_like(image, 0.5)
+    assert torch.isfinite(step({IMAGE: flat})[IMAGE]).all()
+
+
+def test_the_share_of_windows_in_another_contrast(volumes):
+    share = {
+        contrast: np.mean(
+            [
+                "RandContrastd" in [type(step).__name__ for step in windows.augment.transforms if step._do_transform]
+                for windows in [TrainingWindows(volumes[0], STEPS.window, (), 60, 0, contrast)]
+                for n in range(60)
+                if windows[n]
+            ]
+        )
+        for contrast in (0.0, 0.5)
+    }
+    assert share[0.0] == 0
+    assert 0.3 < share[0.5] < 0.7
 
 
 def test_unknown_voxels_stay_unknown_and_labels_whole():

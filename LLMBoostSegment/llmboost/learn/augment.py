@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from math import pi
+from typing import Any
+
+import numpy as np
+import torch
 
 # from their own modules, for mypy: monai.transforms re-exports them without saying so
 from monai.transforms.compose import Compose
@@ -15,17 +20,19 @@ from monai.transforms.intensity.dictionary import (
     RandShiftIntensityd,
 )
 from monai.transforms.spatial.dictionary import RandAffined, RandFlipd, RandSimulateLowResolutiond
+from monai.transforms.transform import MapTransform, RandomizableTransform
 
 IMAGE, LABEL = "image", "label"
 
 
-def augmentation(mirror: tuple[int, ...]) -> Compose:
+def augmentation(mirror: tuple[int, ...], contrast: float = 0.0) -> Compose:
     """A random transform of {"image": (C, R, A, S) float, "label": (1, R, A, S)} windows.
 
     Strengths follow nnU-Net's; poses vary more, because a user's crop is seldom framed like the training set's.
 
     Args:
         mirror: spatial axes (0, 1, 2) along which anatomy may be mirrored.
+        contrast: the share of windows in a random contrast, see :class:`RandContrastd`.
     """
     return Compose(
         [
@@ -40,6 +47,7 @@ def augmentation(mirror: tuple[int, ...]) -> Compose:
                 mode=("bilinear", "nearest"),
                 padding_mode=("border", "zeros"),
             ),
+            *([RandContrastd(IMAGE, prob=contrast)] if contrast else []),
             RandGaussianSmoothd(IMAGE, prob=0.15, sigma_x=(0.5, 1), sigma_y=(0.5, 1), sigma_z=(0.5, 1)),
             RandSimulateLowResolutiond(IMAGE, prob=0.2, zoom_range=(0.5, 1)),
             RandScaleIntensityd(IMAGE, factors=0.3, prob=0.5),
@@ -49,3 +57,31 @@ def augmentation(mirror: tuple[int, ...]) -> Compose:
             RandGaussianNoised(IMAGE, prob=0.3, std=0.15),
         ]
     )
+
+
+class RandContrastd(RandomizableTransform, MapTransform):
+    """Intensities through a random curve, rising and falling, so that tissues look as in another MR sequence.
+
+    What was dark may be bright afterwards; mean and standard deviation stay. A network that sees such images learns
+    where borders are, and not which side of them is the brighter one.
+    """
+
+    KNOTS = (3, 6)
+
+    def __init__(self, keys: str, prob: float) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return result
+        curve = self.R.standard_normal(self.R.randint(*self.KNOTS))
+        for key in self.keys:
+            image = torch.as_tensor(result[key])
+            low, high = np.percentile(image.numpy(), (1, 99))
+            mapped = np.interp(image.numpy(), np.linspace(low, max(high, low + 1e-6), len(curve)), curve)
+            mapped = (mapped - mapped.mean()) / max(float(mapped.std()), 1e-6)
+            result[key] = torch.from_numpy(mapped).to(image) * image.std() + image.mean()
+        return result

@@ -15,7 +15,7 @@ from .. import __version__
 from ..booster import Booster, BoosterConfig
 from ..card import SEGMENTATION, Card, Label
 from ..errors import LLMBoostError
-from ..model import save_model
+from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, build, describe
 from .curve import draw_curve
 from .dataset import Dataset, check, read_dataset
@@ -31,7 +31,8 @@ class Recipe:
     """All that is chosen by hand; the rest comes from the data (:mod:`.plan`).
 
     ``options`` are fields of the network's config; ``card`` are fields of the model's card to set, such as title,
-    description, labels with terminology, licence.
+    description, labels with terminology, licence. ``start`` is a model file of the same network, whose weights training
+    starts from.
     """
 
     config: TrainingConfig
@@ -39,6 +40,7 @@ class Recipe:
     options: dict[str, Any] = field(default_factory=dict)
     booster: BoosterConfig | None = field(default_factory=BoosterConfig)
     card: dict[str, Any] = field(default_factory=dict)
+    start: Path | None = None
 
 
 def train(
@@ -56,8 +58,8 @@ def train(
     Log, checkpoint and curve lie in a folder named after ``output`` with ``.run`` for its extension.
 
     Raises:
-        LLMBoostError: anything wrong with the data set (all of it at once), a training that cannot go on, or a model
-            that would be overwritten.
+        LLMBoostError: anything wrong with the data set (all of it at once), a training that cannot go on, a model that
+            would be overwritten, or a start that does not fit.
         Cancelled: before the first validation.
     """
     if output.suffix != ".safetensors":
@@ -76,6 +78,8 @@ def train(
 
     torch.manual_seed(recipe.config.seed)
     network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
+    if recipe.start:
+        _start_from(network, recipe.start)
     trainer = Trainer(
         network,
         [read_volume(dataset, case, plan.preprocessing) for case in cases],
@@ -108,6 +112,13 @@ def run_folder(output: Path) -> Path:
 def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
     """Labels by name and value, coloured in turn; their terminology says no more than "tissue"."""
     return tuple(Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
+
+
+def _start_from(network: torch.nn.Module, path: Path) -> None:
+    try:
+        network.load_state_dict(load_model(path).network.state_dict())
+    except RuntimeError as error:
+        raise LLMBoostError(f"{path}: is another network than the one to train, so it is no start for it") from error
 
 
 def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class TrainingConfig:
         clip: of the gradient's norm.
         validations: how often the validation cases are segmented, spread evenly over the budget.
         seed: of weights, order and augmentation.
+        contrast: the share of windows in a random contrast, for models that should serve several MR sequences.
     """
 
     steps: int | None = None
@@ -54,6 +55,7 @@ class TrainingConfig:
     clip: float = 1.0
     validations: int = 20
     seed: int = 0
+    contrast: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ class Trainer:
         self.windows = (
             train
             if isinstance(train, torch.utils.data.Dataset)
-            else TrainingWindows(train, preprocessing.window, preprocessing.mirror, self.length, config.seed)
+            else TrainingWindows(
+                train, preprocessing.window, preprocessing.mirror, self.length, config.seed, config.contrast
+            )
         )
         self.step = 0
         self.seconds = 0.0  # of training, over all sittings

@@ -29,13 +29,19 @@ class TrainingWindows(Dataset[dict[str, Tensor]]):
     """Augmented windows: each case once an epoch, in an order drawn anew; ``length`` of them in all."""
 
     def __init__(
-        self, volumes: Sequence[Volume], window: tuple[int, int, int], mirror: tuple[int, ...], length: int, seed: int
+        self,
+        volumes: Sequence[Volume],
+        window: tuple[int, int, int],
+        mirror: tuple[int, ...],
+        length: int,
+        seed: int,
+        contrast: float = 0.0,
     ) -> None:
         self.volumes = volumes
         self.window = window
         self.length = length
         self.seed = seed
-        self.augment = augmentation(mirror)
+        self.augment = augmentation(mirror, contrast)
         self.foreground = [torch.nonzero(volume.label[0] > 0) for volume in volumes]
 
     def __len__(self) -> int:
