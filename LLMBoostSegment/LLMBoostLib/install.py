@@ -213,16 +213,17 @@ def _run(needed: list[str], install: Callable[[], None], show: Callable[[str, in
     """
     output = PipOutput()
     listener = _Listener(sys.stdout, output, show)
-    failed: subprocess.CalledProcessError | None = None
+    failed: Exception | None = None
     try:
         with redirect_stdout(listener):
             install()
-    except subprocess.CalledProcessError as error:
+    except (subprocess.CalledProcessError, ImportError, OSError) as error:  # PyTorchUtils imports PyTorch at the end
         failed = error
     importlib.invalidate_caches()
     # light-the-torch may fail with exit status 0
     if failed or not all(_isMet(Requirement(text)) for text in needed):
-        text = _("installing {names} failed: {reason}").format(names=_names(needed), reason=output.reason())
+        reason = str(failed) if isinstance(failed, (ImportError, OSError)) else output.reason()
+        text = _("installing {names} failed: {reason}").format(names=_names(needed), reason=reason)
         raise _failure(text) from failed
 
 

@@ -85,6 +85,7 @@ class SlicerPython:
         dialogs: the questions that were asked, in place of a message box.
         answer: the user's answer to them.
         torchFails: light-the-torch prints a traceback and ends with status 0.
+        torchImportError: what PyTorchUtils gets when it imports PyTorch afterwards.
         torchEnvironment: pip's settings while PyTorch was installed.
         progress: what the progress dialogs showed, as (text, percent of the bar or None).
     """
@@ -97,6 +98,7 @@ class SlicerPython:
         self.answer = True
         self.progress: list[tuple[str, int | None]] = []
         self.torchFails = False
+        self.torchImportError = ""
         self.torchEnvironment: dict[str, str] = {}
         for pin in pins:
             self.add(pin)
@@ -179,6 +181,8 @@ class SlicerPython:
             print("Traceback (most recent call last):\nTypeError: build_source() missing 1 required argument")
             return
         self.pip(["install", "torch" + (torchVersionRequirement or "")])
+        if self.torchImportError:
+            raise ImportError(self.torchImportError)
 
     def install(self, monkeypatch: Any, modern: bool = True, pytorch: bool = True) -> None:
         """Put all this in place.

@@ -297,6 +297,13 @@ def test_pytorchs_installer_fails_without_saying_so(inSlicer):
     assert "installing torch failed: TypeError: build_source() missing" in failure()
 
 
+def test_pytorch_is_installed_but_cannot_be_loaded(inSlicer):
+    """The extension PyTorch imports what it has installed."""
+    python = inSlicer()
+    python.torchImportError = "DLL load failed while importing _C"
+    assert "installing torch failed: DLL load failed while importing _C" in failure()
+
+
 def test_a_wheel_that_is_not_there(inSlicer, wheels):
     inSlicer()
     (wheels / "monai-1.6.1-py3-none-any.whl").unlink()
@@ -446,8 +453,9 @@ def resolve(tmp_path):
     """``resolve(Slicer's version, platform, requirements)``: what pip would install there, or PipOutput if it refuses.
 
     pip cannot be told what another computer has installed: with --target and --platform it looks at nothing that is
-    installed. So each package of Slicer, and PyTorch, is a wheel in a folder, of Slicer's version and without needs of
-    its own; its local label puts it before the same version on PyPI. What pip takes from there is there already.
+    installed. So each package of Slicer is a wheel in a folder, of Slicer's version and without needs of its own, and
+    PyTorch is one with its real needs; local labels put them before the same versions on PyPI. What pip takes from the
+    folder is there already.
     """
     if unreachable():
         pytest.skip(f"no PyPI: {unreachable()}")
@@ -457,7 +465,8 @@ def resolve(tmp_path):
         slicers = [*SLICER[version], *([f"torch=={torch}"] if torch else [])]
         for pin in slicers:
             name, _, number = pin.partition("==")
-            makeWheel(folder, name, f"{number}+slicer")
+            needs = metadata.requires("torch") or () if name == "torch" else ()
+            makeWheel(folder, name, f"{number}+slicer", [need for need in needs if "extra ==" not in need])
             info = folder / "site" / f"{name.replace('-', '_')}-{number}.dist-info"
             info.mkdir(parents=True, exist_ok=True)
             (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
@@ -489,7 +498,7 @@ def fromPyPI(found: dict[str, str]) -> set[str]:
 def test_nothing_of_slicers_is_replaced(resolve, version, platform):
     found = resolve(version, platform, install.requirements("segment"))
     assert isinstance(found, dict), found.reason()
-    assert {"monai", "safetensors", "typer", "rich"} <= fromPyPI(found)
+    assert {"monai", "safetensors", "typer", "rich", "sympy"} <= fromPyPI(found)  # the last is PyTorch's
     assert {"numpy", "torch"} <= set(found)  # needed, and there already
     slicers = {pin.split("==")[0].lower() for pin in SLICER[version]} - {"pip", "setuptools", "wheel"}
     assert not fromPyPI(found) & (NEVER_REPLACED | slicers)
