@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,12 @@ def tracked() -> list[Path]:
     if not (ROOT / ".git").exists():
         pytest.skip("no git checkout")
     return [Path(line) for line in run(program("git"), "-C", ROOT, "ls-files").splitlines()]
+
+
+def modules() -> list[str]:
+    """The names of the modules that are built."""
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    return re.findall(r"^add_subdirectory\((\w+)\)$", text, re.MULTILINE)
 
 
 def run(*command: str | Path) -> str:

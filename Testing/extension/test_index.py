@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from Testing.extension.conftest import program, run
+from Testing.extension.conftest import modules, program, run
 
 from LLMBoostLib import environment, install, samples
 
@@ -123,12 +123,6 @@ def test_the_tutorial_tells_hospitals_which_wheels_to_fetch():
     (line,) = re.findall("^python -m pip download .+", (ROOT / "TUTORIAL.md").read_text(encoding="utf-8"), re.MULTILINE)
     words = shlex.split(line)
     assert words[words.index("wheels") + 1 :] == [install.TORCH, *install.requirements(), *environment.BUNDLED]
-
-
-def modules() -> list[str]:
-    """Those that are built."""
-    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-    return re.findall(r"^add_subdirectory\((\w+)\)$", text, re.MULTILINE)
 
 
 def size(picture: Path) -> tuple[int, int]:
