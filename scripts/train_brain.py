@@ -41,7 +41,7 @@ OPTIONS = {
     "mlp_ratio": 2,
     "dropout": 0.0,
 }
-STEPS = 7000
+STEPS = 6500
 VAL_MAPS, VAL_HEADS, VAL_SEED = 4, 24, 2**20
 
 CARD: dict[str, Any] = {
@@ -68,7 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     maps = [read_head_map(path) for path in sorted(arguments.maps.glob("*.nii.gz"))]
-    config = TrainingConfig(steps=arguments.steps, batch=1, validations=14, seed=arguments.seed)
+    config = TrainingConfig(steps=arguments.steps, batch=1, rate=2e-3, validations=13, balance=0.5, seed=arguments.seed)
     steps = Preprocessing(spacing=(SPACING,) * 3, window=WINDOW)
     torch.manual_seed(config.seed)
     booster = BoosterConfig("smollm2", layers=(20,)) if arguments.booster == "smollm2" else None

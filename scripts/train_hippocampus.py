@@ -39,15 +39,20 @@ CARD = {
         Label(2, "Posterior hippocampus", PALETTE[1], type=HIPPOCAMPUS, modifier=POSTERIOR),
     ),
     "largest_component": True,
-    # a slab or a tight crop still holds 100 mL of brain; the smallest hippocampi of adults have about 1.5 mL
+    # a slab or a tight crop still holds 100 mL of brain, the largest brains have 2 L; hippocampi have 1.5 to 5 mL, and
+    # what the localizer sees of them at 4 mm is less accurate
     "cascade": Cascade(
-        "brain", (Target("Left hippocampus", LEFT), Target("Right hippocampus", RIGHT)), "head", 100, 0.5
+        "brain",
+        (Target("Left hippocampus", LEFT), Target("Right hippocampus", RIGHT)),
+        "head",
+        (100.0, 2300.0),
+        (0.5, 15.0),
     ),
     "license": "CC-BY-SA 4.0 (training data); frozen block: Apache-2.0 (SmolLM2-135M-Instruct, 4-bit)",
     "citation": "Antonelli et al. 2022, arXiv 2106.05735; Simpson et al. 2019, arXiv 1902.09063",
 }
 FIRST = TrainingConfig(steps=7000)
-SECOND = TrainingConfig(steps=2000, rate=4e-4, contrast=0.5, validations=10)
+SECOND = TrainingConfig(steps=750, rate=4e-4, contrast=0.5, validations=5)
 
 
 def main() -> None:

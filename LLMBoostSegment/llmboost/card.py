@@ -121,15 +121,16 @@ class Cascade:
         localizer: that model's name in the library.
         targets: where to look; each one's crop is as large as the model's window.
         subject: what the image must show, in words, such as "head".
-        subject_ml: how much of the image the localizer's labels fill together, at least, if it shows that.
-        target_ml: how much of a target the localizer sees, at least, if it is in view.
+        subject_ml: how large the largest connected piece of all the localizer's labels is, at least and at most, if the
+            image shows that.
+        target_ml: how large a target is, at least and at most, if it is in view.
     """
 
     localizer: str
     targets: tuple[Target, ...]
     subject: str
-    subject_ml: float
-    target_ml: float
+    subject_ml: tuple[float, float]
+    target_ml: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,8 @@ def _card(raw: dict[str, Any]) -> Card:
     if raw.get("cascade") is not None:
         cascade = dict(raw["cascade"])
         cascade["targets"] = tuple(Target(**{**one, "side": code(one["side"])}) for one in cascade["targets"])
-        raw["cascade"] = Cascade(**cascade)
+        limits = {name: tuple(cascade[name]) for name in ("subject_ml", "target_ml")}
+        raw["cascade"] = Cascade(**{**cascade, **limits})
     return Card(**raw)
 
 
@@ -264,8 +266,8 @@ def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], 
     sides = [target.side for target in cascade.targets]
     require(0 < len(set(sides)) == len(sides), "one target for each side")
     require(all(type(target.mirror) is bool for target in cascade.targets), "mirror is true or false")
-    limits = (cascade.subject_ml, cascade.target_ml)
-    require(all(0 < limit < math.inf for limit in limits), f"limits {limits}")
+    for low, high in (cascade.subject_ml, cascade.target_ml):
+        require(0 < low < high < math.inf, f"from {low} to {high} mL")
     require(card.preprocessing.slice_axis is None, "a cascade needs a model of volumes")
 
 

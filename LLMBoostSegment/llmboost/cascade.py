@@ -72,13 +72,15 @@ def localize(
     )
     found = work.with_array(chances.argmax(dim=0).numpy())
     voxel_ml = float(np.prod(work.spacing)) / 1000
-    if _largest_piece(found.array > 0).sum() * voxel_ml < cascade.subject_ml:
+    low, high = cascade.subject_ml
+    if not low <= _largest_piece(found.array > 0).sum() * voxel_ml <= high:
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
     edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
     for target in cascade.targets:
         structure = _largest_piece(found.array == numbers[target.structure])
-        if structure.sum() * voxel_ml < cascade.target_ml:
+        low, high = cascade.target_ml
+        if not low <= structure.sum() * voxel_ml <= high:
             notes.append(f"{target.structure}: not in view")
             continue
         places = np.argwhere(structure)

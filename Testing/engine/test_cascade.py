@@ -19,7 +19,9 @@ from llmboost.segment import segment
 
 ORGAN, FRONT, BACK = (Code("SCT", value, value) for value in ("Organ", "Front", "Back"))
 RAW = (Normalization("window", 0, 10, 0, 1),)  # intensities as they are
-CASCADE = Cascade("finder", (Target("Left organ", LEFT), Target("Right organ", RIGHT)), "head", 100.0, 1.0)
+CASCADE = Cascade(
+    "finder", (Target("Left organ", LEFT), Target("Right organ", RIGHT)), "head", (100.0, 9000.0), (1.0, 20.0)
+)
 RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS
 SHAPE = (96, 80, 64)
 HEAD, DIM, BRIGHT = 1, 3, 5  # the intensities of a head, and of an organ's back and front
@@ -156,10 +158,12 @@ def test_a_target_at_the_border_may_be_cut():
     assert warning == "Right organ: reaches the border of the image, so it may be cut"
 
 
-@pytest.mark.parametrize("value", [0, 5], ids=["empty", "small"])
-def test_what_is_no_head_is_an_empty_result_with_a_warning(value):
-    array = np.zeros(SHAPE, np.float32)
-    array[40:50, 40:50, 30:40] = value
+@pytest.mark.parametrize(
+    ("value", "size"), [(0, 0), (5, 5), (1, 64)], ids=["empty", "smaller than any head", "larger than any head"]
+)
+def test_what_is_no_head_is_an_empty_result_with_a_warning(value, size):
+    array = np.zeros((128,) * 3, np.float32)
+    array[64 - size : 64 + size, 64 - size : 64 + size, 64 - size : 64 + size] = value
     nothing = Image(array, (2.0, 2.0, 2.0), (0.0, 0.0, 0.0), np.eye(3))
     result = segment(make_model(), [nothing], entropy=True, probabilities=True)
     assert result.warnings[0] == "this does not look like a head: nothing was segmented"

@@ -108,7 +108,7 @@ def test_cards_survive_json():
 
 def test_a_cascade_survives_json():
     targets = (Target("Left liver", LEFT), Target("Right liver", RIGHT, mirror=True))
-    card = dataclasses.replace(CARD, cascade=Cascade("body", targets, "body", 900.0, 0.5))
+    card = dataclasses.replace(CARD, cascade=Cascade("body", targets, "body", (900.0, 9e5), (0.5, 2e4)))
     assert Card.from_json(card.to_json()) == card
 
 
@@ -124,8 +124,8 @@ CASCADE = {
     "localizer": "body",
     "targets": [{"structure": "Left liver", "side": None, "mirror": False}],
     "subject": "body",
-    "subject_ml": 900.0,
-    "target_ml": 0.5,
+    "subject_ml": [900.0, 9e5],
+    "target_ml": [0.5, 2e4],
 }
 
 
@@ -143,7 +143,10 @@ CASCADE = {
                 {"targets": [{**CASCADE["targets"][0], "mirror": 1}]},
                 {"targets": [{**CASCADE["targets"][0], "structure": ""}]},
                 {"subject_ml": 0},
-                {"target_ml": float("nan")},
+                {"subject_ml": [900.0]},
+                {"subject_ml": [0, 5]},
+                {"target_ml": [5, 2]},
+                {"target_ml": [0.5, float("nan")]},
                 {"surprise": 1},
             )
         ),

@@ -252,6 +252,7 @@ def test_the_random_control_says_so(short, smollm2):
 def test_training_may_start_from_another_model(short, training):
     made = short("longer", steps=1, start=training.path, rate=1e-6)
     assert made.card.figures["val_dice"] == pytest.approx(training.card.figures["val_dice"], abs=0.05)
+    assert made.card.training["start"] == training.card.training
 
 
 def test_a_start_that_does_not_fit(short, tmp_path, tiny_network, tiny_card):

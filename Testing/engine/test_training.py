@@ -269,6 +269,19 @@ def test_a_known_part_counts_as_if_it_were_all(label):
     torch.testing.assert_close(loss([logits], label), expected)
 
 
+def test_balance_gives_rare_labels_weight():
+    """Background right and the one voxel of a label wrong: the more balance, the more that costs."""
+    label = torch.zeros(1, 1, 8, 8, 8, dtype=torch.long)
+    label[..., 0, 0, 0] = 1
+    logits = torch.zeros(1, 2, 8, 8, 8)
+    logits[:, 0] = 3
+    costs = [float(SegmentationLoss(balance)([logits], label)) for balance in (0.0, 0.5, 1.0)]
+    assert costs[0] < costs[1] < costs[2]
+    surprises = -torch.log_softmax(torch.tensor([3.0, 0.0]), dim=0)
+    dice = costs[0] - float(511 * surprises[0] + surprises[1]) / 512
+    assert costs[2] == pytest.approx(dice + float(surprises.mean()), abs=1e-4), "classes count alike"
+
+
 @pytest.mark.parametrize("value", [IGNORED, 0, 1])
 def test_windows_of_one_value_alone_give_finite_losses(value):
     logits = torch.randn(1, 3, 8, 8, 8, requires_grad=True)

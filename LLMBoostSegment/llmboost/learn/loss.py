@@ -12,10 +12,16 @@ IGNORED = -1
 
 
 class SegmentationLoss(nn.Module):
-    """Soft Dice + cross-entropy with deep supervision (nnU-Net: a level counts half of the next finer one)."""
+    """Soft Dice + cross-entropy with deep supervision (nnU-Net: a level counts half of the next finer one).
 
-    def __init__(self) -> None:
+    Args:
+        balance: in the cross-entropy, a voxel of a class that fills the share f of the labelled voxels weighs
+            f^-balance: 0 counts voxels alike, 1 counts classes alike. Small structures among many are learnt sooner.
+    """
+
+    def __init__(self, balance: float = 0.0) -> None:
         super().__init__()
+        self.balance = balance
         # softmax is taken before masking: the other order would mask logits to zero, which is not "no opinion"
         self.dice = MaskedDiceLoss(include_background=False, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
@@ -37,5 +43,8 @@ class SegmentationLoss(nn.Module):
     def _level(self, logits: Tensor, label: Tensor) -> Tensor:
         known = (label != IGNORED).to(logits.dtype)
         target = one_hot(label.clamp(min=0), logits.shape[1])
-        entropy = F.cross_entropy(logits, label[:, 0], ignore_index=IGNORED, reduction="sum") / known.sum().clamp(min=1)
+        shares = target.mul(known).sum(dim=(0, 2, 3, 4)) / known.sum().clamp(min=1)
+        weights = torch.where(shares > 0, shares.clamp(min=1e-12) ** -self.balance, 0)
+        total = (weights * shares).sum().clamp(min=1e-12) * known.sum().clamp(min=1)
+        entropy = F.cross_entropy(logits, label[:, 0], weights, ignore_index=IGNORED, reduction="sum") / total
         return self.dice(torch.softmax(logits, dim=1), target, known) + entropy

@@ -13,7 +13,7 @@ import torch
 
 from .. import __version__
 from ..booster import Booster, BoosterConfig
-from ..card import SEGMENTATION, Card, Label
+from ..card import SEGMENTATION, Card, Label, read_card
 from ..errors import LLMBoostError
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, build, describe
@@ -158,6 +158,7 @@ def _card(
             "data_license": dataset.license,
             "train_cases": train_cases,
             "val_cases": val_cases,
+            **({"start": read_card(recipe.start).training} if recipe.start else {}),
             "steps": outcome.steps,
             "minutes": round(outcome.seconds / 60, 1),
             "config": asdict(config),

@@ -44,6 +44,7 @@ class TrainingConfig:
         validations: how often the validation cases are segmented, spread evenly over the budget.
         seed: of weights, order and augmentation.
         contrast: the share of windows in a random contrast, for models that should serve several MR sequences.
+        balance: how much rare labels weigh, see :class:`.loss.SegmentationLoss`.
     """
 
     steps: int | None = None
@@ -56,6 +57,7 @@ class TrainingConfig:
     validations: int = 20
     seed: int = 0
     contrast: float = 0.0
+    balance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class Trainer:
         self.device = device
         self.report = report
         self.cancelled = cancelled
-        self.loss = SegmentationLoss()
+        self.loss = SegmentationLoss(config.balance)
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
         self.length = (config.steps or 10**9) * config.batch

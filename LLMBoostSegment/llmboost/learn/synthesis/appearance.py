@@ -16,6 +16,7 @@ from .structures import BETWEEN, BONE, FLUID, GRAY, OUTSIDE, WHITE, as_left
 TISSUES = (FLUID, GRAY, WHITE)
 # fluid, gray and white matter from dark to bright, as in T1, T2, FLAIR and proton density
 USUAL = ((0, 1, 2), (2, 1, 0), (0, 2, 1))
+ALIKE, ORDERED = 0.85, 0.75  # shares: tissues look as one; from dark to bright in a usual order
 FINEST = 2.0  # mm, the label maps' own
 THICKEST = 8.0  # mm
 NOISE, TEXTURE = 0.08, 0.12  # the most of either, of the range of intensities
@@ -40,9 +41,9 @@ def random_contrast(values: Sequence[int], random: np.random.Generator) -> Contr
     """
     alike = as_left()
     mean = {value: random.random() for value in values}
-    if random.random() < 0.6:
+    if random.random() < ALIKE:
         fluid, gray, white = random.random(3)
-        if random.random() < 0.6:
+        if random.random() < ORDERED:
             order = USUAL[random.integers(len(USUAL))]
             fluid, gray, white = np.sort((fluid, gray, white))[np.argsort(order)]
         unlike = random.uniform(0, 0.06)

@@ -15,8 +15,9 @@ TILT = np.array([16.0, 8.0, 8.0]) * pi / 180  # standard deviation about R, A, S
 MOST_TILT = np.array([45.0, 25.0, 25.0]) * pi / 180
 SIZE = (0.85, 1.2)  # of the whole head; averages such as MNI152 are large
 PROPORTION, SHEAR = 0.05, 0.04
-NUDGE = 12.0  # mm, of a head that lies in the middle of the image
-REACH = np.array([30.0, 45.0, 70.0])  # mm, of one that does not: long necks, large fields of view cut into windows
+CENTERED = 0.75  # the share of heads that lie in the middle of the image
+NUDGE = 12.0  # mm, of those
+REACH = np.array([30.0, 45.0, 70.0])  # mm, of the others: long necks, large fields of view cut into windows
 BEND = 4.0  # mm, the most that tissue is displaced (standard deviation)
 KNOTS = (20.0, 40.0)  # mm over which displacements vary
 
@@ -29,7 +30,7 @@ def random_pose(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     tilt = np.clip(random.normal(0, TILT), -MOST_TILT, MOST_TILT)
     size = random.uniform(*SIZE) * (1 + random.uniform(-PROPORTION, PROPORTION, 3))
     shear = np.eye(3) + np.triu(random.uniform(-SHEAR, SHEAR, (3, 3)), 1)
-    away = random.normal(0, NUDGE, 3) if random.random() < 0.6 else random.uniform(-REACH, REACH)
+    away = random.normal(0, NUDGE, 3) if random.random() < CENTERED else random.uniform(-REACH, REACH)
     matrix = np.diag(1 / size) @ shear @ _rotation(tilt)
     return matrix, -matrix @ away
 

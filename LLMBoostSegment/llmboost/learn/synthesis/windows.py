@@ -28,8 +28,8 @@ MIRRORED = torch.tensor([INDEX[other_side()[value]] for value in VALUES], dtype=
 FIRST_OUTSIDE = INDEX[OUTSIDE[0]]  # values are in order: all that follow lie outside the brain, too
 
 # shares of the samples
-NEGATIVE, STRIPPED, INJURED, CUT, NECK, BLANK = 0.1, 0.35, 0.25, 0.2, 0.5, 0.5
-TIGHT, NARROW = 0.3, 0.25
+NEGATIVE, STRIPPED, INJURED, CUT, NECK, BLANK = 0.08, 0.35, 0.15, 0.12, 0.5, 0.5
+TIGHT, NARROW = 0.3, 0.15
 SHAPES = 6  # intensities along each of two random fields, of images that show no head
 
 

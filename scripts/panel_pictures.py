@@ -1,0 +1,27 @@
+"""Pictures of the panel in each state, and of a result in the views: `python3 scripts/panel_pictures.py [FOLDER]`.
+
+They are taken in the tests' stand-in for 3D Slicer (Testing/gui/pictures.py), by default into Resources/.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from bootstrap import ROOT, VENV, run_in_environment
+
+
+def main(arguments: list[str]) -> int:
+    if Path(sys.prefix) != VENV:
+        return run_in_environment([__file__, *arguments])
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    sys.path[:0] = [str(ROOT), str(ROOT / "LLMBoostSegment")]
+    from Testing.gui.pictures import takePictures
+
+    takePictures(Path(arguments[0]) if arguments else ROOT / "Resources")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
