@@ -256,6 +256,12 @@ def test_folders_that_are_not_ours(private, wheels, tmp_path):
     PrivateEnvironment(tmp_path / "never made").remove()
 
 
+def test_a_folder_that_cannot_be_made(interpreter, wheels, session, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LLMBoostError, match="cannot be made"):
+        PrivateEnvironment(tmp_path / "file" / "environment").create(interpreter(), wheels)
+
+
 def test_little_room_is_told_first(private, monkeypatch):
     usage = namedtuple("usage", "total used free")(2e9, 1e9, 1e9)
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: usage)
