@@ -111,13 +111,8 @@ class PrivateEnvironment:
         before = self._stamp() if self.exists else {}
         stamp = before or self._prepare(run, python, wheels)
         purposes = sorted({purpose, *stamp.get("purposes", ())})
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            text = _("{folder}: cannot be made ({reason}); ask for the permission to write there")
-            raise LLMBoostError(text.format(folder=self.folder, reason=error.strerror)) from error
+        self._write({**stamp, "complete": False})
         with _only(self.folder) as run.keepOpen:
-            self._write({**stamp, "complete": False})
             try:
                 if not before:
                     run([stamp["python"], "-m", "venv", str(self.folder)], _("making the environment failed"))

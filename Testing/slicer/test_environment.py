@@ -258,7 +258,7 @@ def test_folders_that_are_not_ours(private, wheels, tmp_path):
 
 def test_a_folder_that_cannot_be_made(interpreter, wheels, session, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LLMBoostError, match="cannot be made"):
+    with pytest.raises(LLMBoostError, match="cannot be written"):
         PrivateEnvironment(tmp_path / "file" / "environment").create(interpreter(), wheels)
 
 
