@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .card import Card
 from .cases import ALL_FRAMES, Case
 from .dicom import write_dicom_seg
 from .errors import LLMBoostError
@@ -180,7 +181,7 @@ class _Run:
                 )
             write_dicom_seg(result.labelmap, replace(card, labels=result.labels), case.series, path)
         elif path.name.endswith(".seg.nrrd"):
-            write_segmentation(result.labelmap, result.labels, path, provenance(self.model))
+            write_segmentation(result.labelmap, result.labels, path, provenance(self.model, result.localizer))
         else:
             write_image(result.labelmap, path)
 
@@ -230,12 +231,16 @@ def _spare_inputs(model: Model, cases: dict[str, Case], output: Path, options: B
                 )
 
 
-def provenance(model: Model) -> dict[str, str]:
-    """Who made a segmentation, for the file's header."""
+def provenance(model: Model, localizer: Card | None = None) -> dict[str, str]:
+    """Who made a segmentation, for the file's header; ``localizer`` is the model that told where to look."""
+    first = {}
+    if localizer is not None:
+        first = {"LLMBoost.Localizer": localizer.name, "LLMBoost.LocalizerDigest": localizer.digest}
     return {
         "LLMBoost.Model": model.card.name,
         "LLMBoost.ModelVersion": model.card.version,
         "LLMBoost.ModelDigest": model.card.digest,
+        **first,
         "LLMBoost.Version": __version__,
         "LLMBoost.Notice": NOTICE,
     }

@@ -21,7 +21,7 @@ from .errors import LLMBoostError
 from .files import check_regular, printable
 
 FORMAT = 1
-CROP = 1.5  # windows of the model: an image that extends further is no crop
+CROP = 1.25  # windows of the model: an image that extends further is no crop
 METADATA_KEY = "llmboost_card"
 MAX_HEADER_BYTES = 16 * 2**20
 

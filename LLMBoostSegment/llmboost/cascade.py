@@ -73,7 +73,8 @@ def localize(
     found = work.with_array(chances.argmax(dim=0).numpy())
     voxel_ml = float(np.prod(work.spacing)) / 1000
     low, high = cascade.subject_ml
-    if not low <= _largest_piece(found.array > 0).sum() * voxel_ml <= high:
+    constant = work.array.min() == work.array.max()
+    if constant or not low <= _largest_piece(found.array > 0).sum() * voxel_ml <= high:
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
     edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
@@ -84,10 +85,9 @@ def localize(
             notes.append(f"{target.structure}: not in view")
             continue
         places = np.argwhere(structure)
-        first, last = places.min(axis=0), places.max(axis=0)
-        if (first == 0).any() or (last == np.array(structure.shape) - 1).any():
+        if (places == 0).any() or (places == np.array(structure.shape) - 1).any():
             notes.append(f"{target.structure}: reaches the border of the image, so it may be cut")
-        center = work.affine[:3, :3] @ ((first + last) / 2) + work.origin
+        center = work.affine[:3, :3] @ places.mean(axis=0) + work.origin
         boxes[target] = Roi(list(center), list(edges), work.direction)
     return boxes, tuple(notes)
 

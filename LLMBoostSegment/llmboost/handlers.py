@@ -51,10 +51,14 @@ class Engine:
         model = self._model(job)
         import torch
 
-        steps = model.card.preprocessing
-        weight = next(model.network.parameters())
-        with torch.inference_mode():
-            model.network(torch.zeros(1, steps.channels, *steps.window, device=weight.device))
+        models = [model]
+        if model.card.cascade is not None:
+            with suppress(LLMBoostError):  # crops need no localizer
+                models.append(model.localizer)
+        for one in models:
+            steps, weight = one.card.preprocessing, next(one.network.parameters())
+            with torch.inference_mode():
+                one.network(torch.zeros(1, steps.channels, *steps.window, device=weight.device))
         return {}, {}
 
     def models(self, job: Job) -> Answer:
@@ -146,7 +150,7 @@ class Engine:
             "volumes_ml": result.volumes_ml,
             "seconds": result.seconds,
             "warnings": [*shortage(model.card, channels[0], roi), *result.warnings],
-            "provenance": provenance(model),
+            "provenance": provenance(model, result.localizer),
         }
         return fields, arrays
 

@@ -62,7 +62,10 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
             axis.text(0.94, 0.5, edges[1], color="white", transform=axis.transAxes)
             axis.set_axis_off()
     patches = [Patch(color=_rgb(label), label=label.name) for label in labels]
-    legend = figure.legend(handles=patches, loc="outside lower center", ncols=4, frameon=False, labelcolor="white")
+    columns = 4 if sum(len(label.name) for label in labels) < 80 else 2
+    legend = figure.legend(
+        handles=patches, loc="outside lower center", ncols=columns, frameon=False, labelcolor="white"
+    )
     legend.set_in_layout(True)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

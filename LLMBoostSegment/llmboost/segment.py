@@ -42,6 +42,7 @@ class Segmentation:
         probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request.
         entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; on request.
         warnings: what a user should know before believing the result.
+        localizer: the card of the model that told where to look, if a cascade was needed.
     """
 
     labelmap: Image
@@ -51,6 +52,7 @@ class Segmentation:
     warnings: tuple[str, ...] = ()
     probabilities: Image | None = None
     entropy: Image | None = None
+    localizer: Card | None = None
 
     def merged(self, labels: Sequence[Label]) -> Image:
         """The label map with the values of the model's own ``labels``, both sides alike."""
@@ -94,7 +96,7 @@ def segment(
     _check(model, channels)
     card, whole = model.card, channels[0]
     first = roi.crop(whole) if roi else whole
-    by_cascade = card.needs_cascade(np.array(first.shape) * first.spacing)
+    by_cascade = card.needs_cascade([n * mm for n, mm in zip(first.shape, first.spacing, strict=True)])
     labels = sided_labels(card) if by_cascade else card.labels
     canvas = _Canvas(
         np.zeros(whole.shape, np.uint8 if len(labels) < 256 else np.uint16),
@@ -126,6 +128,7 @@ def segment(
         warnings=(*notes, *([f"not found: {', '.join(missing)}"] if missing else [])),
         probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
+        localizer=model.localizer.card if by_cascade else None,
     )
 
 

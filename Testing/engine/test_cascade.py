@@ -102,6 +102,7 @@ def test_both_sides_are_found_and_named():
         (6, "Right back"),
     ]
     assert not result.warnings
+    assert result.localizer.name == "finder"
     assert result.volumes_ml["Left front"] == pytest.approx(8 * 6 * 6 * 8 / 1000, rel=0.1)
 
 
@@ -129,6 +130,7 @@ def test_a_crop_is_segmented_at_once_and_has_no_side():
     assert not make_model().card.needs_cascade(np.array(crop.shape) * crop.spacing)
     result = segment(make_model(), [crop])
     assert [label.name for label in result.labels] == ["Front", "back"]
+    assert result.localizer is None
     assert agreement(result.labelmap.array, box.crop(truth).array) > 0.95
     limited = segment(make_model(), [head], roi=box)
     assert np.array_equal(box.crop(limited.labelmap).array, result.labelmap.array)

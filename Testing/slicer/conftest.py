@@ -203,7 +203,7 @@ def segmentAsWorker(fields: dict, arrays: dict) -> Answer:
             "volumes_ml": result.volumes_ml,
             "seconds": result.seconds,
             "warnings": list(result.warnings),
-            "provenance": provenance(model),
+            "provenance": provenance(model, result.localizer),
         },
         {
             "labelmap": result.labelmap.array.transpose(),

@@ -1,0 +1,53 @@
+"""How much a model depends on its sequence: `.venv/bin/python scripts/measure_contrasts.py DATASET MODEL [MODEL ...]`.
+
+Dice on the val cases of a data set, as they are and with their intensities through random curves, the same ones for
+every model (not those of training: another seed).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llmboost.image import Image
+from llmboost.learn.augment import IMAGE, RandContrastd
+from llmboost.learn.dataset import load, read_dataset
+from llmboost.library import find
+from llmboost.metrics import segmentation_scores
+from llmboost.model import Model, load_model
+from llmboost.segment import segment
+
+SEED = 1_000_000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("models", nargs="+")
+    arguments = parser.parse_args()
+    cases = [(images[0], label) for images, label in map(load, read_dataset(arguments.dataset).split("val"))]
+    for name in arguments.models:
+        model = load_model(find(name))
+        plain = [_dice(model, image, label) for image, label in cases]
+        other = [_dice(model, _in_another_contrast(image, SEED + n), label) for n, (image, label) in enumerate(cases)]
+        print(f"{name}: val Dice {np.mean(plain):.4f}, in random contrasts {np.mean(other):.4f}", flush=True)
+
+
+def _in_another_contrast(image: Image, seed: int) -> Image:
+    change = RandContrastd(IMAGE, prob=1.0).set_random_state(seed=seed)
+    values = torch.from_numpy(image.array.astype(np.float32))
+    return image.with_array(change({IMAGE: values})[IMAGE].numpy())
+
+
+def _dice(model: Model, image: Image, label: Image) -> float:
+    found = segment(model, [image]).labelmap.array
+    values = tuple(one.value for one in model.card.labels)
+    scores = segmentation_scores(found, label.array.round().astype(int), label.spacing, values)
+    return float(np.mean(list(scores["dice"].values())))
+
+
+if __name__ == "__main__":
+    main()
