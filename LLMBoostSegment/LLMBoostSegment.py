@@ -24,7 +24,7 @@ from llmboost import library
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib import batch
+from LLMBoostLib import batch, fit, samples
 from LLMBoostLib.client import Answer, Client, Progress
 from LLMBoostLib.frames import Frames
 from LLMBoostLib.result import Result, writeResult
@@ -51,6 +51,7 @@ class LLMBoostSegment(ScriptedLoadableModule):
             "The networks are trained on public data sets, named in each model's card. Models and programs are free"
             " software; their licenses are listed at {url}."
         ).format(url=HOMEPAGE)
+        slicer.app.connect("startupCompleted()", samples.register)  # when Sample Data is there
 
 
 class Device(enum.Enum):
@@ -369,8 +370,9 @@ class LLMBoostSegmentTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        self.setUp()
-        self.test_segmentsOfAnAnswer()
+        for test in (self.test_segmentsOfAnAnswer, self.test_phantom):
+            self.setUp()
+            test()
 
     def test_segmentsOfAnAnswer(self) -> None:
         """A made-up answer becomes segments with names, on the volume's grid, and is taken back."""
@@ -385,3 +387,10 @@ class LLMBoostSegmentTest(ScriptedLoadableModuleTest):
         assert np.array_equal(voxels, labelmap)
         undo.revert()
         assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+    def test_phantom(self) -> None:
+        """The image for trying the module needs no network, and suits the model that comes with it."""
+        volumeNode = samples.makePhantomVolume()
+        card = read_card(library.find("hippocampus"))
+        fit.check(card, [volumeNode])
+        assert not fit.concerns(card, [volumeNode])

@@ -15,10 +15,6 @@ DATA_VARIABLE = "LLMBOOST_DATA"
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-# The module's panel is being built: its host and tests lie in gui/, and join when all of them pass.
-collect_ignore = ["gui"]
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow (over a minute each)")
 
@@ -26,7 +22,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     slow = "included" if config.getoption("--slow") else "deselected, include them with --slow"
     return [
-        "panel tests: not collected while the panel is being built",
         f"slow tests: {slow}",
         f"real data: {_find_data() or f'none, set {DATA_VARIABLE}'}",
     ]

@@ -34,7 +34,8 @@ class Advanced:
         client: of the worker that the panel uses.
         chooser: is filled again when models come or go.
         onModels: is called after that.
-        onBusy: is called with True when something starts that must not run beside a segmentation, and with False after.
+        onBusy: is called with True when something starts that must not run beside a segmentation, and with False after
+            it, or after another change of the worker.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Advanced:
         self._creating = self._stop = self._closed = False
         self.lastError: WorkerError | None = None
         ui.commandEdit.setPlaceholderText(shlex.join(defaultCommand()))
-        ui.commandEdit.text = self._command()
+        self._showCommand()
         ui.logEdit.setMaximumBlockCount(LOG_LINES)
         ui.versionsLabel.text = " · ".join(f"{name} {version}" for name, version in diagnostics.versions().items())
         ui.commandEdit.connect("editingFinished()", self._onCommand)
@@ -115,6 +116,10 @@ class Advanced:
     def _command() -> str:
         return str(qt.QSettings().value(COMMAND_SETTING) or "")
 
+    def _showCommand(self) -> None:
+        self._ui.commandEdit.text = self._command()
+        self._ui.commandEdit.cursorPosition = 0  # a long one is seen from its beginning
+
     def _onCommand(self) -> None:
         text = self._ui.commandEdit.text.strip()
         if text == self._command():
@@ -123,7 +128,7 @@ class Advanced:
             try:
                 shlex.split(text, posix=False)
             except ValueError as error:
-                self._ui.commandEdit.text = self._command()
+                self._showCommand()
                 raise LLMBoostError(
                     _("This is no command line ({error}): {text}").format(error=error, text=text)
                 ) from None
@@ -133,9 +138,10 @@ class Advanced:
     def _commandChanged(self) -> None:
         """The next request starts the worker that the setting names now."""
         self._client.shutDown()
-        self._ui.commandEdit.text = self._command()
+        self._showCommand()
         self.say(_("worker: {command}").format(command=self._command() or _("Slicer's own Python")))
         self._showEnvironment()
+        self._onBusy(False)
 
     def _onRelease(self) -> None:
         self._client.shutDown()
@@ -167,6 +173,14 @@ class Advanced:
         self.say(_("diagnostics copied to the clipboard"))
 
     # Its private environment
+
+    def provideEnvironment(self) -> None:
+        """Use the private environment, or offer to make it: where Slicer's own Python cannot run the worker."""
+        self._ui.advancedButton.collapsed = False  # where the log tells what goes on, and Cancel is
+        if PrivateEnvironment().exists:
+            self._onUse()
+        else:
+            self._onCreate()
 
     def _showEnvironment(self) -> None:
         ui, environment = self._ui, PrivateEnvironment()
@@ -206,7 +220,6 @@ class Advanced:
         self._creating = False
         if not self._closed:
             ui.createEnvironmentButton.text = _("Create")
-            self._onBusy(False)
             self._commandChanged()
 
     def _onUse(self) -> None:

@@ -28,7 +28,7 @@ TICK_MS = 20
 DIGEST_PREFIX = "sha256:"
 
 _FATAL = {"not_started", "version", "crashed", "protocol"}  # a fresh worker is needed
-_CHECK_COMMAND = f"Check the worker's command (application setting {COMMAND_SETTING})"
+_CHECK_COMMAND = f"Check the worker's command under Advanced (application setting {COMMAND_SETTING})"
 _REPORT = "This is a defect of LLMBoost, or of what the worker's command runs; please report it"
 
 

@@ -22,7 +22,8 @@ def sentence(error: Exception) -> str:
         text = str(error)
     else:
         text = _("Unexpected error: {error}. Please report it, with the details").format(error=error)
-    return text if ":" in text else capitalized(text)  # else it may begin with a node's name
+    mayBeginWithAName = ":" in text and not text.startswith("the ")  # of a node or a file
+    return text if mayBeginWithAName else capitalized(text)
 
 
 def capitalized(text: str) -> str:

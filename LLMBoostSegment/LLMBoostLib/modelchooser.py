@@ -94,6 +94,8 @@ def describe(entry: Entry | None, seconds: float | None = None) -> str:
 
 def _input(card: Card) -> str:
     steps = card.preprocessing
+    if card.cascade is not None:
+        return _("{modality}, a {subject} or a crop of it").format(modality=card.modality, subject=card.cascade.subject)
     if steps.color:
         return _("{modality}, a color image").format(modality=card.modality)
     if steps.channels > 1:

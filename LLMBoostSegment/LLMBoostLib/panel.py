@@ -16,7 +16,7 @@ from slicer.util import VTKObservationMixin
 from llmboost.card import Card
 from llmboost.errors import LLMBoostError
 
-from . import fit, speed
+from . import fit, samples, speed
 from .advanced import Advanced
 from .client import WorkerError
 from .editorview import EditorView
@@ -24,7 +24,7 @@ from .frames import framesOf
 from .messages import capitalized, errorsShown, sentence, showError
 from .modelchooser import ModelChooser, describe
 from .progressview import ProgressView
-from .readiness import whenReady
+from .readiness import hint, needsEnvironment, whenReady
 from .result import Result
 from .resultview import ResultView
 from .segmentinput import SegmentInput, takesSegment
@@ -62,9 +62,11 @@ class Panel(VTKObservationMixin):
         self._runNodes: list[Any] = []  # without which the run that goes on is of no use
         self._running = self._busy = False
         self._stopReason = ""  # why the run was stopped, empty while it may go on
+        self._hint = ""  # shown in the status line
         for label in (ui.warningsLabel, ui.fitLabel):
             label.setStyleSheet(_WARNING_STYLE)
         ui.noticeLabel.setStyleSheet(_NOTICE_STYLE)
+        ui.explanationBox.visible = False  # until the worker can answer the request "explain"
         self.progress = ProgressView(ui.progressBar, ui.statusLabel)
         self.results = ResultView(ui)
         self.editor = EditorView(ui.editorFrame)
@@ -79,6 +81,7 @@ class Panel(VTKObservationMixin):
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegment)
         ui.segmentSelector.connect("currentSegmentChanged(QString)", self._onSegment)
         ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onNewRoi)
+        ui.tryButton.connect("clicked()", self._onTry)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
         self._showPage(editing=False)
 
@@ -99,6 +102,8 @@ class Panel(VTKObservationMixin):
         self._update()
 
     def enter(self) -> None:
+        if not self._running:
+            self._showHint()
         if self.ui.editorFrame.visible:
             self.editor.resume()
 
@@ -172,7 +177,7 @@ class Panel(VTKObservationMixin):
             fit.check(card, inputs, node.roi)
         except LLMBoostError as error:
             return sentence(error), []
-        return "", [*fit.concerns(card, inputs, node.roi), *_replaced(card, node.outputSegmentation, inputs[0])]
+        return "", [*fit.concerns(card, inputs, node.roi), *_replaced(card, node, inputs[0])]
 
     def _expectedSeconds(self, inputs: list[Any], problem: str) -> float | None:
         if problem or isinstance(inputs[0], SegmentInput):
@@ -189,6 +194,7 @@ class Panel(VTKObservationMixin):
             shown = not mask and number < len(inputs)
             for name in ("inputLabel", "inputSelector"):
                 getattr(ui, f"{name}{number + 1 if number else ''}").visible = shown
+        ui.tryButton.visible = not mask and inputs[0] is None
         found = None if mask or len(inputs) > 1 else framesOf(inputs[0])
         ui.framesLabel.visible = ui.framesBox.visible = found is not None
         every = found is not None and self._parameterNode.allFrames
@@ -246,6 +252,13 @@ class Panel(VTKObservationMixin):
     def _onSegment(self, _changed: Any) -> None:
         self._update()
 
+    def _onTry(self) -> None:
+        """An image for those who have none at hand."""
+        with errorsShown():
+            node = samples.makePhantomVolume()
+            slicer.util.setSliceViewerLayers(background=node, fit=True)
+            self._parameterNode.inputVolume = node
+
     def _onNewRoi(self, roiNode: Any) -> None:
         """Place a new ROI in the middle of the image, as large as the model looks at once."""
         inputs, card = self._inputs(self._parameterNode), self._card
@@ -262,6 +275,9 @@ class Panel(VTKObservationMixin):
     def _onApply(self) -> None:
         if self._running:
             self._stop(_("cancelled"))
+            return
+        if needsEnvironment():
+            self.advanced.provideEnvironment()
             return
         self._stopReason = ""
         self._rest.start()
@@ -315,12 +331,12 @@ class Panel(VTKObservationMixin):
                 self._ended(capitalized(self._stopReason or _("cancelled")))
                 return
             self.advanced.lastError = error
-        self._ended(sentence(error).split("\n")[0])
+        self._ended(sentence(error).split("\n")[0], _PROBLEM_STYLE)
         showError(error)
 
-    def _ended(self, text: str) -> None:
+    def _ended(self, text: str, style: str = "") -> None:
         self._runNodes = []
-        self.progress.stop(text)
+        self.progress.stop(text, style)
         self.advanced.say(text)
         self._setRunning(False)
 
@@ -333,6 +349,7 @@ class Panel(VTKObservationMixin):
         """Something else keeps the worker, or its environment, busy."""
         self._busy = busy
         self._update()
+        self._showHint()
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
@@ -369,7 +386,7 @@ class Panel(VTKObservationMixin):
     def _onBack(self) -> None:
         self.editor.close()
         self._showPage(editing=False)
-        self.results.measure()
+        self.results.refresh()
 
     def _showPage(self, editing: bool) -> None:
         self.ui.editorFrame.visible = editing
@@ -390,8 +407,15 @@ class Panel(VTKObservationMixin):
             self._forgetResult()
         self.results.forgetMap(node)
 
+    def _showHint(self) -> None:
+        """What there is to know before the next click on Apply; the last run's outcome stays."""
+        text = hint()
+        if text or self.ui.statusLabel.text == self._hint:
+            self.progress.stop(text)
+            self._hint = text
+
     def _tell(self, text: str) -> None:
-        self.ui.statusLabel.text = text
+        self.progress.stop(text)
         self.advanced.say(text)
 
 
@@ -402,19 +426,27 @@ def _inputNames(card: Card | None) -> list[str]:
     return ["inputVolume", *(f"inputVolume{number}" for number in range(2, count + 1))]
 
 
-def _replaced(card: Card, segmentationNode: Any, volume: Any) -> list[str]:
+def _replaced(card: Card, parameterNode: Any, image: Any) -> list[str]:
     """What a user should know about the output that was chosen."""
+    segmentationNode = parameterNode.outputSegmentation
     if segmentationNode is None:
         return []
     notes = []
     segmentation, name = segmentationNode.GetSegmentation(), segmentationNode.GetName()
-    present = [label.name for label in card.labels if segmentation.GetSegmentIdBySegmentName(label.name)]
+    sided = not isinstance(image, SegmentInput) and card.needs_cascade(fit.extentMm(image, parameterNode.roi))
+    names = [segmentation.GetNthSegment(number).GetName() for number in range(segmentation.GetNumberOfSegments())]
+    present = [each for each in names if any(_isOf(each, label.name, sided) for label in card.labels)]
     if present:
         text = _("Replaces {segments} in {name}; Revert brings them back.")
         notes.append(text.format(segments=", ".join(present), name=name))
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     reference = segmentationNode.GetNodeReference(role)
-    if reference is not None and reference is not volume:
+    if reference is not None and reference is not image:
         text = _("{name} belongs to another image, {image}.")
         notes.append(text.format(name=name, image=reference.GetName()))
     return notes
+
+
+def _isOf(segment: str, label: str, sided: bool) -> bool:
+    """Whether a segment of this name is one that a label makes; a cascade puts the side before the label's name."""
+    return segment.lower().endswith(f" {label.lower()}") if sided else segment == label

@@ -34,6 +34,7 @@ class ProgressView:
     def start(self, text: str) -> None:
         self._started = time.monotonic()
         self._bar.visible = True
+        self._label.setStyleSheet("")
         self.tell(Progress(None, text))
         self._timer.start()
 
@@ -45,11 +46,12 @@ class ProgressView:
         """Other words for what goes on."""
         self.tell(replace(self._progress, text=text))
 
-    def stop(self, text: str) -> None:
-        """End of the run; ``text`` stays."""
+    def stop(self, text: str, style: str = "") -> None:
+        """End of the run; ``text`` stays, in this style."""
         self._timer.stop()
         self._bar.visible = False
         self._label.text = text
+        self._label.setStyleSheet(style)
 
     @property
     def seconds(self) -> float:

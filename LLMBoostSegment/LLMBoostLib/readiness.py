@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import slicer
@@ -12,7 +13,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 
 from .client import Client
-from .install import ensureInstalled
+from .install import ensureInstalled, missing, obstacle
 from .launcher import defaultCommand, workerCommand
 
 CONSENT_SETTING = "LLMBoost/RemoteHosts"  # the machines that images may be sent to
@@ -26,6 +27,24 @@ def checkCommand() -> list[str]:
         raise LLMBoostError(
             _("The worker's command cannot be read ({error}); correct it under Advanced").format(error=error)
         ) from error
+
+
+def needsEnvironment() -> bool:
+    """Whether the worker is to run in Slicer's own Python, which never can: a private environment is the way then."""
+    return bool(obstacle() and _missing())
+
+
+def hint() -> str:
+    """What the next click on Apply will ask for; empty where all is there."""
+    if needsEnvironment():
+        return _("Not installed yet: Apply asks before it makes a private environment for the computation.")
+    return _("Not installed yet: Apply asks before it installs what the computation needs.") if _missing() else ""
+
+
+def _missing() -> list[str]:
+    with suppress(ValueError):  # a command that cannot be read: Apply says so
+        return missing("segment")
+    return []
 
 
 def whenReady(client: Client, onReady: Callable[[], None], onError: Callable[[Exception], None]) -> None:

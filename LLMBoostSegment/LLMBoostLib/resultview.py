@@ -45,7 +45,7 @@ class ResultView:
         ui.resultTable.setFixedHeight(rows * ui.resultTable.verticalHeader().defaultSectionSize + MARGIN)
         ui.warningsLabel.text = "\n".join(result.warnings)
         ui.warningsLabel.visible = bool(result.warnings)
-        ui.show3DBox.checked = result.segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE)
+        ui.show3DBox.checked = self._hasSurfaces()
         hasMap = _ENTROPY in result.mapNodes
         ui.overlayBox.visible = ui.opacityLabel.visible = ui.opacitySlider.visible = hasMap
         ui.overlayBox.checked = hasMap and wasOn
@@ -65,10 +65,13 @@ class ResultView:
         """Whether someone changed the segments since they were written."""
         return self.result is not None and self._state() != self._written
 
-    def measure(self) -> None:
-        """Bring the table up to date if the segments were edited; that of a sequence stays as it is."""
+    def refresh(self) -> None:
+        """Show what became of the segments in the editor; the table of a sequence stays as it is."""
+        if self.result is None:
+            return
         if self.edited and self.result.tableNode.GetColumnIndex(VOXELS) >= 0:
             measureTable(self.result.tableNode, self.result.segmentationNode)
+        self._ui.show3DBox.checked = self._hasSurfaces()  # the editor can show and hide them, too
 
     def uses(self, node: Any) -> bool:
         """Whether the result is of no use without this node."""
@@ -79,6 +82,9 @@ class ResultView:
         if node is self._overlay.mapNode:
             self._ui.overlayBox.checked = False
             self._ui.overlayBox.visible = False
+
+    def _hasSurfaces(self) -> bool:
+        return self.result.segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE)
 
     def _state(self) -> list[int]:
         """When each segment's voxels were changed last."""

@@ -109,7 +109,9 @@ class qSlicerModuleManager(QtCore.QObject):
     def module(self, name: str) -> Any:
         if name in _OTHER_MODULES:
             return Module(name, None)
-        return self._scripted.get(name) or getattr(slicer.modules, name.lower(), None)
+        if name in self._session.logics:
+            return getattr(slicer.modules, name.lower())
+        return self._scripted.get(name)
 
     def modulesNames(self) -> tuple:
         return (*self._session.logics, *self._scripted)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import slicer
+from PySide6.QtCore import QPoint, QRect
 from Testing.gui.qthost import Host, choose, click
 
 from LLMBoostLib.launcher import COMMAND_SETTING
 
 MODULE = "LLMBoostSegment"
 WORKER = Path(__file__).parent / "light_worker.py"
+WIDTH, HEIGHT, EDITOR_HEIGHT = 460, 1700, 420  # of pictures; the first height has room for all of the panel
 SEGMENTS = ["Anterior hippocampus", "Posterior hippocampus"]
 
 
@@ -79,7 +81,7 @@ class Case:
         click(self.ui.applyButton)
 
     def waitFor(self, condition: Any) -> None:
-        self.host.runUntil(condition, 30)
+        self.host.runUntil(condition)
 
     def finish(self) -> None:
         """Wait until nothing runs any more."""
@@ -136,3 +138,15 @@ def voxels(segmentationNode: Any, name: str, volumeNode: Any) -> np.ndarray:
     """bool [k, j, i] of a segment."""
     segmentID = segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name)
     return slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode) > 0
+
+
+def grabPanel(widget: Any, path: Path) -> Path:
+    """Write how the whole panel looks now, without scrolling, as PNG."""
+    window, ui = slicer.util.mainWindow(), widget.ui
+    window.resize(WIDTH, HEIGHT)
+    slicer.app.processEvents()
+    last = ui.advancedButton
+    bottom = last.mapTo(window, QPoint(0, last.height)).y() + 12 if ui.mainFrame.visible else EDITOR_HEIGHT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert window.grab(QRect(0, 0, WIDTH, bottom)).save(str(path)), f"cannot write {path}"
+    return path

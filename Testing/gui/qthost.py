@@ -30,6 +30,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import slicer
@@ -55,6 +56,17 @@ def _utilities() -> list[str]:
     """What slicer-core offers as slicer.<function>, while Slicer has it in slicer.util alone."""
     own = [name for name, value in vars(slicer.util).items() if getattr(value, "__module__", "") == "slicer.util"]
     return [name for name in own if vars(slicer).get(name) is getattr(slicer.util, name)]
+
+
+def _libraries() -> dict[str, ModuleType]:
+    """What is imported of the extension's own packages."""
+    return {name: module for name, module in sys.modules.items() if name.split(".")[0] in ("llmboost", "LLMBoostLib")}
+
+
+def _replaceLibraries(modules: dict[str, ModuleType]) -> None:
+    for name in _libraries():
+        del sys.modules[name]
+    sys.modules.update(modules)
 
 
 class Host:
@@ -147,15 +159,19 @@ class Host:
 
     # -- modules
 
+    def loadModule(self, path: Path) -> None:
+        """Load a module's file, as at Slicer's start."""
+        self._opened.add(path.stem)
+        self.app.moduleManager()._load(path)
+        self.app.startupCompleted.emit()
+        with warnings.catch_warnings(action="ignore"):  # where nobody was connected
+            self.app.startupCompleted.disconnect()
+
     def openModule(self, module: str | Path) -> Any:
         """Load a module, by name from the extension or by its file, and show its panel: the widget's Python object."""
         path = Path(module) if str(module).endswith(".py") else MODULES / module / f"{module}.py"
         if self.app.moduleManager().module(path.stem) is None:
-            self._opened.add(path.stem)
-            self.app.moduleManager()._load(path)
-            self.app.startupCompleted.emit()
-            with warnings.catch_warnings(action="ignore"):  # where nobody was connected
-                self.app.startupCompleted.disconnect()
+            self.loadModule(path)
         self.selectModule(path.stem)
         return slicer.util.getModuleWidget(path.stem)
 
@@ -165,7 +181,9 @@ class Host:
         self.processEvents()
 
     def reload(self, name: str) -> Any:
-        """What the button Reload does: the new widget."""
+        """What the button Reload does: the new widget. Other tests of this process get the old library back."""
+        before = _libraries()
+        self._undo.append(lambda: _replaceLibraries(before))
         slicer.util.getModuleWidget(name).onReload()
         self.processEvents()
         return slicer.util.getModuleWidget(name)
@@ -195,7 +213,7 @@ class Host:
     def processEvents(self) -> None:
         self.app._tick()
 
-    def runUntil(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
+    def runUntil(self, condition: Callable[[], bool], timeout: float = 300.0) -> None:
         """Let the event loop run until a condition holds.
 
         Raises:

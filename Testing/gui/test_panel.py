@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from Testing.gui.panelcase import SEGMENTS, names, voxels
 from Testing.gui.qthost import choose, click, press, typeText
 
 from llmboost import library
-from llmboost.card import METADATA_KEY, Card, read_card
+from llmboost.card import LEFT, METADATA_KEY, Card, Cascade, Target, read_card
 
 
 @pytest.fixture
@@ -61,6 +62,21 @@ def test_the_first_image_of_the_scene_is_chosen_and_apply_is_enabled(case, host)
     assert case.ui.inputSelector.currentNode().GetName() == "head"
     assert case.ui.applyButton.enabled
     assert not case.ui.fitLabel.visible
+
+
+def test_without_an_image_a_phantom_is_drawn_and_segmented(case):
+    click(case.ui.tryButton)
+    node = case.ui.inputSelector.currentNode()
+    assert "no person" in node.GetName()
+    assert slicer.util.getNode("vtkMRMLSliceCompositeNodeRed").GetBackgroundVolumeID() == node.GetID()
+    assert not case.ui.tryButton.visible
+    assert not case.ui.fitLabel.visible
+    case.run()
+    assert names(case.segmentations()[0]) == SEGMENTS
+
+
+def test_what_cannot_be_done_yet_is_not_offered(case):
+    assert not case.ui.explanationBox.visible
 
 
 def test_search_narrows_the_list_by_what_the_cards_tell(case, makeModel):
@@ -134,6 +150,21 @@ def test_an_image_that_does_not_suit_the_model_gets_a_warning_and_can_still_be_s
     assert case.ui.applyButton.enabled
 
 
+def test_a_model_with_a_cascade_takes_a_whole_head(case, makeModel):
+    target = Target("Left hippocampus", LEFT)
+    makeModel("whole", cascade=Cascade("brain", (target,), subject="head", subject_ml=100, target_ml=0.1))
+    case.addImage(shape=(180, 200, 180))
+    assert "much larger" in case.ui.fitLabel.text
+    case.parameters.model = "whole"
+    assert case.ui.fitLabel.text == ""
+    assert "MR, a head or a crop of it" in case.ui.modelDetails.text
+    output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    for name in ("Left anterior hippocampus", SEGMENTS[1], "Skull"):
+        output.GetSegmentation().AddEmptySegment("", name)
+    choose(case.ui.outputSelector, "mine")
+    assert case.ui.fitLabel.text == "Replaces Left anterior hippocampus in mine; Revert brings them back."
+
+
 def test_other_modalities_are_noticed(case):
     node = case.addImage()
     slicer.util.updateVolumeFromArray(node, slicer.util.arrayFromVolume(node) - 1024)
@@ -167,7 +198,7 @@ def test_a_run_leaves_segments_and_a_table(case):
     (node,) = case.segmentations()
     assert names(node) == SEGMENTS
     assert voxels(node, SEGMENTS[0], volumeNode).any()
-    assert case.status == "Done in 1 s: head hippocampus"
+    assert re.fullmatch(r"Done in \d+ s: head hippocampus", case.status)
     assert case.ui.applyButton.text == "&Apply"
     assert case.ui.resultButton.visible
     assert not case.ui.progressBar.visible

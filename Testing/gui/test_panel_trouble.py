@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from Testing.gui.panelcase import SEGMENTS, names
+from Testing.gui.panelcase import SEGMENTS, WORKER, names
 from Testing.gui.qthost import choose, click, typeText
 
 from llmboost import library
@@ -315,6 +315,26 @@ def test_packages_are_missing_and_declined(case, monkeypatch):
     case.assertUntouched()
 
 
+def test_the_panel_tells_beforehand_that_packages_are_missing(case, host, monkeypatch):
+    from LLMBoostLib import readiness
+
+    needed = ["torch>=2.8"]
+    monkeypatch.setattr(readiness, "missing", lambda purpose: needed)
+    host.selectModule("")
+    host.selectModule("LLMBoostSegment")
+    assert "Not installed yet" in case.status
+    needed.clear()
+    click(case.ui.advancedButton)
+    click(case.ui.copyButton)  # whatever asks the worker looks again
+    case.waitFor(lambda: not case.client.busy)
+    assert case.status == ""
+    setCommand("'")  # cannot be read
+    monkeypatch.undo()
+    host.selectModule("")
+    host.selectModule("LLMBoostSegment")
+    assert case.status == ""
+
+
 def test_cancelled_while_packages_are_installed(case, monkeypatch):
     from LLMBoostLib import readiness
 
@@ -352,17 +372,17 @@ def test_cancel(case):
     case.addImage()
     case.start()
     click(case.ui.applyButton)
-    assert case.status.startswith("cancelling")
     case.finish()
     assert case.status == "Cancelled"
     case.assertUntouched()
 
 
 def test_cancel_of_a_worker_that_does_not_listen(case):
-    case.client.cancelSeconds = 0.2
+    case.client.cancelSeconds = 2
     case.addImage()
     case.start("deaf")
     click(case.ui.applyButton)
+    assert case.status.startswith("cancelling")
     case.finish()
     assert case.status == "Cancelled"
     case.assertUntouched()
@@ -437,6 +457,27 @@ def test_the_scene_is_closed_in_mid_run(case, host):
     case.addImage()
     case.run()
     assert len(case.segmentations()) == 1
+
+
+def test_a_scene_is_added_in_mid_run(case, host, session):
+    """Its parameters are shown; what was clicked before goes on with the image that was chosen then."""
+    node = case.addImage("other")
+    case.parameters.uncertainty = True
+    scene = case.folder / "scene.mrml"
+    assert slicer.util.saveNode(node, str(case.folder / "other.nrrd"), {})
+    assert slicer.util.saveScene(str(scene))
+    host.closeScene()
+    head = case.addImage()
+    case.start("brief")
+    slicer.mrmlScene.SetURL(str(scene))
+    slicer.mrmlScene.Import()
+    session.errors.clear()  # what merges two subject hierarchies comes with the application alone
+    case.finish()
+    (made,) = case.segmentations()
+    assert made.GetName() == "head hippocampus"
+    assert case.result.volumeNode is head
+    assert case.ui.inputSelector.currentNode().GetName() == "other"
+    assert case.ui.uncertaintyBox.checked
 
 
 def test_the_scene_is_closed_over_a_result_that_is_being_edited(case, host):
@@ -638,6 +679,39 @@ def test_the_module_is_reloaded_while_an_environment_is_made(case, host, environ
     click(case.ui.createEnvironmentButton)
     host.dialogs.take("question")
     assert case.refused() == "Choose an image"
+
+
+def test_apply_offers_an_environment_where_slicers_python_cannot_compute(case, host, environmentFolder, monkeypatch):
+    from LLMBoostLib import readiness
+    from LLMBoostLib.environment import PrivateEnvironment
+
+    worker = f"{sys.executable} {WORKER}"
+
+    def create(self, python, wheels, onLine, shouldCancel):
+        (environmentFolder / "bin").mkdir(parents=True)
+        (environmentFolder / "bin" / "python").touch()
+        (environmentFolder / "llmboost-environment.json").write_text('{"complete": true}')
+
+    monkeypatch.setattr(PrivateEnvironment, "create", create)
+    monkeypatch.setattr(PrivateEnvironment, "use", lambda self: setCommand(worker))
+    monkeypatch.setattr(readiness, "obstacle", lambda: "no current PyTorch")
+    command = case.panel.advanced._command
+    monkeypatch.setattr(readiness, "missing", lambda purpose: [] if command() == worker else ["torch>=2.8"])
+    case.addImage()
+    setCommand("")
+    host.answer(False)
+    case.apply()
+    assert str(environmentFolder) in host.dialogs.take("question").text
+    assert not environmentFolder.exists()
+    case.assertUntouched()
+    host.answer(True)
+    case.apply()
+    host.dialogs.take("question")
+    setCommand("")
+    case.apply()  # it is there: no question
+    assert command() == worker
+    case.run()
+    assert len(case.segmentations()) == 1
 
 
 def test_an_environment_is_used_and_removed(case, host, environmentFolder):

@@ -32,7 +32,7 @@ class EventLoop:
         self.longestTick = max(self.longestTick, time.perf_counter() - started)
         self._sleep(int(self.interval * 1e6))
 
-    def runUntil(self, condition: Callable[[], bool], timeout: float = 60.0) -> None:
+    def runUntil(self, condition: Callable[[], bool], timeout: float = 300.0) -> None:
         """Tick until ``condition`` holds.
 
         Raises:
