@@ -44,7 +44,8 @@ class TrainingConfig:
         validations: how often the validation cases are segmented, spread evenly over the budget.
         seed: of weights, order and augmentation.
         contrast: the share of windows in a random contrast, for models that should serve several MR sequences.
-        balance: how much rare labels weigh, see :class:`.loss.SegmentationLoss`.
+        balance: how much rare labels weigh at the start, see :class:`.loss.SegmentationLoss`; it falls to zero over the
+            budget, for what is learnt with it is drawn too large.
     """
 
     steps: int | None = None
@@ -117,7 +118,7 @@ class Trainer:
         self.device = device
         self.report = report
         self.cancelled = cancelled
-        self.loss = SegmentationLoss(config.balance)
+        self.loss = SegmentationLoss()
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
         self.length = (config.steps or 10**9) * config.batch
@@ -218,6 +219,7 @@ class Trainer:
         # dropout, too, repeats after a resume
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.network.train()
+        self.loss.balance = self.config.balance * max(1 - self.fraction, 0.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         image, label = batch[IMAGE].to(self.device), batch[LABEL].to(self.device).long()
