@@ -250,7 +250,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._volumeBox.addEnabled = False
         self._table = qMRMLSegmentsTableView()
         self._table.setMinimumHeight(90)
-        form = QtWidgets.QFormLayout()
+        self._form = form = QtWidgets.QFormLayout()
         form.addRow("Segmentation:", self._segmentationBox)
         form.addRow("Source volume:", self._volumeBox)
         layout = QtWidgets.QVBoxLayout(self)
@@ -392,10 +392,10 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         pass
 
     def setSegmentationNodeSelectorVisible(self, visible: bool) -> None:
-        self._segmentationBox.visible = visible
+        self._segmentationBox.visible = self._form.labelForField(self._segmentationBox).visible = visible
 
     def setSourceVolumeNodeSelectorVisible(self, visible: bool) -> None:
-        self._volumeBox.visible = visible
+        self._volumeBox.visible = self._form.labelForField(self._volumeBox).visible = visible
 
     segmentationNodeSelectorVisible = QtCore.Property(
         bool, lambda self: not self._segmentationBox.isHidden(), setSegmentationNodeSelectorVisible

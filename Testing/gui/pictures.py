@@ -59,12 +59,6 @@ class _Walk:
         click(ui.show3DBox)
         self._picture("done")
         self._pictureOfViews()
-        click(ui.editButton)
-        self._picture("editing")
-        click(ui.backButton)
-        click(ui.advancedButton)
-        self._picture("advanced")
-        click(ui.advancedButton)
         click(ui.revertButton)
         self._error()
 

@@ -1,4 +1,4 @@
-"""From an empty scene to edited segments, on a real image with the real worker, and a picture of every step.
+"""From an empty scene to edited segments, with the real worker, and a picture of every step.
 
 LLMBOOST_PICTURES names a folder that the pictures are kept in.
 """
@@ -12,76 +12,103 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import slicer
 from Testing.gui.panelcase import SEGMENTS, grabPanel, voxels
-from Testing.gui.qthost import choose, click
+from Testing.gui.qthost import Host, choose, click
 from vtk.util.numpy_support import vtk_to_numpy
 
 from LLMBoostLib.client import Progress
 from LLMBoostLib.launcher import COMMAND_SETTING
 
 
-def test_from_an_empty_scene_to_edited_segments(host, session, tmp_path, data_root, monkeypatch):
-    import qt
+class Walk:
+    """The panel on an empty scene, with the real worker.
 
+    Attributes:
+        pictures: one for each step so far.
+    """
+
+    def __init__(self, host: Host, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import qt
+
+        # as an extension whose packages are installed would find it, whatever this Python has
+        qt.QSettings().setValue(COMMAND_SETTING, shlex.join([sys.executable, "-u", "-m", "llmboost.worker"]))
+        self._host, self._folder, self._monkeypatch = host, folder, monkeypatch
+        self._panel = host.openModule("LLMBoostSegment")
+        self.ui = self._panel.ui
+        self.pictures: list[Path] = []
+        self.picture("empty")
+
+    def picture(self, step: str) -> None:
+        self.pictures.append(self._folder / f"{len(self.pictures) + 1}-{step}.png")
+        grabPanel(self._panel, self.pictures[-1])
+
+    def segment(self) -> Any:
+        """From the chosen image to the segmentation."""
+        assert self.ui.fitLabel.text == ""
+        click(self.ui.uncertaintyBox)
+        self.picture("image")
+        progress = self._panel.panel.progress
+        tell = progress.tell
+
+        def tellAndShow(news: Progress) -> None:
+            """The first news of the computation is a step of this walk, however soon the result follows."""
+            tell(news)
+            if news.text == "segmenting" and len(self.pictures) == 2:
+                self.picture("running")
+
+        self._monkeypatch.setattr(progress, "tell", tellAndShow)
+        click(self.ui.applyButton)
+        self._host.runUntil(lambda: self.ui.applyButton.text == "&Apply")
+        assert self.ui.resultButton.visible, self._host.dialogs.shown
+        self.picture("done")
+        (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        return node
+
+    def edit(self, node: Any, volumeNode: Any) -> None:
+        """Look at the result, and correct it."""
+        click(self.ui.overlayBox)
+        click(self.ui.show3DBox)
+        self.picture("uncertainty")
+        click(self.ui.editButton)
+        segmentID = node.GetSegmentation().GetSegmentIdBySegmentName(SEGMENTS[0])
+        self.ui.editorFrame.findChild(slicer.qMRMLSegmentEditorWidget).setCurrentSegmentID(segmentID)
+        self.picture("editing")
+        before = np.count_nonzero(voxels(node, SEGMENTS[0], volumeNode))
+        eraseUpperHalf(node, segmentID)
+        click(self.ui.backButton)
+        self.picture("edited")
+        after = np.count_nonzero(voxels(node, SEGMENTS[0], volumeNode))
+        assert 0 < after < before
+        assert self._panel.logic.result.tableNode.GetCellText(0, 2) == str(after)
+        assert node.GetSegmentation().ContainsRepresentation("Closed surface")
+        assert len({path.read_bytes() for path in self.pictures}) == 7
+
+
+@pytest.fixture
+def walk(host, tmp_path, monkeypatch) -> Walk:
     monkeypatch.setenv("LLMBOOST_MODELS", str(tmp_path / "models"))
-    folder = Path(os.environ.get("LLMBOOST_PICTURES") or tmp_path)
-    taken: list[Path] = []
+    return Walk(host, Path(os.environ.get("LLMBOOST_PICTURES") or tmp_path), monkeypatch)
 
-    def picture(step: str) -> None:
-        taken.append(folder / f"{len(taken) + 1}-{step}.png")
-        grabPanel(panel, taken[-1])
 
-    # as an extension whose packages are installed would find it, whatever this Python has
-    qt.QSettings().setValue(COMMAND_SETTING, shlex.join([sys.executable, "-u", "-m", "llmboost.worker"]))
-    panel = host.openModule("LLMBoostSegment")
-    ui = panel.ui
-    picture("empty")
+def test_from_an_empty_scene_to_edited_segments_of_a_phantom(walk):
+    click(walk.ui.tryButton)
+    volumeNode = walk.ui.inputSelector.currentNode()
+    walk.edit(walk.segment(), volumeNode)
 
+
+def test_from_an_empty_scene_to_edited_segments_of_a_real_image(walk, data_root):
     case = sorted((data_root / "Task04_Hippocampus" / "imagesTr").glob("hippocampus_*.nii.gz"))[0]
     volumeNode = slicer.util.loadVolume(str(case), {})
-    choose(ui.inputSelector, volumeNode.GetName())
-    assert ui.fitLabel.text == ""
-    click(ui.uncertaintyBox)
-    picture("image")
-
-    tell = panel.panel.progress.tell
-
-    def tellAndShow(news: Progress) -> None:
-        """The first news of the computation is a step of this walk, however soon the result follows."""
-        tell(news)
-        if news.text == "segmenting" and len(taken) == 2:
-            picture("running")
-
-    monkeypatch.setattr(panel.panel.progress, "tell", tellAndShow)
-    click(ui.applyButton)
-    host.runUntil(lambda: ui.applyButton.text == "&Apply")
-    assert ui.resultButton.visible, host.dialogs.shown
-    picture("done")
-    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    choose(walk.ui.inputSelector, volumeNode.GetName())
+    node = walk.segment()
     true = slicer.util.loadVolume(str(data_root / "Task04_Hippocampus" / "labelsTr" / case.name), {"labelmap": True})
     expected = slicer.util.arrayFromVolume(true)
     for value, name in enumerate(SEGMENTS, start=1):
         assert overlap(voxels(node, name, volumeNode), expected == value) > 0.7
     slicer.mrmlScene.RemoveNode(true)
-
-    click(ui.overlayBox)
-    click(ui.show3DBox)
-    picture("uncertainty")
-
-    click(ui.editButton)
-    segmentID = node.GetSegmentation().GetSegmentIdBySegmentName(SEGMENTS[0])
-    ui.editorFrame.findChild(slicer.qMRMLSegmentEditorWidget).setCurrentSegmentID(segmentID)
-    picture("editing")
-    before = np.count_nonzero(voxels(node, SEGMENTS[0], volumeNode))
-    eraseUpperHalf(node, segmentID)
-    click(ui.backButton)
-    picture("edited")
-    after = np.count_nonzero(voxels(node, SEGMENTS[0], volumeNode))
-    assert 0 < after < before
-    assert panel.logic.result.tableNode.GetCellText(0, 2) == str(after)
-    assert node.GetSegmentation().ContainsRepresentation("Closed surface")
-    assert len({path.read_bytes() for path in taken}) == 7
+    walk.edit(node, volumeNode)
 
 
 def eraseUpperHalf(segmentationNode: Any, segmentID: str) -> None:
