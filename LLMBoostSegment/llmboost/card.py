@@ -124,6 +124,8 @@ class Cascade:
         subject_ml: how large the largest connected piece of all the localizer's labels is, at least and at most, if the
             image shows that.
         target_ml: how large a target is, at least and at most, if it is in view.
+        certainty: the mean probability that the localizer gives to what it found, at least, of the subject as of a
+            target: elsewhere in the body, it finds things without being sure.
     """
 
     localizer: str
@@ -131,6 +133,7 @@ class Cascade:
     subject: str
     subject_ml: tuple[float, float]
     target_ml: tuple[float, float]
+    certainty: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -268,6 +271,7 @@ def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], 
     require(all(type(target.mirror) is bool for target in cascade.targets), "mirror is true or false")
     for low, high in (cascade.subject_ml, cascade.target_ml):
         require(0 < low < high < math.inf, f"from {low} to {high} mL")
+    require(0 <= cascade.certainty <= 1, f"certainty {cascade.certainty}")
     require(card.preprocessing.slice_axis is None, "a cascade needs a model of volumes")
 
 

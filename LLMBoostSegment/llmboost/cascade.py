@@ -70,18 +70,21 @@ def localize(
     chances = predict(
         localizer.network, torch.from_numpy(work.array), steps.window, progress=progress, cancelled=cancelled
     )
-    found = work.with_array(chances.argmax(dim=0).numpy())
+    certainty, found = (tensor.numpy() for tensor in chances.max(dim=0))
     voxel_ml = float(np.prod(work.spacing)) / 1000
-    low, high = cascade.subject_ml
+
+    def is_it(piece: np.ndarray, limits: tuple[float, float]) -> bool:
+        size = piece.sum() * voxel_ml
+        return bool(limits[0] <= size <= limits[1] and certainty[piece].mean() >= cascade.certainty)
+
     constant = work.array.min() == work.array.max()
-    if constant or not low <= _largest_piece(found.array > 0).sum() * voxel_ml <= high:
+    if constant or not is_it(_largest_piece(found > 0), cascade.subject_ml):
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
     edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
     for target in cascade.targets:
-        structure = _largest_piece(found.array == numbers[target.structure])
-        low, high = cascade.target_ml
-        if not low <= structure.sum() * voxel_ml <= high:
+        structure = _largest_piece(found == numbers[target.structure])
+        if not is_it(structure, cascade.target_ml):
             notes.append(f"{target.structure}: not in view")
             continue
         places = np.argwhere(structure)

@@ -175,6 +175,22 @@ def test_what_is_no_head_is_an_empty_result_with_a_warning(value, size):
     assert not result.entropy.array.any()
 
 
+def test_what_the_localizer_is_not_sure_of_is_not_there():
+    head, _ = make_head()
+    model = make_model(dataclasses.replace(CASCADE, certainty=0.9))
+    assert not segment(model, [head]).warnings
+    model.localizer.network.forward = lambda x: Finder().forward(x) / 40
+    assert segment(model, [head]).warnings[0] == "this does not look like a head: nothing was segmented"
+
+    def unsure_of_the_left(x):
+        logits = Finder().forward(x)
+        logits[:, 1] /= 40
+        return logits
+
+    model.localizer.network.forward = unsure_of_the_left
+    assert segment(model, [head]).warnings[0] == "Left organ: not in view"
+
+
 def test_one_side_may_be_seen_in_a_mirror():
     mirrored = (Target("Left organ", LEFT), Target("Right organ", RIGHT, mirror=True))
     head, _ = make_head(organs=(-24, 23))  # mirror images of each other about the middle of the grid

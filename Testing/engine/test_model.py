@@ -147,6 +147,7 @@ CASCADE = {
                 {"subject_ml": [0, 5]},
                 {"target_ml": [5, 2]},
                 {"target_ml": [0.5, float("nan")]},
+                {"certainty": 2},
                 {"surprise": 1},
             )
         ),
