@@ -1,4 +1,7 @@
-"""The real worker with an engine that needs no torch, for what may happen to the panel: `light_worker.py HOW`."""
+"""The real worker with an engine that needs no torch, for what may happen to the panel: `light_worker.py GATE [HOW]`.
+
+A slow run goes on until the file GATE exists.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +21,7 @@ from llmboost.wire import unpack_volumes
 
 STEPS = 10
 DIGEST = "sha256:" + read_card(library.find("hippocampus")).digest  # what a remote worker knows the model by
-SLOW = 60.0  # seconds: such a run ends by cancel only
-SECONDS = {"slow": SLOW, "brief": 0.5}
+SLOW = 600.0  # seconds: such a run ends by cancel only, or once the gate is open
 
 
 def segment(job: Job):
@@ -39,8 +42,8 @@ def segment(job: Job):
         raise LLMBoostError("the volume holds NaN or infinite voxels; replace them by numbers")
     for step in range(STEPS):
         job.progress(step / STEPS, "segmenting", 2_000_000_000)
-        deadline = time.monotonic() + SECONDS.get(HOW, 0) / STEPS
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + (SLOW / STEPS if HOW == "slow" else 0)
+        while time.monotonic() < deadline and not GATE.exists():
             if job.cancelled():
                 return {}, {}
             time.sleep(0.005)
@@ -68,5 +71,5 @@ def answer(job: Job, card, volume):
 
 
 if __name__ == "__main__":
-    HOW = sys.argv[1] if len(sys.argv) > 1 else ""
+    GATE, HOW = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     worker.main({"segment": segment})

@@ -152,7 +152,7 @@ def test_an_image_that_does_not_suit_the_model_gets_a_warning_and_can_still_be_s
 
 def test_a_model_with_a_cascade_takes_a_whole_head(case, makeModel):
     target = Target("Left hippocampus", LEFT)
-    makeModel("whole", cascade=Cascade("brain", (target,), subject="head", subject_ml=100, target_ml=0.1))
+    makeModel("whole", cascade=Cascade("brain", (target,), subject="head", subject_ml=(100, 9000), target_ml=(0.1, 9)))
     case.addImage(shape=(180, 200, 180))
     assert "much larger" in case.ui.fitLabel.text
     case.parameters.model = "whole"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from Testing.gui.panelcase import SEGMENTS, WORKER, names
+from Testing.gui.panelcase import SEGMENTS, names
 from Testing.gui.qthost import choose, click, typeText
 
 from llmboost import library
@@ -422,9 +422,9 @@ def test_the_output_is_removed_in_mid_run_and_the_result_is_kept(case):
     case.addImage()
     output = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     choose(case.ui.outputSelector, "mine")
-    case.start("brief")
+    case.start()
     slicer.mrmlScene.RemoveNode(output)
-    case.finish()
+    case.letFinish()
     (node,) = case.segmentations()
     assert node.GetName() == "head hippocampus"
     assert "removed meanwhile" in case.ui.warningsLabel.text
@@ -468,11 +468,11 @@ def test_a_scene_is_added_in_mid_run(case, host, session):
     assert slicer.util.saveScene(str(scene))
     host.closeScene()
     head = case.addImage()
-    case.start("brief")
+    case.start()
     slicer.mrmlScene.SetURL(str(scene))
     slicer.mrmlScene.Import()
     session.errors.clear()  # what merges two subject hierarchies comes with the application alone
-    case.finish()
+    case.letFinish()
     (made,) = case.segmentations()
     assert made.GetName() == "head hippocampus"
     assert case.result.volumeNode is head
@@ -685,7 +685,8 @@ def test_apply_offers_an_environment_where_slicers_python_cannot_compute(case, h
     from LLMBoostLib import readiness
     from LLMBoostLib.environment import PrivateEnvironment
 
-    worker = f"{sys.executable} {WORKER}"
+    command = case.panel.advanced._command
+    worker = command()
 
     def create(self, python, wheels, onLine, shouldCancel):
         (environmentFolder / "bin").mkdir(parents=True)
@@ -695,7 +696,6 @@ def test_apply_offers_an_environment_where_slicers_python_cannot_compute(case, h
     monkeypatch.setattr(PrivateEnvironment, "create", create)
     monkeypatch.setattr(PrivateEnvironment, "use", lambda self: setCommand(worker))
     monkeypatch.setattr(readiness, "obstacle", lambda: "no current PyTorch")
-    command = case.panel.advanced._command
     monkeypatch.setattr(readiness, "missing", lambda purpose: [] if command() == worker else ["torch>=2.8"])
     case.addImage()
     setCommand("")
