@@ -2,7 +2,7 @@
 
 VIEWER is a folder of real scans (see the list below). Segments each head with `hippocampus`, as it is stored and with
 its axes stored in random other orders and senses, and then what is no head; prints millilitres, the largest deviation
-among the orientations, seconds and the process's peak of memory, and writes a picture of each into OUTPUT.
+among the orientations, seconds and the process's peak of memory, and draws the heads into the picture OUTPUT (.jpg).
 """
 
 from __future__ import annotations
@@ -51,47 +51,48 @@ def main() -> None:
     parser.add_argument("--model", default="hippocampus")
     parser.add_argument("--orientations", type=int, default=10)
     arguments = parser.parse_args()
-    model = load_model(find(arguments.model))
-    for name, image in heads(arguments.viewer):
-        result = segment(model, [image])
-        draw([Scene(name, image, result.labelmap)], result.labels, arguments.output / f"{name}.png")
+    model, scenes = load_model(find(arguments.model)), []
+    for name, image, modality in heads(arguments.viewer):
+        result = segment(model, [image], modality=modality)
+        scenes.append(Scene(name, image, result.labelmap))
         deviations = [
             _deviation(result, segment(model, [reorient(image, axes, senses)]))
             for axes, senses in _orders(arguments.orientations)
         ]
         _tell(name, result, f"largest deviation {100 * max(deviations, default=0):.2f} %")
-    for name, image in others(arguments.viewer):
-        _tell(name, segment(model, [image]), "")
+    draw(scenes, result.labels, arguments.output)
+    for name, image, modality in others(arguments.viewer):
+        _tell(name, segment(model, [image], modality=modality), "")
     unit = 2**30 if sys.platform == "darwin" else 2**20
     print(f"peak of memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.2f} GB")
 
 
-def heads(viewer: Path) -> Iterator[tuple[str, Image]]:
-    """The whole heads by name."""
+def heads(viewer: Path) -> Iterator[tuple[str, Image, str]]:
+    """The whole heads: name, image, modality."""
     wheel = importlib.util.find_spec("nilearn")
     if wheel is not None and wheel.submodule_search_locations:
-        yield "MNI152", read(Path(wheel.submodule_search_locations[0]) / MNI152)
+        yield "MNI152", *read(Path(wheel.submodule_search_locations[0]) / MNI152)
     for name, path in HEADS.items():
-        yield name, read(viewer / path)
+        yield name, *read(viewer / path)
 
 
-def others(viewer: Path) -> Iterator[tuple[str, Image]]:
+def others(viewer: Path) -> Iterator[tuple[str, Image, str]]:
     """Scans of other parts of the body, noise, and nothing."""
     for name, path in OTHERS.items():
-        yield name, read(viewer / path)
+        yield name, *read(viewer / path)
     place = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
-    yield "noise", Image(np.random.default_rng(0).normal(100, 30, (180, 200, 180)).astype(np.int16), *place)
-    yield "zeros", Image(np.zeros((180, 200, 180), np.int16), *place)
+    yield "noise", Image(np.random.default_rng(0).normal(100, 30, (180, 200, 180)).astype(np.int16), *place), ""
+    yield "zeros", Image(np.zeros((180, 200, 180), np.int16), *place), ""
 
 
-def read(path: Path) -> Image:
-    """The image of a file, or of the largest DICOM series in a zip file."""
+def read(path: Path) -> tuple[Image, str]:
+    """The image of a file, or that of the largest DICOM series in a zip file with its modality."""
+    if path.suffix != ".zip":
+        return read_image(path), ""
     with tempfile.TemporaryDirectory() as folder:
-        if path.suffix == ".zip":
-            zipfile.ZipFile(path).extractall(folder)
-            volumes, _ = read_series(max(find_series(Path(folder)), key=lambda series: len(series.files)))
-            return volumes[0]
-    return read_image(path)
+        zipfile.ZipFile(path).extractall(folder)
+        series = max(find_series(Path(folder)), key=lambda one: len(one.files))
+        return read_series(series)[0][0], series.modality
 
 
 def _orders(count: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

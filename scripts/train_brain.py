@@ -52,7 +52,7 @@ CARD: dict[str, Any] = {
         " look closer; borders of thin ones (cortex) are coarse. Not for clinical use."
     ),
     "modality": "MR",
-    "license": "Apache-2.0 (SynthSeg's label maps)",
+    "license": "Apache-2.0 (SynthSeg's label maps); frozen block: Apache-2.0 (SmolLM2-135M-Instruct, 4-bit)",
     "citation": "Billot et al. 2023, Medical Image Analysis 86, 102789",
 }
 

@@ -155,6 +155,7 @@ class _Run:
                 mirror=options.mirror,
                 entropy=options.uncertainty,
                 probabilities=options.probabilities,
+                modality=case.series.modality if case.series else "",
                 progress=lambda fraction: self.progress(text, fraction),
             )
         except LLMBoostError as error:  # knows images, but not their files

@@ -27,6 +27,8 @@ from .roi import Roi
 
 # an image that extends this many times further than the model's window is hardly the kind it was trained on
 EXTENT_FACTOR = 2.5
+# DICOM's terms; others say nothing of what an image shows
+MODALITIES = {"CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA"}
 # larger maps lie in a temporary file
 MAPS_IN_MEMORY = 2**28
 
@@ -70,6 +72,7 @@ def segment(
     mirror: bool = False,
     probabilities: bool = False,
     entropy: bool = False,
+    modality: str = "",
     progress: Callable[[float], None] = lambda fraction: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Segmentation:
@@ -84,6 +87,8 @@ def segment(
             else, and all others are background. By default, the whole image.
         mirror: average with what the network says of the mirrored image, where the card allows it: twice the time.
         probabilities, entropy: also give these maps.
+        modality: of the images, in DICOM's terms, where it is known. A cascade does not look for its subject in images
+            of another modality than its model's.
         progress: called with the fraction done.
         cancelled: asked before each window.
 
@@ -106,7 +111,9 @@ def segment(
     if canvas.chances is not None:
         canvas.chances[0] = 1  # what is not computed is background
     part = canvas.see(lambda array: array[(..., *roi.bounds(whole))]) if roi else canvas
-    if by_cascade:
+    if by_cascade and _is_foreign(modality, card.modality):
+        notes = [f"the images are {modality}, and model '{card.name}' takes {card.modality}: nothing was segmented"]
+    elif by_cascade:
         notes = _draw_by_cascade(model, [first, *channels[1:]], part, roi, mirror, progress, cancelled)
     else:
         notes = _draw(model, [first, *channels[1:]], part, mirror, progress, cancelled)
@@ -130,6 +137,11 @@ def segment(
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
         localizer=model.localizer.card if by_cascade else None,
     )
+
+
+def _is_foreign(modality: str, expected: str) -> bool:
+    """Whether both are known to be different modalities."""
+    return modality != expected and {modality, expected} <= MODALITIES
 
 
 @dataclass(frozen=True)

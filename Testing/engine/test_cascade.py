@@ -191,6 +191,14 @@ def test_what_the_localizer_is_not_sure_of_is_not_there():
     assert segment(model, [head]).warnings[0] == "Left organ: not in view"
 
 
+def test_another_modality_than_the_models_is_no_place_to_look():
+    head, _ = make_head()
+    for modality, found in (("MR", True), ("OT", True), ("", True), ("PT", False), ("CT", False)):
+        result = segment(make_model(), [head], modality=modality)
+        assert result.labelmap.array.any() == found
+    assert result.warnings[0] == "the images are CT, and model 'looker' takes MR: nothing was segmented"
+
+
 def test_one_side_may_be_seen_in_a_mirror():
     mirrored = (Target("Left organ", LEFT), Target("Right organ", RIGHT, mirror=True))
     head, _ = make_head(organs=(-24, 23))  # mirror images of each other about the middle of the grid
