@@ -23,9 +23,8 @@ from Testing.host import SliceView, ThreeDView, emptySession, mosaic
 from LLMBoostLib.launcher import COMMAND_SETTING
 
 TEMPLATE = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-HIPPOCAMPUS = 26.0, -22.0, -13.0  # RAS mm: the right one of the template
-VIEW = 240, 240  # pixels
-FIELD = 110.0  # mm across a slice view
+VIEW = 230, 230  # pixels
+FIELD = 150.0  # mm across a slice view
 
 
 def takePictures(folder: Path) -> None:
@@ -67,11 +66,6 @@ class _Walk:
         node = slicer.util.loadVolume(str(path), {"name": "MNI152_T1"})
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         choose(self._ui.inputSelector, node.GetName())
-        if self._widget.panel.chooser.current.card.cascade is None:  # it knows crops alone
-            choose(self._ui.roiSelector, "Create new ROI")
-            roiNode = self._ui.roiSelector.currentNode()
-            roiNode.SetCenter(*HIPPOCAMPUS)
-            roiNode.SetDisplayVisibility(False)
 
     def _notInstalled(self) -> None:
         """As in a Slicer without the packages: what is told before, and asked at, a click on Apply."""
@@ -117,9 +111,9 @@ class _Walk:
     def _pictureOfViews(self) -> None:
         """Slices through the first segment, and the surfaces of all."""
         node = self._widget.logic.result.segmentationNode
-        center = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
-        for view in self._views[:-1]:
-            view.show(center, FIELD)
+        right, front, up = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
+        for view, aside in zip(self._views[:-1], (0, right, 0), strict=True):  # axial and coronal: both sides
+            view.show((aside, front, up), FIELD)
         mosaic([view.render() for view in self._views], 2, self._folder / "panel-views.png")
 
     def _finish(self) -> None:
