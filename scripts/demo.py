@@ -36,7 +36,6 @@ def main() -> int:
 def demonstrate(path: Path | None) -> int:
     """Segment, draw and print; returns the exit status."""
     from llmboost.batch import OK, BatchOptions, segment_cases
-    from llmboost.cascade import sided_labels
     from llmboost.cases import find_cases
     from llmboost.errors import LLMBoostError
     from llmboost.image import read_image
@@ -56,7 +55,7 @@ def demonstrate(path: Path | None) -> int:
         print(f"{name:30}{ml:6.2f} mL")
     for warning in row.warnings:
         print(f"warning: {warning}")
-    labels = [x for x in (*model.card.labels, *sided_labels(model.card)) if x.name in row.volumes_ml]
+    labels = [x for x in (*model.card.labels, *model.card.sided_labels) if x.name in row.volumes_ml]
     labelmap, _ = read_segmentation(OUTPUT / row.output)
     draw([Scene(row.id, read_image(path), labelmap)], labels, OUTPUT / "picture.png")
     print(f"{row.seconds:.1f} s\nresults: {OUTPUT}\npicture: {OUTPUT / 'picture.png'}")

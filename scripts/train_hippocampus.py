@@ -1,10 +1,11 @@
 """Train the shipped model `hippocampus` again: `.venv/bin/python scripts/train_hippocampus.py DATASET OUTPUT`.
 
 DATASET is Task04_Hippocampus of the Medical Segmentation Decathlon with a splits.json that keeps the two sides of a
-subject together. Two stages, each a call: the first one learns T1 (about an hour on two free CPU cores), the second one
-(`--start` with the first one's model) goes on with half of all windows in random contrasts. What ships lies between the
-two: three quarters of the way from the first one's weights to the second one's. `--resume` continues a run that was
-stopped. At the end the test list is read once, and its figures go into the model's card.
+subject together. Three stages, each a call: `--stage 1` learns T1 (about an hour on two free CPU cores); `--stage 2`
+and `--stage 3`, each with `--start` and the model of the stage before, go on with many windows in random contrasts, and
+then in thick slices, too. What ships lies between the first stage and the last (`--first` with the first one's model):
+its weights are an average. `--resume` continues a run that was stopped. At the end the test list is read once, and its
+figures go into the model's card.
 """
 
 from __future__ import annotations
@@ -55,8 +56,11 @@ CARD = {
     "license": "CC-BY-SA 4.0 (training data); frozen block: Apache-2.0 (SmolLM2-135M-Instruct, 4-bit)",
     "citation": "Antonelli et al. 2022, arXiv 2106.05735; Simpson et al. 2019, arXiv 1902.09063",
 }
-FIRST = TrainingConfig(steps=7000)
-SECOND = TrainingConfig(steps=750, rate=4e-4, contrast=0.5, validations=5)
+STAGES = {
+    1: TrainingConfig(steps=7000),
+    2: TrainingConfig(steps=750, rate=4e-4, contrast=0.5, validations=5),
+    3: TrainingConfig(steps=500, rate=3e-4, contrast=0.4, thick=0.4, validations=2),
+}
 # Between fine-tuned weights and those before lies a better compromise than either (WiSE-FT, arXiv 2109.01903). Of 1/2,
 # 3/4 and 1, by val Dice: T1 0.8825, 0.8812, 0.8792; random contrasts 0.674, 0.753, 0.784 (measure_contrasts.py).
 SHARE = 0.75
@@ -66,11 +70,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--start", type=Path, help="the first stage's model, for the second stage")
+    parser.add_argument("--stage", type=int, choices=STAGES, default=1)
+    parser.add_argument("--start", type=Path, help="the model of the stage before")
+    parser.add_argument("--first", type=Path, help="the first stage's model, to average the last one's with")
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     recipe = Recipe(
-        SECOND if arguments.start else FIRST,
+        STAGES[arguments.stage],
         booster=BoosterConfig("smollm2", layers=(20,)),
         card=CARD,
         start=arguments.start,
@@ -84,20 +90,20 @@ def main() -> None:
         report=_print,
     )
     print(f"{arguments.output}: val Dice {card.figures['val_dice']:.4f}")
-    if arguments.start:
-        average(arguments.output, arguments.start)
+    if arguments.first:
+        average(arguments.output, arguments.first)
         add_figures(arguments.output, read_dataset(arguments.dataset))
 
 
-def average(path: Path, start: Path) -> None:
-    """Move the weights of the model file at ``path`` back towards those of ``start``."""
-    first, second = load_model(start).network.state_dict(), load_model(path)
+def average(path: Path, first: Path) -> None:
+    """Move the weights of the model file at ``path`` back towards those of ``first``."""
+    before, last = load_model(first).network.state_dict(), load_model(path)
     weights = {
-        name: torch.lerp(first[name], tensor, SHARE) if tensor.is_floating_point() else tensor
-        for name, tensor in second.network.state_dict().items()
+        name: torch.lerp(before[name], tensor, SHARE) if tensor.is_floating_point() else tensor
+        for name, tensor in last.network.state_dict().items()
     }
-    second.network.load_state_dict(weights)
-    save_model(second.network, second.card, path)
+    last.network.load_state_dict(weights)
+    save_model(last.network, last.card, path)
 
 
 def add_figures(path: Path, dataset: Dataset) -> None:

@@ -434,8 +434,8 @@ def _replaced(card: Card, parameterNode: Any, image: Any) -> list[str]:
     notes = []
     segmentation, name = segmentationNode.GetSegmentation(), segmentationNode.GetName()
     sided = not isinstance(image, SegmentInput) and card.needs_cascade(fit.extentMm(image, parameterNode.roi))
-    names = [segmentation.GetNthSegment(number).GetName() for number in range(segmentation.GetNumberOfSegments())]
-    present = [each for each in names if any(_isOf(each, label.name, sided) for label in card.labels)]
+    labels = card.sided_labels if sided else card.labels
+    present = [label.name for label in labels if segmentation.GetSegmentIdBySegmentName(label.name)]
     if present:
         text = _("Replaces {segments} in {name}; Revert brings them back.")
         notes.append(text.format(segments=", ".join(present), name=name))
@@ -445,8 +445,3 @@ def _replaced(card: Card, parameterNode: Any, image: Any) -> list[str]:
         text = _("{name} belongs to another image, {image}.")
         notes.append(text.format(name=name, image=reference.GetName()))
     return notes
-
-
-def _isOf(segment: str, label: str, sided: bool) -> bool:
-    """Whether a segment of this name is one that a label makes; a cascade puts the side before the label's name."""
-    return segment.lower().endswith(f" {label.lower()}") if sided else segment == label

@@ -176,6 +176,18 @@ class Card:
         window = sorted(CROP * n * mm for n, mm in zip(steps.window, steps.spacing, strict=True))
         return self.cascade is not None and any(a > b for a, b in zip(sorted(extent), window, strict=True))
 
+    @property
+    def sided_labels(self) -> tuple[Label, ...]:
+        """The labels that a cascade draws: the card's for each target in turn, with its side, and values counted on."""
+        if self.cascade is None:
+            return ()
+        step = max(label.value for label in self.labels)
+        return tuple(
+            dataclasses.replace(_on_side(label, target.side), value=label.value + n * step)
+            for n, target in enumerate(self.cascade.targets)
+            for label in self.labels
+        )
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
 
@@ -203,6 +215,16 @@ class Card:
             return card
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {printable(str(error))})") from error
+
+
+def _on_side(label: Label, side: Code | None) -> Label:
+    if side is None:
+        return label
+    name = f"{side.meaning} {label.name[:1].lower()}{label.name[1:]}"
+    if label.modifier is None:
+        return dataclasses.replace(label, name=name, modifier=side)
+    # terminologies have room for one modifier of the type; what stood there tells the part of the region
+    return dataclasses.replace(label, name=name, modifier=side, region=label.type, region_modifier=label.modifier)
 
 
 def _card(raw: dict[str, Any]) -> Card:

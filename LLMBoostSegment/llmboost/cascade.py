@@ -3,40 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from .card import Card, Code, Label, Target
+from .card import Target
 from .errors import LLMBoostError
 from .image import Image
 from .model import Model
 from .predict import predict
 from .preprocessing import preprocess
 from .roi import Roi
-
-
-def sided_labels(card: Card) -> tuple[Label, ...]:
-    """The labels that a cascade draws: the card's for each target in turn, with its side, and values counted on."""
-    assert card.cascade is not None
-    step = max(label.value for label in card.labels)
-    return tuple(
-        replace(_on_side(label, target.side), value=label.value + n * step)
-        for n, target in enumerate(card.cascade.targets)
-        for label in card.labels
-    )
-
-
-def _on_side(label: Label, side: Code | None) -> Label:
-    if side is None:
-        return label
-    name = f"{side.meaning} {label.name[:1].lower()}{label.name[1:]}"
-    if label.modifier is None:
-        return replace(label, name=name, modifier=side)
-    # terminologies have room for one modifier of the type; what stood there tells the part of the region
-    return replace(label, name=name, modifier=side, region=label.type, region_modifier=label.modifier)
 
 
 def localize(

@@ -113,8 +113,7 @@ class Engine:
         from .segment import segment
         from .segnrrd import terminology_entry
 
-        options = {key: bool(job.fields.get(key)) for key in ("mirror", "probabilities")}
-        entropy, box = bool(job.fields.get("uncertainty")), job.fields.get("roi")
+        box = job.fields.get("roi")
         roi = Roi(box["center"], box["size"], np.reshape(box["axes"], (3, 3))) if box else None
         memory = int(expected_peak(model.card, channels[0], roi))
         job.progress(0.0, "segmenting", memory)
@@ -123,10 +122,11 @@ class Engine:
                 model,
                 channels,
                 roi=roi,
-                entropy=entropy,
+                mirror=bool(job.fields.get("mirror")),
+                probabilities=bool(job.fields.get("probabilities")),
+                entropy=bool(job.fields.get("uncertainty")),
                 progress=lambda fraction: job.progress(fraction, "segmenting", memory),
                 cancelled=job.cancelled,
-                **options,
             )
         finally:
             self._drop_if_moved()

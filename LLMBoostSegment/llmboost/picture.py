@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,10 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(9, 0.4 + 3.1 * len(scenes)), layout="constrained", facecolor="black")
+    columns = 4 if sum(len(label.name) for label in labels) < 80 else 2 if len(labels) <= 4 else 3  # what fits
+    legend_rows = max(1, ceil(len(labels) / columns))
+    height = 0.2 + 0.2 * legend_rows + 3.1 * len(scenes)
+    figure = Figure(figsize=(9, height), layout="constrained", facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(scenes), len(PLANES), squeeze=False)
     for row, scene in zip(axes, scenes, strict=True):
@@ -62,7 +66,6 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
             axis.text(0.94, 0.5, edges[1], color="white", transform=axis.transAxes)
             axis.set_axis_off()
     patches = [Patch(color=_rgb(label), label=label.name) for label in labels]
-    columns = 4 if sum(len(label.name) for label in labels) < 80 else 2
     legend = figure.legend(
         handles=patches, loc="outside lower center", ncols=columns, frameon=False, labelcolor="white"
     )

@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from .card import Card, Label
-from .cascade import localize, sided_labels
+from .cascade import localize
 from .errors import LLMBoostError
 from .image import Image, resample, to_canonical
 from .model import Model
@@ -102,7 +102,7 @@ def segment(
     card, whole = model.card, channels[0]
     first = roi.crop(whole) if roi else whole
     by_cascade = card.needs_cascade([n * mm for n, mm in zip(first.shape, first.spacing, strict=True)])
-    labels = sided_labels(card) if by_cascade else card.labels
+    labels = card.sided_labels if by_cascade else card.labels
     canvas = _Canvas(
         np.zeros(whole.shape, np.uint8 if len(labels) < 256 else np.uint16),
         _maps((card.classes, *whole.shape)) if probabilities else None,

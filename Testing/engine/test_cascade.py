@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from llmboost.card import LEFT, RIGHT, SEGMENTATION, Card, Cascade, Code, Label, Normalization, Preprocessing, Target
-from llmboost.cascade import sided_labels
 from llmboost.errors import LLMBoostError
 from llmboost.image import Image
 from llmboost.model import Model, load_model, save_model
@@ -107,7 +106,7 @@ def test_both_sides_are_found_and_named():
 
 
 def test_the_side_is_a_modifier_and_the_part_stays_told():
-    front, back = sided_labels(make_model().card)[:2]
+    front, back = make_model().card.sided_labels[:2]
     assert (front.type, front.modifier, front.region, front.region_modifier) == (ORGAN, LEFT, ORGAN, FRONT)
     assert (back.type, back.modifier, back.region) == (ORGAN, LEFT, None)
 

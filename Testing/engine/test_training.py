@@ -21,7 +21,7 @@ from llmboost.card import Preprocessing
 from llmboost.errors import LLMBoostError
 from llmboost.image import Image
 from llmboost.learn import trainer as trainer_module
-from llmboost.learn.augment import IMAGE, LABEL, RandContrastd
+from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
 from llmboost.learn.dataset import read_dataset
 from llmboost.learn.loss import IGNORED, SegmentationLoss
 from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig, mean_dice_of, read_volume
@@ -175,6 +175,21 @@ def test_random_contrasts_turn_bright_into_dark_and_keep_the_scale():
     assert 8 < falling < 32
     flat = torch.full_like(image, 0.5)
     assert torch.isfinite(step({IMAGE: flat})[IMAGE]).all()
+
+
+def test_thick_slices_blur_one_axis_and_stay_where_they_are():
+    image = torch.zeros(1, 24, 24, 24)
+    image[:, 8:16, 8:16, 8:16] = 1
+    step = RandThickSlicesd(IMAGE, prob=1.0).set_random_state(seed=0)
+    for _ in range(20):
+        thick = step({IMAGE: image})[IMAGE]
+        assert thick.shape == image.shape
+        ranges = [len(torch.unique(torch.nonzero(thick[0] > 0.01)[:, axis])) for axis in range(3)]
+        assert sorted(ranges)[:2] == [8, 8], "two axes stay sharp"
+        assert max(ranges) > 8
+        places = torch.nonzero(thick[0] > 0.5).float()
+        assert places.mean(dim=0).numpy() == pytest.approx([11.5] * 3, abs=1.5)
+        assert thick.sum() == pytest.approx(float(image.sum()), rel=0.25)
 
 
 def test_the_share_of_windows_in_another_contrast(volumes):

@@ -92,7 +92,7 @@ def oblique() -> np.ndarray:
     transform.RotateX(25)
     transform.RotateY(-15)
     transform.RotateZ(40)
-    transform.Scale(1.0, 1.2, 1.5)
+    transform.Scale(1.0, 1.1, 1.2)
     return slicer.util.arrayFromVTKMatrix(transform.GetMatrix())
 
 

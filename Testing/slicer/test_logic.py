@@ -56,7 +56,7 @@ def test_an_oblique_volume_under_a_transform_gives_the_engines_own_result(
     volumeNode.HardenTransform()  # the grid in the patient's frame, by Slicer's own arithmetic
     own = engine(asImage(volumeNode))
     np.testing.assert_array_equal(found, own.labelmap.array.transpose())
-    assert set(np.unique(found)) == {0, 1, 2}
+    assert found.any()
 
 
 @pytest.mark.parametrize("extension", [".nii.gz", ".nrrd"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 # from their own modules, for mypy: monai.transforms re-exports them without saying so
 from monai.transforms.compose import Compose
@@ -25,7 +26,7 @@ from monai.transforms.transform import MapTransform, RandomizableTransform
 IMAGE, LABEL = "image", "label"
 
 
-def augmentation(mirror: tuple[int, ...], contrast: float = 0.0) -> Compose:
+def augmentation(mirror: tuple[int, ...], contrast: float = 0.0, thick: float = 0.0) -> Compose:
     """A random transform of {"image": (C, R, A, S) float, "label": (1, R, A, S)} windows.
 
     Strengths follow nnU-Net's; poses vary more, because a user's crop is seldom framed like the training set's.
@@ -33,6 +34,7 @@ def augmentation(mirror: tuple[int, ...], contrast: float = 0.0) -> Compose:
     Args:
         mirror: spatial axes (0, 1, 2) along which anatomy may be mirrored.
         contrast: the share of windows in a random contrast, see :class:`RandContrastd`.
+        thick: the share of windows in thick slices, see :class:`RandThickSlicesd`.
     """
     return Compose(
         [
@@ -48,6 +50,7 @@ def augmentation(mirror: tuple[int, ...], contrast: float = 0.0) -> Compose:
                 padding_mode=("border", "zeros"),
             ),
             *([RandContrastd(IMAGE, prob=contrast)] if contrast else []),
+            *([RandThickSlicesd(IMAGE, prob=thick)] if thick else []),
             RandGaussianSmoothd(IMAGE, prob=0.15, sigma_x=(0.5, 1), sigma_y=(0.5, 1), sigma_z=(0.5, 1)),
             RandSimulateLowResolutiond(IMAGE, prob=0.2, zoom_range=(0.5, 1)),
             RandScaleIntensityd(IMAGE, factors=0.3, prob=0.5),
@@ -84,4 +87,28 @@ class RandContrastd(RandomizableTransform, MapTransform):
             mapped = np.interp(image.numpy(), np.linspace(low, max(high, low + 1e-6), len(curve)), curve)
             mapped = (mapped - mapped.mean()) / max(float(mapped.std()), 1e-6)
             result[key] = torch.from_numpy(mapped).to(image) * image.std() + image.mean()
+        return result
+
+
+class RandThickSlicesd(RandomizableTransform, MapTransform):
+    """The image as if scanned in slices of several voxels across a random axis, and brought back to its grid."""
+
+    VOXELS = (2.0, 8.0)
+
+    def __init__(self, keys: str, prob: float) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        self.randomize(None)
+        if not self._do_transform:
+            return result
+        axis, voxels = int(self.R.randint(3)), self.R.uniform(*self.VOXELS)
+        for key in self.keys:
+            image = torch.as_tensor(result[key])[None]
+            size = list(image.shape[2:])
+            size[axis] = max(2, round(size[axis] / voxels))
+            slices = F.interpolate(image, size, mode="area")
+            result[key] = F.interpolate(slices, image.shape[2:], mode="trilinear")[0]
         return result

@@ -44,6 +44,7 @@ class TrainingConfig:
         validations: how often the validation cases are segmented, spread evenly over the budget.
         seed: of weights, order and augmentation.
         contrast: the share of windows in a random contrast, for models that should serve several MR sequences.
+        thick: the share of windows in thick slices, for models that should take them.
         balance: how much rare labels weigh at the start, see :class:`.loss.SegmentationLoss`; it falls to zero over the
             budget, for what is learnt with it is drawn too large.
     """
@@ -58,6 +59,7 @@ class TrainingConfig:
     validations: int = 20
     seed: int = 0
     contrast: float = 0.0
+    thick: float = 0.0
     balance: float = 0.0
 
 
@@ -126,7 +128,13 @@ class Trainer:
             train
             if isinstance(train, torch.utils.data.Dataset)
             else TrainingWindows(
-                train, preprocessing.window, preprocessing.mirror, self.length, config.seed, config.contrast
+                train,
+                preprocessing.window,
+                preprocessing.mirror,
+                self.length,
+                config.seed,
+                config.contrast,
+                config.thick,
             )
         )
         self.step = 0

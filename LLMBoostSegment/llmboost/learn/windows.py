@@ -36,12 +36,13 @@ class TrainingWindows(Dataset[dict[str, Tensor]]):
         length: int,
         seed: int,
         contrast: float = 0.0,
+        thick: float = 0.0,
     ) -> None:
         self.volumes = volumes
         self.window = window
         self.length = length
         self.seed = seed
-        self.augment = augmentation(mirror, contrast)
+        self.augment = augmentation(mirror, contrast, thick)
         self.foreground = [torch.nonzero(volume.label[0] > 0) for volume in volumes]
 
     def __len__(self) -> int:
