@@ -46,6 +46,7 @@ def demonstrate(path: Path | None) -> int:
 
     model = load_model(find("hippocampus"))
     print("image: " + (str(path) if path else "MNI152 T1, an average of 152 heads (template of the nilearn wheel)"))
+    title = path.name[:20] if path else "MNI152"
     path = path or _template()
     cases = find_cases([path], model.card.preprocessing)
     (row,) = segment_cases(model, cases, OUTPUT, BatchOptions(uncertainty=True))
@@ -57,7 +58,7 @@ def demonstrate(path: Path | None) -> int:
         print(f"warning: {warning}")
     labels = [x for x in (*model.card.labels, *model.card.sided_labels) if x.name in row.volumes_ml]
     labelmap, _ = read_segmentation(OUTPUT / row.output)
-    draw([Scene(row.id, read_image(path), labelmap)], labels, OUTPUT / "picture.png")
+    draw([Scene(title, read_image(path), labelmap)], labels, OUTPUT / "picture.png")
     print(f"{row.seconds:.1f} s\nresults: {OUTPUT}\npicture: {OUTPUT / 'picture.png'}")
     print("Research use only, not for clinical use.")
     return 0

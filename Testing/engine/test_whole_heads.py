@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +99,15 @@ def test_a_tilted_head_in_thick_slices(model, template, found):
     for side in ("Left", "Right"):
         assert middle(result, side) == pytest.approx(middle(found, side), abs=6)
     assert sides(result) == pytest.approx(sides(found), rel=0.3)
+
+
+def test_the_demo(template):
+    demo = Path(__file__).parents[2] / "scripts" / "demo.py"
+    done = subprocess.run([sys.executable, str(demo)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"{name} " in done.stdout for name in NAMES)
+    picture = done.stdout.partition("picture: ")[2].splitlines()[0]
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_noise_and_nothing_are_no_heads(model):
