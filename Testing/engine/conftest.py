@@ -6,6 +6,7 @@ torch and all that needs it is imported where it is used, so that tests of light
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
-from llmboost.image import Image, write_image
+from llmboost.image import Image, read_image, write_image
 
 SHAPE = (24, 28, 24)
 TINY = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}
@@ -179,6 +180,16 @@ def reordered():
         return Image(np.ascontiguousarray(array), tuple(image.spacing[a] for a in axes), tuple(origin), direction)
 
     return reorder
+
+
+@pytest.fixture(scope="session")
+def template() -> Image:
+    """The MNI152 T1 head of the nilearn wheel: an average of 152 people, its halves mirror images of each other."""
+    wheel = importlib.util.find_spec("nilearn")
+    if wheel is None:
+        pytest.skip("no MNI152 template: the wheel nilearn is not installed")
+    (folder,) = wheel.submodule_search_locations
+    return read_image(Path(folder) / "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from llmboost.image import Image, read_image, resample, resample_to_spacing
+from llmboost.image import Image, resample, resample_to_spacing
 from llmboost.library import find
 from llmboost.metrics import segmentation_scores
 from llmboost.model import Model, load_model
@@ -32,16 +31,6 @@ def val_cases(data_root):
     if not folder.is_dir():
         pytest.skip(f"no {folder.name} in LLMBOOST_DATA")
     return [(images[0], label) for images, label in map(load, read_dataset(folder).split("val")[:CASES])]
-
-
-@pytest.fixture(scope="module")
-def template() -> Image:
-    """The MNI152 T1 head of the nilearn wheel: an average of 152 people, its halves mirror images of each other."""
-    wheel = importlib.util.find_spec("nilearn")
-    if wheel is None:
-        pytest.skip("no MNI152 template: the wheel nilearn is not installed")
-    (folder,) = wheel.submodule_search_locations
-    return read_image(Path(folder) / "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
 def mean_dice(model: Model, image: Image, label: Image) -> float:

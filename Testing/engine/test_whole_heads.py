@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -26,16 +25,6 @@ PLAUSIBLE = 1.5, 5.5  # mL a side, of adults
 @pytest.fixture(scope="module")
 def model() -> Model:
     return load_model(find("hippocampus"))
-
-
-@pytest.fixture(scope="module")
-def template() -> Image:
-    """The MNI152 T1 head of the nilearn wheel: an average of 152 people, its halves mirror images of each other."""
-    wheel = importlib.util.find_spec("nilearn")
-    if wheel is None:
-        pytest.skip("no MNI152 template: the wheel nilearn is not installed")
-    (folder,) = wheel.submodule_search_locations
-    return read_image(Path(folder) / "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from math import pi
 from typing import Any
 
@@ -22,6 +22,7 @@ from monai.transforms.intensity.dictionary import (
 )
 from monai.transforms.spatial.dictionary import RandAffined, RandFlipd, RandSimulateLowResolutiond
 from monai.transforms.transform import MapTransform, RandomizableTransform
+from torch import Tensor
 
 IMAGE, LABEL = "image", "label"
 
@@ -62,7 +63,27 @@ def augmentation(mirror: tuple[int, ...], contrast: float = 0.0, thick: float = 
     )
 
 
-class RandContrastd(RandomizableTransform, MapTransform):
+class RandImaged(RandomizableTransform, MapTransform):
+    """A random change of an image's values, the same one for all keys."""
+
+    def __init__(self, keys: str, prob: float) -> None:
+        MapTransform.__init__(self, keys)
+        RandomizableTransform.__init__(self, prob)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        self.randomize(None)
+        if self._do_transform:
+            change = self.draw()
+            result |= {key: change(torch.as_tensor(result[key])) for key in self.keys}
+        return result
+
+    def draw(self) -> Callable[[Tensor], Tensor]:
+        """What to do with an image (C, R, A, S)."""
+        raise NotImplementedError
+
+
+class RandContrastd(RandImaged):
     """Intensities through a random curve, rising and falling, so that tissues look as in another MR sequence.
 
     What was dark may be bright afterwards; mean and standard deviation stay. A network that sees such images learns
@@ -71,44 +92,30 @@ class RandContrastd(RandomizableTransform, MapTransform):
 
     KNOTS = (3, 6)
 
-    def __init__(self, keys: str, prob: float) -> None:
-        MapTransform.__init__(self, keys)
-        RandomizableTransform.__init__(self, prob)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        self.randomize(None)
-        if not self._do_transform:
-            return result
+    def draw(self) -> Callable[[Tensor], Tensor]:
         curve = self.R.standard_normal(self.R.randint(*self.KNOTS))
-        for key in self.keys:
-            image = torch.as_tensor(result[key])
+
+        def change(image: Tensor) -> Tensor:
             low, high = np.percentile(image.numpy(), (1, 99))
             mapped = np.interp(image.numpy(), np.linspace(low, max(high, low + 1e-6), len(curve)), curve)
             mapped = (mapped - mapped.mean()) / max(float(mapped.std()), 1e-6)
-            result[key] = torch.from_numpy(mapped).to(image) * image.std() + image.mean()
-        return result
+            return torch.from_numpy(mapped).to(image) * image.std() + image.mean()
+
+        return change
 
 
-class RandThickSlicesd(RandomizableTransform, MapTransform):
+class RandThickSlicesd(RandImaged):
     """The image as if scanned in slices of several voxels across a random axis, and brought back to its grid."""
 
     VOXELS = (2.0, 8.0)
 
-    def __init__(self, keys: str, prob: float) -> None:
-        MapTransform.__init__(self, keys)
-        RandomizableTransform.__init__(self, prob)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        result = dict(data)
-        self.randomize(None)
-        if not self._do_transform:
-            return result
+    def draw(self) -> Callable[[Tensor], Tensor]:
         axis, voxels = int(self.R.randint(3)), self.R.uniform(*self.VOXELS)
-        for key in self.keys:
-            image = torch.as_tensor(result[key])[None]
-            size = list(image.shape[2:])
+
+        def change(image: Tensor) -> Tensor:
+            size = list(image.shape[1:])
             size[axis] = max(2, round(size[axis] / voxels))
-            slices = F.interpolate(image, size, mode="area")
-            result[key] = F.interpolate(slices, image.shape[2:], mode="trilinear")[0]
-        return result
+            slices = F.interpolate(image[None], size, mode="area")
+            return F.interpolate(slices, image.shape[1:], mode="trilinear")[0]
+
+        return change
