@@ -29,6 +29,8 @@ app.add_typer(models_app, name="models")
 console = Console(soft_wrap=True, markup=False, emoji=False)
 messages = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
+LISTED = 3  # labels of a model in the list of models
+
 ModelOption = Annotated[str, typer.Option("--model", help="A model's name (see 'llmboost models list') or file.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 MirrorOption = Annotated[bool, typer.Option("--mirror", help="Average over mirrored images: twice the time.")]
@@ -239,7 +241,9 @@ def list_models() -> None:
         except LLMBoostError as error:
             damaged.append(str(error))
             continue
-        labels = ", ".join(label.name for label in card.labels)
+        labels = ", ".join(label.name for label in card.labels[:LISTED])
+        if len(card.labels) > LISTED:
+            labels += f" and {len(card.labels) - LISTED} more"
         size = f"{path.stat().st_size / 1e6:.1f}"
         table.add_row(name, card.title, card.modality, labels, card.version, size)
     console.print(table)
