@@ -332,7 +332,15 @@ def _request(
     """Fields and arrays of a request ``segment`` without maps."""
     geometry, arrays = pack_volumes(volumes)
     roi = roiFromNode(roiNode, getattr(source, "segmentationNode", source)) if roiNode else None
-    fields = {"model": model, "device": device, "roi": roi, "mirror": mirror, "geometry": geometry}
+    modality = "" if isinstance(source, SegmentInput) else fit.modalityInScene(source)
+    fields = {
+        "model": model,
+        "device": device,
+        "roi": roi,
+        "mirror": mirror,
+        "modality": modality,
+        "geometry": geometry,
+    }
     return {**fields, "uncertainty": False, "probabilities": False}, arrays
 
 

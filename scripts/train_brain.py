@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from llmboost import __version__
+from events import print_event
 from llmboost.booster import BoosterConfig
 from llmboost.card import SEGMENTATION, Card, Preprocessing
 from llmboost.device import choose_device
 from llmboost.learn.augment import IMAGE, LABEL
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.synthesis import HeadMap, SyntheticHeads, head_labels, read_head_map
-from llmboost.learn.train import run_folder
+from llmboost.learn.train import made_with, run_folder
 from llmboost.learn.trainer import Outcome, Trainer, TrainingConfig
 from llmboost.learn.windows import Volume
 from llmboost.model import save_model
@@ -81,7 +80,7 @@ def main() -> None:
         config,
         run_folder(arguments.output),
         choose_device("auto"),
-        _print,
+        print_event,
     )
     if arguments.resume:
         trainer.resume()
@@ -114,9 +113,7 @@ def _card(
         "steps": outcome.steps,
         "minutes": round(outcome.seconds / 60, 1),
         "config": asdict(config),
-        "date": datetime.now(UTC).date().isoformat(),
-        "llmboost": __version__,
-        "torch": torch.__version__.split("+")[0],
+        **made_with(),
     }
     return Card(
         name=output.stem,
@@ -129,13 +126,6 @@ def _card(
         figures={"val_dice": outcome.dice, "val_dice_per_label": outcome.label_dice},
         **CARD,
     )
-
-
-def _print(event: dict[str, Any]) -> None:
-    if event["event"] != "step":
-        print(event, flush=True)
-    elif event["step"] % 100 == 0:
-        print(f"step {event['step']}, loss {event['loss']:.3f}, {event['fraction']:.1%}", flush=True)
 
 
 if __name__ == "__main__":

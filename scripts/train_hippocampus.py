@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from events import print_event
 from llmboost.booster import BoosterConfig
 from llmboost.card import LEFT, RIGHT, Cascade, Code, Label, Target
 from llmboost.device import choose_device
@@ -88,7 +88,7 @@ def main() -> None:
         recipe,
         device=choose_device("auto"),
         resume=arguments.resume,
-        report=_print,
+        report=print_event,
     )
     print(f"{arguments.output}: val Dice {card.figures['val_dice']:.4f}")
     if arguments.first:
@@ -117,13 +117,6 @@ def add_figures(path: Path, dataset: Dataset) -> None:
         figures[f"{split}_dice_per_label"] = {label: entry["mean"] for label, entry in summary["dice"].items()}
     figures["val_dice"] = result["val"]["mean_dice"]
     save_model(model.network, dataclasses.replace(model.card, figures=figures), path)
-
-
-def _print(event: dict[str, Any]) -> None:
-    if event["event"] != "step":
-        print(event, flush=True)
-    elif event["step"] % 100 == 0:
-        print(f"step {event['step']}, loss {event['loss']:.3f}, {event['fraction']:.1%}", flush=True)
 
 
 if __name__ == "__main__":

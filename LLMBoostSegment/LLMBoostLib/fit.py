@@ -88,7 +88,7 @@ def windowMm(card: Card) -> np.ndarray:
 
 
 def _modality(card: Card, volumeNode: Any) -> str:
-    told = _modalityInScene(volumeNode)
+    told = modalityInScene(volumeNode)
     expected = card.modality.upper()
     if told:
         if told != expected and {told, expected} <= {"CT", "MR", "PT", "US", "CR", "DX", "MG", "XA", "NM", "OPT"}:
@@ -102,7 +102,7 @@ def _modality(card: Card, volumeNode: Any) -> str:
     return ""
 
 
-def _modalityInScene(volumeNode: Any) -> str:
+def modalityInScene(volumeNode: Any) -> str:
     """What DICOM says, as the subject hierarchy keeps it; empty for images from elsewhere."""
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode)

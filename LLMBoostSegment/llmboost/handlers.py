@@ -98,8 +98,8 @@ class Engine:
         """Draw a model's segments.
 
         Fields: ``model`` (name, path or "sha256:..."), ``device``, ``roi`` (None, or center, size and axes, row by row,
-        in LPS mm), ``mirror``, ``uncertainty``, ``probabilities``, and ``geometry`` and arrays of the channels
-        (:func:`llmboost.wire.pack_volumes`).
+        in LPS mm), ``mirror``, ``uncertainty``, ``probabilities``, ``modality`` (DICOM's term, or empty), and
+        ``geometry`` and arrays of the channels (:func:`llmboost.wire.pack_volumes`).
 
         Gives ``labels`` (value, name, color, terminology) of the label map, ``classes`` (value, name) of the model,
         ``volumes_ml``, ``seconds``, ``warnings``, ``provenance``; arrays [k, j, i] on the first channel's grid:
@@ -125,6 +125,7 @@ class Engine:
                 mirror=bool(job.fields.get("mirror")),
                 probabilities=bool(job.fields.get("probabilities")),
                 entropy=bool(job.fields.get("uncertainty")),
+                modality=str(job.fields.get("modality") or ""),
                 progress=lambda fraction: job.progress(fraction, "segmenting", memory),
                 cancelled=job.cancelled,
             )

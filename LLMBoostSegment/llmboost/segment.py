@@ -111,7 +111,8 @@ def segment(
     if canvas.chances is not None:
         canvas.chances[0] = 1  # what is not computed is background
     part = canvas.see(lambda array: array[(..., *roi.bounds(whole))]) if roi else canvas
-    if by_cascade and _is_foreign(modality, card.modality):
+    foreign = by_cascade and _is_foreign(modality, card.modality)
+    if foreign:
         notes = [f"the images are {modality}, and model '{card.name}' takes {card.modality}: nothing was segmented"]
     elif by_cascade:
         notes = _draw_by_cascade(model, [first, *channels[1:]], part, roi, mirror, progress, cancelled)
@@ -135,7 +136,7 @@ def segment(
         warnings=(*notes, *([f"not found: {', '.join(missing)}"] if missing else [])),
         probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
-        localizer=model.localizer.card if by_cascade else None,
+        localizer=model.localizer.card if by_cascade and not foreign else None,
     )
 
 

@@ -188,6 +188,7 @@ def segmentAsWorker(fields: dict, arrays: dict) -> Answer:
         mirror=fields["mirror"],
         probabilities=fields["probabilities"],
         entropy=fields["uncertainty"],
+        modality=fields["modality"],
     )
     maps = {"entropy": result.entropy.array} if result.entropy else {}
     if result.probabilities:

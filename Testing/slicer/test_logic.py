@@ -59,6 +59,16 @@ def test_an_oblique_volume_under_a_transform_gives_the_engines_own_result(
     assert found.any()
 
 
+def test_the_modality_that_dicom_told_goes_along(logic, client, volumeNode):
+    logic.process(volumeNode)
+    assert client.fields["modality"] == ""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(volumeNode), name, "PT")
+    logic.process(volumeNode)
+    assert client.fields["modality"] == "PT"
+
+
 @pytest.mark.parametrize("extension", [".nii.gz", ".nrrd"])
 @pytest.mark.parametrize("sense", [1, -1])
 def test_a_file_whose_axes_slicer_reverses_gives_the_engines_own_result(

@@ -109,6 +109,15 @@ def run_folder(output: Path) -> Path:
     return output.with_suffix(".run")
 
 
+def made_with() -> dict[str, str]:
+    """When and with which versions a model was trained, for its card."""
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "llmboost": __version__,
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
 def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
     """Labels by name and value, coloured in turn; their terminology says no more than "tissue"."""
     return tuple(Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
@@ -162,9 +171,7 @@ def _card(
             "steps": outcome.steps,
             "minutes": round(outcome.seconds / 60, 1),
             "config": asdict(config),
-            "date": datetime.now(UTC).date().isoformat(),
-            "llmboost": __version__,
-            "torch": torch.__version__.split("+")[0],
+            **made_with(),
         },
         "figures": {"val_dice": outcome.dice, "val_dice_per_label": outcome.label_dice},
     }
