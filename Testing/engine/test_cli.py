@@ -126,8 +126,8 @@ def test_control_c_is_no_traceback(llmboost, monkeypatch):
     def interrupt(path):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("llmboost.cli.read_card", interrupt)
-    monkeypatch.setattr("llmboost.cli.library.find", lambda name: name)
+    monkeypatch.setattr("llmboost.commands.models.read_card", interrupt)
+    monkeypatch.setattr("llmboost.commands.models.library.find", lambda name: name)
     done = llmboost("models", "show", "x")
     assert done.status not in (0, 1, 2)
     assert "Traceback" not in done.err

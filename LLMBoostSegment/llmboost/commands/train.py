@@ -1,0 +1,90 @@
+"""`llmboost train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from ..errors import LLMBoostError
+from .terminal import DatasetArgument, DeviceOption, console, progress_bar
+
+
+def train(
+    dataset: DatasetArgument,
+    output: Annotated[Path, typer.Option("--output", help="The model file to write (.safetensors).")],
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Budget in minutes; or give --steps.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Budget in steps; or give --minutes.")] = None,
+    booster: Annotated[
+        str,
+        typer.Option(
+            "--booster", help="smollm2, none, random (spectrum-matched), a Hugging Face folder, or hub:NAME[@REVISION]."
+        ),
+    ] = "smollm2",
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch from the hub what --booster hub:NAME lacks on this machine.")
+    ] = False,
+    residual: Annotated[str, typer.Option("--residual", help="none, inner, outer or hybrid.")] = "outer",
+    place: Annotated[str, typer.Option("--place", help="The booster's place: head, middle or tail.")] = "tail",
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", help="Which layer of the language model, from 0; by default two thirds of the way up."),
+    ] = None,
+    state: Annotated[str, typer.Option("--state", help="The block: frozen, lora or full.")] = "frozen",
+    network: Annotated[str, typer.Option("--network", help="hybrid-vit or plain-vit.")] = "hybrid-vit",
+    rate: Annotated[float, typer.Option("--rate", help="Peak learning rate.")] = 1e-3,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    device: DeviceOption = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
+) -> None:
+    """Train a base model on a data set, within a budget."""
+    from ..booster import BoosterConfig, hub
+    from ..device import choose_device
+    from ..learn.train import Recipe, run_folder
+    from ..learn.train import train as run_training
+    from ..learn.trainer import TrainingConfig
+
+    if (minutes is None) == (steps is None):
+        raise LLMBoostError("give a budget: either --minutes N or --steps N")
+    if (minutes or steps or 0) <= 0:
+        raise LLMBoostError("the budget must be greater than zero")
+    layers = () if layer is None else (layer,)
+    if download:
+        hub.find(booster, layers, download=True)
+    config = TrainingConfig(steps=steps, minutes=minutes, rate=rate, seed=seed)
+    boosted = None
+    if booster != "none":
+        source, init = ("smollm2", "random") if booster == "random" else (booster, "pretrained")
+        try:
+            boosted = BoosterConfig(source, layers, init, state, residual, place, seed=seed)
+        except ValueError as error:
+            raise LLMBoostError(str(error)) from error
+    recipe = Recipe(config, network, booster=boosted)
+    with progress_bar() as progress:
+        task = progress.add_task("preparing", total=1.0)
+        card = run_training(
+            dataset,
+            output,
+            recipe,
+            device=choose_device(device),
+            resume=resume,
+            report=lambda event: _show_training(progress, task, event),
+        )
+    labels = ", ".join(f"{dice:.3f}" for dice in card.figures["val_dice_per_label"].values())
+    console.print(
+        f"{output}: val Dice {card.figures['val_dice']:.3f} ({labels}); log and curve in {run_folder(output)}"
+    )
+
+
+def _show_training(progress: Progress, task: Any, event: dict[str, Any]) -> None:
+    match event["event"]:
+        case "plan":
+            for reason in event["reasons"]:
+                console.print(f"  {reason}")
+        case "step":
+            description = f"step {event['step']}, loss {event['loss']:.3f}"
+            progress.update(task, completed=event["fraction"], description=description)
+        case "validation":
+            console.print(f"step {event['step']}: val Dice {event['dice']:.4f} (best {event['best']:.4f})")

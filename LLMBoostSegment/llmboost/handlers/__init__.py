@@ -1,0 +1,116 @@
+"""What the worker does for each request; torch and the engine are imported by the first one that computes."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..card import Card, read_card
+from ..errors import LLMBoostError
+from ..library import find, installed
+from ..service import Answer, Handler, Job, RequestError
+from .models import digest_of, models, put_model, received, show
+from .segment import segment
+from .volumes import text_of
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+
+class Engine:
+    """Requests about models and images. The model that was used last stays loaded."""
+
+    def __init__(self) -> None:
+        self._loaded: tuple[Card, str, Model] | None = None
+
+    @property
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "warm_up": self.warm_up,
+            "release": self.release,
+            "models": models,
+            "put_model": put_model,
+            "show": partial(show, self),
+            "segment": partial(segment, self),
+            "classify": not_available,
+            "explain": not_available,
+        }
+
+    def warm_up(self, job: Job) -> Answer:
+        """Fields ``model`` and ``device``: load the model and compute once, so that the next result comes sooner."""
+        model = self.model(job)
+        import torch
+
+        models = [model]
+        if model.card.cascade is not None:
+            with suppress(LLMBoostError):  # crops need no localizer
+                models.append(model.localizer)
+        for one in models:
+            steps, weight = one.card.preprocessing, next(one.network.parameters())
+            with torch.inference_mode():
+                one.network(torch.zeros(1, steps.channels, *steps.window, device=weight.device))
+        return {}, {}
+
+    def release(self, job: Job) -> Answer:
+        """Drop the loaded model and give its memory back."""
+        self._loaded = None
+        gc.collect()
+        if "torch" in sys.modules:
+            sys.modules["torch"].cuda.empty_cache()
+        return {}, {}
+
+    def model(self, job: Job) -> Model:
+        """The model that a request asks for, loaded already or now."""
+        path, device = self.path(text_of(job, "model")), str(job.fields.get("device", "auto"))
+        card = read_card(path)
+        if self._loaded and self._loaded[:2] == (card, device):
+            return self._loaded[2]
+        self._loaded = None  # first, for two might not fit into memory
+        job.progress(None, f"loading model '{card.name}'")
+        from ..device import choose_device
+
+        place = choose_device(device)
+        _import_monai()
+        from ..model import load_model
+
+        model = load_model(path, place)
+        self._loaded = card, device, model
+        return model
+
+    def drop_if_moved(self) -> None:
+        """Forget a model that left a GPU for lack of memory: the next image may be smaller."""
+        if self._loaded:
+            from ..device import choose_device
+
+            _, device, model = self._loaded
+            if next(model.network.parameters()).device.type != choose_device(device).type:
+                self._loaded = None
+
+    def path(self, model: str) -> Path:
+        digest = digest_of(model)
+        if not digest:
+            return find(model)
+        for path in (received(digest), *installed().values()):
+            with suppress(LLMBoostError):
+                if read_card(path).digest == digest:
+                    return path
+        raise RequestError("unknown_model", f"the worker's machine has no model {model}")
+
+
+def not_available(job: Job) -> Answer:
+    raise RequestError("not_available", "this LLMBoost cannot do that yet", "Update the extension")
+
+
+def _import_monai() -> None:
+    """MONAI imports transformers where that is installed: half of a worker's start, for nothing that is used here."""
+    if "transformers" in sys.modules or "monai" in sys.modules:
+        return
+    sys.modules["transformers"] = None  # type: ignore[assignment]  # makes importing it fail
+    try:
+        import monai  # noqa: F401
+    finally:
+        del sys.modules["transformers"]
