@@ -22,6 +22,7 @@ from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
 from ..booster import Booster
+from .tap import Tap, place_of, to_grid, to_tokens
 
 Size = tuple[int, int, int]
 
@@ -73,7 +74,9 @@ class HybridViT(nn.Module):
             for fine, coarse, stride in zip(config.stem, leaving, config.strides, strict=True)
         )
         self.transformer = nn.ModuleList(HybridBlock(config, token_kernel) for _ in range(config.depth))
+        self.before_booster = Tap()
         self.booster = booster
+        self.after_booster = Tap()
         self.fusion = MultiScaleFusion(config.stem, config.width, token_kernel)
         self.up = nn.ModuleList(
             nn.ConvTranspose3d(coarse, fine, stride, stride)
@@ -112,8 +115,11 @@ class HybridViT(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """The transformer with its booster, on the token grid (B, width, r, a, s)."""
         for index in range(self.config.depth + 1):
-            if self.booster is not None and self.booster.config.position(self.config.depth) == index:
-                x = to_grid(self.booster(to_tokens(x)), x)
+            if index == place_of(self.booster, self.config.depth):
+                x = self.before_booster(x)
+                if self.booster is not None:
+                    x = to_grid(self.booster(to_tokens(x)), x)
+                x = self.after_booster(x)
             if index < self.config.depth:
                 x = self.transformer[index](x)
         return x
@@ -203,13 +209,3 @@ def kernel_of(stride: Size) -> Size:
     """3 along the axes that are strided over, 1 along the others."""
     a, b, c = (3 if step > 1 else 1 for step in stride)
     return a, b, c
-
-
-def to_tokens(grid: Tensor) -> Tensor:
-    """(B, C, r, a, s) -> (B, r * a * s, C)."""
-    return grid.flatten(2).transpose(1, 2)
-
-
-def to_grid(tokens: Tensor, like: Tensor) -> Tensor:
-    """(B, r * a * s, C) -> (B, C, r, a, s), the grid of ``like``."""
-    return tokens.transpose(1, 2).unflatten(2, like.shape[2:])

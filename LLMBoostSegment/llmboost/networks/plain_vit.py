@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..booster import Booster
+from .tap import Tap, place_of, to_grid, to_tokens
 
 Size = tuple[int, int, int]
 
@@ -61,7 +62,9 @@ class PlainViT(nn.Module):
             )
             for _ in range(config.depth)
         )
+        self.before_booster = Tap()
         self.booster = booster
+        self.after_booster = Tap()
         self.norm = nn.LayerNorm(config.width)
         self.head = nn.ConvTranspose3d(config.width, config.classes, config.patch, config.patch)
 
@@ -72,18 +75,20 @@ class PlainViT(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.embed(image)  # (B, width, r, a, s)
-        grid = x.shape[2:]
         position: Tensor = self.position
-        if grid != position.shape[2:]:
-            position = F.interpolate(position, grid, mode="trilinear")
-        x = (x + position).flatten(2).transpose(1, 2)  # (B, T, width)
+        if x.shape[2:] != position.shape[2:]:
+            position = F.interpolate(position, x.shape[2:], mode="trilinear")
+        grid = x + position
+        x = to_tokens(grid)  # (B, T, width)
         for index in range(self.config.depth + 1):
-            if self.booster is not None and self.booster.config.position(self.config.depth) == index:
-                x = self.booster(x)
+            if index == place_of(self.booster, self.config.depth):
+                x = to_tokens(self.before_booster(to_grid(x, grid)))
+                if self.booster is not None:
+                    x = self.booster(x)
+                x = to_tokens(self.after_booster(to_grid(x, grid)))
             if index < self.config.depth:
                 x = self.transformer[index](x)
-        x = self.norm(x).transpose(1, 2).unflatten(2, grid)
-        return self.head(x)
+        return self.head(to_grid(self.norm(x), grid))
 
     def deep(self, image: Tensor) -> list[Tensor]:
         """The logits alone: there is one resolution."""
