@@ -27,6 +27,7 @@ MAX_HEADER_BYTES = 16 * 2**20
 
 SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
+FRAMINGS = ("square", "center", "mask")
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,40 @@ class Cascade:
 
 
 @dataclass(frozen=True)
+class Classification:
+    """What a classifier's outputs mean, beyond its labels.
+
+    Attributes:
+        framing: how an image comes into the window: ``square``, the largest square in its middle, resized; ``center``,
+            its middle at the card's spacing; ``mask``, the same around the middle of a mask.
+        positive: the class that is looked for, by name, and whose probability the threshold is for; empty where none
+            is special.
+        thresholds: the probability from which the positive class, or with ``multi_label`` each class, is reported;
+            chosen on validation cases.
+        multi_label: the classes do not exclude each other.
+        ordinal: the classes are grades, in order.
+        temperature: divides the logits, so that probabilities say how often they are right (Guo et al. 2017, arXiv
+            1706.04599); fitted on validation cases.
+        range_limit: the distance from the training images (see :mod:`.networks.familiarity`) beyond which an image
+            counts as another kind than the model knows.
+    """
+
+    framing: str = "square"
+    positive: str = ""
+    thresholds: tuple[float, ...] = ()
+    multi_label: bool = False
+    ordinal: bool = False
+    temperature: float = 1.0
+    range_limit: float = 0.0
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything that a user, the panel and the engine know about a model without reading its weights.
 
     ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, licence,
     steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
-    knows. ``digest`` is the SHA-256 of the file's tensor section.
+    knows. ``classification`` is a classifier's. ``digest`` is the SHA-256 of the file's tensor section.
     """
 
     name: str
@@ -156,6 +185,7 @@ class Card:
     booster: dict[str, Any]
     largest_component: bool = False
     cascade: Cascade | None = None
+    classification: Classification | None = None
     license: str = ""
     citation: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -166,8 +196,8 @@ class Card:
 
     @property
     def classes(self) -> int:
-        """The number of output channels: the labels and the background."""
-        return len(self.labels) + 1
+        """The number of output channels: the labels and, in a segmentation, the background."""
+        return len(self.labels) + (self.task == SEGMENTATION)
 
     def needs_cascade(self, extent: Sequence[float]) -> bool:
         """Whether an image that extends so far (mm, along any three axes) is larger than the crops that the network
@@ -254,6 +284,9 @@ def _card(raw: dict[str, Any]) -> Card:
         cascade["targets"] = tuple(Target(**{**one, "side": code(one["side"])}) for one in cascade["targets"])
         limits = {name: tuple(cascade[name]) for name in ("subject_ml", "target_ml")}
         raw["cascade"] = Cascade(**{**cascade, **limits})
+    if raw.get("classification") is not None:
+        meaning = dict(raw["classification"])
+        raw["classification"] = Classification(**{**meaning, "thresholds": tuple(meaning["thresholds"])})
     return Card(**raw)
 
 
@@ -282,6 +315,21 @@ def _check(card: Card) -> None:
         require(how.kind in ("zscore", "window") and 0 < how.std < math.inf, f"normalization {how}")
     if card.cascade is not None:
         _check_cascade(card, card.cascade, require)
+    require((card.classification is not None) == (card.task == CLASSIFICATION), "classification")
+    if card.classification is not None:
+        _check_classification(card, card.classification, require)
+
+
+def _check_classification(card: Card, meaning: Classification, require: Callable[[bool, str], None]) -> None:
+    names = [label.name for label in card.labels]
+    require(len(names) > 1 or meaning.multi_label, "at least two classes")
+    require(meaning.framing in FRAMINGS, f"framing {meaning.framing}")
+    require(meaning.positive in ("", *names), f"positive class {meaning.positive}")
+    wanted = len(names) if meaning.multi_label else int(bool(meaning.positive))
+    require(len(meaning.thresholds) == wanted, f"{len(meaning.thresholds)} thresholds")
+    require(all(0 <= threshold <= 1 for threshold in meaning.thresholds), f"thresholds {meaning.thresholds}")
+    require(0 < meaning.temperature < math.inf, f"temperature {meaning.temperature}")
+    require(0 <= meaning.range_limit < math.inf, f"range limit {meaning.range_limit}")
 
 
 def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], None]) -> None:
