@@ -27,6 +27,7 @@ from .launcher import COMMAND_SETTING, workerCommand, workerEnvironment
 TICK_MS = 20
 DIGEST_PREFIX = "sha256:"
 
+_NAMES = {"adapt": "a training", "segment": "a segmentation", "rank_cases": "a ranking of cases"}
 _FATAL = {"not_started", "version", "crashed", "protocol"}  # a fresh worker is needed
 _CHECK_COMMAND = f"Check the worker's command under Advanced (application setting {COMMAND_SETTING})"
 _REPORT = "This is a defect of LLMBoost, or of what the worker's command runs; please report it"
@@ -50,11 +51,15 @@ class WorkerError(Exception):
 
 @dataclass(frozen=True)
 class Progress:
-    """News of a request: the fraction done (None: unknown), what goes on, and the bytes it will take if known."""
+    """News of a request: the fraction done (None: unknown), what goes on, and the bytes it will take if known.
+
+    ``event`` tells more of a training: a step's loss, or what a validation found.
+    """
 
     fraction: float | None
     text: str
     memory: int | None = None
+    event: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +92,13 @@ class _Request:
     killAt: float | None = None  # set once cancelled
 
 
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
 class Client:
     """One worker process, started when it is needed, and at most one request at a time.
+
+    Clients share the machine: while one waits for an answer, the others of this process are busy, too.
 
     Nothing here blocks the calling thread but :meth:`call`, and :meth:`shutDown` for a second at most. Callbacks are
     called within :meth:`poll` or :meth:`shutDown`, hence in the GUI's thread.
@@ -116,6 +126,7 @@ class Client:
         self._failure: WorkerError | None = None
         self._ids = count(1)
         self._timer = self._makeTimer()
+        _clients.add(self)
 
     def start(
         self,
@@ -131,10 +142,11 @@ class Client:
         ``arrays`` must not change until then. A worker is started if none runs.
 
         Raises:
-            WorkerError: another request runs (kind "busy").
+            WorkerError: another request runs, of this client or another one (kind "busy").
         """
-        if self._request:
-            raise WorkerError("busy", "another computation runs", "Wait for it, or cancel it")
+        if running := next((client._request.kind for client in _clients if client._request), None):
+            what = _NAMES.get(running, "another computation")
+            raise WorkerError("busy", f"{what} runs", "Wait for it, or cancel it")
         now = time.monotonic()
         self._failure = None
         self._request = _Request(
@@ -183,6 +195,12 @@ class Client:
             raise outcome[0]
         return outcome[0]
 
+    def finish(self) -> None:
+        """Ask the request to come to its end with what it has so far; the answer comes as usual."""
+        request = self._request
+        if request and request.id and request.killAt is None and self._connection:
+            self._connection.send(frame_parts(Frame(request.id, "finish", {}, {})))
+
     def poll(self) -> None:
         """Look for news and call the callbacks. In Slicer a timer does this, elsewhere the script's loop has to."""
         self._poll()
@@ -200,8 +218,13 @@ class Client:
 
     @property
     def busy(self) -> bool:
-        """Whether a request runs."""
+        """Whether a request of this client runs."""
         return self._request is not None
+
+    def haveMachineToItself(self) -> None:
+        """End the idle workers of other clients, which keep models in memory; they start again when they are needed."""
+        for client in [client for client in _clients if client is not self and not client.busy]:
+            client.shutDown()
 
     @property
     def remoteHost(self) -> str:
@@ -308,7 +331,9 @@ class Client:
         fields = frame.fields
         if frame.kind == PROGRESS:
             if request.killAt is None:
-                self._tell(request, Progress(fields.get("fraction"), str(fields.get("text", "")), fields.get("memory")))
+                event, memory = fields.get("event"), fields.get("memory")
+                news = Progress(fields.get("fraction"), str(fields.get("text", "")), memory, event)
+                self._tell(request, news)
         elif frame.kind == ERROR and fields.get("kind") == "unknown_model" and request.model:
             digest = {"digest": request.fields["model"]}
             self._send(request, "put_model", digest, {"file": np.fromfile(request.model, np.uint8)})
