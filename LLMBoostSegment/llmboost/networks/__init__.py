@@ -1,4 +1,4 @@
-"""The segmenters by name. A new network is one file and one entry here."""
+"""The networks by name. A new one is one file and one entry here."""
 
 from __future__ import annotations
 
@@ -12,11 +12,22 @@ from ..booster import Booster, BoosterConfig, rebuild
 from ..errors import LLMBoostError
 from .hybrid_vit import HybridViT, HybridViTConfig
 from .plain_vit import PlainViT, PlainViTConfig
+from .vit import ViT, ViT3DConfig, ViT3DTinyConfig, ViTConfig, ViTTinyConfig
+from .vivit import ViViT, ViViTConfig, ViViTTinyConfig
 
 SEGMENTERS: dict[str, tuple[type[nn.Module], type]] = {
     "hybrid-vit": (HybridViT, HybridViTConfig),
     "plain-vit": (PlainViT, PlainViTConfig),
 }
+CLASSIFIERS: dict[str, tuple[type[nn.Module], type]] = {
+    "vit-s": (ViT, ViTConfig),
+    "vit-tiny": (ViT, ViTTinyConfig),
+    "vit3d": (ViT, ViT3DConfig),
+    "vit3d-tiny": (ViT, ViT3DTinyConfig),
+    "vivit": (ViViT, ViViTConfig),
+    "vivit-tiny": (ViViT, ViViTTinyConfig),
+}
+NETWORKS = SEGMENTERS | CLASSIFIERS
 DEFAULT_SEGMENTER = "hybrid-vit"
 
 
@@ -24,7 +35,7 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
     """A network by name.
 
     Args:
-        name: one of ``SEGMENTERS``.
+        name: one of ``NETWORKS``.
         options: fields of its config class that differ from the defaults.
         booster: a config, whose weights are fetched from their source; or a card's ``booster`` entry, which gives an
             empty one to be filled from the model file; or None.
@@ -32,9 +43,9 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
     Raises:
         LLMBoostError: unknown name or option, or a source of weights that is not there.
     """
-    if name not in SEGMENTERS:
-        raise LLMBoostError(f"network '{name}' is unknown; use one of {', '.join(SEGMENTERS)}")
-    network, config_class = SEGMENTERS[name]
+    if name not in NETWORKS:
+        raise LLMBoostError(f"network '{name}' is unknown; use one of {', '.join(NETWORKS)}")
+    network, config_class = NETWORKS[name]
     try:
         config = config_class(**{key: _tupled(value) for key, value in options.items()})
     except TypeError as error:
@@ -48,8 +59,9 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
 
 def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """The card's ``network`` and ``booster`` entries of a network made by :func:`build`."""
-    name = next(key for key, (kind, _) in SEGMENTERS.items() if type(network) is kind)
     config: Any = network.config
+    kind = type(network), type(config)
+    name = next(name for name, entry in NETWORKS.items() if entry == kind)
     booster: Any = network.booster
     return {"name": name, **dataclasses.asdict(config)}, {} if booster is None else booster.describe()
 
