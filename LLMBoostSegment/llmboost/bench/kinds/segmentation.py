@@ -1,0 +1,154 @@
+"""Segmenters: trained on a part of the train split, selected on val, measured on the cases of one split."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...booster import BoosterConfig
+from ...errors import LLMBoostError
+from ...evaluate import evaluate
+from ...learn.dataset import Dataset, read_dataset
+from ...learn.train import Recipe, run_folder, train
+from ...learn.trainer import CHECKPOINT, TrainingConfig
+from ...model import load_model
+from ...networks import DEFAULT_SEGMENTER
+from ..phantom import write_phantom
+from . import Context, Measure, settings_of
+
+MEASURES = (
+    Measure("dice", "Dice"),
+    Measure("hd95_mm", "HD95 (mm)", better="lower"),
+    Measure("nsd_1mm", "NSD (1 mm)"),
+)
+PHANTOM = "phantom"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a row may set.
+
+    Attributes:
+        data: a data set in the folder of data, or ``phantom``, which is made up.
+        network, options: of the network, see :mod:`...networks`.
+        booster: ``none``, or fields of :class:`BoosterConfig`.
+        steps, minutes, rate, validations: of :class:`TrainingConfig`.
+        fraction: the share of the train split's subjects that is trained on; the seed draws them.
+        split: what is measured at the end.
+        sides: how many cases, numbered one after the other, show one subject.
+    """
+
+    data: str
+    network: str = DEFAULT_SEGMENTER
+    options: dict[str, Any] = field(default_factory=dict)
+    booster: str | dict[str, Any] = "none"
+    steps: int | None = None
+    minutes: float | None = None
+    rate: float = 1e-3
+    validations: int = 10
+    fraction: float = 1.0
+    split: str = "val"
+    sides: int = 1
+
+
+def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Train, select, measure; the model file stays in the row's folder."""
+    settings = settings_of(row, Settings)
+    dataset = _dataset(settings, context)
+    part = _part(dataset, settings.fraction, row["seed"], context.folder / "data")
+    config = TrainingConfig(
+        steps=settings.steps,
+        minutes=settings.minutes,
+        rate=settings.rate,
+        validations=settings.validations,
+        seed=row["seed"],
+    )
+    recipe = Recipe(config, settings.network, settings.options, booster_of(settings.booster, row["seed"]))
+    file = context.folder / "model.safetensors"
+    card = train(part, file, recipe, device=context.device, report=context.report)
+    model = load_model(file, context.device)
+    result = evaluate(model, dataset, settings.split)
+    for folder in (part, context.folder / PHANTOM):
+        shutil.rmtree(folder, ignore_errors=True)
+    (run_folder(file) / CHECKPOINT).unlink()
+    host = [p for name, p in model.network.named_parameters() if not name.startswith("booster.blocks.")]
+    return {
+        "val": card.figures["val_dice"],
+        "cases": [
+            {
+                "id": case["id"],
+                "subject": dataset.subjects.get(case["id"], case["id"]),
+                **{measure.name: _mean(case[measure.name]) for measure in MEASURES},
+            }
+            for case in result["cases"]
+        ],
+        "numbers": {
+            "steps": card.training["steps"],
+            "weights but the block's (M)": round(sum(p.numel() for p in host) / 1e6, 3),
+            "training (min)": card.training["minutes"],
+            "inference (s a case)": round(float(np.mean([case["seconds"] for case in result["cases"]])), 3),
+        },
+    }
+
+
+def booster_of(setting: str | Mapping[str, Any], seed: int) -> BoosterConfig | None:
+    """The booster that a recipe describes; ``seed`` is that of random weights unless the recipe gives one.
+
+    Raises:
+        LLMBoostError: there is no such booster.
+    """
+    if setting == "none":
+        return None
+    try:
+        fields = {"seed": seed, **dict(setting)}  # type: ignore[arg-type]
+        return BoosterConfig(**{**fields, "layers": tuple(fields.get("layers", ()))})
+    except (TypeError, ValueError) as error:
+        raise LLMBoostError(f"booster {setting}: {error}; use 'none' or the fields of BoosterConfig") from error
+
+
+def _dataset(settings: Settings, context: Context) -> Dataset:
+    if settings.data == PHANTOM:
+        folder = context.folder / PHANTOM
+        write_phantom(folder)
+    else:
+        folder = context.data / settings.data
+    dataset = read_dataset(folder)
+    return replace(dataset, subjects={id: _subject(dataset, id, settings.sides) for id in dataset.cases})
+
+
+def _subject(dataset: Dataset, id: str, sides: int) -> str:
+    number = re.search(r"\d+$", id)
+    if id in dataset.subjects or sides == 1 or number is None:
+        return dataset.subjects.get(id, id)
+    return str((int(number[0]) - 1) // sides)
+
+
+def _part(dataset: Dataset, fraction: float, seed: int, folder: Path) -> Path:
+    """A data set folder with a share of the subjects to train on, by links to the files of ``dataset``.
+
+    A larger share holds all of a smaller one with the same seed.
+    """
+    cases = dataset.split("train")
+    subjects = sorted({dataset.subjects[case.id] for case in cases})
+    drawn = np.random.default_rng(seed).permutation(subjects)[: max(1, round(fraction * len(subjects)))]
+    train = [case.id for case in cases if dataset.subjects[case.id] in set(drawn.tolist())]
+    folder.mkdir()
+    for name in ("imagesTr", "labelsTr"):
+        (folder / name).symlink_to((dataset.folder / name).resolve(), target_is_directory=True)
+    shutil.copyfile(dataset.folder / "dataset.json", folder / "dataset.json")
+    splits = {**dataset.splits, "train": train}
+    (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
+    return folder
+
+
+def _mean(scores: Mapping[str, float | None]) -> float | None:
+    """Over the labels with a value."""
+    values = [value for value in scores.values() if value is not None]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,243 @@
+"""What an experiment shows: tables (Markdown), plots (PNG) and one page, made from its rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LLMBoostError
+from ..files import write_whole
+from .kinds import Measure, load_kind
+from .recipe import Recipe
+from .runner import ROWS, Record, read_rows, selected
+from .statistics import Estimate, estimate, holm
+
+TABLE, PAGE = "table.md", "report.md"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm under one condition: figures and differences to the reference by the measures' names.
+
+    ``differences`` is empty for the reference, and where the two have no seed in common.
+    """
+
+    arm: str
+    condition: str
+    tuned: dict[str, Any]
+    seeds: tuple[int, ...]
+    figures: dict[str, Estimate]
+    differences: dict[str, Estimate]
+    numbers: dict[str, float]
+
+
+def write_report(recipe: Recipe, output: Path) -> Path:
+    """Write table.md, the plots and report.md from rows.jsonl in ``output``; returns the page's path.
+
+    Raises:
+        LLMBoostError: no row is finished.
+    """
+    records = {record["row"]: record for record in read_rows(output)}
+    measures = load_kind(recipe.kind).MEASURES
+    results = compare(recipe, records, measures)
+    if not results:
+        raise LLMBoostError(f"{output / ROWS}: no finished row of '{recipe.name}' to report on; run the recipe first")
+    table = tables(recipe, results, measures)
+    write_whole(output / TABLE, table.encode())
+    plots = [_plot_figures(results, measures[0], output / "figures.png")]
+    if any(result.differences for result in results):
+        plots.append(_plot_differences(recipe, results, measures[0], output / "differences.png"))
+    write_whole(output / PAGE, _page(recipe, records, results, table, plots).encode())
+    return output / PAGE
+
+
+def compare(recipe: Recipe, records: Mapping[str, Record], measures: Sequence[Measure]) -> list[ArmResult]:
+    """Each arm under each condition, with differences to the reference over the seeds that both have run.
+
+    p values of the first measure are corrected for the number of comparisons in the recipe.
+    """
+    cells: dict[tuple[str, str], dict[int, Record]] = {}
+    for row, record in selected(recipe, dict(records)):
+        cells.setdefault((row.condition, row.arm), {})[row.seed] = record
+    results = []
+    for (condition, arm), by_seed in cells.items():
+        other = {} if arm == recipe.reference else cells.get((condition, recipe.reference), {})
+        both = [seed for seed in by_seed if seed in other]
+        numbers = [record["figures"].get("numbers", {}) for record in by_seed.values()]
+        results.append(
+            ArmResult(
+                arm,
+                condition,
+                next(iter(by_seed.values()))["tuned"],
+                tuple(by_seed),
+                {m.name: estimate([_cases(record) for record in by_seed.values()], m) for m in measures},
+                {
+                    m.name: estimate([_cases(by_seed[s]) for s in both], m, [_cases(other[s]) for s in both])
+                    for m in measures
+                    if both
+                },
+                {name: float(np.mean([one[name] for one in numbers])) for name in numbers[0]},
+            )
+        )
+    first = measures[0].name
+    corrected = holm([result.differences[first].p if result.differences else None for result in results])
+    for place, (result, p) in enumerate(zip(results, corrected, strict=True)):
+        if result.differences:
+            difference = replace(result.differences[first], p=p)
+            results[place] = replace(result, differences={**result.differences, first: difference})
+    conditions = list(dict.fromkeys(result.condition for result in results))
+    arms = list(recipe.arms)
+    return sorted(results, key=lambda result: (conditions.index(result.condition), arms.index(result.arm)))
+
+
+def _cases(record: Record) -> list[dict[str, Any]]:
+    return sorted(record["figures"]["cases"], key=lambda case: str(case["id"]))
+
+
+def tables(recipe: Recipe, results: Sequence[ArmResult], measures: Sequence[Measure]) -> str:
+    """Markdown: a table of figures for each condition, and one of differences to the reference."""
+    parts = []
+    for condition in dict.fromkeys(result.condition for result in results):
+        here = [result for result in results if result.condition == condition]
+        tuned, numbers = list(here[0].tuned), list(here[0].numbers)
+        header = ["arm", "seeds", *(m.title for m in measures), *tuned, *numbers]
+        rows = [
+            [
+                result.arm,
+                str(len(result.seeds)),
+                *(_shown(result.figures[m.name]) for m in measures),
+                *(f"{result.tuned[name]}" for name in tuned),
+                *(f"{result.numbers[name]:.3g}" if name in result.numbers else "" for name in numbers),
+            ]
+            for result in here
+        ]
+        parts += [f"### {condition}", ""] if condition else []
+        parts += [_markdown(header, rows), ""]
+        compared = [result for result in here if result.differences]
+        if compared:
+            header = ["arm", *(f"{m.title}, difference" for m in measures), f"p ({measures[0].title}, Holm)"]
+            rows = [
+                [
+                    f"{result.arm} − {recipe.reference}",
+                    *(_shown(result.differences[m.name], sign="+") for m in measures),
+                    _probability(result.differences[measures[0].name].p),
+                ]
+                for result in compared
+            ]
+            parts += [_markdown(header, rows), ""]
+    return "\n".join(parts)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _shown(figure: Estimate, sign: str = "") -> str:
+    text = f"{figure.value:{sign}.4f}"
+    return (
+        text
+        if figure.interval is None
+        else f"{text} ({figure.interval[0]:{sign}.4f} to {figure.interval[1]:{sign}.4f})"
+    )
+
+
+def _probability(p: float | None) -> str:
+    return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _page(
+    recipe: Recipe, records: Mapping[str, Record], results: Sequence[ArmResult], table: str, plots: Sequence[Path]
+) -> str:
+    done = [record for record in records.values() if "figures" in record]
+    failed = {record["row"]: record["error"] for record in records.values() if "error" in record}
+    hours = sum(record["seconds"] for record in done) / 3600
+    made = sorted(
+        {f"llmboost {r['llmboost']}, torch {r['torch']}, {r['device']}, {r['threads']} thread(s)" for r in done}
+    )
+    lines = [f"# {recipe.title}", "", recipe.description, ""]
+    lines += [
+        f"{len(done)} rows in {hours:.2f} hours ({'; '.join(made)}). In brackets: 95 % intervals of a bootstrap over"
+        f" seeds and subjects. Differences to '{recipe.reference}' are paired by seed and case; p values are corrected"
+        " after Holm for all comparisons of this page.",
+        "",
+    ]
+    if any(len(result.seeds) < 3 for result in results):
+        lines += ["With fewer than three seeds, an interval says little of what other seeds would give.", ""]
+    lines += [table, *(f"![{plot.stem}]({plot.name})" for plot in plots), ""]
+    if recipe.tune:
+        names = ", ".join(recipe.tune)
+        lines += [f"Tuned for each arm on val with seed {recipe.seeds[0]}: {names}.", ""]
+    if failed:
+        lines += ["Failed rows:", "", *(f"- `{row}`: {error}" for row, error in failed.items()), ""]
+    example = done[0]["row"]
+    lines += [
+        "A row again, and what changed:",
+        "",
+        f"    llmboost bench {recipe.name} --output DIR --only {example}",
+        "",
+        "| row | val | seconds |",
+        "| --- | --- | --- |",
+        *(f"| {r['row']} | {r['figures']['val']:.4f} | {r['seconds']:.0f} |" for r in done),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _plot_figures(results: Sequence[ArmResult], measure: Measure, path: Path) -> Path:
+    """Each arm's figure with its interval, and a dot a seed."""
+    axes, save = _canvas(len(results))
+    for place, result in enumerate(results):
+        figure = result.figures[measure.name]
+        _draw_interval(axes, place, figure)
+        axes.plot(figure.seeds, [place] * len(figure.seeds), "o", color="0.6", markersize=4, zorder=1)
+    axes.set(xlabel=f"{measure.title} (dots: seeds; lines: 95 % intervals)")
+    _name_rows(axes, [_name(result) for result in results])
+    return save(path)
+
+
+def _plot_differences(recipe: Recipe, results: Sequence[ArmResult], measure: Measure, path: Path) -> Path:
+    """Each arm's paired difference to the reference."""
+    compared = [result for result in results if result.differences]
+    axes, save = _canvas(len(compared))
+    axes.axvline(0, color="0.4", linewidth=1)
+    for place, result in enumerate(compared):
+        _draw_interval(axes, place, result.differences[measure.name])
+    better = "right" if measure.better == "higher" else "left"
+    axes.set(xlabel=f"{measure.title}, difference to '{recipe.reference}' (95 % interval; {better} is better)")
+    _name_rows(axes, [_name(result) for result in compared])
+    return save(path)
+
+
+def _canvas(rows: int) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.32 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+
+    def save(path: Path) -> Path:
+        figure.savefig(path, dpi=110)
+        return path
+
+    return figure.subplots(), save
+
+
+def _draw_interval(axes: Any, place: int, figure: Estimate) -> None:
+    low, high = figure.interval or (figure.value, figure.value)
+    axes.plot([low, high], [place, place], color="#0072b2", linewidth=2)
+    axes.plot(figure.value, place, "D", color="#0072b2", markersize=5)
+
+
+def _name_rows(axes: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="x", alpha=0.3)
+
+
+def _name(result: ArmResult) -> str:
+    return f"{result.arm} ({result.condition})" if result.condition else result.arm

@@ -1,0 +1,69 @@
+"""`llmboost bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from .terminal import DeviceOption, console, progress_bar
+
+
+def bench(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a .toml file.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder for rows, table, plots and report.")],
+    data: Annotated[
+        Path, typer.Option("--data", envvar="LLMBOOST_DATA", help="The folder that the recipe's data lie in.")
+    ] = Path(),
+    only: Annotated[str | None, typer.Option("--only", help="Run this row, even if it is finished.")] = None,
+    report_only: Annotated[
+        bool, typer.Option("--report", help="Run nothing: report on the rows that are finished.")
+    ] = False,
+    threads: Annotated[int, typer.Option("--threads", help="Of the CPU; the same ones give the same numbers.")] = 1,
+    device: DeviceOption = "auto",
+) -> None:
+    """Run an experiment row by row, and report on it. A stopped one continues where it was."""
+    from ..bench.recipe import read_recipe
+    from ..bench.report import TABLE, write_report
+    from ..bench.runner import run
+    from ..device import choose_device
+
+    plan = read_recipe(recipe)
+    failed = False
+    if not report_only:
+        with progress_bar() as progress:
+            task = progress.add_task(plan.name, total=1.0)
+            records = run(
+                plan,
+                output,
+                data,
+                choose_device(device),
+                threads=threads,
+                only=only,
+                report=lambda event: _show(progress, task, event),
+            )
+        failed = any("error" in record for record in records)
+    page = write_report(plan, output)
+    console.print((output / TABLE).read_text(encoding="utf-8"))
+    console.print(f"report in {page}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show(progress: Progress, task: Any, event: dict[str, Any]) -> None:
+    match event["event"]:
+        case "row":
+            progress.update(task, description=f"row {event['number']} of {event['of']}: {event['row']}", completed=0)
+        case "step":
+            progress.update(task, completed=event["fraction"])
+        case "done":
+            record = event["record"]
+            console.print(f"{record['row']}: {_outcome(record)} ({record['seconds']:.0f} s)")
+            if event["before"]:
+                console.print(f"  before: {_outcome(event['before'])}")
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    return f"failed: {record['error']}" if "error" in record else f"val {record['figures']['val']:.6f}"
