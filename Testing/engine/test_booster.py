@@ -289,6 +289,25 @@ def test_random_weights_depend_on_the_seed_alone(monkeypatch):
     assert not torch.allclose(query(2), first, atol=0.01)
 
 
+@pytest.mark.parametrize("q4", [False, True])
+def test_shuffled_weights_are_the_same_rows_in_another_order(monkeypatch, q4):
+    small = small_weights(q4=q4)
+    monkeypatch.setattr(wheel, "load", lambda layers: small)
+    shuffled = load_blocks("smollm2", (0,), init="shuffled", seed=5)
+    assert "shuffled" in shuffled.description
+    assert shuffled.q4 == q4
+    for name, tensor in small.unpacked().states[0].items():
+        other = shuffled.unpacked().states[0][name]
+        if tensor.ndim == 1:
+            assert torch.equal(other, tensor)
+            continue
+        assert sorted(map(tuple, other.tolist())) == sorted(map(tuple, tensor.tolist()))
+        assert not torch.equal(other, tensor)
+    again, other = (load_blocks("smollm2", (0,), init="shuffled", seed=seed).states[0] for seed in (5, 6))
+    assert all(torch.equal(again[name], tensor) for name, tensor in shuffled.states[0].items())
+    assert any(not torch.equal(other[name], tensor) for name, tensor in shuffled.states[0].items())
+
+
 # -- tokens have no order ----------------------------------------------------------------------------------------------
 
 
@@ -359,8 +378,102 @@ def test_natural_scale_enters_the_block(factor):
     assert torch.equal(entered[1], booster.adapter_in(factor * tokens()))
 
 
+# -- controls without a language model ---------------------------------------------------------------------------------
+
+CONTROLS = ("identity", "linear", "mlp")
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_control_algebra(control, residual):
+    booster = randomize(small_booster(block=control, residual=residual, scale="none"))
+    z = 3 * tokens()
+    h = z @ booster.adapter_in.weight.T
+    if control == "identity":
+        between = h / (h.square().mean(-1, keepdim=True) + SMALL.eps).sqrt()
+    elif control == "linear":
+        between = h
+    else:
+        between = F.layer_norm(F.gelu(h), (SMALL.width,), booster.mlp[1].weight, booster.mlp[1].bias)
+    w2 = booster.adapter_out.weight.T
+    expected = {
+        "none": between @ w2,
+        "inner": (between + h) @ w2,
+        "outer": between @ w2 + z,
+        "hybrid": (between + h) @ w2 + z,
+    }
+    torch.testing.assert_close(booster(z), expected[residual], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_controls_have_the_boosters_adapters_and_no_block(control):
+    boosted, booster = small_booster(), small_booster(block=control)
+    sizes = {name: p.shape for name, p in boosted.named_parameters() if not name.startswith("blocks.")}
+    ours = {name: p.shape for name, p in booster.named_parameters()}
+    assert {name: ours[name] for name in sizes} == sizes
+    assert all(name.startswith("mlp.") for name in ours.keys() - sizes.keys())
+    assert bool(ours.keys() - sizes.keys()) == (control == "mlp")
+    before = bytes_of(booster)
+    train(booster)
+    after = bytes_of(booster)
+    assert all(after[name] != before[name] for name in before)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_rebuilt_control_is_the_same(control):
+    booster = randomize(small_booster(layers=2, block=control, residual="hybrid"))
+    description = json.loads(json.dumps(booster.describe()))
+    assert control in description["description"]
+    again = rebuild(WIDTH, description)
+    assert again.describe() == description
+    again.load_state_dict(booster.state_dict())
+    assert torch.equal(again(tokens()), booster(tokens()))
+
+
+def test_cards_from_before_there_were_controls():
+    booster = small_booster(layers=2)
+    description = booster.describe()
+    del description["block"], description["auxiliary"]
+    again = rebuild(WIDTH, description)
+    assert again.config == booster.config
+    again.load_state_dict(booster.state_dict())
+    assert torch.equal(again(tokens()), booster(tokens()))
+
+
+def test_auxiliary_branch_serves_training_alone():
+    booster = small_booster(auxiliary=True)
+    z = tokens(batch=64)
+    assert torch.equal(booster.eval()(z), z)
+    booster.train()
+    added = (booster(z) - z).abs().amax((1, 2))
+    assert 10 < (added > 1e-3).sum() < 54  # about half of the images
+    assert ((added > 1e-3) | (added == 0)).all()
+    (booster(z) * tokens(batch=64, seed=9)).sum().backward()
+    assert booster.adapter_in.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"init": "zero"}, {"state": "thawed"}, {"residual": "both"}, {"place": "neck"}, {"scale": "unit"}]
+    ("wrong", "reason"),
+    [
+        ({"auxiliary": True, "residual": "inner"}, "needs an outer residual, not 'inner'"),
+        ({"block": "mlp", "state": "lora"}, "'lora', but the block 'mlp'"),
+    ],
+)
+def test_configuration_that_contradicts_itself(wrong, reason):
+    with pytest.raises(ValueError, match=reason):
+        BoosterConfig(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"init": "zero"},
+        {"block": "conv"},
+        {"state": "thawed"},
+        {"residual": "both"},
+        {"place": "neck"},
+        {"scale": "unit"},
+    ],
 )
 def test_wrong_configuration(wrong):
     (value,) = wrong.values()
