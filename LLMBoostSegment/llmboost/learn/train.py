@@ -16,7 +16,7 @@ from ..booster import Booster, BoosterConfig
 from ..card import SEGMENTATION, Card, Label, read_card
 from ..errors import LLMBoostError
 from ..model import load_model, save_model
-from ..networks import DEFAULT_SEGMENTER, build, describe
+from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
 from .dataset import Dataset, check, read_dataset
 from .plan import Plan, make_plan
@@ -135,6 +135,8 @@ def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:
     if recipe.network == "plain-vit":
         patch = tuple(math.prod(steps) for steps in zip(*plan.strides, strict=True))
         return {"window": plan.preprocessing.window, "patch": patch, **options}
+    if recipe.network in PEERS:
+        return {"window": plan.preprocessing.window, "strides": plan.strides, **options}
     return {"strides": plan.strides, **options}
 
 

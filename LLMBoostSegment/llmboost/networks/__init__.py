@@ -11,6 +11,7 @@ from torch import nn
 from ..booster import Booster, BoosterConfig, rebuild
 from ..errors import LLMBoostError
 from .hybrid_vit import HybridViT, HybridViTConfig
+from .peers import DynUNetConfig, Peer, SegResNetConfig, SwinUNETRConfig, UNETRConfig
 from .plain_vit import PlainViT, PlainViTConfig
 from .vit import ViT, ViT3DConfig, ViT3DTinyConfig, ViTConfig, ViTTinyConfig
 from .vivit import ViViT, ViViTConfig, ViViTTinyConfig
@@ -27,7 +28,13 @@ CLASSIFIERS: dict[str, tuple[type[nn.Module], type]] = {
     "vivit": (ViViT, ViViTConfig),
     "vivit-tiny": (ViViT, ViViTTinyConfig),
 }
-NETWORKS = SEGMENTERS | CLASSIFIERS
+PEERS: dict[str, tuple[type[nn.Module], type]] = {
+    "dynunet": (Peer, DynUNetConfig),
+    "segresnet": (Peer, SegResNetConfig),
+    "swin-unetr": (Peer, SwinUNETRConfig),
+    "unetr": (Peer, UNETRConfig),
+}
+NETWORKS = SEGMENTERS | CLASSIFIERS | PEERS
 DEFAULT_SEGMENTER = "hybrid-vit"
 
 
@@ -52,6 +59,8 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
         raise LLMBoostError(f"network '{name}': {error}") from error
     if not booster:
         return network(config, None)
+    if name in PEERS:
+        raise LLMBoostError(f"network '{name}' is there to compare with and takes no booster; use booster 'none'")
     width = config.width
     made = Booster.pretrained(width, booster) if isinstance(booster, BoosterConfig) else rebuild(width, booster)
     return network(config, made)
