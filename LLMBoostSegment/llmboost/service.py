@@ -38,23 +38,39 @@ class Job:
 
     Attributes:
         fields, arrays: of the request.
+        cancelled: nobody waits for the answer any more.
+        finishing: the answer is wanted soon, with what there is so far.
     """
 
-    def __init__(self, frame: Frame, send: Callable[[Frame], None], cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        send: Callable[[Frame], None],
+        cancelled: Callable[[], bool],
+        finishing: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.id, self.fields, self.arrays = frame.id, frame.fields, frame.arrays
-        self.cancelled = cancelled
+        self.cancelled, self.finishing = cancelled, finishing
         self._send = send
         self._last = -PROGRESS_SECONDS
 
-    def progress(self, fraction: float | None, text: str, memory: int | None = None) -> None:
+    def progress(
+        self,
+        fraction: float | None,
+        text: str,
+        memory: int | None = None,
+        event: Mapping[str, Any] | None = None,
+    ) -> None:
         """Tell Slicer the fraction done (None: unknown), what goes on, and the bytes it will take if known.
 
-        At most 10 times a second; what comes sooner is dropped.
+        At most 10 times a second; what comes sooner is dropped, but for a trainer's events other than steps.
         """
         now = time.monotonic()
-        if now - self._last >= PROGRESS_SECONDS:
+        rare = event is not None and event.get("event") != "step"
+        if rare or now - self._last >= PROGRESS_SECONDS:
             self._last = now
-            self._send(Frame(self.id, PROGRESS, {"fraction": fraction, "text": text, "memory": memory}, {}))
+            fields = {"fraction": fraction, "text": text, "memory": memory, "event": event}
+            self._send(Frame(self.id, PROGRESS, fields, {}))
 
 
 Handler = Callable[[Job], Answer]
@@ -63,15 +79,15 @@ Handler = Callable[[Job], Answer]
 class Service:
     """The worker's loop.
 
-    Requests ``hello`` (field ``idle_seconds``: after how long without requests ``release`` is called), ``cancel`` (with
-    the id of the request meant) and ``shut_down`` are answered here, all others by ``handlers``.
+    Requests ``hello`` (field ``idle_seconds``: after how long without requests ``release`` is called), ``cancel`` and
+    ``finish`` (with the id of the request meant) and ``shut_down`` are answered here, all others by ``handlers``.
     """
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO, handlers: Mapping[str, Handler]) -> None:
         self._input, self._output = requests, answers
         self._handlers = {HELLO: self._hello, **handlers}
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
-        self._cancelled = 0
+        self._cancelled = self._finishing = 0
         self._idle_seconds = IDLE_SECONDS
 
     def run(self) -> None:
@@ -93,6 +109,8 @@ class Service:
             while frame := read_frame(self._input):
                 if frame.kind == "cancel":
                     self._cancelled = frame.id
+                elif frame.kind == "finish":
+                    self._finishing = frame.id
                 elif frame.kind == "shut_down":
                     break
                 else:
@@ -113,7 +131,8 @@ class Service:
             if frame.kind not in self._handlers:
                 raise RequestError("bad_input", f"the worker knows no request '{frame.kind}'", "Update LLMBoost there")
             if not cancelled():
-                fields, arrays = self._handlers[frame.kind](Job(frame, self._send, cancelled))
+                job = Job(frame, self._send, cancelled, lambda: self._finishing == frame.id)
+                fields, arrays = self._handlers[frame.kind](job)
                 if not cancelled():
                     return Frame(frame.id, ANSWER, fields, arrays)
             failure = _failure("cancelled", "cancelled")

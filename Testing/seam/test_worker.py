@@ -165,7 +165,7 @@ def test_cancel_of_another_request_changes_nothing(run):
 def test_progress_comes_at_most_ten_times_a_second(run):
     news, answer = run().ask("chatter")
     assert 1 <= len(news) <= 1 + answer.fields["seconds"] / 0.1
-    assert news[0].fields == {"fraction": 0.0, "text": "step 0", "memory": None}
+    assert news[0].fields == {"fraction": 0.0, "text": "step 0", "memory": None, "event": None}
 
 
 @pytest.mark.parametrize(
