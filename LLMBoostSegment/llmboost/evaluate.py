@@ -1,4 +1,4 @@
-"""Measuring a model on a labelled data set, case by case on the images' own grids."""
+"""Measuring a model on a labelled data set: a segmenter case by case on the images' own grids, a classifier on all."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from .classification_metrics import classification_scores
+from .classify import classify
 from .errors import LLMBoostError
 from .files import write_whole
+from .learn.classification.imageset import ImageSet
 from .learn.dataset import Case, Dataset, load
 from .metrics import segmentation_scores, summarize
 from .model import Model
 from .segment import segment
+
+LOGGED = ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice", "n", "auc")
 
 
 def evaluate(
@@ -74,6 +81,67 @@ def _measure(model: Model, dataset: Dataset, case: Case, mirror: bool) -> dict[s
     return {"id": case.id, "seconds": round(result.seconds, 3), **scores}
 
 
+def evaluate_classifier(
+    model: Model,
+    data: ImageSet,
+    split: str,
+    *,
+    report: Callable[[dict[str, Any]], None] = lambda case: None,
+) -> dict[str, Any]:
+    """The measures of :mod:`.classification_metrics` over the images of a split, and each image's probabilities.
+
+    Args:
+        report: called with each image's probabilities as they come.
+
+    Raises:
+        LLMBoostError: the split is empty, a file of it cannot be used, or the model has other classes.
+    """
+    card, meaning = model.card, model.card.classification
+    if meaning is None:
+        raise LLMBoostError(f"{data.path}: is for classifiers, and model '{card.name}' segments")
+    samples, names = data.split(split), [label.name for label in card.labels]
+    if list(data.classes) != names:
+        raise LLMBoostError(
+            f"{data.path}: has the classes {', '.join(data.classes)}, but model '{card.name}' tells {', '.join(names)}"
+        )
+    cases = []
+    for sample in samples:
+        try:
+            found = classify(model, sample.read(card.preprocessing))
+        except LLMBoostError as error:
+            raise LLMBoostError(f"{data.path}: {sample.id}: {error}") from error
+        cases.append(
+            {
+                "id": sample.id,
+                "target": list(sample.target),
+                "probabilities": [round(p, 5) for p in found.probabilities],
+                "outside": found.range.outside,
+                "seconds": round(found.seconds, 4),
+            }
+        )
+        report(cases[-1])
+    scores = classification_scores(
+        np.array([case["probabilities"] for case in cases]),
+        np.array([case["target"] for case in cases]),
+        positive=names.index(meaning.positive) if meaning.positive else None,
+        thresholds=meaning.thresholds,
+        multi_label=meaning.multi_label,
+        ordinal=meaning.ordinal,
+    )
+    return {
+        "model": card.name,
+        "digest": card.digest,
+        "dataset": data.name,
+        "split": split,
+        "classes": names,
+        "positive": meaning.positive,
+        "thresholds": list(meaning.thresholds),
+        "outside": sum(bool(case["outside"]) for case in cases),
+        **scores,
+        "cases": cases,
+    }
+
+
 def write_evaluation(result: dict[str, Any], path: Path) -> None:
     """Write the result as JSON, and a line about it to the .jsonl file beside it.
 
@@ -83,7 +151,7 @@ def write_evaluation(result: dict[str, Any], path: Path) -> None:
     line = {
         "event": "evaluation",
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{key: result[key] for key in ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice")},
+        **{key: result[key] for key in LOGGED if key in result},
     }
     with path.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

@@ -16,8 +16,10 @@ from llmboost.errors import LLMBoostError
 COMMANDS = [
     (),
     ("segment",),
+    ("classify",),
     ("train",),
     ("evaluate",),
+    ("bench",),
     ("doctor",),
     ("models",),
     ("models", "list"),

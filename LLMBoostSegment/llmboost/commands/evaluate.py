@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,6 +11,9 @@ from rich.table import Table
 from .. import library
 from ..errors import LLMBoostError
 from .terminal import DatasetArgument, DeviceOption, MirrorOption, ModelOption, console, progress_bar
+
+if TYPE_CHECKING:
+    from ..card import Card
 
 
 def evaluate(
@@ -24,21 +27,38 @@ def evaluate(
     """Measure a model on the labelled cases of a split."""
     from .. import evaluate as evaluation
     from ..device import choose_device
+    from ..learn.classification.imageset import is_image_set, read_image_set
     from ..learn.dataset import read_dataset
     from ..model import load_model
 
     if json_file.suffix == ".jsonl":
         raise LLMBoostError(f"--json {json_file}: choose another extension, a .jsonl file keeps the history beside it")
     loaded = load_model(library.find(model), choose_device(device))
-    data = read_dataset(dataset)
+    title = f"{loaded.card.name}, {split}"
     with progress_bar() as progress:
-        task = progress.add_task(f"{loaded.card.name} on {split}", total=len(data.split(split)))
-        result = evaluation.evaluate(loaded, data, split, mirror=mirror, report=lambda case: progress.advance(task))
+        task = progress.add_task(title, total=None)
+
+        def advance(case: dict[str, Any]) -> None:
+            progress.advance(task)
+
+        if is_image_set(dataset):
+            images = read_image_set(dataset)
+            progress.update(task, total=len(images.split(split)))
+            result = evaluation.evaluate_classifier(loaded, images, split, report=advance)
+        else:
+            data = read_dataset(dataset)
+            progress.update(task, total=len(data.split(split)))
+            result = evaluation.evaluate(loaded, data, split, mirror=mirror, report=advance)
     evaluation.write_evaluation(result, json_file)
-    table = Table(
-        "label", "Dice", "HD95 (mm)", "NSD (1 mm)", title=f"{loaded.card.name}, {split}: {len(result['cases'])}"
-    )
-    for label in loaded.card.labels:
+    if loaded.card.classification:
+        _print_classification(title, result)
+    else:
+        _print_segmentation(title, loaded.card, result)
+
+
+def _print_segmentation(title: str, card: Card, result: dict[str, Any]) -> None:
+    table = Table("label", "Dice", "HD95 (mm)", "NSD (1 mm)", title=f"{title}: {len(result['cases'])}")
+    for label in card.labels:
         key = str(label.value)
         cells = [result[measure].get(key, {}).get("mean") for measure in ("dice", "hd95_mm", "nsd_1mm")]
         table.add_row(label.name, *("-" if cell is None else f"{cell:.3f}" for cell in cells))
@@ -46,3 +66,23 @@ def evaluate(
     mean, interval = result["mean_dice"], result["mean_dice_ci95"]
     around = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
     console.print("mean Dice undefined: nothing is labelled" if mean is None else f"mean Dice {mean:.4f}{around}")
+
+
+def _print_classification(title: str, result: dict[str, Any]) -> None:
+    table = Table("measure", "value", "95 % interval", title=f"{title}: {result['n']}")
+    names = {
+        "auc": "AUC",
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "sensitivity": f"sensitivity ({result['positive']})",
+        "specificity": f"specificity ({result['positive']})",
+        "kappa": "weighted kappa",
+        "brier": "Brier score",
+        "calibration_error": "calibration error",
+    }
+    for key, name in names.items():
+        if key in result:
+            interval = result.get(f"{key}_ci95")
+            value = "-" if result[key] is None else f"{result[key]:.4f}"
+            table.add_row(name, value, f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "")
+    console.print(table)

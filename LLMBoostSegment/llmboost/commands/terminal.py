@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ..errors import LLMBoostError
+
+if TYPE_CHECKING:
+    from ..roi import Roi
 
 # names of files and models are printed as they are, whatever rich would read in their brackets and colons
 console = Console(soft_wrap=True, markup=False, emoji=False)
@@ -19,8 +24,42 @@ ModelOption = Annotated[str, typer.Option("--model", help="A model's name (see '
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 MirrorOption = Annotated[bool, typer.Option("--mirror", help="Average over mirrored images: twice the time.")]
 DatasetArgument = Annotated[
-    Path, typer.Argument(help="Data set folder: dataset.json, imagesTr, labelsTr, splits.json.")
+    Path,
+    typer.Argument(
+        help="Data set: a folder with dataset.json, imagesTr and labelsTr; or, to classify, a MedMNIST .npz file or a"
+        " folder with a folder a class."
+    ),
 ]
+InputsArgument = Annotated[
+    list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images or DICOM.")
+]
+OutputOption = Annotated[Path, typer.Option("--output", help="Folder for the results; made if missing.")]
+SeriesOption = Annotated[
+    str | None, typer.Option("--series", help="UID of the DICOM series to take, where a folder holds several.")
+]
+FrameOption = Annotated[
+    str, typer.Option("--frame", help="Of a series in time: which volume, counted from 0, or 'all'.")
+]
+Box = tuple[float, float, float, float, float, float]
+RoiOption = Annotated[
+    Box | None,
+    typer.Option("--roi", help="Compute in this box only: its center (R, A, S) and size along them, in mm."),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Leave cases alone that are done.")]
+
+
+def box_of(roi: Box | None) -> Roi | None:
+    """The region of interest of ``--roi``: the command line counts to the right and to the front, as Slicer does; the
+    engine to the left and to the back."""
+    from ..roi import Roi
+
+    return Roi((-roi[0], -roi[1], roi[2]), roi[3:]) if roi else None
+
+
+def check_frame(frame: str) -> None:
+    """Raises LLMBoostError unless ``--frame`` is a number or "all"."""
+    if frame not in ("", "all") and not frame.isdecimal():
+        raise LLMBoostError(f"--frame {frame}: give a number counted from 0, or 'all'")
 
 
 @contextmanager

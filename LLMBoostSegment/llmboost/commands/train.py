@@ -33,7 +33,21 @@ def train(
         typer.Option("--layer", help="Which layer of the language model, from 0; by default two thirds of the way up."),
     ] = None,
     state: Annotated[str, typer.Option("--state", help="The block: frozen, lora or full.")] = "frozen",
-    network: Annotated[str, typer.Option("--network", help="hybrid-vit or plain-vit.")] = "hybrid-vit",
+    network: Annotated[
+        str,
+        typer.Option(
+            "--network",
+            help="To segment: hybrid-vit (default), plain-vit. To classify: vit-tiny or vit3d-tiny (defaults), vit-s,"
+            " vit3d, vivit, vivit-tiny.",
+        ),
+    ] = "",
+    size: Annotated[
+        int, typer.Option("--size", help="To classify: voxels a side that images are brought to; by default as stored.")
+    ] = 0,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option("--pretrained", help="With vit-s: a folder with a vision transformer's weights (.safetensors)."),
+    ] = None,
     rate: Annotated[float, typer.Option("--rate", help="Peak learning rate.")] = 1e-3,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
@@ -42,9 +56,8 @@ def train(
     """Train a base model on a data set, within a budget."""
     from ..booster import BoosterConfig, hub
     from ..device import choose_device
-    from ..learn.train import Recipe, run_folder
-    from ..learn.train import train as run_training
-    from ..learn.trainer import TrainingConfig
+    from ..learn.classification.imageset import is_image_set
+    from ..learn.train import run_folder
 
     if (minutes is None) == (steps is None):
         raise LLMBoostError("give a budget: either --minutes N or --steps N")
@@ -53,7 +66,6 @@ def train(
     layers = () if layer is None else (layer,)
     if download:
         hub.find(booster, layers, download=True)
-    config = TrainingConfig(steps=steps, minutes=minutes, rate=rate, seed=seed)
     boosted = None
     if booster != "none":
         source, init = ("smollm2", "random") if booster == "random" else (booster, "pretrained")
@@ -61,21 +73,33 @@ def train(
             boosted = BoosterConfig(source, layers, init, state, residual, place, seed=seed)
         except ValueError as error:
             raise LLMBoostError(str(error)) from error
-    recipe = Recipe(config, network, booster=boosted)
+    chosen: dict[str, Any] = {"booster": boosted, **({"network": network} if network else {})}
+    budget: dict[str, Any] = {"steps": steps, "minutes": minutes, "rate": rate, "seed": seed}
     with progress_bar() as progress:
         task = progress.add_task("preparing", total=1.0)
-        card = run_training(
-            dataset,
-            output,
-            recipe,
-            device=choose_device(device),
-            resume=resume,
-            report=lambda event: _show_training(progress, task, event),
-        )
-    labels = ", ".join(f"{dice:.3f}" for dice in card.figures["val_dice_per_label"].values())
-    console.print(
-        f"{output}: val Dice {card.figures['val_dice']:.3f} ({labels}); log and curve in {run_folder(output)}"
-    )
+        options: dict[str, Any] = {
+            "device": choose_device(device),
+            "resume": resume,
+            "report": lambda event: _show_training(progress, task, event),
+        }
+        if is_image_set(dataset):
+            from ..learn.classification.train import ClassificationRecipe, train_classifier
+            from ..learn.classification.trainer import ClassificationConfig
+
+            recipe = ClassificationRecipe(ClassificationConfig(**budget), size=size, pretrained=pretrained, **chosen)
+            card = train_classifier(dataset, output, recipe, **options)
+            result = f"val AUC {card.figures['val_auc']:.3f}"
+        else:
+            from ..learn.train import Recipe
+            from ..learn.train import train as train_segmenter
+            from ..learn.trainer import TrainingConfig
+
+            if size or pretrained:
+                raise LLMBoostError("--size and --pretrained are for classifiers; this data set is to be segmented")
+            card = train_segmenter(dataset, output, Recipe(TrainingConfig(**budget), **chosen), **options)
+            labels = ", ".join(f"{dice:.3f}" for dice in card.figures["val_dice_per_label"].values())
+            result = f"val Dice {card.figures['val_dice']:.3f} ({labels})"
+    console.print(f"{output}: {result}; log and curve in {run_folder(output)}")
 
 
 def _show_training(progress: Progress, task: Any, event: dict[str, Any]) -> None:
@@ -87,4 +111,6 @@ def _show_training(progress: Progress, task: Any, event: dict[str, Any]) -> None
             description = f"step {event['step']}, loss {event['loss']:.3f}"
             progress.update(task, completed=event["fraction"], description=description)
         case "validation":
-            console.print(f"step {event['step']}: val Dice {event['dice']:.4f} (best {event['best']:.4f})")
+            measure = "AUC" if "auc" in event else "Dice"
+            now, best = event[measure.lower()], event["best"]
+            console.print(f"step {event['step']}: val {measure} {now:.4f} (best {best:.4f})")

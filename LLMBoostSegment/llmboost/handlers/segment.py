@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..service import Answer, Job
-from .volumes import as_bytes, images_of
+from .volumes import as_bytes, images_of, roi_of
 
 if TYPE_CHECKING:
     from . import Engine
@@ -28,12 +28,10 @@ def segment(engine: Engine, job: Job) -> Answer:
     model = engine.model(job)
     from ..batch import provenance
     from ..memory import expected_peak, shortage
-    from ..roi import Roi
     from ..segment import segment
     from ..segnrrd import terminology_entry
 
-    box = job.fields.get("roi")
-    roi = Roi(box["center"], box["size"], np.reshape(box["axes"], (3, 3))) if box else None
+    roi = roi_of(job)
     memory = int(expected_peak(model.card, channels[0], roi))
     job.progress(0.0, "segmenting", memory)
     try:

@@ -12,6 +12,7 @@ from ..wire import unpack_volumes
 
 if TYPE_CHECKING:
     from ..image import Image
+    from ..roi import Roi
 
 
 def text_of(job: Job, name: str) -> str:
@@ -19,6 +20,14 @@ def text_of(job: Job, name: str) -> str:
     if not isinstance(value, str) or not value:
         raise LLMBoostError(f"the request lacks '{name}'")
     return value
+
+
+def roi_of(job: Job) -> Roi | None:
+    """The request's region of interest: field ``roi``, None or center, size and axes (row by row) in LPS mm."""
+    from ..roi import Roi
+
+    box = job.fields.get("roi")
+    return Roi(box["center"], box["size"], np.reshape(box["axes"], (3, 3))) if box else None
 
 
 def images_of(job: Job) -> list[Image]:

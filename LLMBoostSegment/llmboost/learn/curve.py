@@ -12,7 +12,8 @@ from .trainer import LOG
 
 
 def draw_curve(folder: Path) -> Path:
-    """Draw loss and validation Dice over the steps of the log in ``folder`` to curve.png there."""
+    """Draw loss and validation figures (Dice, or a classifier's AUC) over the steps of the log in ``folder``, to
+    curve.png there."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -24,10 +25,11 @@ def draw_curve(folder: Path) -> Path:
     left.plot(steps, [row["loss"] for row in rows], color="0.6", label="training loss")
     left.set(xlabel="step", ylabel="loss")
     right = left.twinx()
-    for label in rows[0]["labels"] if rows else ():
+    measure = "AUC" if rows and "auc" in rows[0] else "Dice"
+    for label in rows[0]["labels"] if rows and measure == "Dice" else ():
         right.plot(steps, [row["labels"][label] for row in rows], linewidth=1, label=f"val Dice, label {label}")
-    right.plot(steps, [row["dice"] for row in rows], color="black", label="val Dice, mean")
-    right.set(ylabel="Dice", ylim=(0, 1))
+    right.plot(steps, [row[measure.lower()] for row in rows], color="black", label=f"val {measure}, mean")
+    right.set(ylabel=measure, ylim=(0, 1))
     right.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     path = folder / "curve.png"

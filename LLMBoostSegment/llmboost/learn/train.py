@@ -62,13 +62,7 @@ def train(
             would be overwritten, or a start that does not fit.
         Cancelled: before the first validation.
     """
-    if output.suffix != ".safetensors":
-        raise LLMBoostError(f"{output}: a model file ends in .safetensors; change --output")
-    run = run_folder(output)
-    if (run / CHECKPOINT).exists() and not resume:
-        raise LLMBoostError(f"{run}: holds an earlier training; continue it with --resume, or choose another --output")
-    if output.exists() and not resume:
-        raise LLMBoostError(f"{output}: exists already; choose another --output, or remove it")
+    run = check_output(output, resume)
     dataset = read_dataset(folder)
     cases, val = dataset.split("train"), dataset.split("val")
     check(dataset, [*cases, *val])
@@ -102,6 +96,22 @@ def train(
     card = save_model(network, card, output)
     draw_curve(run)
     return card
+
+
+def check_output(output: Path, resume: bool) -> Path:
+    """The run folder of a training that is to write ``output``.
+
+    Raises:
+        LLMBoostError: no model file's name, or an earlier training or its model would be overwritten.
+    """
+    if output.suffix != ".safetensors":
+        raise LLMBoostError(f"{output}: a model file ends in .safetensors; change --output")
+    run = run_folder(output)
+    if (run / CHECKPOINT).exists() and not resume:
+        raise LLMBoostError(f"{run}: holds an earlier training; continue it with --resume, or choose another --output")
+    if output.exists() and not resume:
+        raise LLMBoostError(f"{output}: exists already; choose another --output, or remove it")
+    return run
 
 
 def run_folder(output: Path) -> Path:

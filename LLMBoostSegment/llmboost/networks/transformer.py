@@ -163,6 +163,7 @@ def stem_of(channels: int, features: tuple[int, ...], width: int, window: Size, 
 def grid_of(window: Size, patch: Size, features: tuple[int, ...]) -> Size:
     """The token grid of a window."""
     if features:
-        step = 2 ** (1 + len(features))
-        return tuple(-(-size // step) for size in window)  # type: ignore[return-value]
-    return tuple(size // step for size, step in zip(window, patch, strict=True))  # type: ignore[return-value]
+        r, a, s = (-(-size // 2 ** (1 + len(features))) for size in window)
+    else:
+        r, a, s = (size // step for size, step in zip(window, patch, strict=True))
+    return r, a, s

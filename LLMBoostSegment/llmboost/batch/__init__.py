@@ -1,0 +1,19 @@
+"""Many cases: one result a case, a summary of all, and no case that stops the others."""
+
+from .classifying import ClassifyOptions, ClassifyRow, classify_cases
+from .run import FAILED, OK, Row, provenance
+from .segmenting import FORMATS, BatchOptions, SegmentRow, segment_cases
+
+__all__ = [
+    "FAILED",
+    "FORMATS",
+    "OK",
+    "BatchOptions",
+    "ClassifyOptions",
+    "ClassifyRow",
+    "Row",
+    "SegmentRow",
+    "classify_cases",
+    "provenance",
+    "segment_cases",
+]

@@ -1,0 +1,93 @@
+"""Classifying many cases: a table of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..cases import Case
+from ..classify import classify
+from ..errors import LLMBoostError
+from ..image import Image
+from ..model import Model
+from ..roi import Roi
+from .run import Row, run_cases
+
+
+@dataclass(frozen=True)
+class ClassifyOptions:
+    """What to compute for each case: ``roi`` and ``slice_number`` as for :func:`.classify.classify`; ``frame`` of
+    series in time, see :meth:`.cases.Case.read`."""
+
+    roi: Roi | None = None
+    slice_number: int | None = None
+    frame: str = ""
+
+
+@dataclass
+class ClassifyRow(Row):
+    """A classified case in the summary; ``outside``: it is no image of the kind that the model knows."""
+
+    decision: list[str] = field(default_factory=list)
+    probabilities: dict[str, float] = field(default_factory=dict)
+    outside: bool = False
+    slices: list[dict[str, Any]] = field(default_factory=list)
+
+    def columns(self) -> dict[str, Any]:
+        if not self.probabilities:
+            return {}
+        chances = {f"p({name})": p for name, p in self.probabilities.items()}
+        return {"decision": ", ".join(self.decision), **chances, "outside the model's range": int(self.outside)}
+
+
+def classify_cases(
+    model: Model,
+    cases: dict[str, Case],
+    output: Path,
+    options: ClassifyOptions,
+    *,
+    resume: bool = False,
+    report: Callable[[ClassifyRow], None] = lambda row: None,
+) -> list[ClassifyRow]:
+    """Classify each case; ``output`` gets the summary, see :func:`.run.run_cases`.
+
+    Raises:
+        LLMBoostError: the folder cannot be written.
+    """
+    work = _Classifying(model, output, options)
+    return run_cases(work, cases, output, frame=options.frame, resume=resume, report=report)
+
+
+class _Classifying:
+    row = ClassifyRow
+
+    def __init__(self, model: Model, output: Path, options: ClassifyOptions) -> None:
+        self.model, self.output, self.options = model, output, options
+
+    def files(self, id: str) -> list[str]:
+        return []
+
+    def compute(self, row: ClassifyRow, case: Case, channels: list[Image]) -> None:
+        options, names = self.options, [label.name for label in self.model.card.labels]
+        try:
+            found = classify(
+                self.model,
+                channels,
+                roi=options.roi,
+                slice_number=options.slice_number,
+                modality=case.series.modality if case.series else "",
+            )
+        except LLMBoostError as error:  # knows images, but not their files
+            raise LLMBoostError(f"{case.names[0]}: {error}") from error
+        row.decision = list(found.decision)
+        row.probabilities = {name: round(p, 4) for name, p in zip(names, found.probabilities, strict=True)}
+        row.outside = found.range.outside
+        if len(found.slices) > 1:
+            row.slices = [
+                {"slice": number, **{name: round(float(p), 4) for name, p in zip(names, chances, strict=True)}}
+                for number, chances in zip(found.slices, found.slice_probabilities, strict=True)
+            ]
+        row.seconds = round(found.seconds, 3)
+        row.warnings += found.warnings

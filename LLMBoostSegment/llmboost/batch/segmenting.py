@@ -1,0 +1,138 @@
+"""Segmenting many cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..cases import Case
+from ..dicom import write_dicom_seg
+from ..errors import LLMBoostError
+from ..image import Image, write_image
+from ..memory import describe_need, shortage
+from ..model import Model
+from ..roi import Roi
+from ..segment import Segmentation, segment
+from ..segnrrd import write_segmentation
+from .run import Row, provenance, run_cases
+
+DICOM = "dcm"
+FORMATS = ("seg.nrrd", "nii.gz", DICOM)
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """What to compute and write for each case.
+
+    Attributes:
+        format: of the segmentation; ``dcm`` (DICOM SEG) needs DICOM input.
+        uncertainty, probabilities: also write these maps (.nii.gz).
+        mirror, roi: as for :func:`.segment.segment`.
+        frame: of series in time, see :meth:`.cases.Case.read`.
+    """
+
+    format: str = "seg.nrrd"
+    uncertainty: bool = False
+    probabilities: bool = False
+    mirror: bool = False
+    roi: Roi | None = None
+    frame: str = ""
+
+
+@dataclass
+class SegmentRow(Row):
+    """A segmented case in the summary."""
+
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        return {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
+
+
+def segment_cases(
+    model: Model,
+    cases: dict[str, Case],
+    output: Path,
+    options: BatchOptions,
+    *,
+    resume: bool = False,
+    report: Callable[[SegmentRow], None] = lambda row: None,
+    progress: Callable[[str, float], None] = lambda text, fraction: None,
+) -> list[SegmentRow]:
+    """Segment each case into ``output``, see :func:`.run.run_cases`.
+
+    Args:
+        progress: called while a case is computed, with its id and expected memory in words and the fraction done.
+
+    Raises:
+        LLMBoostError: the folder cannot be written, a result would overwrite an input, or options contradict.
+    """
+    if options.format == DICOM and options.frame:
+        raise LLMBoostError("--format dcm: a frame of a series in time cannot be written so; use --format seg.nrrd")
+    work = _Segmenting(model, output, options, progress)
+    return run_cases(work, cases, output, frame=options.frame, resume=resume, report=report)
+
+
+class _Segmenting:
+    row = SegmentRow
+
+    def __init__(
+        self, model: Model, output: Path, options: BatchOptions, progress: Callable[[str, float], None]
+    ) -> None:
+        self.model, self.output, self.options, self.progress = model, output, options, progress
+
+    def files(self, id: str) -> list[str]:
+        """The segmentation, then the maps."""
+        names = [f"{id}.{self.options.format}"]
+        if self.options.uncertainty:
+            names.append(f"{id}_entropy.nii.gz")
+        if self.options.probabilities:
+            names += [f"{id}_probability_{label.value}.nii.gz" for label in self.model.card.labels]
+        return names
+
+    def compute(self, row: SegmentRow, case: Case, channels: list[Image]) -> None:
+        model, options = self.model, self.options
+        segmentation, *maps = (self.output / name for name in self.files(row.id))
+        try:
+            text = f"{row.id}, {describe_need(model.card, channels[0], options.roi)}"
+            self.progress(text, 0.0)
+            row.warnings += shortage(model.card, channels[0], options.roi)
+            result = segment(
+                model,
+                channels,
+                roi=options.roi,
+                mirror=options.mirror,
+                entropy=options.uncertainty,
+                probabilities=options.probabilities,
+                modality=case.series.modality if case.series else "",
+                progress=lambda fraction: self.progress(text, fraction),
+            )
+        except LLMBoostError as error:  # knows images, but not their files
+            raise LLMBoostError(f"{case.names[0]}: {error}") from error
+        # maps first: a segmentation in place says that the case is complete
+        if result.entropy is not None:
+            write_image(result.entropy, maps.pop(0))
+        if result.probabilities is not None:
+            for path, chance in zip(maps, result.probabilities.array[1:], strict=True):
+                write_image(result.probabilities.with_array(chance), path)
+        self.write_labelmap(result, case, segmentation)
+        row.output = segmentation.name
+        row.seconds = round(result.seconds, 3)
+        row.volumes_ml = {key: round(value, 4) for key, value in result.volumes_ml.items()}
+        row.warnings += result.warnings
+
+    def write_labelmap(self, result: Segmentation, case: Case, path: Path) -> None:
+        card = self.model.card
+        if self.options.format == DICOM:
+            if case.series is None:
+                raise LLMBoostError(
+                    f"{case.names[0]}: is no DICOM series, and --format dcm needs one to refer to;"
+                    " use --format seg.nrrd"
+                )
+            write_dicom_seg(result.labelmap, replace(card, labels=result.labels), case.series, path)
+        elif path.name.endswith(".seg.nrrd"):
+            write_segmentation(result.labelmap, result.labels, path, provenance(self.model, result.localizer))
+        else:
+            write_image(result.labelmap, path)

@@ -1,0 +1,223 @@
+"""Classifying one case: calibrated probabilities, the decision, and whether the model knows such images at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .card import CLASSIFICATION
+from .errors import LLMBoostError
+from .framing import frame
+from .image import Image
+from .model import Model
+from .predict import Cancelled
+from .preprocessing import orient
+from .roi import Roi
+from .segment import MODALITIES
+
+BATCH = 32  # images at a time
+
+
+@dataclass(frozen=True)
+class Range:
+    """Whether a case is of the kind that a model knows.
+
+    Attributes:
+        score: the distance of its features from the training images', see :mod:`.networks.familiarity`.
+        limit: what 99 % of the validation images do not exceed.
+        reasons: what speaks against it, in words.
+    """
+
+    score: float
+    limit: float
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def outside(self) -> bool:
+        return bool(self.reasons)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a model says of a case.
+
+    Attributes:
+        probabilities: of each class, calibrated; of several slices the mean.
+        decision: the names of the classes that are reported: one, or with several labels any number.
+        slices: of a 2D model that was given several slices: the index of each along the image's slice axis.
+        slice_probabilities: (slices, classes), in the same order.
+        range: whether the model knows such images.
+        warnings: what a user should know before believing the result.
+    """
+
+    probabilities: tuple[float, ...]
+    decision: tuple[str, ...]
+    slices: tuple[int, ...]
+    slice_probabilities: np.ndarray
+    range: Range
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+def classify(
+    model: Model,
+    channels: Sequence[Image],
+    *,
+    roi: Roi | None = None,
+    slice_number: int | None = None,
+    modality: str = "",
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Finding:
+    """Classify a case.
+
+    Args:
+        model: a classifier.
+        channels: one image a channel; a mask, where the model takes one.
+        roi: limits what the model sees.
+        slice_number: of a 2D model, the one slice to look at, counted along the image's slice axis; by default all.
+        modality: of the images, in DICOM's terms, where it is known.
+        cancelled: asked between batches.
+
+    Raises:
+        LLMBoostError: the model is no classifier, or cannot take the image.
+        Cancelled: ``cancelled`` answered True.
+    """
+    started = time.monotonic()
+    card, meaning = model.card, model.card.classification
+    if card.task != CLASSIFICATION or meaning is None:
+        raise LLMBoostError(f"model '{card.name}' segments; use a classification model")
+    if roi:
+        channels = [roi.crop(channels[0]), *channels[1:]]
+    if slice_number is not None:
+        channels = [one_slice(channels[0], model, slice_number), *channels[1:]]
+    framed, _place = frame(channels, card.preprocessing, meaning.framing)
+    batches = torch.from_numpy(framed).split(BATCH)
+    found, distances = [], []
+    for batch in batches:
+        if cancelled():
+            raise Cancelled
+        found.append(
+            probabilities(
+                model.network,
+                batch,
+                mirror=card.preprocessing.mirror,
+                multi_label=meaning.multi_label,
+                temperature=meaning.temperature,
+            )
+        )
+        distances.append(distance(model.network, batch))
+    each = torch.cat(found).numpy()
+    mean = each.mean(axis=0)
+    known = _range(model, framed, float(torch.cat(distances).median()), modality)
+    flat = card.preprocessing.slice_axis is not None
+    first = slice_number or 0
+    return Finding(
+        probabilities=tuple(float(p) for p in mean),
+        decision=decide(model, mean),
+        slices=tuple(first + n for n in np.arange(len(each)).tolist()) if flat else (),
+        slice_probabilities=each if flat else each[:0],
+        range=known,
+        seconds=time.monotonic() - started,
+        warnings=known.reasons,
+    )
+
+
+def probabilities(
+    network: nn.Module,
+    images: Tensor,
+    *,
+    mirror: tuple[int, ...] = (),
+    multi_label: bool = False,
+    temperature: float = 1.0,
+) -> Tensor:
+    """Probabilities (N, classes) on the CPU of framed images (N, C, R, A, S): of the mean of the logits of an image and
+    its mirror images along each choice of the axes ``mirror``."""
+    device = next(network.parameters()).device
+    was_training = network.training
+    network.eval()
+    result = []
+    with torch.inference_mode():
+        for batch in images.split(BATCH):
+            batch = batch.to(device).float()
+            views = [axes for count in range(len(mirror) + 1) for axes in combinations(mirror, count)]
+            logits = [network(batch.flip([axis + 2 for axis in axes]) if axes else batch) for axes in views]
+            mean = torch.stack(logits).mean(dim=0) / temperature
+            result.append((mean.sigmoid() if multi_label else mean.softmax(dim=1)).float().cpu())
+    network.train(was_training)
+    return torch.cat(result)
+
+
+def distance(network: nn.Module, images: Tensor) -> Tensor:
+    """How far framed images (N, C, R, A, S) are from those of the training, (N,) on the CPU."""
+    device = next(network.parameters()).device
+    classifier = cast(Any, network)
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                classifier.familiarity(classifier.features(batch.to(device).float())).cpu()
+                for batch in images.split(BATCH)
+            ]
+        )
+
+
+def decide(model: Model, chances: np.ndarray) -> tuple[str, ...]:
+    """The names of the classes that are reported: the positive one from its threshold on, else the likeliest other;
+    where classes do not exclude each other, all from their thresholds on."""
+    card, meaning = model.card, model.card.classification
+    assert meaning is not None
+    names = [label.name for label in card.labels]
+    if meaning.multi_label:
+        return tuple(n for n, p, cut in zip(names, chances, meaning.thresholds, strict=True) if p >= cut)
+    if meaning.positive:
+        positive = names.index(meaning.positive)
+        if chances[positive] >= meaning.thresholds[0]:
+            return (meaning.positive,)
+        others = np.where(np.arange(len(names)) == positive, -1.0, chances)
+        return (names[int(others.argmax())],)
+    return (names[int(np.argmax(chances))],)
+
+
+def one_slice(image: Image, model: Model, index: int) -> Image:
+    """The slice ``index`` of an image, counted along its slice axis: that of one voxel, of the largest spacing, or the
+    last."""
+    axis = slice_axis_of(image, model)
+    if model.card.preprocessing.slice_axis is None:
+        raise LLMBoostError(f"model '{model.card.name}' takes volumes; a slice cannot be chosen")
+    if not 0 <= index < image.shape[axis]:
+        raise LLMBoostError(f"slice {index}: the image has slices 0 to {image.shape[axis] - 1}")
+    place = tuple(np.s_[index : index + 1] if n == axis else np.s_[:] for n in range(3))
+    shift = image.direction[:, axis] * image.spacing[axis] * index
+    x, y, z = (float(mm) for mm in shift + image.origin)
+    return replace(image, array=image.array[(..., *place)], origin=(x, y, z))
+
+
+def slice_axis_of(image: Image, model: Model) -> int:
+    """The axis (i, j, k: 0, 1, 2) of ``image`` that a 2D model takes its slices across."""
+    wanted = model.card.preprocessing.slice_axis
+    if wanted is None:
+        return 2
+    across = orient(image, model.card.preprocessing).direction[:, wanted]
+    return int(np.abs(across @ image.direction).argmax())
+
+
+def _range(model: Model, framed: np.ndarray, score: float, modality: str) -> Range:
+    card, meaning = model.card, model.card.classification
+    assert meaning is not None
+    reasons = []
+    if {modality, card.modality} <= MODALITIES and modality != card.modality:
+        reasons.append(f"the image is {modality}, and model '{card.name}' takes {card.modality}")
+    if not any(np.ptp(part) > 0 for part in framed):
+        reasons.append("the image is uniform: there is nothing to see")
+    if meaning.range_limit and score > meaning.range_limit:
+        reasons.append(
+            f"the image is unlike those that model '{card.name}' was trained on"
+            f" (distance {score:.2f}, usual up to {meaning.range_limit:.2f})"
+        )
+    return Range(score, meaning.range_limit, tuple(reasons))

@@ -1,0 +1,71 @@
+"""`llmboost classify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .. import library
+from ..errors import LLMBoostError
+from .terminal import (
+    DeviceOption,
+    FrameOption,
+    InputsArgument,
+    ModelOption,
+    OutputOption,
+    ResumeOption,
+    RoiOption,
+    SeriesOption,
+    box_of,
+    check_frame,
+    console,
+    progress_bar,
+)
+
+
+def classify(
+    inputs: InputsArgument,
+    model: ModelOption,
+    output: OutputOption,
+    device: DeviceOption = "auto",
+    series: SeriesOption = None,
+    frame: FrameOption = "",
+    roi: RoiOption = None,
+    slice_number: Annotated[
+        int | None,
+        typer.Option("--slice", help="With a 2D model: this slice alone, counted from 0; by default the mean of all."),
+    ] = None,
+    resume: ResumeOption = False,
+) -> None:
+    """Classify images: summary.csv and summary.json with each class's probability, calibrated."""
+    from .. import batch
+    from ..card import CLASSIFICATION
+    from ..cases import find_cases
+    from ..device import choose_device
+    from ..model import load_model
+
+    check_frame(frame)
+    loaded = load_model(library.find(model), choose_device(device))
+    if loaded.card.task != CLASSIFICATION:
+        raise LLMBoostError(f"model '{loaded.card.name}' segments; use `llmboost segment`, or another --model")
+    cases = find_cases(inputs, loaded.card.preprocessing, series)
+    options = batch.ClassifyOptions(box_of(roi), slice_number, frame)
+    with progress_bar() as progress:
+        task = progress.add_task(f"classifying with {loaded.card.name}", total=len(cases))
+
+        def report(row: batch.ClassifyRow) -> None:
+            progress.advance(task)
+            chances = ", ".join(f"{name} {p:.0%}" for name, p in row.probabilities.items())
+            decision = ", ".join(row.decision) or "none"
+            progress.console.print(
+                f"{row.id}: {decision} ({chances})" if row.status == batch.OK else f"failed: {row.error}"
+            )
+            for warning in row.warnings:
+                progress.console.print(f"  warning: {warning}")
+
+        rows = batch.classify_cases(loaded, cases, output, options, resume=resume, report=report)
+    failed = sum(row.status != batch.OK for row in rows)
+    console.print(f"{len(rows) - failed} of {len(rows)} cases classified, see {output / 'summary.csv'}")
+    if failed:
+        raise typer.Exit(1)

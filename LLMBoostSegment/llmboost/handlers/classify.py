@@ -1,0 +1,64 @@
+"""The request to classify an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..service import Answer, Job
+from .volumes import images_of, roi_of
+
+if TYPE_CHECKING:
+    from . import Engine
+
+
+def classify(engine: Engine, job: Job) -> Answer:
+    """Tell a model's probabilities for an image.
+
+    Fields: ``model`` (name, path or "sha256:..."), ``device``, ``roi`` and ``modality`` as for segments; ``slice``
+    (of a 2D model, the one slice to look at, counted along the image's slice axis; None: all); ``geometry`` and arrays
+    of the channels (:func:`llmboost.wire.pack_volumes`).
+
+    Gives ``classes`` (value, name, calibrated probability), ``decision`` (a name, or with several labels a list),
+    ``positive`` (the class that is looked for, or empty) and its ``threshold``, ``slices`` (of several slices, each
+    one's number and probabilities), ``range`` (score, limit, outside, reasons), ``warnings``, ``seconds``,
+    ``provenance``.
+    """
+    channels = images_of(job)
+    model = engine.model(job)
+    from ..batch import provenance
+    from ..classify import classify
+
+    number = job.fields.get("slice")
+    job.progress(0.0, "classifying")
+    found = classify(
+        model,
+        channels,
+        roi=roi_of(job),
+        slice_number=None if number is None else int(number),
+        modality=str(job.fields.get("modality") or ""),
+        cancelled=job.cancelled,
+    )
+    card, meaning = model.card, model.card.classification
+    assert meaning is not None
+    return {
+        "classes": [
+            {"value": label.value, "name": label.name, "color": label.color, "probability": chance}
+            for label, chance in zip(card.labels, found.probabilities, strict=True)
+        ],
+        "decision": list(found.decision) if meaning.multi_label else found.decision[0],
+        "positive": meaning.positive,
+        "threshold": meaning.thresholds[0] if meaning.positive else None,
+        "slices": [
+            {"slice": number, "probabilities": [float(p) for p in chances]}
+            for number, chances in zip(found.slices, found.slice_probabilities, strict=True)
+        ],
+        "range": {
+            "score": found.range.score,
+            "limit": found.range.limit,
+            "outside": found.range.outside,
+            "reasons": list(found.range.reasons),
+        },
+        "warnings": list(found.warnings),
+        "seconds": found.seconds,
+        "provenance": provenance(model),
+    }, {}

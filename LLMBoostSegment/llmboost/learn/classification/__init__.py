@@ -1,0 +1,1 @@
+"""Training classifiers: labelled images, batches and their variations, the trainer, from a data set to a model file."""

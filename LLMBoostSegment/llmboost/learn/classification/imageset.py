@@ -1,0 +1,274 @@
+"""Labelled images on disk: MedMNIST's .npz files, and folders with a folder a class."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...card import Preprocessing
+from ...cases import find_cases
+from ...errors import LLMBoostError
+from ...image import PICTURES, READABLE, Image
+from ..dataset import SPLITS
+
+DESCRIPTION = "dataset.json"  # in a folder of classes; beside NAME.npz it is NAME.json
+# of MedMNIST (Yang et al., Sci Data 10:41, 2023; its info.py), what the .npz files do not say
+CITATION = "Yang et al., MedMNIST v2, Sci Data 10:41, 2023"
+KNOWN: dict[str, dict[str, Any]] = {
+    "breastmnist": {"classes": ["malignant", "normal or benign"], "positive": "malignant", "modality": "US"},
+    "pneumoniamnist": {"classes": ["normal", "pneumonia"], "positive": "pneumonia", "modality": "DX"},
+    "retinamnist": {"classes": [f"grade {n}" for n in range(5)], "ordinal": True, "modality": "OP"},
+    "adrenalmnist3d": {"classes": ["normal", "hyperplasia"], "positive": "hyperplasia", "modality": "SEG"},
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A labelled image: ``target`` has a 1 for each class that it shows; ``read`` gives its channels as stored."""
+
+    id: str
+    target: tuple[int, ...]
+    read: Callable[[Preprocessing], list[Image]]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set for classification.
+
+    Attributes:
+        classes: names, in the order of the targets.
+        splits: train, val and test.
+        flat: slices or pictures, not volumes.
+        color: of red, green and blue.
+        size: voxels a side, where all images are squares or cubes of one size; else 0.
+        positive, ordinal, multi_label: see :class:`llmboost.card.Classification`.
+    """
+
+    path: Path
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, list[Sample]]
+    flat: bool
+    color: bool
+    size: int = 0
+    modality: str = ""
+    positive: str = ""
+    ordinal: bool = False
+    multi_label: bool = False
+    license: str = ""
+    reference: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def split(self, name: str) -> list[Sample]:
+        """The images of a split.
+
+        Raises:
+            LLMBoostError: there are none.
+        """
+        if not self.splits.get(name):
+            counts = ", ".join(f"{len(samples)} {split}" for split, samples in self.splits.items())
+            raise LLMBoostError(f"{self.path}: no images in split '{name}' (it has {counts})")
+        return self.splits[name]
+
+
+def is_image_set(path: Path) -> bool:
+    """Whether ``path`` is labelled for classification, not for segmentation."""
+    return path.suffix.lower() == ".npz" or (path.is_dir() and not (path / "imagesTr").exists())
+
+
+def read_image_set(path: Path) -> ImageSet:
+    """Read a .npz file in MedMNIST's form, or a folder: train/CLASS/..., val/CLASS/..., test/CLASS/..., or CLASS/...
+
+    A folder's images are files (NIfTI, NRRD, MetaImage, PNG, JPEG) or folders of DICOM series. Without val, every fifth
+    image of a class (in order of names) is for validation. A description (dataset.json in the folder, or NAME.json
+    beside the .npz file) may give "name", "classes" (their order), "positive", "ordinal", "modality", "licence" and
+    "reference"; all is optional.
+
+    Raises:
+        LLMBoostError: what is wrong, with which file.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path)
+    if not path.is_dir():
+        raise LLMBoostError(
+            f"{path}: no such file or folder; give a MedMNIST .npz file or a folder with a folder a class"
+        )
+    return _read_folder(path)
+
+
+def _read_npz(path: Path) -> ImageSet:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {
+                key: file[key] for split in SPLITS for key in (f"{split}_images", f"{split}_labels") if key in file
+            }
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise LLMBoostError(f"{path}: cannot be read ({error}); a MedMNIST .npz file is expected") from error
+    missing = [key for key in ("train_images", "train_labels", "val_images", "val_labels") if key not in arrays]
+    if missing:
+        raise LLMBoostError(f"{path}: has no array {missing[0]}; a MedMNIST .npz file has it")
+    images = arrays["train_images"]
+    color = images.ndim == 4 and images.shape[-1] == 3
+    flat = images.ndim == 3 or color
+    stem = path.stem.lower()
+    known = KNOWN.get(re.sub(r"_\d+$", "", stem), {})
+    about = {"licence": "CC BY 4.0", "reference": CITATION, **known} if known else {}
+    about |= _description(path.with_suffix(".json"))
+    labels = np.concatenate([arrays[key] for key in arrays if key.endswith("_labels")])
+    multi_label = labels.ndim == 2 and labels.shape[1] > 1
+    count = labels.shape[1] if multi_label else int(labels.max()) + 1
+    splits: dict[str, list[Sample]] = {}
+    for split in SPLITS:
+        pixels, values = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+        if pixels is None or values is None:
+            splits[split] = []
+            continue
+        if pixels.ndim != images.ndim or pixels.shape[1:] != images.shape[1:] or len(pixels) != len(values):
+            raise LLMBoostError(f"{path}: images and labels of split '{split}' do not fit each other or the training's")
+        if values.size and (values.dtype.kind not in "iub" or values.min() < 0 or values.max() >= max(count, 2)):
+            raise LLMBoostError(f"{path}: labels of split '{split}' are not numbers of classes")
+        targets = values if multi_label else np.eye(count, dtype=int)[values.reshape(-1)]
+        splits[split] = [
+            Sample(f"{split}_{n}", tuple(int(t) for t in target), _stored(array, flat))
+            for n, (array, target) in enumerate(zip(pixels, targets, strict=True))
+        ]
+    return _image_set(
+        path,
+        about,
+        [f"class {n}" for n in range(count)],
+        splits,
+        flat=flat,
+        color=color,
+        size=images.shape[1] if len(set(images.shape[1 : 3 if flat else 4])) == 1 else 0,
+        multi_label=multi_label,
+        name=path.stem,
+    )
+
+
+def _stored(array: np.ndarray, flat: bool) -> Callable[[Preprocessing], list[Image]]:
+    """The channels of an array in MedMNIST's order: a picture's rows, columns (and colors); a volume as it is."""
+
+    def read(steps: Preprocessing) -> list[Image]:
+        # as a picture of these pixels would be read: columns to the left, rows to the back
+        picture = array.reshape(*array.shape[:2], -1).transpose(2, 1, 0)[..., np.newaxis] if flat else None
+        layers = array[np.newaxis] if picture is None else picture
+        return [Image(layer, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3)) for layer in layers]
+
+    return read
+
+
+def _read_folder(path: Path) -> ImageSet:
+    about = _description(path / DESCRIPTION)
+    roots = {split: path / split for split in SPLITS if (path / split).is_dir()} or {"": path}
+    found = {split: {folder.name: _samples(folder) for folder in _folders(root)} for split, root in roots.items()}
+    names = sorted({name for classes in found.values() for name in classes}, key=_natural)
+    if len(names) < 2:
+        raise LLMBoostError(
+            f"{path}: {len(names)} folder(s) of images; a data set has a folder for each of its classes"
+        )
+    order = [str(name) for name in about.get("classes", names)]
+    if sorted(order) != sorted(names):
+        raise LLMBoostError(
+            f'{path / DESCRIPTION}: "classes" lists {", ".join(order)}, but the folders are {", ".join(names)}'
+        )
+    first = next(file for classes in found.values() for files in classes.values() for file in files)
+    flat, color, notes = _kind(first)
+    splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
+    for split, classes in found.items():
+        for name, files in classes.items():
+            target = tuple(int(name == other) for other in order)
+            for n, file in enumerate(files):
+                chosen = split or ("val" if n % 5 == 4 else "train")
+                splits[chosen].append(Sample(f"{name}/{file.name}", target, _reader(file)))
+    if not splits["val"]:
+        samples = splits["train"]
+        splits["val"], splits["train"] = samples[4::5], [s for n, s in enumerate(samples) if n % 5 != 4]
+    return _image_set(path, about, order, splits, flat=flat, color=color, name=path.resolve().name, notes=notes)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _samples(folder: Path) -> list[Path]:
+    """Image files and DICOM folders of a class."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    files = [entry for entry in entries if entry.is_dir() or entry.name.lower().endswith(READABLE)]
+    if not files:
+        raise LLMBoostError(f"{folder}: no images ({', '.join(READABLE)}, or folders of DICOM files)")
+    return files
+
+
+def _kind(file: Path) -> tuple[bool, bool, tuple[str, ...]]:
+    """Whether the first image is flat, and whether it is colored."""
+    if not file.name.lower().endswith(PICTURES):
+        image = _reader(file)(Preprocessing())[0]
+        return 1 in image.shape, False, ()
+    try:
+        _reader(file)(Preprocessing(window=(1, 8, 8)))
+        return True, False, ()
+    except LLMBoostError:
+        _reader(file)(Preprocessing(3, color=True, normalization=Preprocessing().normalization * 3))
+        return True, True, ()
+
+
+def _reader(file: Path) -> Callable[[Preprocessing], list[Image]]:
+    def read(steps: Preprocessing) -> list[Image]:
+        flat = Preprocessing(steps.channels, window=(8, 8, 1), normalization=steps.normalization, color=steps.color)
+        (case,) = find_cases([file], flat).values()
+        images, _notes = case.read(steps)
+        return next(iter(images.values()))
+
+    return read
+
+
+def _image_set(
+    path: Path, about: dict[str, Any], classes: Sequence[str], splits: dict[str, list[Sample]], **known: Any
+) -> ImageSet:
+    names = tuple(str(name) for name in about.get("classes", classes))
+    positive = str(about.get("positive", ""))
+    if len(names) != len(classes):
+        raise LLMBoostError(f"{path}: {len(names)} classes are named, but the labels have {len(classes)}")
+    if positive and positive not in names:
+        raise LLMBoostError(f"{path}: the positive class '{positive}' is none of {', '.join(names)}")
+    if not positive and len(names) == 2 and not known.get("multi_label"):
+        positive = names[1]
+    if not splits["train"] or not splits["val"]:
+        raise LLMBoostError(f"{path}: training needs images in the splits 'train' and 'val'")
+    return ImageSet(
+        path,
+        str(about.get("name", known.pop("name"))),
+        names,
+        splits,
+        modality=str(about.get("modality", "")),
+        positive=positive,
+        ordinal=bool(about.get("ordinal", False)),
+        license=str(about.get("licence", about.get("license", ""))),
+        reference=str(about.get("reference", "")),
+        **{key: value for key, value in known.items() if key != "name"},
+    )
+
+
+def _description(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise ValueError("an object is expected")
+        return value
+    except (OSError, ValueError) as error:
+        raise LLMBoostError(f"{path}: no valid JSON ({error})") from error
+
+
+def _natural(name: str) -> list[Any]:
+    """Sorts "2" before "10"."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

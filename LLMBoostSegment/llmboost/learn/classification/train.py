@@ -1,0 +1,294 @@
+"""From labelled images to a classifier's model file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+from ...booster import Booster, BoosterConfig
+from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
+from ...classification_metrics import classification_scores
+from ...classify import distance, probabilities
+from ...errors import LLMBoostError
+from ...model import Model, load_model, save_model
+from ...networks import CLASSIFIERS, build, describe
+from ..curve import draw_curve
+from ..plan import CT, SIDED, ct_window
+from ..train import PALETTE, check_output, made_with
+from ..trainer import Outcome
+from .augment import Augmentation
+from .imageset import ImageSet, Sample, read_image_set
+from .pretrained import load_pretrained
+from .trainer import ClassificationConfig, ClassificationTrainer, Images, read_images
+
+DEFAULT_SIZE = 64  # voxels a side, where the data name none
+USUAL = 0.99  # the share of validation images that count as the kind that the model knows
+SURVEYED = 200  # training images that intensities are measured on
+
+
+@dataclass(frozen=True)
+class ClassificationRecipe:
+    """All that is chosen by hand; the rest comes from the data.
+
+    Attributes:
+        network: by default the small one for slices or volumes.
+        options: fields of the network's config.
+        size: voxels a side that images are brought to; by default as the data have them.
+        mirror: axes along which images may be mirrored, in training and when they are classified; by default from right
+            to left, unless a class has a side.
+        augmentation: by default the usual, without changes of intensity for masks.
+        pretrained: a folder with a vision transformer's weights, see :func:`.pretrained.load_pretrained`.
+        teachers: model files of several trainings, whose answers this one learns, see
+            :class:`.trainer.ClassificationTrainer`.
+        card: fields of the model's card to set.
+    """
+
+    config: ClassificationConfig
+    network: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    booster: BoosterConfig | None = field(default_factory=BoosterConfig)
+    size: int = 0
+    mirror: tuple[int, ...] | None = None
+    augmentation: Augmentation | None = None
+    pretrained: Path | None = None
+    teachers: tuple[Path, ...] = ()
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+def train_classifier(
+    path: Path,
+    output: Path,
+    recipe: ClassificationRecipe,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> Card:
+    """Train on the split "train"; select, calibrate and set thresholds on "val"; write a model file.
+
+    Log, checkpoint and curve lie beside ``output``, as :func:`llmboost.learn.train.train` leaves them.
+
+    Raises:
+        LLMBoostError: anything wrong with the images (all of it at once), a training that cannot go on, or a model that
+            would be overwritten.
+        Cancelled: before the first validation.
+    """
+    run = check_output(output, resume)
+    data = read_image_set(path)
+    train, val = data.split("train"), data.split("val")
+    steps, framing, reasons = plan_images(data, recipe)
+    report({"event": "plan", "reasons": reasons})
+    name = recipe.network or ("vit-tiny" if data.flat else "vit3d-tiny")
+    if name not in CLASSIFIERS:
+        raise LLMBoostError(f"network '{name}' does not classify; use one of {', '.join(CLASSIFIERS)}")
+
+    torch.manual_seed(recipe.config.seed)
+    options = {"channels": steps.channels, "classes": len(data.classes), "window": steps.window, **recipe.options}
+    network = build(name, options, recipe.booster)
+    if recipe.pretrained:
+        load_pretrained(network, recipe.pretrained)
+    images, held_out = (read_images(samples, steps, framing) for samples in (train, val))
+    teachers = [load_model(teacher) for teacher in recipe.teachers]
+    _check_teachers(recipe, teachers, data, steps)
+    trainer = ClassificationTrainer(
+        network,
+        images,
+        held_out,
+        steps,
+        recipe.config,
+        augmentation_of(recipe, steps, framing),
+        run,
+        device,
+        multi_label=data.multi_label,
+        ordinal=data.ordinal,
+        teachers=[teacher.network for teacher in teachers],
+        report=report,
+        cancelled=cancelled,
+    )
+    if resume:
+        trainer.resume()
+    outcome = trainer.run()
+
+    network.load_state_dict({**network.state_dict(), **outcome.state})
+    network.eval()
+    cast(Any, network).familiarity.fit(features_of(network, images.images))
+    if isinstance(network.booster, Booster):
+        network.booster.merge_lora()
+    meaning = settle(network, held_out, data, steps, framing)
+    card = _card(output, recipe, data, steps, network, outcome, meaning, held_out, len(train))
+    card = save_model(network, card, output)
+    draw_curve(run)
+    return card
+
+
+def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preprocessing, str, tuple[str, ...]]:
+    """Window, spacing, framing and intensities; and why, in words."""
+    size = recipe.size or data.size or DEFAULT_SIZE
+    survey = data.split("train")[:: max(1, len(data.split("train")) // SURVEYED)]
+    sided = [name for name in data.classes if SIDED.search(name.replace("_", " "))]
+    mirror = recipe.mirror if recipe.mirror is not None else () if sided else (0,)
+    if data.flat:
+        channels = 3 if data.color else 1
+        steps = Preprocessing(
+            channels, (1.0, 1.0, 1.0), (size, size, 1), (Normalization(),) * channels, mirror, data.color
+        )
+        framing, why = "square", "the middle square of each image"
+    else:
+        facts = [sample.read(Preprocessing())[0] for sample in survey[:20]]
+        masks = data.modality.upper() == "SEG" or all(len(np.unique(image.array)) <= 2 for image in facts)
+        extents = np.median([np.array(image.shape) * image.spacing for image in facts], axis=0)
+        spacing = round(float(extents.max()) / size, 4)
+        steps = Preprocessing(1, (spacing,) * 3, (size,) * 3, (Normalization(),), mirror)
+        framing, why = ("mask", "around the middle of the mask") if masks else ("center", "the middle of each volume")
+    normalization = tuple(_intensities(data, survey, steps, framing))
+    steps = replace(steps, normalization=normalization)
+    shown = " x ".join(map(str, steps.window[: 2 if data.flat else 3]))
+    kinds = ", ".join(dict.fromkeys(how.kind for how in normalization))
+    reasons = (
+        f"images: {why}, {shown} voxels",
+        f"intensities: {kinds}",
+        f"mirrored along axes {mirror or 'none'}",
+        f"classes: {', '.join(data.classes)}" + (f"; looked for: {data.positive}" if data.positive else ""),
+    )
+    return steps, framing, reasons
+
+
+def _intensities(data: ImageSet, survey: Sequence[Sample], steps: Preprocessing, framing: str) -> list[Normalization]:
+    if framing == "mask":
+        return [Normalization("window", 0.0, 1.0, 0.0, 1.0)]
+    if data.color:  # eight bits a color, whose brightness says something
+        pixels = [np.stack([channel.array.ravel() for channel in sample.read(steps)]) for sample in survey]
+        values = np.concatenate(pixels, axis=1)
+        return [Normalization("window", 0.0, 255.0, float(v.mean()), max(float(v.std()), 1e-3)) for v in values]
+    if data.modality.upper() in CT:
+        values = np.concatenate([sample.read(steps)[0].array.ravel()[::97] for sample in survey])
+        return [ct_window(values.astype(np.float32))]
+    return [Normalization()]
+
+
+def augmentation_of(recipe: ClassificationRecipe, steps: Preprocessing, framing: str) -> Augmentation:
+    usual = Augmentation(intensity=0.0, erase=0.0) if framing == "mask" else Augmentation()
+    return replace(recipe.augmentation or usual, mirror=steps.mirror)
+
+
+def features_of(network: nn.Module, images: Tensor) -> Tensor:
+    """What the head reads (N, width), of framed images (N, C, R, A, S)."""
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        return torch.cat([cast(Any, network).features(part.to(device).float()).cpu() for part in images.split(32)])
+
+
+def settle(network: nn.Module, val: Images, data: ImageSet, steps: Preprocessing, framing: str) -> Classification:
+    """What the network's outputs mean, from validation images: temperature, thresholds, range.
+
+    The positive class's threshold is where sensitivity + specificity is largest (Youden 1950), and so is each class's
+    where several may be true.
+    """
+    plain = probabilities(network, val.images, mirror=steps.mirror, multi_label=data.multi_label)
+    logits = (
+        torch.logit(plain.double().clamp(1e-6, 1 - 1e-6)) if data.multi_label else plain.double().clamp(min=1e-9).log()
+    )
+    targets = val.targets.double()
+
+    def cost(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        if data.multi_label:
+            return float(nn.functional.binary_cross_entropy_with_logits(scaled, targets))
+        return float(nn.functional.cross_entropy(scaled, targets))
+
+    found: Any = minimize_scalar(cost, bounds=(-2.0, 2.0), method="bounded")
+    temperature = float(np.exp(found.x))
+    scaled = (logits / temperature).sigmoid() if data.multi_label else (logits / temperature).softmax(dim=1)
+    watched = (
+        range(len(data.classes)) if data.multi_label else [data.classes.index(data.positive)] if data.positive else []
+    )
+    return Classification(
+        framing=framing,
+        positive=data.positive,
+        thresholds=tuple(youden(scaled[:, c].numpy(), val.targets[:, c].numpy()) for c in watched),
+        multi_label=data.multi_label,
+        ordinal=data.ordinal,
+        temperature=temperature,
+        range_limit=float(distance(network, val.images).quantile(USUAL)),
+    )
+
+
+def youden(chances: np.ndarray, truth: np.ndarray) -> float:
+    """The threshold where sensitivity + specificity is largest, amid the neighbouring probabilities."""
+    values = np.unique(chances)
+    cuts = np.concatenate([values[:1] / 2, (values[1:] + values[:-1]) / 2])
+    if truth.min() == truth.max():
+        return 0.5
+    gain = [(chances >= cut)[truth == 1].mean() + (chances < cut)[truth == 0].mean() for cut in cuts]
+    best = np.flatnonzero(np.isclose(gain, max(gain)))
+    return float(cuts[best[len(best) // 2]])
+
+
+def _check_teachers(
+    recipe: ClassificationRecipe, teachers: Sequence[Model], data: ImageSet, steps: Preprocessing
+) -> None:
+    for path, teacher in zip(recipe.teachers, teachers, strict=True):
+        names = tuple(label.name for label in teacher.card.labels)
+        if names != data.classes or teacher.card.preprocessing.window != steps.window:
+            raise LLMBoostError(f"{path}: classifies something else, or images of another size: no teacher for this")
+
+
+def _card(
+    output: Path,
+    recipe: ClassificationRecipe,
+    data: ImageSet,
+    steps: Preprocessing,
+    network: nn.Module,
+    outcome: Outcome,
+    meaning: Classification,
+    val: Images,
+    train_count: int,
+) -> Card:
+    network_entry, booster_entry = describe(network)
+    chances = probabilities(
+        network, val.images, mirror=steps.mirror, multi_label=data.multi_label, temperature=meaning.temperature
+    )
+    scores = classification_scores(
+        chances.numpy(),
+        val.targets.numpy().astype(int),
+        positive=data.classes.index(data.positive) if data.positive else None,
+        thresholds=meaning.thresholds,
+        multi_label=data.multi_label,
+        ordinal=data.ordinal,
+        resamples=0,
+    )
+    fields: dict[str, Any] = {
+        "name": output.stem,
+        "title": data.name,
+        "description": f"Trained on {data.name}",
+        "task": CLASSIFICATION,
+        "labels": tuple(Label(n, name, PALETTE[n % len(PALETTE)]) for n, name in enumerate(data.classes)),
+        "modality": data.modality,
+        "preprocessing": steps,
+        "network": network_entry,
+        "booster": booster_entry,
+        "classification": meaning,
+        "license": data.license,
+        "citation": data.reference,
+        "training": {
+            "data": data.name,
+            "data_license": data.license,
+            "train_cases": train_count,
+            "val_cases": len(val),
+            "teachers": len(recipe.teachers),
+            "steps": outcome.steps,
+            "minutes": round(outcome.seconds / 60, 1),
+            "config": asdict(recipe.config),
+            **made_with(),
+        },
+        "figures": {f"val_{key}": value for key, value in scores.items() if isinstance(value, float)},
+    }
+    return Card(**{**fields, **recipe.card})

@@ -1,0 +1,215 @@
+"""Training a classifier within a budget: augmented and mixed images, averaged weights, soft targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...card import Preprocessing
+from ...classification_metrics import classification_scores
+from ...classify import probabilities
+from ...errors import LLMBoostError
+from ...framing import frame
+from ..augment import IMAGE
+from ..checkpoint import learnt
+from ..trainer import Trainer, TrainingConfig
+from .augment import Augmentation
+from .imageset import Sample
+
+TARGET = "target"
+NEIGHBOUR = 0.2  # of a grade's weight, what its neighbours get: a grade next to the true one is less wrong
+
+
+@dataclass(frozen=True)
+class ClassificationConfig(TrainingConfig):
+    """What classifiers add.
+
+    Attributes:
+        mixup: Beta's parameter of the mixture of two images and their targets (Zhang et al. 2017, arXiv 1710.09412); 0
+            mixes none.
+        smoothing: of the targets, towards all classes alike.
+        balanced: classes are drawn alike often, not as often as they occur.
+        average: of the weights over the steps, an exponential moving average that forgets so little at each.
+    """
+
+    batch: int = 32
+    validations: int = 20
+    weight_decay: float = 0.05
+    mixup: float = 0.2
+    smoothing: float = 0.05
+    balanced: bool = False
+    average: float = 0.99
+
+
+@dataclass(frozen=True)
+class Images:
+    """Samples as the network sees them: images (N, C, R, A, S) in half precision, targets (N, classes) float32."""
+
+    images: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def read_images(samples: Sequence[Sample], steps: Preprocessing, framing: str) -> Images:
+    """Read and frame all samples; a volume gives one image, and so does a slice.
+
+    Raises:
+        LLMBoostError: naming all samples that cannot be used, a line each.
+    """
+    images, problems = [], []
+    for sample in samples:
+        try:
+            framed = frame(sample.read(steps), steps, framing)[0]
+            if len(framed) != 1:
+                raise LLMBoostError(f"{len(framed)} slices, one is expected")
+            images.append(torch.from_numpy(framed[0]).half())
+        except LLMBoostError as error:
+            problems.append(f"{sample.id}: {error}")
+    if problems:
+        lines = "\n  ".join(problems)
+        raise LLMBoostError(f"{len(problems)} image(s) cannot be used, mend them before training:\n  {lines}")
+    return Images(torch.stack(images), torch.tensor([sample.target for sample in samples], dtype=torch.float32))
+
+
+class ClassificationTrainer(Trainer):
+    """Trains a classifier in place and keeps the best of its validations, judged by the AUC of the averaged weights.
+
+    ``teachers`` are classifiers of the same classes, whose mean probabilities for each augmented image stand in for its
+    target (Beyer et al. 2022, arXiv 2106.05237): several networks in one.
+    """
+
+    measure = "auc"
+
+    def __init__(
+        self,
+        network: nn.Module,
+        train: Images,
+        val: Images,
+        preprocessing: Preprocessing,
+        config: ClassificationConfig,
+        augmentation: Augmentation,
+        folder: Path,
+        device: torch.device,
+        *,
+        multi_label: bool = False,
+        ordinal: bool = False,
+        teachers: Sequence[nn.Module] = (),
+        report: Callable[[dict[str, Any]], None] = lambda event: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.images, self.held_out = train, val
+        self.options = config
+        self.augmentation = augmentation
+        self.multi_label, self.ordinal = multi_label, ordinal
+        self.teachers = [teacher.to(device).eval() for teacher in teachers]
+        self.averaged: dict[str, Tensor] = {}
+        super().__init__(network, _NoWindows(), [], preprocessing, config, folder, device, report, cancelled)
+        self.val = [None]  # type: ignore[list-item]  # there is something to select by
+
+    def _check(self) -> None:
+        if len(self.held_out.targets.unique(dim=0)) < 2:
+            raise LLMBoostError("training cannot select: the validation images are all of one class; add others")
+
+    def resume(self) -> None:
+        super().resume()
+        self.averaged = {name: tensor.to(self.device) for name, tensor in self.best.items()}
+
+    def _batches(self) -> Iterator[dict[str, Tensor]]:
+        step, size = self.step, self.config.batch
+        while True:
+            random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
+            order = self._order(step, size)
+            images, targets = self.images.images[order].float(), self.images.targets[order]
+            images = self.augmentation(images, random)
+            targets = self._soften(targets)
+            if self.options.mixup:
+                alpha = self.options.mixup
+                share = float(np.random.default_rng((self.config.seed, step)).beta(alpha, alpha))
+                other = torch.randperm(len(images), generator=random)
+                images = share * images + (1 - share) * images[other]
+                targets = share * targets + (1 - share) * targets[other]
+            yield {IMAGE: images, TARGET: targets}
+            step += 1
+
+    def _order(self, step: int, size: int) -> Tensor:
+        """The images of a step: each once an epoch, in an order drawn anew, or drawn class by class."""
+        count = len(self.images)
+        if self.options.balanced:
+            random = np.random.default_rng((self.config.seed, 1, step))
+            labels = self.images.targets
+            weights = (labels / labels.sum(dim=0).clamp(min=1)).sum(dim=1).double().numpy()
+            return torch.from_numpy(random.choice(count, size, p=weights / weights.sum()))
+        places = np.arange(step * size, (step + 1) * size)
+        epochs = {
+            epoch: np.random.default_rng((self.config.seed, epoch)).permutation(count)
+            for epoch in np.unique(places // count)
+        }
+        return torch.tensor([int(epochs[place // count][place % count]) for place in places])
+
+    def _soften(self, targets: Tensor) -> Tensor:
+        if self.multi_label:
+            return targets * (1 - self.options.smoothing) + self.options.smoothing / 2
+        if self.ordinal:
+            beside = F.pad(targets, (1, 1))
+            beside = beside[:, :-2] + beside[:, 2:]
+            targets = targets + NEIGHBOUR * beside
+            targets = targets / targets.sum(dim=1, keepdim=True)
+        return targets * (1 - self.options.smoothing) + self.options.smoothing / targets.shape[1]
+
+    def _step(self, batch: dict[str, Tensor]) -> float:
+        loss = super()._step(batch)
+        new = learnt(self.network)
+        # young averages forget sooner
+        keep = min(self.options.average, self.step / (self.step + 10))
+        for name, tensor in new.items():
+            if name in self.averaged:
+                self.averaged[name].lerp_(tensor.detach(), 1 - keep)
+            else:
+                self.averaged[name] = tensor.detach().clone()
+        return loss
+
+    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
+        logits, targets = self.network(batch[IMAGE]), batch[TARGET]
+        if self.teachers:
+            with torch.no_grad():
+                answers = [_activate(teacher(batch[IMAGE]), self.multi_label) for teacher in self.teachers]
+            targets = torch.stack(answers).mean(dim=0)
+        if self.multi_label:
+            return F.binary_cross_entropy_with_logits(logits, targets)
+        return F.cross_entropy(logits, targets)
+
+    def _score(self) -> tuple[float, dict[str, float | None]]:
+        now = {name: tensor.detach().clone() for name, tensor in learnt(self.network).items()}
+        self.network.load_state_dict({**self.network.state_dict(), **self.averaged})
+        try:
+            found = probabilities(
+                self.network, self.held_out.images, mirror=self.preprocessing.mirror, multi_label=self.multi_label
+            )
+        finally:
+            self.network.load_state_dict({**self.network.state_dict(), **now})
+        scores = classification_scores(
+            found.numpy(), self.held_out.targets.numpy().astype(int), multi_label=self.multi_label, resamples=0
+        )
+        entropy = -(self.held_out.targets * found.clamp(min=1e-7).log()).sum(dim=1).mean()
+        # where several weights rank alike, the surer ones
+        return scores["auc"] - 1e-3 * float(entropy), {"auc": scores["auc"], "entropy": float(entropy)}
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.averaged.items()}
+
+
+def _activate(logits: Tensor, multi_label: bool) -> Tensor:
+    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
+
+
+class _NoWindows(torch.utils.data.Dataset[dict[str, Tensor]]):
+    """Batches come from all images at once."""
