@@ -13,6 +13,7 @@ from ..card import Card, read_card
 from ..errors import LLMBoostError
 from ..library import find, installed
 from ..service import Answer, Handler, Job, RequestError
+from .classify import classify
 from .models import digest_of, models, put_model, received, show
 from .segment import segment
 from .volumes import text_of
@@ -36,7 +37,7 @@ class Engine:
             "put_model": put_model,
             "show": partial(show, self),
             "segment": partial(segment, self),
-            "classify": not_available,
+            "classify": partial(classify, self),
             "explain": not_available,
         }
 
