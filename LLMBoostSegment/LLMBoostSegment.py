@@ -21,11 +21,13 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from llmboost import library
-from llmboost.card import read_card
+from llmboost.card import CLASSIFICATION, Card, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.wire import Volume, pack_volumes
 from LLMBoostLib import batch, fit, samples
+from LLMBoostLib.classification import Classification, writeClassification
 from LLMBoostLib.client import Answer, Client, Progress
+from LLMBoostLib.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
 from LLMBoostLib.frames import Frames
 from LLMBoostLib.result import Result, writeResult
 from LLMBoostLib.segmentation import writeSegmentation
@@ -43,8 +45,9 @@ class LLMBoostSegment(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["The LLMBoost developers"]
         parent.helpText = _(
-            "Segments an image with a network that carries a frozen block of a language model inside. All is computed"
-            " on this machine, in a process of its own. For research only, not for clinical use."
+            "Segments or classifies an image with a network that carries a frozen block of a language model inside, and"
+            " shows where the network looked. All is computed on this machine, in a process of its own. For research"
+            " only, not for clinical use."
             ' See <a href="{url}">{url}</a>.'
         ).format(url=HOMEPAGE)
         parent.acknowledgementText = _(
@@ -77,6 +80,7 @@ class LLMBoostSegmentParameterNode:
         outputSegmentation: gets the segments; None: a new one does.
         device: what computes.
         uncertainty: also make a map of the entropy.
+        explanation: also make a map of where the model looked.
     """
 
     inputVolume: slicer.vtkMRMLScalarVolumeNode
@@ -89,6 +93,7 @@ class LLMBoostSegmentParameterNode:
     outputSegmentation: slicer.vtkMRMLSegmentationNode
     device: Device = Device.AUTO
     uncertainty: bool = False
+    explanation: bool = False
 
 
 class LLMBoostSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -158,7 +163,7 @@ class LLMBoostSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 
 class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
-    """Segmenting for scripts, with no GUI.
+    """Segmenting, classifying and explaining for scripts, with no GUI.
 
     Args:
         client: talks to the worker; by default one of its own.
@@ -167,7 +172,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
     def __init__(self, client: Client | None = None):
         super().__init__()
         self.client = client or Client()
-        self.result: Result | None = None  # of the last run that was completed
+        self.result: Result | Classification | None = None  # of the last run that was completed
 
     def process(
         self,
@@ -208,21 +213,120 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        inputs = list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
-        color = _takesColor(model)
-        volumes = [volume for each in inputs for volume in _volumes(each, color)]
-        fields, arrays = _request(volumes, model, device, roiNode, inputs[0], mirror)
-        fields |= {"uncertainty": uncertainty, "probabilities": probabilities}
+        inputs = _inputs(volumeNode)
+        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        fields |= {"mirror": mirror, "uncertainty": uncertainty, "probabilities": probabilities}
 
         def finish(answer: Answer) -> Result:
             nodes = [each.makeVolumeNode() if isinstance(each, SegmentInput) else each for each in inputs]
             self.result = writeResult(answer, nodes, segmentationNode, closedSurface)
             return self.result
 
+        made = self._run("segment", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+        return made and made.segmentationNode
+
+    def classify(
+        self,
+        volumeNode: Any,
+        model: str = "adrenal",
+        roiNode: Any = None,
+        device: str = "auto",
+        *,
+        slice: int | None = None,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Classification], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Classification | None:
+        """Classify an image; the table is made or changed only when the whole answer is there.
+
+        Args:
+            volumeNode: the input, or a list of inputs where a model takes several channels. For a model that takes a
+                mask, a ``LLMBoostLib.segmentinput.SegmentInput``.
+            model: a name of the library, or a model file.
+            roiNode: a ROI that limits what the model sees.
+            device: auto, cpu or cuda.
+            slice: for a 2D model, the index of one slice (k, from 0); None: all of them.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the classes with their calibrated probabilities, the decision, and the table nodes that tell them.
+
+        Raises:
+            LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        inputs = _inputs(volumeNode)
+        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        fields["slice"] = slice
+
+        def finish(answer: Answer) -> Classification:
+            self.result = writeClassification(answer, inputs)
+            return self.result
+
+        return self._run("classify", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+
+    def explain(
+        self,
+        volumeNode: Any,
+        model: str = "hippocampus",
+        roiNode: Any = None,
+        device: str = "auto",
+        *,
+        target: int | None = None,
+        method: str = GRAD_CAM,
+        layer: str = AFTER,
+        slice: int | None = None,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Explanation], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Make a map of where in an image a model looks when it classifies or segments it.
+
+        Args:
+            volumeNode, model, roiNode, device, slice: as for :meth:`classify` or :meth:`process`.
+            target: the value of a class, or of a segment's label; None: the class that the model decides for, or the
+                first label.
+            method: "grad-cam" or "attention-rollout".
+            layer: "before" or "after" the booster, the frozen block of the language model.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the volume node of the map, from 0 to 1 on the grid of the (first) input; one of an earlier call that asked
+            for the same is updated.
+
+        Raises:
+            LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        inputs = _inputs(volumeNode)
+        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        fields |= {"slice": slice, "target": target, "method": method, "layer": layer}
+
+        def finish(answer: Answer) -> Explanation:
+            first = inputs[0]
+            return writeExplanation(answer, first.makeVolumeNode() if isinstance(first, SegmentInput) else first)
+
+        made = self._run("explain", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+        return made and made.mapNode
+
+    def _run(
+        self,
+        kind: str,
+        fields: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        finish: Callable[[Answer], Any],
+        waitForCompletion: bool,
+        onProgress: Callable[[Progress], None] | None,
+        onDone: Callable[[Any], None] | None,
+        onError: Callable[[Exception], None] | None,
+    ) -> Any:
+        """Send a request; what ``finish`` makes of its answer is returned, or without waiting given to ``onDone``."""
         if waitForCompletion:
-            return finish(self.client.call("segment", fields, arrays, onProgress)).segmentationNode
+            return finish(self.client.call(kind, fields, arrays, onProgress))
         done = _guarded(lambda answer: _call(onDone, finish(answer)), onError)
-        self.client.start("segment", fields, arrays, onProgress, done, onError)
+        self.client.start(kind, fields, arrays, onProgress, done, onError)
         return None
 
     def processFrames(
@@ -246,12 +350,14 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         For the rest see :meth:`process`.
         """
-        frames, color, answers = Frames(volumeNode), _takesColor(model), []
+        card = _card(model)
+        frames, color, answers = Frames(volumeNode), card is not None and card.preprocessing.color, []
         count = len(frames)
 
         def request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             """The next time point's."""
-            return _request(frames.volumes(len(answers), color), model, device, roiNode, volumeNode, mirror)
+            fields, arrays = _request(frames.volumes(len(answers), color), model, device, roiNode, volumeNode)
+            return {**fields, "mirror": mirror, "uncertainty": False, "probabilities": False}, arrays
 
         def tell(news: Progress) -> None:
             number = len(answers)
@@ -279,7 +385,9 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         return None
 
     def revert(self) -> None:
-        """Take the last run back: its segments, and the table that lists them. Maps stay, they are the volume's.
+        """Take the last run back: its segments and the table that lists them, or the tables of a classification.
+
+        Maps stay, they are the volume's.
 
         Raises:
             LLMBoostError: there is no run to take back, or its segmentation was removed from the scene.
@@ -287,8 +395,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         if self.result is None:
             raise LLMBoostError("no result to revert")
         result, self.result = self.result, None
-        result.undo.revert()
-        slicer.mrmlScene.RemoveNode(result.tableNode)
+        result.revert()
 
     def processFolder(
         self,
@@ -300,36 +407,54 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         resume: bool = False,
         mirror: bool = False,
         uncertainty: bool = False,
+        explanation: bool = False,
         onProgress: Callable[[str], None] = print,
     ) -> list[dict[str, Any]]:
-        """Segment all images of a folder, without loading them into the scene: one .seg.nrrd a case and a summary.
+        """Segment or classify all images of a folder, without loading them into the scene.
 
-        It runs ``llmboost segment`` with the worker's Python on this machine. One bad case does not stop the others.
+        It runs ``llmboost segment`` or ``llmboost classify``, as the model does, with the worker's Python on this
+        machine: one .seg.nrrd a case, or none, and a summary (summary.json and summary.csv). One bad case does not stop
+        the others.
 
         Args:
             resume: leave the cases alone that an earlier run has done.
+            mirror, uncertainty: as for :meth:`process`; classifiers have neither.
+            explanation: also write a map a case of where the model looked.
             onProgress: is given a line a case.
 
         Returns:
-            the summary's row of each case: id, status ("ok" or "failed"), output, error, volumes_ml, warnings.
+            the summary's row of each case: id, status ("ok" or "failed"), error, warnings; output and volumes_ml of
+            segments, or decision and probabilities.
 
         Raises:
             LLMBoostError: nothing could be done at all; the message tells why.
         """
-        options = {"--resume": resume, "--mirror": mirror, "--uncertainty": uncertainty}
+        card = _card(model)
+        command = "classify" if card and card.task == CLASSIFICATION else "segment"
+        options = {"--resume": resume, "--mirror": mirror, "--uncertainty": uncertainty, "--explain": explanation}
+        if command == "classify" and (mirror or uncertainty):
+            raise LLMBoostError(f"{model}: classifies images; mirror and uncertainty are for models that segment")
         arguments = [str(inputFolder), "--model", model, "--output", str(outputFolder), "--device", device]
         arguments += [option for option, wanted in options.items() if wanted]
-        return batch.segmentFolder(arguments, Path(outputFolder), onProgress)
+        return batch.runFolder([command, *arguments], Path(outputFolder), onProgress)
 
 
-def _volumes(source: Any, color: bool) -> list[Volume]:
-    return [source.volume()] if isinstance(source, SegmentInput) else volumesFromNode(source, color)
+def _inputs(volumeNode: Any) -> list[Any]:
+    return list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
+
+
+def _volumes(inputs: Sequence[Any], model: str) -> list[Volume]:
+    """The channels of all inputs."""
+    card = _card(model)
+    color = card is not None and card.preprocessing.color
+    found = ([one.volume()] if isinstance(one, SegmentInput) else volumesFromNode(one, color) for one in inputs)
+    return [volume for volumes in found for volume in volumes]
 
 
 def _request(
-    volumes: Sequence[Volume], model: str, device: str, roiNode: Any, source: Any, mirror: bool
+    volumes: Sequence[Volume], model: str, device: str, roiNode: Any, source: Any
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Fields and arrays of a request ``segment`` without maps."""
+    """Arrays, and the fields that all requests about images have."""
     geometry, arrays = pack_volumes(volumes)
     roi = roiFromNode(roiNode, getattr(source, "segmentationNode", source)) if roiNode else None
     modality = "" if isinstance(source, SegmentInput) else fit.modalityInScene(source)
@@ -337,11 +462,10 @@ def _request(
         "model": model,
         "device": device,
         "roi": roi,
-        "mirror": mirror,
         "modality": modality,
         "geometry": geometry,
     }
-    return {**fields, "uncertainty": False, "probabilities": False}, arrays
+    return fields, arrays
 
 
 def _call(callback: Callable[[Any], None] | None, value: Any) -> None:
@@ -365,10 +489,10 @@ def _guarded(
     return call
 
 
-def _takesColor(model: str) -> bool:
+def _card(model: str) -> Card | None:
     with suppress(LLMBoostError):  # it may lie on the worker's machine alone
-        return read_card(library.find(model)).preprocessing.color
-    return False
+        return read_card(library.find(model))
+    return None
 
 
 class LLMBoostSegmentTest(ScriptedLoadableModuleTest):

@@ -19,13 +19,13 @@ from .launcher import defaultCommand, killTree, startProcess, workerCommand, wor
 _ERROR = "error: "  # begins the command line's last line when nothing could be done
 
 
-def segmentFolder(arguments: Sequence[str], output: Path, onLine: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Run ``llmboost segment`` with the worker's Python and wait; Slicer's windows stay alive meanwhile.
+def runFolder(arguments: Sequence[str], output: Path, onLine: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Run ``llmboost`` with the worker's Python and wait; Slicer's windows stay alive meanwhile.
 
     A worker on another machine does not see this machine's folders: then Slicer's own Python is taken.
 
     Args:
-        arguments: of the command line.
+        arguments: of the command line, the command first.
         output: the folder named in them.
         onLine: is given what the command line prints.
 
@@ -39,7 +39,7 @@ def segmentFolder(arguments: Sequence[str], output: Path, onLine: Callable[[str]
     if len(worker) != 3:  # more than [python, -m, llmboost.worker], such as ssh
         worker = defaultCommand()
     process = startProcess(
-        [*worker[:-1], "llmboost", "segment", *arguments],
+        [*worker[:-1], "llmboost", *arguments],
         {**workerEnvironment(worker), "PYTHONIOENCODING": "utf-8"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -54,7 +54,7 @@ def segmentFolder(arguments: Sequence[str], output: Path, onLine: Callable[[str]
     finally:
         killTree(process)  # of no effect on one that has ended
     if status and (last.startswith(_ERROR) or status != 1):
-        raise LLMBoostError(last.removeprefix(_ERROR) or f"llmboost segment ended with status {status}")
+        raise LLMBoostError(last.removeprefix(_ERROR) or f"llmboost {arguments[0]} ended with status {status}")
     return json.loads((output / "summary.json").read_text(encoding="utf-8"))["cases"]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from llmboost.card import SEGMENTATION, Card
+from llmboost.card import CLASSIFICATION, Card
 from llmboost.errors import LLMBoostError
 
 from .segmentinput import SegmentInput, takesSegment
@@ -23,13 +23,11 @@ AIR_HU = -500  # CT has voxels below, MR has none
 
 
 def check(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> None:
-    """Refuse what cannot be segmented.
+    """Refuse what the model cannot be given.
 
     Raises:
         LLMBoostError: an input is missing, is of the wrong kind or holds nothing, or the ROI misses it.
     """
-    if card.task != SEGMENTATION:
-        raise LLMBoostError(_("The model '{name}' classifies images; choose one that segments").format(name=card.name))
     if not inputs or any(node is None for node in inputs):
         text = _("Choose a segment") if takesSegment(card) else _("Choose an image")
         raise LLMBoostError(text)
@@ -64,7 +62,9 @@ def concerns(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> list[str
     if isinstance(inputs[0], SegmentInput):
         return []
     volumeNode = inputs[0]
-    found = [_modality(card, volumeNode), _extent(card, volumeNode, roiNode), _spacing(card, volumeNode)]
+    found = [_modality(card, volumeNode)]
+    if card.task != CLASSIFICATION:  # whose engine judges sizes itself, by what its training images were like
+        found += [_extent(card, volumeNode, roiNode), _spacing(card, volumeNode)]
     voxels = int(np.prod(np.array(volumeNode.GetImageData().GetDimensions(), float)))
     if roiNode is None and voxels > HUGE:
         text = _("{millions:.0f} million voxels take long and much memory: choose a ROI.")

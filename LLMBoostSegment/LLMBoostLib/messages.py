@@ -13,6 +13,10 @@ from llmboost.errors import LLMBoostError
 
 from .client import WorkerError
 
+WARNING_STYLE = "QLabel { background: rgba(230, 159, 0, 45); border-left: 3px solid #e69f00; padding: 5px; }"
+PROBLEM_STYLE = "QLabel { background: rgba(213, 94, 0, 45); border-left: 3px solid #d55e00; padding: 5px; }"
+NOTICE_STYLE = "QLabel { color: gray; padding: 2px; }"
+
 
 def sentence(error: Exception) -> str:
     """What is wrong and what to do about it."""

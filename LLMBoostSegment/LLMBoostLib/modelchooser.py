@@ -11,9 +11,10 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from llmboost import library
-from llmboost.card import Card, read_card
+from llmboost.card import CLASSIFICATION, Card, read_card
 from llmboost.errors import LLMBoostError
 
+from .segmentinput import takesSegment
 from .speed import duration
 
 ROWS = 2, 6  # at least and at most, of the list
@@ -38,6 +39,14 @@ class Entry:
     @property
     def title(self) -> str:
         return self.card.title if self.card else _("{name} (damaged)").format(name=self.name)
+
+    @property
+    def line(self) -> str:
+        """Of the list."""
+        if self.card is None:
+            return self.title
+        task = [_("classifies")] if self.card.task == CLASSIFICATION else []
+        return " · ".join([self.title, self.card.modality, *task])
 
     def matches(self, words: list[str]) -> bool:
         """Whether all words, in lower case, occur in what the card tells."""
@@ -67,18 +76,18 @@ def describe(entry: Entry | None, seconds: float | None = None) -> str:
     if entry.card is None:
         return escape(_("This file cannot be used: {problem}").format(problem=entry.problem))
     card = entry.card
-    dice, fromCard = card.figures.get("test_mean_dice"), card.figures.get("seconds")
+    fromCard = card.figures.get("seconds")
     if seconds is not None:
         time = _("about {time} on this machine").format(time=duration(seconds))
     elif isinstance(fromCard, int | float):
         time = _("about {time} by its card").format(time=duration(fromCard))
     else:
-        time = _("known after the first run")
+        time = "" if card.task == CLASSIFICATION else _("known after the first run")
     rows = {
         _("Input"): _input(card),
-        _("Segments"): ", ".join(label.name for label in card.labels),
+        _("Classes") if card.task == CLASSIFICATION else _("Segments"): ", ".join(_labels(card)),
         _("Expected time"): time,
-        _("Accuracy"): _("Dice {dice:.2f} on test cases").format(dice=dice) if isinstance(dice, float) else "",
+        _("Accuracy"): _accuracy(card),
         _("License"): card.license,
         _("File"): _("{name} {version}, {size:.1f} MB").format(
             name=card.name, version=card.version, size=entry.size / 1e6
@@ -92,10 +101,26 @@ def describe(entry: Entry | None, seconds: float | None = None) -> str:
     return f"<p>{escape(card.description)}</p><table>{cells}</table>"
 
 
+def _labels(card: Card) -> list[str]:
+    positive = card.classification.positive if card.classification else ""
+    return [_("{name} (positive)").format(name=x.name) if x.name == positive else x.name for x in card.labels]
+
+
+def _accuracy(card: Card) -> str:
+    dice, auc = card.figures.get("test_mean_dice"), card.figures.get("test_auc")
+    if isinstance(dice, float):
+        return _("Dice {dice:.2f} on test cases").format(dice=dice)
+    return _("AUC {auc:.2f} on test cases").format(auc=auc) if isinstance(auc, float) else ""
+
+
 def _input(card: Card) -> str:
     steps = card.preprocessing
+    if takesSegment(card):
+        return _("a segment")
     if card.cascade is not None:
         return _("{modality}, a {subject} or a crop of it").format(modality=card.modality, subject=card.cascade.subject)
+    if steps.slice_axis is not None and not steps.color:
+        return _("{modality}, slice by slice").format(modality=card.modality)
     if steps.color:
         return _("{modality}, a color image").format(modality=card.modality)
     if steps.channels > 1:
@@ -139,7 +164,7 @@ class ModelChooser:
         self._shown = [entry for entry in self._entries if entry.matches(self._words())]
         self._list.clear()
         for entry in self._shown:
-            self._list.addItem(f"{entry.title} · {entry.card.modality}" if entry.card else entry.title)
+            self._list.addItem(entry.line)
             self._list.item(self._list.count - 1).setToolTip(entry.problem or entry.card.description)
         rows = min(max(len(self._shown), ROWS[0]), ROWS[1])
         self._list.setFixedHeight(rows * max(self._list.sizeHintForRow(0), ROW_HEIGHT) + 2 * self._list.frameWidth)

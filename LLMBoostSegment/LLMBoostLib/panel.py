@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -13,28 +13,37 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from llmboost.card import Card
+from llmboost.card import CLASSIFICATION, Card
 from llmboost.errors import LLMBoostError
 
 from . import fit, samples, speed
 from .advanced import Advanced
+from .classification import Classification
 from .client import WorkerError
 from .editorview import EditorView
+from .explainview import ExplainView
+from .explanation import Explanation
 from .frames import framesOf
-from .messages import capitalized, errorsShown, sentence, showError
+from .messages import (
+    NOTICE_STYLE,
+    PROBLEM_STYLE,
+    WARNING_STYLE,
+    capitalized,
+    errorsShown,
+    sentence,
+    showError,
+)
 from .modelchooser import ModelChooser, describe
 from .progressview import ProgressView
+from .question import Question
 from .readiness import hint, needsEnvironment, whenReady
 from .result import Result
 from .resultview import ResultView
 from .segmentinput import SegmentInput, takesSegment
+from .slicechoice import SliceChoice
 
 MAX_CHANNELS = 4
 APPLY_REST_MS = 600  # in which the second click of a double click would cancel what the first one began
-
-_WARNING_STYLE = "QLabel { background: rgba(230, 159, 0, 45); border-left: 3px solid #e69f00; padding: 5px; }"
-_PROBLEM_STYLE = "QLabel { background: rgba(213, 94, 0, 45); border-left: 3px solid #d55e00; padding: 5px; }"
-_NOTICE_STYLE = "QLabel { color: gray; padding: 2px; }"
 
 # what about a node that the panel shows may change without the parameter node's knowledge
 _EVENTS = (
@@ -62,18 +71,19 @@ class Panel(VTKObservationMixin):
         self._runNodes: list[Any] = []  # without which the run that goes on is of no use
         self._running = self._busy = False
         self._stopReason = ""  # why the run was stopped, empty while it may go on
+        self._question: Question | None = None  # what the result answers
         self._hint = ""  # shown in the status line
-        for label in (ui.warningsLabel, ui.fitLabel):
-            label.setStyleSheet(_WARNING_STYLE)
-        ui.noticeLabel.setStyleSheet(_NOTICE_STYLE)
-        ui.explanationBox.visible = False  # until the worker can answer the request "explain"
+        ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
         self.progress = ProgressView(ui.progressBar, ui.statusLabel)
         self.results = ResultView(ui)
+        self.explanations = ExplainView(ui)
+        self.slices = SliceChoice(ui.slicesBox)
         self.editor = EditorView(ui.editorFrame)
         self.chooser = ModelChooser(ui.searchEdit, ui.modelList, self._onModel)
         self.advanced = Advanced(ui, logic.client, self.chooser, self._onModels, self._onBusy)
         self._rest = self._makeRest()
         ui.applyButton.connect("clicked()", self._onApply)
+        ui.explainButton.connect("clicked()", self._onExplain)
         ui.revertButton.connect("clicked()", self._onRevert)
         ui.editButton.connect("clicked()", self._onEdit)
         ui.backButton.connect("clicked()", self._onBack)
@@ -123,6 +133,7 @@ class Panel(VTKObservationMixin):
         self.advanced.shutDown()
         self.setParameterNode(None)
         self.results.clear()  # and give the views back
+        self.explanations.clear()
         self.editor.close()
         self.removeObservers()
 
@@ -155,6 +166,7 @@ class Panel(VTKObservationMixin):
         self._showInputs(inputs)
         problem, notes = self._examine(node, inputs)
         self._showFit(problem, notes, hidden=inputs[0] is None)
+        self._showOutput(problem, inputs)
         text = describe(self.chooser.current, self._expectedSeconds(inputs, problem))
         if text != self.ui.modelDetails.text:
             self.ui.modelDetails.text = text
@@ -180,7 +192,7 @@ class Panel(VTKObservationMixin):
         return "", [*fit.concerns(card, inputs, node.roi), *_replaced(card, node, inputs[0])]
 
     def _expectedSeconds(self, inputs: list[Any], problem: str) -> float | None:
-        if problem or isinstance(inputs[0], SegmentInput):
+        if problem or isinstance(inputs[0], SegmentInput) or self._classifies:
             return None
         node = self._parameterNode
         return speed.expected(self._card, node.device.value, fit.extentMm(inputs[0], node.roi))
@@ -195,7 +207,7 @@ class Panel(VTKObservationMixin):
             for name in ("inputLabel", "inputSelector"):
                 getattr(ui, f"{name}{number + 1 if number else ''}").visible = shown
         ui.tryButton.visible = not mask and inputs[0] is None
-        found = None if mask or len(inputs) > 1 else framesOf(inputs[0])
+        found = None if mask or len(inputs) > 1 or self._classifies else framesOf(inputs[0])
         ui.framesLabel.visible = ui.framesBox.visible = found is not None
         every = found is not None and self._parameterNode.allFrames
         if found:
@@ -207,20 +219,40 @@ class Panel(VTKObservationMixin):
                 ui.framesBox.clear()
                 ui.framesBox.addItems(texts)
             ui.framesBox.currentIndex = int(every)
-        ui.uncertaintyBox.enabled = not every
+        ui.uncertaintyBox.enabled = ui.explanationBox.enabled = not every
+
+    def _showOutput(self, problem: str, inputs: list[Any]) -> None:
+        """What a segmentation makes, or a classification; of a 2D model, on which slices."""
+        ui, classifies = self.ui, self._classifies
+        for widget in (ui.outputLabel, ui.outputSelector, ui.uncertaintyBox):
+            widget.visible = not classifies
+        several = not problem and self._takesSlices(inputs) and inputs[0].GetImageData().GetDimensions()[2] > 1
+        if several:
+            self.slices.show(inputs[0])
+        ui.slicesLabel.visible = ui.slicesBox.visible = several
+
+    @property
+    def _classifies(self) -> bool:
+        return self._card is not None and self._card.task == CLASSIFICATION
+
+    def _takesSlices(self, inputs: list[Any]) -> bool:
+        """Whether the model classifies slices of these images."""
+        isImage = isinstance(inputs[0], slicer.vtkMRMLVolumeNode)
+        return isImage and self._classifies and self._card.preprocessing.slice_axis is not None
 
     def _showFit(self, problem: str, notes: list[str], hidden: bool) -> None:
         label = self.ui.fitLabel
         label.text = problem or "\n".join(notes)
-        label.setStyleSheet(_PROBLEM_STYLE if problem else _WARNING_STYLE)
+        label.setStyleSheet(PROBLEM_STYLE if problem else WARNING_STYLE)
         label.visible = bool(label.text) and not hidden
 
     def _showApply(self, problem: str) -> None:
         button = self.ui.applyButton
-        button.text = _("&Cancel") if self._running else _("&Apply")
+        button.text = _("&Cancel") if self._running else _("Cl&assify") if self._classifies else _("&Apply")
         button.enabled = not self._rest.active and (self._running or not (problem or self._busy))
         tip = _("Stop the computation; the scene stays as it is") if self._running else problem
-        button.toolTip = tip or _("Segment the image")
+        button.toolTip = tip or (_("Classify the image") if self._classifies else _("Segment the image"))
+        self.explanations.setRunning(self._running, ready=not (self._busy or self._rest.active))
 
     def _watch(self, nodes: list[Any]) -> None:
         """Look at the parameters again when one of these nodes changes."""
@@ -275,7 +307,17 @@ class Panel(VTKObservationMixin):
     def _onApply(self) -> None:
         if self._running:
             self._stop(_("cancelled"))
-            return
+        else:
+            self._begin(partial(self._process, self._parameterNode))
+
+    def _onExplain(self) -> None:
+        if self._running:
+            self._stop(_("cancelled"))
+        else:
+            self._begin(self._explain)
+
+    def _begin(self, compute: Callable[[], None]) -> None:
+        """A run: ``compute`` is called once all questions are answered."""
         if needsEnvironment():
             self.advanced.provideEnvironment()
             return
@@ -283,31 +325,61 @@ class Panel(VTKObservationMixin):
         self._rest.start()
         self._setRunning(True)
         self.progress.start(_("starting"))
+
+        def start() -> None:
+            if self._stopReason:  # meanwhile
+                self._failed(WorkerError("cancelled", self._stopReason))
+                return
+            with self._failing():
+                compute()
+
         with self._failing():
-            whenReady(self.logic.client, partial(self._process, self._parameterNode), self._failed)
+            whenReady(self.logic.client, start, self._failed)
 
     def _process(self, node: Any) -> None:
-        """All questions are answered: compute."""
-        if self._stopReason:  # meanwhile
-            self._failed(WorkerError("cancelled", self._stopReason))
-            return
-        with self._failing():
-            inputs, card, roi, device = self._inputs(node), self._card, node.roi, node.device.value
-            problem, _notes = self._examine(node, inputs)
-            if problem:
-                raise LLMBoostError(problem)
-            extent = None if isinstance(inputs[0], SegmentInput) else fit.extentMm(inputs[0], roi)
-            done = partial(self._done, card, device, extent)
-            callbacks = {"onProgress": self.progress.tell, "onDone": done, "onError": self._failed}
-            self._runNodes = [getattr(each, "segmentationNode", each) for each in inputs]
-            arguments = {"model": card.name, "roiNode": roi, "device": device, "waitForCompletion": False}
-            frames = framesOf(inputs[0]) if node.allFrames else None
-            if frames:
-                self._runNodes += frames
-                self.logic.processFrames(inputs[0], **arguments, **callbacks)
-            else:
-                arguments |= {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
-                self.logic.process(inputs, **arguments, **callbacks)
+        """Segment, or classify."""
+        inputs, card, roi, device = self._inputs(node), self._card, node.roi, node.device.value
+        problem, _notes = self._examine(node, inputs)
+        if problem:
+            raise LLMBoostError(problem)
+        isSegment = isinstance(inputs[0], SegmentInput)
+        extent = None if isSegment or self._classifies else fit.extentMm(inputs[0], roi)
+        question = Question(inputs, {"model": card.name, "roiNode": roi, "device": device})
+        callbacks = {
+            "waitForCompletion": False,
+            "onProgress": self.progress.tell,
+            "onDone": partial(self._done, card, question, extent, node.explanation),
+            "onError": self._failed,
+        }
+        self._runNodes = question.nodes
+        frames = framesOf(inputs[0]) if node.allFrames and not self._classifies else None
+        if self._classifies:
+            if self._takesSlices(inputs):
+                question.arguments["slice"] = self.slices.index(inputs[0])
+            self.logic.classify(inputs, **question.arguments, **callbacks)
+        elif frames:
+            self._runNodes += frames
+            self.logic.processFrames(inputs[0], **question.arguments, **callbacks)
+        else:
+            output = {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
+            self.logic.process(inputs, **question.arguments, **output, **callbacks)
+
+    def _explain(self) -> None:
+        """Explain the result, as it was asked for."""
+        question, what = self._question, self.explanations.what
+        question.check()
+        self._runNodes = question.nodes
+        self.logic.explain(
+            question.inputs,
+            **question.arguments,
+            target=what.target,
+            method=what.method,
+            layer=what.layer,
+            waitForCompletion=False,
+            onProgress=self.progress.tell,
+            onDone=self._explained,
+            onError=self._failed,
+        )
 
     def _stop(self, reason: str) -> None:
         if self._running:
@@ -315,14 +387,22 @@ class Panel(VTKObservationMixin):
             self.progress.say(_("cancelling"))
             self.logic.client.cancel()
 
-    def _done(self, card: Card, device: str, extent: Any, result: Result) -> None:
-        text = _("Done in {time}: {name}").format(
-            time=speed.duration(self.progress.seconds), name=result.segmentationNode.GetName()
-        )
+    def _done(
+        self, card: Card, question: Question, extent: Any, explains: bool, result: Result | Classification
+    ) -> None:
         if extent is not None:
-            speed.remember(card, device, extent, result.seconds)
-        self._ended(text)
+            speed.remember(card, question.arguments["device"], extent, result.seconds)
+        self._endedWith(result.name)
+        self._question = question
         self.results.show(result)
+        self.explanations.offer(result.targets)
+        self._update()
+        if explains and result.targets:
+            self._begin(self._explain)
+
+    def _explained(self, made: Explanation) -> None:
+        self._endedWith(made.mapNode.GetName())
+        self.explanations.add(made)
         self._update()
 
     def _failed(self, error: Exception) -> None:
@@ -331,8 +411,11 @@ class Panel(VTKObservationMixin):
                 self._ended(capitalized(self._stopReason or _("cancelled")))
                 return
             self.advanced.lastError = error
-        self._ended(sentence(error).split("\n")[0], _PROBLEM_STYLE)
+        self._ended(sentence(error).split("\n")[0], PROBLEM_STYLE)
         showError(error)
+
+    def _endedWith(self, name: str) -> None:
+        self._ended(_("Done in {time}: {name}").format(time=speed.duration(self.progress.seconds), name=name))
 
     def _ended(self, text: str, style: str = "") -> None:
         self._runNodes = []
@@ -372,6 +455,7 @@ class Panel(VTKObservationMixin):
         question = _("The segments may have been edited since. Revert takes edits back, too. Go on?")
         if self.results.edited and not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
             return
+        self.explanations.remove()
         self._forgetResult(keepUndo=True)
         with errorsShown():
             self.logic.revert()
@@ -396,6 +480,8 @@ class Panel(VTKObservationMixin):
         self.editor.close()
         self._showPage(editing=False)
         self.results.clear()
+        self.explanations.clear()
+        self._question = None
         if not keepUndo:
             self.logic.result = None
 
@@ -406,6 +492,9 @@ class Panel(VTKObservationMixin):
         if self.results.uses(node):
             self._forgetResult()
         self.results.forgetMap(node)
+        self.explanations.forgetNode(node)
+        if self._question and node in self._question.nodes:
+            self.explanations.clear()  # and no more can be made
 
     def _showHint(self) -> None:
         """What there is to know before the next click on Apply; the last run's outcome stays."""
@@ -429,7 +518,7 @@ def _inputNames(card: Card | None) -> list[str]:
 def _replaced(card: Card, parameterNode: Any, image: Any) -> list[str]:
     """What a user should know about the output that was chosen."""
     segmentationNode = parameterNode.outputSegmentation
-    if segmentationNode is None:
+    if segmentationNode is None or card.task == CLASSIFICATION:
         return []
     notes = []
     segmentation, name = segmentationNode.GetSegmentation(), segmentationNode.GetName()

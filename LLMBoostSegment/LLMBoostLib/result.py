@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ class Result:
         tableNode: their sizes in mL and voxels.
         undo: the way back to what the segmentation was before.
         volumeNode: the image that the segments lie on.
+        targets: what can be explained: value and name of each segment; empty where that is not possible.
+        quality: how good the segments are expected to be (predicted_dice, low, limit, text); None where nobody knows.
         mapNodes: by kind ("entropy", "probability_<label value>"), as far as they were asked for.
         warnings: what a user should know before believing the result.
         seconds: time that the engine took.
@@ -40,9 +42,26 @@ class Result:
     tableNode: Any
     undo: WayBack
     volumeNode: Any = None
+    targets: tuple[tuple[int, str], ...] = ()
+    quality: Mapping[str, Any] | None = None
     mapNodes: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Says in a line what was made."""
+        return str(self.segmentationNode.GetName())
+
+    @property
+    def nodes(self) -> list[Any]:
+        """Those without which the result is of no use."""
+        return [self.segmentationNode, self.tableNode]
+
+    def revert(self) -> None:
+        """Take the segments and their table back. Maps stay, they are the volume's."""
+        self.undo.revert()
+        slicer.mrmlScene.RemoveNode(self.tableNode)
 
 
 def resultName(volumeNode: Any, provenance: dict[str, str]) -> str:
@@ -89,6 +108,8 @@ def writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, cl
         table,
         undo,
         volumeNode,
+        tuple((label["value"], label["name"]) for label in labels),
+        fields.get("quality"),
         mapNodes,
         (*warnings, *fields["warnings"]),
         float(fields["seconds"]),

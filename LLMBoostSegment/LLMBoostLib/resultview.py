@@ -1,12 +1,16 @@
-"""What a run found: the table, the surfaces and the map of uncertainty, in the panel and in the views."""
+"""What a run found: classes or segments, the table, the surfaces and the map of uncertainty, in panel and views."""
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
+from .classification import Classification, asRichText
 from .maps import Overlay
+from .messages import PROBLEM_STYLE, WARNING_STYLE
 from .result import Result
 from .tables import VOXELS, measureTable
 
@@ -21,36 +25,68 @@ class ResultView:
     """The section Result of the panel; hidden while there is none.
 
     Args:
-        ui: resultButton, resultTable, show3DBox, overlayBox, opacitySlider, warningsLabel.
+        ui: resultButton, verdictLabel, rangeLabel, warningsLabel, resultTable, show3DBox, overlayBox, opacitySlider,
+            editButton; explanationOverlayBox, for views show one map at a time.
     """
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
         self._overlay = Overlay()
         self._written: list[int] = []
-        self.result: Result | None = None
+        self.result: Result | Classification | None = None
+        ui.rangeLabel.setStyleSheet(PROBLEM_STYLE)
+        ui.warningsLabel.setStyleSheet(WARNING_STYLE)
         ui.show3DBox.connect("toggled(bool)", self._onShow3D)
         ui.overlayBox.connect("toggled(bool)", self._onOverlay)
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         self.clear()
 
-    def show(self, result: Result) -> None:
+    def show(self, result: Result | Classification) -> None:
         """Show a result in place of the one before."""
         wasOn = self._ui.overlayBox.checked
         self.clear()
         self.result, ui = result, self._ui
         self._written = self._state()
-        ui.resultTable.setMRMLTableNode(result.tableNode)
-        rows = min(result.tableNode.GetNumberOfRows(), ROWS) + 1  # and the header
-        ui.resultTable.setFixedHeight(rows * ui.resultTable.verticalHeader().defaultSectionSize + MARGIN)
+        hasSegments = isinstance(result, Result)
+        if isinstance(result, Classification):
+            self._showClasses(result)
+        else:
+            self._showQuality(result)
         ui.warningsLabel.text = "\n".join(result.warnings)
         ui.warningsLabel.visible = bool(result.warnings)
+        ui.show3DBox.visible = ui.editButton.visible = hasSegments
         ui.show3DBox.checked = self._hasSurfaces()
-        hasMap = _ENTROPY in result.mapNodes
+        hasMap = isinstance(result, Result) and _ENTROPY in result.mapNodes
         ui.overlayBox.visible = ui.opacityLabel.visible = ui.opacitySlider.visible = hasMap
         ui.overlayBox.checked = hasMap and wasOn
         ui.resultButton.visible = True
         ui.resultButton.collapsed = False
+
+    def _showClasses(self, found: Classification) -> None:
+        self._showVerdict(asRichText(found))
+        outside = [_("Outside of the model's range: its answer means little here."), *found.outside]
+        self._ui.rangeLabel.text = "\n".join(outside)
+        self._ui.rangeLabel.visible = bool(found.outside)
+        self._showTable(found.slicesNode)
+
+    def _showQuality(self, result: Result) -> None:
+        low = bool(result.quality and result.quality["low"])
+        self._showVerdict(escape(result.quality["text"]) if result.quality else "", WARNING_STYLE if low else "")
+        self._ui.rangeLabel.visible = False
+        self._showTable(result.tableNode)
+
+    def _showVerdict(self, richText: str, style: str = "") -> None:
+        self._ui.verdictLabel.text = richText
+        self._ui.verdictLabel.setStyleSheet(style)
+        self._ui.verdictLabel.visible = bool(richText)
+
+    def _showTable(self, tableNode: Any) -> None:
+        table = self._ui.resultTable
+        table.setMRMLTableNode(tableNode)
+        table.visible = tableNode is not None
+        if tableNode is not None:
+            rows = min(tableNode.GetNumberOfRows(), ROWS) + 1  # and the header
+            table.setFixedHeight(rows * table.verticalHeader().defaultSectionSize + MARGIN)
 
     def clear(self) -> None:
         """Forget the result; the views show again what they showed before its map."""
@@ -67,7 +103,7 @@ class ResultView:
 
     def refresh(self) -> None:
         """Show what became of the segments in the editor; the table of a sequence stays as it is."""
-        if self.result is None:
+        if not isinstance(self.result, Result):
             return
         if self.edited and self.result.tableNode.GetColumnIndex(VOXELS) >= 0:
             measureTable(self.result.tableNode, self.result.segmentationNode)
@@ -75,7 +111,7 @@ class ResultView:
 
     def uses(self, node: Any) -> bool:
         """Whether the result is of no use without this node."""
-        return self.result is not None and node in (self.result.segmentationNode, self.result.tableNode)
+        return self.result is not None and node in self.result.nodes
 
     def forgetMap(self, node: Any) -> None:
         """Take a map that is being removed out of the views."""
@@ -84,18 +120,21 @@ class ResultView:
             self._ui.overlayBox.visible = False
 
     def _hasSurfaces(self) -> bool:
-        return self.result.segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE)
+        if not isinstance(self.result, Result):
+            return False
+        return bool(self.result.segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE))
 
     def _state(self) -> list[int]:
         """When each segment's voxels were changed last."""
-        assert self.result
+        if not isinstance(self.result, Result):
+            return []
         segmentation = self.result.segmentationNode.GetSegmentation()
         segments = [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
         layers = [segment.GetRepresentation(_LABELMAP) for segment in segments]
         return [layer.GetMTime() if layer else 0 for layer in layers]
 
     def _onShow3D(self, shown: bool) -> None:
-        if self.result is None:
+        if not isinstance(self.result, Result):
             return
         node = self.result.segmentationNode
         if shown:
@@ -105,7 +144,8 @@ class ResultView:
 
     def _onOverlay(self, shown: bool) -> None:
         self._ui.opacitySlider.enabled = shown
-        if shown and self.result:
+        if shown and isinstance(self.result, Result):
+            self._ui.explanationOverlayBox.checked = False
             self._overlay.show(self.result.mapNodes[_ENTROPY], self.result.volumeNode, self._ui.opacitySlider.value)
         else:
             self._overlay.hide()

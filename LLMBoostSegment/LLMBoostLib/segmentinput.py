@@ -29,6 +29,11 @@ class SegmentInput:
     segmentationNode: Any
     segmentID: str
 
+    @property
+    def name(self) -> str:
+        """Of the segment."""
+        return self.segmentationNode.GetSegmentation().GetSegment(self.segmentID).GetName()
+
     def volume(self) -> Volume:
         """Its voxels, 0 and 1; raises LLMBoostError where there are none."""
         return volumeFromSegment(self.segmentationNode, self.segmentID)
@@ -36,8 +41,7 @@ class SegmentInput:
     def makeVolumeNode(self) -> Any:
         """The same voxels as a volume node, which results can lie on; an earlier one is updated."""
         volume = self.volume()
-        segment = self.segmentationNode.GetSegmentation().GetSegment(self.segmentID)
-        name = f"{self.segmentationNode.GetName()} {segment.GetName()}"
+        name = f"{self.segmentationNode.GetName()} {self.name}"
         node, isNew = derivedNode("vtkMRMLScalarVolumeNode", self.segmentationNode, f"mask {self.segmentID}", name)
         slicer.util.updateVolumeFromArray(node, volume.array)
         matrix = np.eye(4)

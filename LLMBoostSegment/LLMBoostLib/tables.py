@@ -1,4 +1,4 @@
-"""The sizes of the segments as a table."""
+"""Tables of results: the sizes of segments, and how any table is filled."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .volumes import worldFromNode
 
 SEGMENT, VOLUME, VOXELS = "Segment", "Volume (mL)", "Voxels"
 DECIMALS = 3  # of mL: the views show all that a cell holds
+_ARRAYS = {str: vtk.vtkStringArray, float: vtk.vtkDoubleArray, int: vtk.vtkIdTypeArray}
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 
 
@@ -24,7 +25,7 @@ def writeTable(
     """The table node of a segmentation, a row a label: its name, mL and voxels. An earlier one is updated."""
     rows = [(label["name"], volumesMl[label["name"]], np.count_nonzero(labelmap == label["value"])) for label in labels]
     node, _ = derivedNode("vtkMRMLTableNode", segmentationNode, "volumes", f"{segmentationNode.GetName()} volumes")
-    _fill(node, rows)
+    _fillSizes(node, rows)
     return node
 
 
@@ -40,18 +41,29 @@ def measureTable(tableNode: Any, segmentationNode: Any) -> None:
         scalars = layer.GetPointData().GetScalars() if layer else None
         voxels = np.count_nonzero(vtk_to_numpy(scalars) == segment.GetLabelValue()) if scalars else 0
         rows.append((name, voxels * scale * np.prod(layer.GetSpacing()) / 1000 if voxels else 0.0, voxels))
-    _fill(tableNode, rows)
+    _fillSizes(tableNode, rows)
 
 
-def _fill(node: Any, rows: Sequence[tuple[str, float, int]]) -> None:
-    columns = {SEGMENT: vtk.vtkStringArray(), VOLUME: vtk.vtkDoubleArray(), VOXELS: vtk.vtkIdTypeArray()}
-    for name, milliliters, voxels in rows:
-        for column, value in zip(columns.values(), (name, round(milliliters, DECIMALS), voxels), strict=True):
-            column.InsertNextValue(value)
+def fillTable(node: Any, columns: Mapping[str, Sequence[str] | Sequence[int] | Sequence[float]]) -> None:
+    """Replace what a table node holds; each column's values are of one kind."""
     wasModifying = node.StartModify()
     node.SetUseColumnNameAsColumnHeader(True)
     node.RemoveAllColumns()
-    for title, column in columns.items():
+    for title, values in columns.items():
+        column = _ARRAYS[type(values[0]) if values else str]()
         column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
         node.AddColumn(column)
     node.EndModify(wasModifying)
+
+
+def _fillSizes(node: Any, rows: Sequence[tuple[str, float, int]]) -> None:
+    fillTable(
+        node,
+        {
+            SEGMENT: [name for name, _ml, _voxels in rows],
+            VOLUME: [round(float(milliliters), DECIMALS) for _name, milliliters, _voxels in rows],
+            VOXELS: [int(voxels) for _name, _ml, voxels in rows],
+        },
+    )

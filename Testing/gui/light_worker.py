@@ -1,6 +1,6 @@
 """The real worker with an engine that needs no torch, for what may happen to the panel: `light_worker.py GATE [HOW]`.
 
-A slow run goes on until the file GATE exists.
+A slow run goes on until the file GATE exists; ``slow-explain`` is one whose explanations alone are slow.
 """
 
 from __future__ import annotations
@@ -21,11 +21,20 @@ from llmboost.wire import unpack_volumes
 
 STEPS = 10
 DIGEST = "sha256:" + read_card(library.find("hippocampus")).digest  # what a remote worker knows the model by
+QUALITY = {
+    "good": {"predicted_dice": 0.87, "low": False, "limit": 0.8, "text": "Expected Dice about 0.87"},
+    "poor": {"predicted_dice": 0.55, "low": True, "limit": 0.8, "text": "Expected Dice about 0.55: look <closely>"},
+}
 SLOW = 600.0  # seconds: such a run ends by cancel only, or once the gate is open
 
 
 def segment(job: Job):
-    """Each label is a quarter of the image along k; ``HOW`` tells what happens on the way."""
+    """Each label is a quarter of the image along k."""
+    return answer(job, *compute(job, "segmenting", slow=HOW == "slow"))
+
+
+def compute(job: Job, text: str, slow: bool):
+    """The model's card and the first volume; ``HOW`` tells what happens on the way."""
     if HOW == "crash":
         print("the GPU fell off the bus", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -34,20 +43,20 @@ def segment(job: Job):
     if HOW == "refuse":
         raise RequestError("not_available", "torch is not installed", "Install it under Advanced")
     if HOW == "deaf":
-        job.progress(0.1, "segmenting", 2_000_000_000)
+        job.progress(0.1, text, 2_000_000_000)
         time.sleep(SLOW)
     card = read_card(library.find(job.fields["model"].replace(DIGEST, "hippocampus")))
     (volume, *_) = unpack_volumes(job.fields["geometry"], job.arrays)
     if not np.isfinite(volume.array).all():
         raise LLMBoostError("the volume holds NaN or infinite voxels; replace them by numbers")
     for step in range(STEPS):
-        job.progress(step / STEPS, "segmenting", 2_000_000_000)
-        deadline = time.monotonic() + (SLOW / STEPS if HOW == "slow" else 0)
+        job.progress(step / STEPS, text, 2_000_000_000)
+        deadline = time.monotonic() + (SLOW / STEPS if slow else 0)
         while time.monotonic() < deadline and not GATE.exists():
             if job.cancelled():
-                return {}, {}
+                raise RequestError("cancelled", "cancelled")
             time.sleep(0.005)
-    return answer(job, card, volume)
+    return card, volume
 
 
 def answer(job: Job, card, volume):
@@ -62,7 +71,8 @@ def answer(job: Job, card, volume):
         "volumes_ml": {x.name: voxel * int((labelmap == x.value).sum()) for x in card.labels},
         "seconds": 0.5,
         "warnings": ["Posterior hippocampus was not found"] if HOW == "warn" else [],
-        "provenance": {"LLMBoost.Model": card.name, "LLMBoost.Notice": "Not for clinical use"},
+        "quality": QUALITY.get(HOW),
+        "provenance": provenance(card),
     }
     arrays = {"labelmap": labelmap}
     if job.fields["uncertainty"]:
@@ -70,6 +80,62 @@ def answer(job: Job, card, volume):
     return fields, arrays
 
 
+def classify(job: Job):
+    """The brighter the middle of the image (of 0 to 200), the more probable the second class."""
+    card, volume = compute(job, "classifying", slow=HOW == "slow")
+    k = job.fields["slice"]
+    chances = [float(plane[plane.shape[0] // 2, plane.shape[1] // 2]) / 200 for plane in volume.array]
+    slices = [(k, chances[k])] if k is not None else list(enumerate(chances))
+    isFlat = card.preprocessing.slice_axis is not None
+    chance = max(chance for _, chance in slices) if isFlat else chances[len(chances) // 2]
+    second = chance >= card.classification.thresholds[0]
+    fields = {
+        "classes": [
+            {"value": label.value, "name": label.name, "probability": each}
+            for label, each in zip(card.labels, spread(chance, len(card.labels)), strict=True)
+        ],
+        "decision": card.labels[int(second)].name,
+        "positive": card.classification.positive,
+        "threshold": card.classification.thresholds[0],
+        "slices": [
+            {"slice": n, "probabilities": spread(each, len(card.labels))} for n, each in slices if isFlat
+        ],
+        "range": {"score": 3.0, "limit": 2.0, "outside": HOW == "outside", "reasons": ["it is too bright"]},
+        "warnings": ["the image was stretched"] if HOW == "warn" else [],
+        "seconds": 0.25,
+        "provenance": provenance(card),
+    }
+    return fields, {}
+
+
+def explain(job: Job):
+    """Where the image is bright, for each target in its own way."""
+    if HOW == "no-explanation":
+        raise RequestError("not_available", "this model cannot be explained", "Choose another")
+    card, volume = compute(job, "explaining", slow=HOW in ("slow", "slow-explain"))
+    value = job.fields["target"]
+    name = next((label.name for label in card.labels if label.value == value), f"label {value}")
+    array = np.full(volume.array.shape, 50 * (value + 1), np.uint8)
+    fields = {
+        "target": {"value": value, "name": name},
+        "method": job.fields["method"],
+        "layer": job.fields["layer"],
+        "warnings": ["the map is the same everywhere"] if HOW == "warn" else [],
+        "seconds": 0.25,
+        "provenance": provenance(card),
+    }
+    return fields, {"map": array}
+
+
+def spread(chance: float, count: int) -> list[float]:
+    """``chance`` for the second class, and the rest for the others."""
+    return [chance if n == 1 else (1 - chance) / (count - 1) for n in range(count)]
+
+
+def provenance(card) -> dict[str, str]:
+    return {"LLMBoost.Model": card.name, "LLMBoost.Notice": "Not for clinical use"}
+
+
 if __name__ == "__main__":
     GATE, HOW = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    worker.main({"segment": segment})
+    worker.main({"segment": segment, "classify": classify, "explain": explain})

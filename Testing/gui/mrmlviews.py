@@ -8,6 +8,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
+from . import plotview
 from .ctkwidgets import stored
 from .mrmlwidgets import SEGMENT_EVENTS, Observer, qMRMLNodeComboBox, qMRMLWidget
 from .pythonqt import STAND_INS, Qt
@@ -92,12 +93,12 @@ class qMRMLTableView(QtWidgets.QTableView):
 
 
 class qMRMLPlotView(QtWidgets.QLabel):
-    """Names the chart that the plot view node shows; nothing is drawn."""
+    """Draws the chart that the plot view node shows, or names it while there are no points."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None):
         super().__init__(parent)
         self._viewNode: Any = None
-        self._observer = Observer(self)
+        self._observer, self._chartObserver = Observer(self), Observer(self)
         self.setMinimumHeight(150)
         self.setAlignment(Qt.AlignCenter)
 
@@ -112,8 +113,24 @@ class qMRMLPlotView(QtWidgets.QLabel):
         self._show()
 
     def _show(self) -> None:
-        chart = self._viewNode.GetPlotChartNode() if self._viewNode else None
+        chart = self._chart()
         self.text = f"[chart: {chart.GetTitle() or chart.GetName()}]" if chart else "[no chart]"
+        self._chartObserver.clear()
+        for node in plotview.nodesOf(chart) if chart else ():
+            self._chartObserver.watch(node, vtk.vtkCommand.ModifiedEvent, lambda *_: self.update())
+        self.update()
+
+    def _chart(self) -> Any:
+        return self._viewNode.GetPlotChartNode() if self._viewNode else None
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        chart = self._chart()
+        if chart is None or not any(points for _, points in plotview.seriesOf(chart)):
+            super().paintEvent(event)
+            return
+        painter = QtGui.QPainter(self)
+        plotview.draw(painter, self.rect, chart)
+        painter.end()
 
     def fitToContent(self) -> None:
         pass

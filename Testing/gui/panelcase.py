@@ -85,6 +85,13 @@ class Case:
     def waitFor(self, condition: Any) -> None:
         self.host.runUntil(condition)
 
+    def explain(self) -> None:
+        """Click Explain, which must be enabled, and wait."""
+        self.waitFor(lambda: not self.panel._rest.active)
+        assert self.ui.explainButton.enabled
+        click(self.ui.explainButton)
+        self.finish()
+
     def finish(self) -> None:
         """Wait until nothing runs any more."""
         self.waitFor(lambda: not self.panel._running)
@@ -94,11 +101,11 @@ class Case:
         self.apply()
         self.finish()
 
-    def start(self, how: str = "slow") -> None:
+    def start(self, how: str = "slow", word: str = "segmenting") -> None:
         """A run that is under way, and that Cancel can end, or :meth:`letFinish`."""
         self.useWorker(how)
         self.apply()
-        self.waitFor(lambda: "segmenting" in self.ui.statusLabel.text and self.ui.applyButton.enabled)
+        self.waitFor(lambda: word in self.ui.statusLabel.text and self.ui.applyButton.enabled)
 
     def letFinish(self) -> None:
         """Let a slow run come to its end."""
@@ -125,12 +132,12 @@ class Case:
     def segmentations(self) -> list[Any]:
         return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
-    def assertUntouched(self) -> None:
+    def assertUntouched(self, apply: str = "&Apply") -> None:
         """Nothing was made, and the panel is ready for the next run."""
         for className in ("vtkMRMLSegmentationNode", "vtkMRMLTableNode", "vtkMRMLSequenceNode"):
             assert not slicer.util.getNodesByClass(className)
         assert not self.ui.resultButton.visible
-        assert self.ui.applyButton.text == "&Apply"
+        assert self.ui.applyButton.text == apply
         assert not self.ui.progressBar.visible
         assert not self.client.busy
 

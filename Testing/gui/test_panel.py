@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import slicer
-from safetensors import safe_open
-from safetensors.numpy import save_file
 from Testing.gui.panelcase import SEGMENTS, names, voxels
 from Testing.gui.qthost import choose, click, press, typeText
 
 from llmboost import library
-from llmboost.card import LEFT, METADATA_KEY, Card, Cascade, Target, read_card
-
-
-@pytest.fixture
-def makeModel(case):
-    """``makeModel(name, **changes)`` puts a copy of the shipped model, with another card, into the user's folder."""
-
-    def make(name, preprocessing=None, **changes) -> Card:
-        source = library.find("hippocampus")
-        card = read_card(source)
-        steps = replace(card.preprocessing, **(preprocessing or {}))
-        card = replace(card, name=name, preprocessing=steps, **changes)
-        with safe_open(source, "numpy") as file:
-            first = next(iter(file.keys()))
-            tensors = {first: file.get_tensor(first)}
-        case.models.mkdir(exist_ok=True)
-        save_file(tensors, case.models / f"{name}.safetensors", {METADATA_KEY: card.to_json()})
-        case.panel.chooser.refresh()
-        return card
-
-    return make
+from llmboost.card import LEFT, Cascade, Target, read_card
 
 
 def rows(case) -> list[str]:
@@ -74,10 +51,6 @@ def test_without_an_image_a_phantom_is_drawn_and_segmented(case):
     assert not case.ui.fitLabel.visible
     case.run()
     assert names(case.segmentations()[0]) == SEGMENTS
-
-
-def test_what_cannot_be_done_yet_is_not_offered(case):
-    assert not case.ui.explanationBox.visible
 
 
 def test_search_narrows_the_list_by_what_the_cards_tell(case, makeModel):

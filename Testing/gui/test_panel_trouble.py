@@ -406,7 +406,7 @@ def test_apply_while_a_script_uses_the_worker(case):
     done = []
     case.widget.logic.process(node, waitForCompletion=False, onDone=done.append)
     case.apply()
-    assert "Another computation runs" in case.error()
+    assert "A segmentation runs" in case.error()
     case.waitFor(lambda: done)
     assert len(case.segmentations()) == 1
 

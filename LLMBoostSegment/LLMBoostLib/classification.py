@@ -1,0 +1,174 @@
+"""From the worker's answer to the probabilities of classes, and to tables of them in the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from llmboost.errors import LLMBoostError
+
+from .client import Answer
+from .scene import derivedNode
+from .segmentinput import SegmentInput
+from .tables import fillTable
+from .volumes import frameWarnings
+
+CLASS, PROBABILITY, SLICE, DECISION = "Class", "Probability", "Slice", "Decision"
+DECIMALS = 4  # of a probability in a table
+BAR = 150  # pixels, of a probability of 1
+_DECIDED, _OTHER = "#0072b2", "#9aa5b1"  # colors of bars
+
+
+@dataclass(frozen=True)
+class ClassChance:
+    """A class of the model, with its value, its name and its calibrated probability."""
+
+    value: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a model says about an image, and the tables that tell it in the scene.
+
+    Attributes:
+        classes: all that the model knows, in its order.
+        decision: the names of those it decides for: one, or any number where classes do not exclude each other.
+        positive: the name of the class that counts as a finding; empty where none does.
+        threshold: from this probability on it is decided for that class; None: for the most probable one.
+        outside: why the image is outside of what the model was made for; empty: it is not.
+        slices: of a 2D model, each slice's index (k) and its probabilities in the order of ``classes``.
+        tableNode: a row a class.
+        slicesNode: a row a slice, where there are several.
+        volumeNode: the image; None where a segment was classified.
+        warnings: what a user should know before believing the result.
+        seconds: time that the engine took.
+    """
+
+    classes: tuple[ClassChance, ...]
+    decision: tuple[str, ...]
+    positive: str
+    threshold: float | None
+    outside: tuple[str, ...]
+    slices: tuple[tuple[int, tuple[float, ...]], ...]
+    tableNode: Any
+    slicesNode: Any = None
+    volumeNode: Any = None
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Says in a line what was decided."""
+        return ", ".join(self.decision) or _("none of the classes")
+
+    @property
+    def targets(self) -> list[tuple[int, str]]:
+        """What can be explained: values and names, the decision first."""
+        ordered = sorted(self.classes, key=lambda one: one.name not in self.decision)
+        return [(one.value, one.name) for one in ordered]
+
+    @property
+    def nodes(self) -> list[Any]:
+        """The tables."""
+        return [node for node in (self.tableNode, self.slicesNode) if node is not None]
+
+    def revert(self) -> None:
+        """Take the tables back."""
+        for node in self.nodes:
+            slicer.mrmlScene.RemoveNode(node)
+
+
+def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification:
+    """Make the tables of an answer to the request ``classify``; those of an earlier run of the same model are updated.
+
+    Args:
+        inputs: the volume nodes or the segment that were sent.
+
+    Raises:
+        LLMBoostError: the input was removed from the scene meanwhile.
+    """
+    fields, first = answer.fields, inputs[0]
+    segment = first if isinstance(first, SegmentInput) else None
+    source = segment.segmentationNode if segment else first
+    if not slicer.mrmlScene.IsNodePresent(source):
+        raise LLMBoostError(f"{source.GetName()}: was removed from the scene meanwhile; its classification is dropped")
+    provenance = fields["provenance"]
+    subject = f"{segment.segmentID} {provenance['LLMBoost.Model']}" if segment else provenance["LLMBoost.Model"]
+    title = " ".join([source.GetName(), *([segment.name] if segment else []), provenance["LLMBoost.Model"]])
+
+    def table(kind: str, columns: dict[str, list]) -> Any:
+        node, _isNew = derivedNode("vtkMRMLTableNode", source, f"{kind} {subject}", f"{title} {kind}")
+        fillTable(node, columns)
+        for key, text in provenance.items():
+            node.SetAttribute(key, text)
+        return node
+
+    classes = tuple(ClassChance(int(x["value"]), str(x["name"]), float(x["probability"])) for x in fields["classes"])
+    decision = fields["decision"]
+    decision = (decision,) if isinstance(decision, str) else tuple(decision)
+    slices = tuple((int(one["slice"]), tuple(map(float, one["probabilities"]))) for one in fields["slices"])
+    tableNode = table(
+        "classes",
+        {
+            CLASS: [one.name for one in classes],
+            PROBABILITY: [round(one.probability, DECIMALS) for one in classes],
+            DECISION: [_("yes") if one.name in decision else "" for one in classes],
+        },
+    )
+    slicesNode = None
+    if len(slices) > 1:
+        columns = {one.name: [round(p[n], DECIMALS) for _k, p in slices] for n, one in enumerate(classes)}
+        slicesNode = table("slices", {SLICE: [k for k, _p in slices], **columns})
+    inRange = fields["range"]
+    threshold = fields["threshold"]
+    return Classification(
+        classes,
+        decision,
+        str(fields["positive"]),
+        None if threshold is None else float(threshold),
+        tuple(map(str, inRange["reasons"])) if inRange["outside"] else (),
+        slices,
+        tableNode,
+        slicesNode,
+        None if segment else first,
+        tuple([warning for node in inputs if not segment for warning in frameWarnings(node)] + fields["warnings"]),
+        float(fields["seconds"]),
+    )
+
+
+def asRichText(found: Classification) -> str:
+    """The decision, and a bar for each class, as the panel shows them."""
+    rows = "".join(_row(one, found) for one in found.classes)
+    notes = []
+    if len(found.slices) > 1:
+        notes.append(_("over {count} slices").format(count=len(found.slices)))
+    elif found.slices:
+        notes.append(_("slice {number}").format(number=found.slices[0][0]))
+    if found.positive:
+        notes.append(_("positive class: {name}").format(name=found.positive))
+    if found.threshold is not None:
+        notes.append(_("decided for from {percent} on").format(percent=_percent(found.threshold)))
+    notes.append(_("not for clinical use"))
+    table = f'<table cellspacing="0" cellpadding="2">{rows}</table>'
+    return f"<p><b>{escape(found.name)}</b></p>{table}<p>{escape(' · '.join(notes))}</p>"
+
+
+def _row(one: ClassChance, found: Classification) -> str:
+    color = _DECIDED if one.name in found.decision else _OTHER
+    width = max(1, round(BAR * one.probability))
+    bar = f'<table cellspacing="0" cellpadding="0"><tr><td width="{width}" bgcolor="{color}">&nbsp;</td></tr></table>'
+    return (
+        f'<tr><td style="padding-right: 8px">{escape(one.name)}</td>'
+        f'<td align="right" style="padding-right: 8px">{_percent(one.probability)}</td><td>{bar}</td></tr>'
+    )
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
