@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ MAX_HEADER_BYTES = 16 * 2**20
 
 SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
+DIGEST = re.compile("[0-9a-f]{64}")
 FRAMINGS = ("square", "center", "mask")
 
 
@@ -166,12 +168,33 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class Adapter:
+    """What an adapted model's file needs: it holds only what differs from its base.
+
+    Attributes:
+        base, base_version: the name and version of the model that was adapted.
+        base_digest: that model's digest; no other one will do.
+        rank: of the low-rank updates.
+        cases: SHA-256 digests of the files of each case that it has learnt from, and nothing else of them.
+        settings: how it was trained.
+    """
+
+    base: str
+    base_version: str
+    base_digest: str
+    rank: int
+    cases: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything that a user, the panel and the engine know about a model without reading its weights.
 
     ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, licence,
     steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
-    knows. ``classification`` is a classifier's. ``digest`` is the SHA-256 of the file's tensor section.
+    knows. ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's.
+    ``digest`` is the SHA-256 of the file's tensor section.
     """
 
     name: str
@@ -186,6 +209,7 @@ class Card:
     largest_component: bool = False
     cascade: Cascade | None = None
     classification: Classification | None = None
+    adapter: Adapter | None = None
     license: str = ""
     citation: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -287,6 +311,9 @@ def _card(raw: dict[str, Any]) -> Card:
     if raw.get("classification") is not None:
         meaning = dict(raw["classification"])
         raw["classification"] = Classification(**{**meaning, "thresholds": tuple(meaning["thresholds"])})
+    if raw.get("adapter") is not None:
+        adapter = dict(raw["adapter"])
+        raw["adapter"] = Adapter(**{**adapter, "cases": tuple(adapter["cases"])})
     return Card(**raw)
 
 
@@ -318,6 +345,8 @@ def _check(card: Card) -> None:
     require((card.classification is not None) == (card.task == CLASSIFICATION), "classification")
     if card.classification is not None:
         _check_classification(card, card.classification, require)
+    if card.adapter is not None:
+        _check_adapter(card.adapter, require)
 
 
 def _check_classification(card: Card, meaning: Classification, require: Callable[[bool, str], None]) -> None:
@@ -330,6 +359,14 @@ def _check_classification(card: Card, meaning: Classification, require: Callable
     require(all(0 <= threshold <= 1 for threshold in meaning.thresholds), f"thresholds {meaning.thresholds}")
     require(0 < meaning.temperature < math.inf, f"temperature {meaning.temperature}")
     require(0 <= meaning.range_limit < math.inf, f"range limit {meaning.range_limit}")
+
+
+def _check_adapter(adapter: Adapter, require: Callable[[bool, str], None]) -> None:
+    texts = (adapter.base, adapter.base_version, adapter.base_digest, *adapter.cases)
+    require(all(isinstance(text, str) for text in texts), "text expected")
+    require(DIGEST.fullmatch(adapter.base_digest) is not None, f"base digest {adapter.base_digest}")
+    require(type(adapter.rank) is int and adapter.rank >= 0, f"rank {adapter.rank}")
+    require(isinstance(adapter.settings, dict), "table expected")
 
 
 def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import bench, classify, doctor, evaluate, models, segment, train
+from .commands import adapt, bench, classify, doctor, evaluate, models, segment, train
 from .commands.terminal import console, messages
 from .errors import LLMBoostError
 
@@ -31,7 +31,15 @@ def _options(
         raise typer.Exit
 
 
-for command in (segment.segment, classify.classify, train.train, evaluate.evaluate, bench.bench, doctor.doctor):
+for command in (
+    segment.segment,
+    classify.classify,
+    train.train,
+    adapt.adapt,
+    evaluate.evaluate,
+    bench.bench,
+    doctor.doctor,
+):
     app.command()(command)
 app.add_typer(models.app, name="models")
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
-from .card import Card, read_card, tensor_digest
+from .card import Adapter, Card, read_card, tensor_digest
 from .errors import LLMBoostError
 from .files import atomic_path, printable
 
@@ -44,11 +45,29 @@ def find(model: str | Path) -> Path:
     raise LLMBoostError(f"model '{model}': no such file, and no installed model of that name (installed: {names})")
 
 
+def find_base(adapter: Adapter, path: Path) -> Path:
+    """The model file that the adapter at ``path`` was trained on: in the library, or in the adapter's folder.
+
+    Raises:
+        LLMBoostError: it is in neither, whatever else of its name is.
+    """
+    for candidate in (*installed().values(), *sorted(path.parent.glob("*" + EXTENSION))):
+        with suppress(LLMBoostError):
+            if read_card(candidate).digest == adapter.base_digest:
+                return candidate
+    name, short = printable(adapter.base), adapter.base_digest[:12]
+    raise LLMBoostError(
+        f"{path}: an adapter of model '{name}' {printable(adapter.base_version)} (digest {short}...), and no other"
+        " will do; import that model"
+        + (f" (the installed '{name}' is another version)" if adapter.base in installed() else "")
+    )
+
+
 def import_model(path: Path) -> Card:
     """Copy a model file into the user's folder, under its card's name.
 
     Raises:
-        LLMBoostError: no model file, a damaged one, or a model of that name is there already.
+        LLMBoostError: no model file, a damaged one, a model of that name is there already, or an adapter's base is not.
     """
     card = read_card(path)
     if tensor_digest(path) != card.digest:
@@ -58,6 +77,8 @@ def import_model(path: Path) -> Card:
     target = user_folder() / (card.name + EXTENSION)
     if card.name in installed():
         raise LLMBoostError(f"{path}: a model named '{card.name}' is installed already; remove it first")
+    if card.adapter:
+        find_base(card.adapter, target)
     _copy(path, target)
     return card
 
@@ -80,13 +101,29 @@ def remove_model(name: str) -> Path:
     """Delete a model from the user's folder; shipped ones stay.
 
     Raises:
-        LLMBoostError: no such model in the user's folder.
+        LLMBoostError: no such model in the user's folder, or adapters there need it.
     """
     path = user_folder() / (name + EXTENSION)
     if Path(name).name != name or not path.is_file():
         raise LLMBoostError(f"model '{name}': not among the imported models in {user_folder()}; nothing removed")
+    if adapters := _adapters_of(path):
+        raise LLMBoostError(
+            f"model '{name}': {', '.join(adapters)} was adapted from it and needs it; remove that first"
+        )
     path.unlink()
     return path
+
+
+def _adapters_of(base: Path) -> list[str]:
+    """The names of the installed models that need this file, and find no other one like it."""
+    cards = {}
+    for name, path in installed().items():
+        with suppress(LLMBoostError):
+            cards[name] = read_card(path)
+    digest = cards[base.stem].digest if base.stem in cards else ""
+    if [card.digest for card in cards.values()].count(digest) != 1:
+        return []
+    return [name for name, card in cards.items() if card.adapter and card.adapter.base_digest == digest]
 
 
 def _copy(source: Path, target: Path) -> None:

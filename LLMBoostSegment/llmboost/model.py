@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from .card import METADATA_KEY, Card, read_card, tensor_digest
 from .errors import LLMBoostError
 from .files import printable, write_whole
-from .library import find
+from .learn.adapters import merged
+from .library import find, find_base
 from .networks import build
 
 # all that building a network from a damaged card, or filling it with other weights, may raise
@@ -60,7 +62,12 @@ def save_model(network: nn.Module, card: Card, path: Path) -> Card:
     Raises:
         LLMBoostError: the file cannot be written, or a weight is not finite in float16.
     """
-    tensors = {name: _stored(tensor) for name, tensor in network.state_dict().items()}
+    return save_tensors(network.state_dict(), card, path)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], card: Card, path: Path) -> Card:
+    """Write a file of ``tensors``, as :func:`save_model` does: of an adapter, those that differ from its base."""
+    tensors = {name: _stored(tensor) for name, tensor in tensors.items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise LLMBoostError(f"{path}: not written, weights are not finite ({broken[0]}); train with a smaller rate")
@@ -71,23 +78,27 @@ def save_model(network: nn.Module, card: Card, path: Path) -> Card:
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
-    """Read a model file and check it against its card.
+    """Read a model file and check it against its card; an adapter is merged into its base.
 
     Raises:
-        LLMBoostError: no model file, a damaged one, or one whose weights do not fit its card.
+        LLMBoostError: no model file, a damaged one, or one whose weights do not fit its card, or an adapter whose base
+            is not at hand.
     """
     card = read_card(path)
     if tensor_digest(path) != card.digest:
         raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
     options = dict(card.network)
+    base = load_model(find_base(card.adapter, path)).network if card.adapter else None
     try:
         tensors = safetensors.torch.load_file(path)
         # a card that lies about sizes must take neither memory (hence shapes alone first) nor time
-        if options.get("depth", 0) > len(tensors):
+        if options.get("depth", 0) > len(tensors if base is None else base.state_dict()):
             raise ValueError(f"depth {options['depth']}, but {len(tensors)} tensors")
         with torch.device("meta"):
             network = build(options.pop("name"), options, card.booster)
         tensors = {name: tensor if tensor.dtype == torch.uint8 else tensor.float() for name, tensor in tensors.items()}
+        if base is not None:
+            tensors = merged(base, network, tensors)
         network.load_state_dict(tensors, assign=True)
     except _MISFITS as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]

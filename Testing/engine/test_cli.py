@@ -18,6 +18,7 @@ COMMANDS = [
     ("segment",),
     ("classify",),
     ("train",),
+    ("adapt",),
     ("evaluate",),
     ("bench",),
     ("doctor",),

@@ -80,7 +80,7 @@ def train(
         options: dict[str, Any] = {
             "device": choose_device(device),
             "resume": resume,
-            "report": lambda event: _show_training(progress, task, event),
+            "report": lambda event: show_training(progress, task, event),
         }
         if is_image_set(dataset):
             from ..learn.classification.train import ClassificationRecipe, train_classifier
@@ -102,7 +102,8 @@ def train(
     console.print(f"{output}: {result}; log and curve in {run_folder(output)}")
 
 
-def _show_training(progress: Progress, task: Any, event: dict[str, Any]) -> None:
+def show_training(progress: Progress, task: Any, event: dict[str, Any]) -> None:
+    """Print what a trainer reports, and move the bar on."""
     match event["event"]:
         case "plan":
             for reason in event["reasons"]:

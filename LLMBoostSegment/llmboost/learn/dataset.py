@@ -182,8 +182,8 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
     images, labels = folder / "imagesTr", folder / "labelsTr"
     if not images.is_dir():
         raise LLMBoostError(f"{images}: no such folder; put the images there")
-    label_of = {identity(path): path for path in _files(labels)}
-    grouped = group_channels(_files(images), channels, labelled=label_of)
+    label_of = {identity(path): path for path in volume_files(labels)}
+    grouped = group_channels(volume_files(images), channels, labelled=label_of)
     # a file named after its case may hold all channels itself
     whole = [id for id, paths in grouped.items() if [identity(path) for path in paths] == [id]]
     wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels and id not in whole]
@@ -197,7 +197,8 @@ def _cases(folder: Path, channels: int) -> dict[str, Case]:
     return {id: Case(id, tuple(paths), label_of.get(id)) for id, paths in sorted(grouped.items())}
 
 
-def _files(folder: Path) -> Sequence[Path]:
+def volume_files(folder: Path) -> Sequence[Path]:
+    """The files of volumes in a folder, by name; none if there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(

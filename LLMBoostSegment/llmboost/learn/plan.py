@@ -19,7 +19,11 @@ WINDOW_VOXELS = 110_000
 HALVINGS = 3
 # an axis at least this many times coarser than the finest is not halved together with it
 ANISOTROPY = 2.0
+CT = ("CT", "CBCT")
 SIDED = re.compile(r"\b(left|right|lh|rh|l|r)\b", re.IGNORECASE)
+
+
+Strides = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Plan:
     """What :func:`make_plan` chose, and ``reasons`` in words."""
 
     preprocessing: Preprocessing
-    strides: tuple[tuple[int, int, int], ...]
+    strides: Strides
     batch: int
     reasons: tuple[str, ...]
 
@@ -41,8 +45,11 @@ class _Facts:
     foreground: list[np.ndarray]  # a sample of labelled voxels' intensities, for each channel
 
 
-def make_plan(dataset: Dataset, cases: Sequence[Case]) -> Plan:
+def make_plan(dataset: Dataset, cases: Sequence[Case], given: Strides | None = None, fold: int = 1) -> Plan:
     """Spacing, window, intensities, mirroring, strides and batch from the training cases.
+
+    Args:
+        given, fold: of a network that is there already: the plan keeps to its levels, and strides no further.
 
     Raises:
         LLMBoostError: no case has a labelled voxel.
@@ -57,11 +64,13 @@ def make_plan(dataset: Dataset, cases: Sequence[Case]) -> Plan:
     spacing[coarse] = np.percentile(spacings, 10, axis=0)[coarse]
     sizes = np.array([np.maximum(np.round(fact.extent / spacing), 1) for fact in facts])
     strides = _strides(spacing, np.median(sizes, axis=0))
-    total = np.prod(np.array(strides), axis=0)
+    if given is not None:
+        strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(given, strides, strict=False))
+    total = fold * np.prod(np.array(strides), axis=0)
     window = _window(np.median(sizes, axis=0), total)
-    ct = [modality.strip().upper() in ("CT", "CBCT") for modality in dataset.modalities]
+    ct = [modality.strip().upper() in CT for modality in dataset.modalities]
     normalization = tuple(
-        _ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
+        ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
         for c, is_ct in enumerate(ct)
     )
     sided = [name for name in dataset.labels.values() if SIDED.search(name.replace("_", " "))]
@@ -104,13 +113,14 @@ def _facts(case: Case, ignore: int | None) -> _Facts:
     )
 
 
-def _ct_window(values: np.ndarray) -> Normalization:
+def ct_window(values: np.ndarray) -> Normalization:
+    """The window of CT images that holds all but the most extreme of these values."""
     low, high = np.percentile(values, (0.5, 99.5))
     clipped = np.clip(values, low, high)
     return Normalization("window", float(low), float(high), float(clipped.mean()), max(float(clipped.std()), 1e-3))
 
 
-def _strides(spacing: np.ndarray, size: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+def _strides(spacing: np.ndarray, size: np.ndarray) -> Strides:
     """Halvings from fine to coarse: an axis takes part while its voxels are among the finest and it is long enough."""
     spacing, size = spacing.copy(), size.copy()
     result = []

@@ -32,6 +32,9 @@ CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 
 
+Regularizer = Callable[[nn.Module, Tensor, list[Tensor]], Tensor]
+
+
 @dataclass(frozen=True)
 class TrainingConfig:
     """The recipe.
@@ -47,6 +50,8 @@ class TrainingConfig:
         thick: the share of windows in thick slices, for models that should take them.
         balance: how much rare labels weigh at the start, see :class:`.loss.SegmentationLoss`; it falls to zero over the
             budget, for what is learnt with it is drawn too large.
+        first: validate before the first step, too: a network that knows something already may stay the best.
+        patience: validations in a row without a better one after which training ends; 0 waits for the budget's end.
     """
 
     steps: int | None = None
@@ -61,11 +66,13 @@ class TrainingConfig:
     contrast: float = 0.0
     thick: float = 0.0
     balance: float = 0.0
+    first: bool = False
+    patience: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a training: the best validation's weights and figures."""
+    """The end of a training: the best validation's weights and figures; without validation, the last weights."""
 
     state: dict[str, Tensor]
     dice: float
@@ -95,8 +102,12 @@ class Trainer:
 
     ``train`` holds cases to cut windows from, or is a source of windows in the form of :class:`TrainingWindows`.
     ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which :meth:`resume`
-    continues. ``report`` is called with each logged event and with {"event": "step", ...} between.
+    continues. ``report`` is called with each logged event and with {"event": "step", ...} between. Without cases in
+    ``val`` nothing is selected: the last weights are kept. ``regularizers`` are given the network, a step's images and
+    its logits at every level, and what they return is added to the loss.
     """
+
+    measure = "dice"  # what selects
 
     def __init__(
         self,
@@ -109,6 +120,7 @@ class Trainer:
         device: torch.device,
         report: Callable[[dict[str, Any]], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
+        regularizers: Sequence[Regularizer] = (),
     ) -> None:
         if (config.steps is None) == (config.minutes is None):
             raise ValueError("give steps or minutes")
@@ -120,6 +132,7 @@ class Trainer:
         self.device = device
         self.report = report
         self.cancelled = cancelled
+        self.regularizers = regularizers
         self.loss = SegmentationLoss()
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
@@ -144,6 +157,7 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.best_dice = -1.0
         self.best_labels: dict[str, float] = {}
+        self.stale = 0  # validations since the best one
 
     def resume(self) -> None:
         """Continue after the last checkpoint.
@@ -160,7 +174,7 @@ class Trainer:
             raise LLMBoostError(f"{path}: was trained with another booster; name that one, or start without --resume")
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.validated, self.best_dice = progress["validated"], progress["best_dice"]
-        self.best_labels = progress["best_labels"]
+        self.best_labels, self.stale = progress["best_labels"], progress.get("stale", 0)
         self._log("resumed", step=self.step, seconds=self.seconds)
 
     def run(self) -> Outcome:
@@ -170,13 +184,15 @@ class Trainer:
             Cancelled: ``cancelled`` answered True before the first validation; later, the best so far is returned.
             LLMBoostError: the loss is no longer a number, or nothing is labelled in the validation cases.
         """
-        if not any(bool((volume.label > 0).any()) for volume in self.val):
-            raise LLMBoostError("training cannot select: the validation cases have no labelled voxels; label some")
+        self._check()
         self.folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic() - self.seconds
         losses: list[float] = []
         batches = self._batches()
-        while self.fraction < 1 and not self.cancelled():
+        if self.config.first and self.val and not self.best:
+            self._validate(None)
+            self.validated = self.stale = 0
+        while self.fraction < 1 and not self.stalled and not self.cancelled():
             losses.append(self._step(next(batches)))
             self.seconds = time.monotonic() - started
             self.report({"event": "step", "step": self.step, "loss": losses[-1], "fraction": min(self.fraction, 1.0)})
@@ -187,9 +203,15 @@ class Trainer:
                 self.seconds = time.monotonic() - started
                 self.last_validation = (self.seconds, self.seconds - before)
                 self._checkpoint()
+        if not self.val and self.step:
+            self.best = self._weights()
         if not self.best:
             raise Cancelled
         return Outcome(self.best, self.best_dice, self.best_labels, self.step, self.seconds)
+
+    def _check(self) -> None:
+        if self.val and not any(bool((volume.label > 0).any()) for volume in self.val):
+            raise LLMBoostError("training cannot select: the validation cases have no labelled voxels; label some")
 
     def _validation_is_due(self) -> bool:
         if self.fraction >= 1:
@@ -199,6 +221,11 @@ class Trainer:
         # by minutes, a fifth of the time may go into validating; by steps, time must not change what is done
         ended, took = self.last_validation
         return self.config.minutes is None or self.seconds - ended >= 4 * took
+
+    @property
+    def stalled(self) -> bool:
+        """Whether training goes on without getting better."""
+        return 0 < self.config.patience <= self.stale
 
     @property
     def fraction(self) -> float:
@@ -230,9 +257,9 @@ class Trainer:
         self.loss.balance = self.config.balance * max(1 - self.fraction, 0.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
-        image, label = batch[IMAGE].to(self.device), batch[LABEL].to(self.device).long()
+        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            loss = self.loss(cast(Any, self.network).deep(image), label)
+            loss = self._loss(batch)
         if not torch.isfinite(loss):
             raise LLMBoostError(f"training failed at step {self.step}: the loss is not a number; use a smaller --rate")
         self.optimizer.zero_grad()
@@ -244,29 +271,46 @@ class Trainer:
         self.step += 1
         return loss.item()
 
-    def _validate(self, loss: float) -> None:
+    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
+        levels = cast(Any, self.network).deep(batch[IMAGE])
+        loss = self.loss(levels, batch[LABEL].long())
+        for regularizer in self.regularizers:
+            loss = loss + regularizer(self.network, batch[IMAGE], levels)
+        return loss
+
+    def _validate(self, loss: float | None) -> None:
+        self.validated += 1
+        if not self.val:
+            return
+        dice, means = self._score()
+        self.stale += 1
+        if dice > self.best_dice:
+            self.best_dice, self.stale = dice, 0
+            self.best_labels = {name: score for name, score in means.items() if score is not None}
+            self.best = self._weights()
+        self._log(
+            "validation",
+            step=self.step,
+            seconds=round(self.seconds, 1),
+            loss=loss,
+            labels=means,
+            best=self.best_dice,
+            rate=self.rate,
+            **{self.measure: dice},
+        )
+
+    def _score(self) -> tuple[float, dict[str, float | None]]:
+        """How good the network is on the validation cases, higher being better, and for each label."""
         scores = np.array([mean_dice_of(self.network, volume, self.preprocessing) for volume in self.val])
         # a label that no case has and nobody predicted has no score
         means = {
             str(n + 1): None if np.isnan(column).all() else float(np.nanmean(column))
             for n, column in enumerate(scores.T)
         }
-        scored = {label: score for label, score in means.items() if score is not None}
-        dice = float(np.mean(list(scored.values())))
-        self.validated += 1
-        if dice > self.best_dice:
-            self.best_dice, self.best_labels = dice, scored
-            self.best = {name: tensor.detach().cpu().clone() for name, tensor in learnt(self.network).items()}
-        self._log(
-            "validation",
-            step=self.step,
-            seconds=round(self.seconds, 1),
-            loss=loss,
-            dice=dice,
-            labels=means,
-            best=self.best_dice,
-            rate=self.rate,
-        )
+        return float(np.mean([score for score in means.values() if score is not None])), means
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in learnt(self.network).items()}
 
     def _checkpoint(self) -> None:
         progress = {
@@ -276,6 +320,7 @@ class Trainer:
             "validated": self.validated,
             "best_dice": self.best_dice,
             "best_labels": self.best_labels,
+            "stale": self.stale,
         }
         save_checkpoint(self.folder / CHECKPOINT, self.network, self.optimizer, self.best, progress)
 

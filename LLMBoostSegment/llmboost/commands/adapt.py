@@ -1,0 +1,65 @@
+"""`llmboost adapt`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import library
+from .terminal import DatasetArgument, DeviceOption, console, progress_bar
+from .train import show_training
+
+
+def adapt(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="The model to start from: a name or a file.")],
+    dataset: DatasetArgument,
+    output: Annotated[Path, typer.Option("--output", help="The adapter file to write (.safetensors).")],
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Budget in minutes; by default 2.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Budget in steps, in place of minutes.")] = None,
+    rank: Annotated[
+        int | None, typer.Option("--rank", help="Of the low-rank updates; by default by the number of cases.")
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="improve (the base's labels) or new-labels; by default what the labels say."),
+    ] = None,
+    old: Annotated[
+        Path | None, typer.Option("--old", help="Data set of the base's own: measures what the model unlearns.")
+    ] = None,
+    block: Annotated[
+        bool, typer.Option("--block", help="Low-rank updates of the language model's block, too.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    device: DeviceOption = "auto",
+) -> None:
+    """Adapt a model to a few local cases: a small file that every command takes as --model.
+
+    A run that was stopped is continued when it is started again.
+    """
+    from ..device import choose_device
+    from ..learn.adapt import AdaptSettings
+    from ..learn.adapt import adapt as run
+
+    settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
+    with progress_bar() as progress:
+        bar = progress.add_task("preparing", total=1.0)
+        result = run(
+            library.find(base),
+            dataset,
+            output,
+            settings,
+            device=choose_device(device),
+            old=old,
+            report=lambda event: show_training(progress, bar, event),
+        )
+    for warning in result.warnings:
+        console.print(f"warning: {warning}")
+    figures = [("held-out cases", result.before.mean_dice, result.after.mean_dice)]
+    figures.append(("old cases", result.old_before, result.old_after))
+    for what, before, after in figures:
+        if after is not None:
+            console.print(f"Dice on {what}: " + (f"{before:.4f} -> " if before is not None else "") + f"{after:.4f}")
+    megabytes = output.stat().st_size / 1e6
+    console.print(f"{output}: {megabytes:.1f} MB, {result.steps} steps in {result.seconds / 60:.1f} minutes")

@@ -1,0 +1,437 @@
+"""From a base model and a few local cases to an adapter file, within minutes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..card import SEGMENTATION, Adapter, Card, Label
+from ..errors import LLMBoostError
+from ..files import write_whole
+from ..model import Model, load_model, save_tensors
+from ..networks import build, describe
+from ..predict import Cancelled
+from .adapters import AdapterConfig, default_rank, fitted, inject, layer_by_layer, merged, towards, trained, unpack
+from .dataset import Case, Dataset, check, load, read_dataset
+from .plan import Plan, make_plan
+from .regularizers import Distillation
+from .train import default_labels, made_with, run_folder
+from .trainer import CHECKPOINT, Trainer, TrainingConfig, mean_dice_of, read_volume
+from .windows import Volume
+
+IMPROVE, NEW_LABELS = "improve", "new-labels"
+TASKS = (IMPROVE, NEW_LABELS)
+MINUTES = 2.0  # by default
+HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learnt from
+MOST_HELD_OUT = 16  # cases: more would take time from training
+RUN = "adapt.json"
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """What may be chosen; the defaults were, on the val lists of the recipes `adapt_*`.
+
+    Attributes:
+        steps, minutes: the budget; without either, two minutes. Minutes are of everything, from reading to writing.
+        rank: of the low-rank updates, see :func:`.adapters.default_rank`.
+        task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
+        scope, block: see :class:`.adapters.AdapterConfig`.
+        batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`.
+        distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
+        share: of the changes that are kept in the end, see :func:`.adapters.towards`.
+        seed: of order, augmentation and new heads.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    rank: int | None = None
+    task: str | None = None
+    scope: str = "adapter"
+    block: bool = False
+    batch: int = 1
+    rate: float = 1e-3
+    contrast: float = 0.0
+    thick: float = 0.0
+    distill: float = 0.0
+    share: float = 1.0
+    validations: int = 8
+    patience: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.minutes is not None:
+            raise LLMBoostError("give one budget: minutes or steps")
+        budget = self.steps if self.steps is not None else self.minutes
+        if budget is not None and not 0 < budget < math.inf:
+            raise LLMBoostError("the budget must be greater than zero")
+        if self.task not in (None, *TASKS):
+            raise LLMBoostError(f"task '{self.task}': use one of {', '.join(TASKS)}")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Dice of each label, by value, on each of some cases."""
+
+    cases: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def mean_dice(self) -> float | None:
+        """The mean of each label's mean; None if nothing was measured."""
+        labels = {label for case in self.cases for label in case["dice"]}
+        columns = [[case["dice"].get(label) for case in self.cases] for label in labels]
+        means = [np.mean([score for score in column if score is not None]) for column in columns]
+        return float(np.mean(means)) if means else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"cases": list(self.cases), "mean_dice": self.mean_dice}
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The end of an adaption.
+
+    Attributes:
+        card: of the file that was written.
+        before, after: on the cases held out, base and adapted model; without such cases, both are empty.
+        old_before, old_after: mean Dice on old cases, if there are some.
+        stopped: why training ended: ``budget``, ``finish`` or ``early``.
+    """
+
+    card: Card
+    before: Figures
+    after: Figures
+    old_before: float | None
+    old_after: float | None
+    steps: int
+    seconds: float
+    stopped: str
+    warnings: tuple[str, ...]
+
+
+def adapt(
+    base_path: Path,
+    folder: Path,
+    output: Path,
+    settings: AdaptSettings,
+    *,
+    device: torch.device,
+    old: Path | None = None,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    finishing: Callable[[], bool] = lambda: False,
+) -> Adapted:
+    """Train an adapter of the model at ``base_path`` on the data set ``folder`` and write it to ``output``.
+
+    Cases are held out, to choose the best weights by and for the figures: those of the split "val", or, without one,
+    every fourth subject. Fewer than four cases are all learnt from, to the end of the budget. If nothing is better than
+    the base, the base is what is kept. A run that was killed is continued when it is started again.
+
+    Args:
+        old: a data set of the base's own, to tell what it unlearnt: the split "val" is measured before and after.
+        cancelled: ends with nothing written. ``finishing``: ends with the best so far.
+
+    Raises:
+        LLMBoostError: anything wrong with base, data set or output, or a training that cannot go on.
+        Cancelled: when asked to.
+    """
+    started = time.monotonic()
+    if output.suffix != ".safetensors":
+        raise LLMBoostError(f"{output}: a model file ends in .safetensors; choose another output")
+    if output.exists():
+        raise LLMBoostError(f"{output}: exists already; choose another name, or remove it")
+    base = load_model(base_path)
+    if base.card.task != SEGMENTATION:
+        raise LLMBoostError(f"{base_path}: a model that classifies; only models that segment can be adapted")
+    dataset = read_dataset(folder)
+    task = settings.task or _task(base.card, dataset)
+    train, val, warnings = _split(dataset)
+    dataset, plan, card = _goal(base, dataset, train, task)
+
+    torch.manual_seed(settings.seed)
+    network = _network(base, card, plan)
+    steps = card.preprocessing
+    train_volumes = [read_volume(dataset, case, steps) for case in train]
+    val_volumes = [read_volume(dataset, case, steps) for case in val]
+    if not any(bool((volume.label > 0).any()) for volume in train_volumes):
+        raise LLMBoostError(f"{folder}: the cases to learn from have no labelled voxels; label some")
+    for volume in train_volumes:
+        if not bool((volume.label > 0).any()):
+            warnings.append(f"{volume.id}: nothing is labelled; it is learnt from as an example of nothing")
+    rank = settings.rank or default_rank(len(train))
+    config = AdapterConfig(rank, settings.scope, settings.block)
+    adapter = Adapter(
+        base=base.card.name,
+        base_version=base.card.version,
+        base_digest=base.card.digest,
+        rank=rank,
+        cases=tuple(case_digest(case) for case in train),
+        settings={**asdict(settings), "rank": rank, "task": task},
+    )
+    run = _run(output, adapter)
+    resume = (run / CHECKPOINT).exists()
+    report({"event": "plan", "reasons": _reasons(base.card, task, train, val, plan, rank, resume)})
+    if cancelled():
+        raise Cancelled
+
+    with layer_by_layer():
+        network.eval()
+        before_seconds = time.monotonic()
+        before = measure(network, val_volumes, card) if task == IMPROVE else Figures()
+        old_volumes = _old_volumes(old, base.card)
+        old_before = measure(base.network.to(device), old_volumes, base.card).mean_dice
+        took = time.monotonic() - before_seconds
+        if settings.block:
+            unpack(network)
+        inject(network, config)
+        minutes = None
+        if settings.steps is None:
+            # what comes after the training takes as long as what came before it, and one validation more
+            left = 60 * (settings.minutes or MINUTES) - (time.monotonic() - started) - 2 * took
+            minutes = max(left, 1.0) / 60
+        trainer = Trainer(
+            network,
+            train_volumes,
+            val_volumes,
+            steps,
+            TrainingConfig(
+                steps=settings.steps,
+                minutes=minutes,
+                batch=settings.batch,
+                rate=settings.rate,
+                validations=settings.validations,
+                seed=settings.seed,
+                contrast=settings.contrast,
+                thick=settings.thick,
+                first=task == IMPROVE,
+                patience=settings.patience,
+            ),
+            run,
+            device,
+            report,
+            lambda: cancelled() or finishing(),
+            [Distillation(base.network.to(device), settings.distill)] if settings.distill and task == IMPROVE else [],
+        )
+        if resume:
+            trainer.resume()
+        outcome = trainer.run()
+        if cancelled():
+            raise Cancelled
+        stopped = "finish" if finishing() else "budget" if trainer.fraction >= 1 else "early"
+        network.load_state_dict({**network.state_dict(), **outcome.state})
+        tensors = towards(base.network, trained(network), settings.share)
+        result = _network(base, card, plan)
+        if settings.block:
+            unpack(result)
+        result.load_state_dict(merged(base.network.cpu(), result, tensors))
+        result.eval().to(device)
+        after = measure(result, val_volumes, card)
+        old_after = measure(result, old_volumes, card).mean_dice if task == IMPROVE else None
+
+    if not val:
+        warnings.append(f"{len(train)} case(s): too few to hold one out, so how good the model is now was not measured")
+    elif task == IMPROVE and outcome.dice <= (before.mean_dice or 0):
+        warnings.append("nothing was better than the base on the cases held out, so this is the base; add more cases")
+    network_entry, booster_entry = describe(result)
+    card = replace(
+        card,
+        name=output.stem,
+        network=network_entry,
+        booster=booster_entry,
+        training={
+            "data": dataset.name,
+            "data_license": dataset.license,
+            "train_cases": len(train),
+            "val_cases": len(val),
+            "steps": outcome.steps,
+            "minutes": round((time.monotonic() - started) / 60, 2),
+            "base": base.card.training,
+            **made_with(),
+        },
+        figures={"before": before.mean_dice, "after": after.mean_dice, "held_out": len(val)}
+        | ({"old_before": old_before, "old_after": old_after} if old_volumes else {}),
+        adapter=adapter,
+    )
+    card = save_tensors(tensors, card, output)
+    shutil.rmtree(run, ignore_errors=True)
+    return Adapted(
+        card,
+        before,
+        after,
+        old_before,
+        old_after,
+        outcome.steps,
+        time.monotonic() - started,
+        stopped,
+        tuple(warnings),
+    )
+
+
+def measure(network: nn.Module, volumes: Sequence[Volume], card: Card) -> Figures:
+    """Dice of each of the card's labels on the network's own grid."""
+    values = [str(label.value) for label in card.labels]
+
+    def scores(volume: Volume) -> dict[str, float | None]:
+        found = mean_dice_of(network, volume, card.preprocessing)
+        return {value: None if math.isnan(dice) else dice for value, dice in zip(values, found, strict=True)}
+
+    return Figures(tuple({"id": volume.id, "dice": scores(volume)} for volume in volumes))
+
+
+def case_digest(case: Case) -> str:
+    """SHA-256 of the case's files: tells whether a model has seen it, and nothing about it."""
+    digest = hashlib.sha256()
+    for path in (*case.images, *((case.label,) if case.label else ())):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _task(card: Card, dataset: Dataset) -> str:
+    """Whether the data set labels what the model labels: as many values, and names that agree ("Anterior" will do for
+    "Anterior hippocampus")."""
+    own = {label.value: set(label.name.casefold().split()) for label in card.labels}
+    theirs = {value: set(name.casefold().replace("_", " ").split()) for value, name in dataset.labels.items()}
+    same = own.keys() == theirs.keys()
+    return IMPROVE if same and all(own[v] <= theirs[v] or theirs[v] <= own[v] for v in own) else NEW_LABELS
+
+
+def _split(dataset: Dataset) -> tuple[list[Case], list[Case], list[str]]:
+    """Cases to learn from and cases to hold out, every file of them checked; and a place for warnings."""
+    listed = (dataset.folder / "splits.json").exists()
+    if listed and dataset.splits["val"]:
+        train, val = dataset.split("train"), dataset.split("val")
+    else:
+        train = dataset.split("train") if listed else [case for case in dataset.cases.values() if case.label]
+        val = []
+        if not train:
+            raise LLMBoostError(f"{dataset.folder}: no case has a label map; label some")
+    check(dataset, [*train, *val])
+    if not val and len(train) >= HELD_OUT:
+        subjects = sorted({_subject(dataset, case) for case in train if _labelled(dataset, case)})
+        chosen = set(subjects[HELD_OUT - 1 :: HELD_OUT])
+        val = [case for case in train if _subject(dataset, case) in chosen and _labelled(dataset, case)]
+        train = [case for case in train if _subject(dataset, case) not in chosen]
+    return train, val[:MOST_HELD_OUT], []
+
+
+def _subject(dataset: Dataset, case: Case) -> str:
+    return dataset.subjects.get(case.id, case.id)
+
+
+def _labelled(dataset: Dataset, case: Case) -> bool:
+    _, label = load(case)
+    return label is not None and bool(np.isin(label.array, list(dataset.labels)).any())
+
+
+def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[Dataset, Plan | None, Card]:
+    """The data set with the labels in the network's order, how to train (None: as the base was), and the card."""
+    card = base.card
+    channels = len(dataset.modalities)
+    if channels != card.preprocessing.channels:
+        raise LLMBoostError(
+            f"{dataset.folder}: {channels} channel(s), but '{card.name}' takes {card.preprocessing.channels};"
+            " choose another base"
+        )
+    if task == IMPROVE:
+        labels = {label.value: label.name for label in card.labels}
+        if labels.keys() != dataset.labels.keys():
+            raise LLMBoostError(
+                f"{dataset.folder}: labels {_listed(dataset.labels)}, but '{card.name}' has {_listed(labels)};"
+                ' mark what was not drawn with the label "ignore", or teach them as new labels'
+            )
+        card = replace(
+            card,
+            title=f"{card.title}, adapted",
+            description=f"{card.description} Adapted to {len(train)} case(s) of {dataset.name}.",
+        )
+        return replace(dataset, labels=labels), None, card
+    labels_of: tuple[Label, ...] = default_labels(dataset.labels)
+    plan = None
+    preprocessing = card.preprocessing
+    if "strides" in card.network:
+        plan = make_plan(dataset, train, _strides(card), card.network.get("fold", 1))
+        preprocessing = plan.preprocessing
+    licenses = [text for text in (card.license, dataset.license) if text]
+    citations = [text for text in (card.citation, dataset.reference) if text]
+    return (
+        dataset,
+        plan,
+        replace(
+            card,
+            title=dataset.name,
+            description=f"{', '.join(dataset.labels.values())}: learnt from {len(train)} case(s) of {dataset.name}.",
+            labels=labels_of,
+            modality=", ".join(dataset.modalities),
+            preprocessing=preprocessing,
+            largest_component=False,
+            cascade=None,
+            license="; ".join(licenses),
+            citation="; ".join(citations),
+            version="1.0",
+        ),
+    )
+
+
+def _strides(card: Card) -> tuple[tuple[int, int, int], ...]:
+    return tuple((int(a), int(b), int(c)) for a, b, c in card.network["strides"])
+
+
+def _listed(labels: dict[int, str]) -> str:
+    return ", ".join(f"{value} ({name})" for value, name in labels.items())
+
+
+def _network(base: Model, card: Card, plan: Plan | None) -> nn.Module:
+    """The base's network with the card's labels, and, for images that go less deep, kernels that do as well."""
+    options = {**base.card.network, "classes": card.classes}
+    if plan is not None:
+        options["strides"] = plan.strides
+    network = build(options.pop("name"), options, base.card.booster)
+    network.load_state_dict(fitted(base.network, network))
+    return network
+
+
+def _old_volumes(folder: Path | None, card: Card) -> list[Volume]:
+    if folder is None:
+        return []
+    dataset = read_dataset(folder)
+    dataset = replace(dataset, labels={label.value: label.name for label in card.labels})
+    return [read_volume(dataset, case, card.preprocessing) for case in dataset.split("val")[:MOST_HELD_OUT]]
+
+
+def _run(output: Path, adapter: Adapter) -> Path:
+    """The folder of the run; what lies there of another one is removed."""
+    run, text = run_folder(output), json.dumps(asdict(adapter), sort_keys=True)
+    if run.exists():
+        try:
+            same = (run / RUN).read_text(encoding="utf-8") == text
+        except OSError as error:
+            raise LLMBoostError(f"{run}: is in the way of the run's files; choose another output") from error
+        if same:
+            return run
+        shutil.rmtree(run)
+    write_whole(run / RUN, text.encode())
+    return run
+
+
+def _reasons(
+    card: Card, task: str, train: list[Case], val: list[Case], plan: Plan | None, rank: int, resume: bool
+) -> tuple[str, ...]:
+    goal = "better at its own labels" if task == IMPROVE else "for new labels"
+    held = f"{len(val)} held out to choose the best by" if val else "none held out: too few"
+    return (
+        f"model '{card.name}' {card.version}, {goal}",
+        f"{len(train)} case(s) to learn from, {held}",
+        f"rank {rank}",
+        *(plan.reasons if plan else ()),
+        *(("continues the run that was stopped",) if resume else ()),
+    )

@@ -1,0 +1,124 @@
+"""Which case to label next: one that the model is unsure of, and that is unlike those that are labelled.
+
+The rule of suggestive annotation (Yang et al. 2017, arXiv 1706.04737): of the unlabelled cases, the half that the
+model is least sure of are candidates; of these, take one after the other the one that makes all unlabelled cases most
+alike to a case taken, by the cosine of what the encoder makes of them. Cases that are labelled count as taken. The
+other half follows in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import LLMBoostError
+from ..image import read_volumes
+from ..model import Model
+from ..predict import Cancelled, predict
+from ..preprocessing import preprocess
+from .dataset import Case, Dataset, group_channels, volume_files
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A case in its place.
+
+    Attributes:
+        score: 1 for the case to label next, falling to 0 for the last one.
+        uncertainty: mean entropy (in nats) of the voxels that the model calls, or nearly calls, labelled.
+        diversity: by how much taking the case made the unlabelled cases more alike to a taken one, a mean over them.
+    """
+
+    id: str
+    score: float
+    uncertainty: float
+    diversity: float
+
+
+def rank_cases(
+    model: Model,
+    dataset: Dataset,
+    *,
+    progress: Callable[[float], None] = lambda fraction: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> list[Ranked]:
+    """The unlabelled cases of ``dataset``, the one to label next first.
+
+    Raises:
+        LLMBoostError: there are none, or a file cannot be used.
+        Cancelled: ``cancelled`` answered True.
+    """
+    found = group_channels(volume_files(dataset.folder / "imagesTs"), len(dataset.modalities))
+    unlabelled = [Case(id, tuple(paths)) for id, paths in found.items()]
+    unlabelled += [case for case in dataset.cases.values() if case.label is None]
+    if not unlabelled:
+        raise LLMBoostError(f"{dataset.folder}: no unlabelled cases; put their images into imagesTs")
+    labelled = [case for case in dataset.cases.values() if case.label]
+    seen = []
+    for number, case in enumerate([*unlabelled, *labelled]):
+        if cancelled():
+            raise Cancelled
+        seen.append(look(model, case))
+        progress((number + 1) / (len(unlabelled) + len(labelled)))
+    uncertainty = np.array([one for one, _ in seen])[: len(unlabelled)]
+    features = np.stack([feature for _, feature in seen])
+    order, gains = suggest(uncertainty, features[: len(unlabelled)], features[len(unlabelled) :])
+    last = max(len(order) - 1, 1)
+    return [
+        Ranked(unlabelled[index].id, 1 - place / last, float(uncertainty[index]), gain)
+        for place, (index, gain) in enumerate(zip(order, gains, strict=True))
+    ]
+
+
+def look(model: Model, case: Case) -> tuple[float, np.ndarray]:
+    """A case's uncertainty and its features (width,): the encoder's tokens, averaged and made a unit vector."""
+    steps = model.card.preprocessing
+    channels = [image for path in case.images for image in read_volumes(path)]
+    if len(channels) != steps.channels:
+        raise LLMBoostError(f"{case.images[0]}: {len(channels)} channel(s), the model takes {steps.channels}")
+    volume = torch.from_numpy(preprocess(channels, steps).array)
+    network = cast(Any, model.network)
+    tokens: list[torch.Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, grid: torch.Tensor) -> None:
+        tokens.append(grid.mean(dim=(0, 2, 3, 4)))
+
+    handle = network.after_booster.register_forward_hook(keep)
+    try:
+        probabilities = predict(model.network, volume, steps.window)
+    finally:
+        handle.remove()
+    entropy = -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=0)
+    nearly = probabilities[0] < 0.9  # elsewhere, most voxels are background beyond doubt
+    feature = torch.stack(tokens).mean(dim=0).cpu().numpy()
+    return float(entropy[nearly].mean()) if nearly.any() else 0.0, feature / max(float(np.linalg.norm(feature)), 1e-9)
+
+
+def suggest(uncertainty: np.ndarray, features: np.ndarray, taken: np.ndarray) -> tuple[list[int], list[float]]:
+    """The order in which to label, as indices, and what each one adds.
+
+    Args:
+        uncertainty: (cases,).
+        features: (cases, width), unit vectors.
+        taken: (labelled cases, width), the same of cases that are labelled.
+    """
+    alike = features @ features.T
+    covered = (features @ taken.T).max(axis=1) if len(taken) else np.full(len(features), -1.0)
+    by_doubt = np.argsort(-uncertainty, kind="stable")
+    half = (len(features) + 1) // 2
+    order: list[int] = []
+    gains: list[float] = []
+    for candidates in (list(by_doubt[:half]), list(by_doubt[half:])):
+        while candidates:
+            gain = [float(np.maximum(alike[index] - covered, 0).mean()) for index in candidates]
+            best = int(np.argmax(gain))
+            index = int(candidates.pop(best))
+            covered = np.maximum(covered, alike[index])
+            order.append(index)
+            gains.append(gain[best])
+    return order, gains
