@@ -1,0 +1,131 @@
+"""The adapted models of this computer: what each was made of, and how it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from llmboost import library
+from llmboost.card import Card, read_card
+from llmboost.errors import LLMBoostError
+
+from ..messages import errorsShown
+from ..modelchooser import Entry, entries
+from .cells import PROBLEM_COLOR, Table
+
+
+def adapters() -> list[Entry]:
+    """The library's adapters."""
+    return [entry for entry in entries() if entry.card and entry.card.adapter]
+
+
+class AdaptersView:
+    """The section Adapters.
+
+    Args:
+        ui: adapterTable and its buttons.
+        onChanged: is called when adapters came or went.
+        onUse: is called with the name of a model to segment with.
+        onCompare: is called with a base and an adapter to compare.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        onChanged: Callable[[], None],
+        onUse: Callable[[str], None],
+        onCompare: Callable[[str, str], None],
+    ) -> None:
+        self._ui, self._onChanged, self._onUse, self._onCompare = ui, onChanged, onUse, onCompare
+        headers = [_("Name"), _("Base"), _("Cases"), _("Dice"), _("MB")]
+        self._table = Table(ui.adapterTable, headers, 0, self.update)
+        self._entries: dict[str, Entry] = {}
+        ui.useButton.connect("clicked()", self._use)
+        ui.compareButton.connect("clicked()", self._compare)
+        ui.exportButton.connect("clicked()", self._export)
+        ui.importAdapterButton.connect("clicked()", self._import)
+        ui.removeAdapterButton.connect("clicked()", self._remove)
+        self._busy = False
+
+    def refresh(self) -> None:
+        """Look into the library again."""
+        self._entries = {entry.name: entry for entry in adapters()}
+        self._table.fill(list(self._entries), self._write)
+        self.update()
+
+    def setBusy(self, busy: bool) -> None:
+        """While something is computed, nothing else can be, and what it uses stays."""
+        self._busy = busy
+        self.update()
+
+    def update(self) -> None:
+        """Only what can be done can be clicked."""
+        ui, one = self._ui, bool(self._table.selected)
+        ui.useButton.enabled = ui.exportButton.enabled = one
+        ui.compareButton.enabled = ui.removeAdapterButton.enabled = one and not self._busy
+
+    def _write(self, row: int, name: str) -> None:
+        entry = self._entries[name]
+        card, adapter = entry.card, entry.card.adapter
+        isThere = adapter.base in library.installed()
+        self._table.text(row, 0, name, card.description)
+        self._table.text(row, 1, adapter.base, "" if isThere else _("not here"), "" if isThere else PROBLEM_COLOR)
+        self._table.text(row, 2, str(len(adapter.cases)), _("to learn from"))
+        tip = _("before → after, of the cases that were kept for checking")
+        self._table.text(row, 3, change(card.figures.get("before"), card.figures.get("after")), tip)
+        self._table.text(row, 4, f"{entry.size / 1e6:.1f}")
+
+    def _use(self) -> None:
+        self._onUse(self._table.selected[0])
+
+    def _compare(self) -> None:
+        name = self._table.selected[0]
+        self._onCompare(self._entries[name].card.adapter.base, name)
+
+    def _export(self) -> None:
+        name = self._table.selected[0]
+        with errorsShown():
+            text = _("Export {name} to a folder").format(name=name)
+            folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), text)
+            if folder:
+                library.export_model(name, Path(folder))
+
+    def _import(self) -> None:
+        with errorsShown():
+            title, kinds = _("Import an adapter"), _("LLMBoost models") + f" (*{library.EXTENSION})"
+            path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", kinds)
+            if not path:
+                return
+            importAdapter(Path(path))
+            self.refresh()
+            self._onChanged()
+
+    def _remove(self) -> None:
+        name = self._table.selected[0]
+        question = _("Delete the adapter '{name}' from this computer?").format(name=name)
+        if not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
+            return
+        with errorsShown():
+            library.remove_model(name)
+            self.refresh()
+            self._onChanged()
+
+
+def importAdapter(path: Path) -> Card:
+    """Add a model's file to the library; raises LLMBoostError where an adapter's base is not here."""
+    adapter = read_card(path).adapter
+    if adapter and adapter.base_digest not in {entry.card.digest for entry in entries() if entry.card}:
+        text = _("{path}: needs the base model {base} {version}; import that first")
+        raise LLMBoostError(text.format(path=path, base=adapter.base, version=adapter.base_version))
+    return library.import_model(path)
+
+
+def change(before: Any, after: Any) -> str:
+    """Two figures, of which one or both may not have been measured."""
+    texts = [f"{value:.2f}" if isinstance(value, int | float) else "–" for value in (before, after)]
+    return " → ".join(texts) if texts != ["–", "–"] else "–"

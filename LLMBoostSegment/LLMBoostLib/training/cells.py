@@ -1,0 +1,104 @@
+"""What the panel's tables share: rows of texts and choices in a QTableWidget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+
+ROWS = 2, 8  # at least and at most, seen without scrolling
+PROBLEM_COLOR, NOTE_COLOR = "#d55e00", "#b07800"
+
+
+class Table:
+    """A QTableWidget that is filled again and again; the selected rows stay selected by their keys.
+
+    Args:
+        widget: the QTableWidget.
+        headers: of the columns.
+        stretched: the column that takes what room there is.
+        onSelection: is called when the user chooses other rows.
+    """
+
+    def __init__(
+        self, widget: Any, headers: Sequence[str], stretched: int, onSelection: Callable[[], None] | None = None
+    ) -> None:
+        self._widget, self._headers, self._onSelection = widget, list(headers), onSelection
+        self._keys: list[str] = []
+        self._held: list[Any] = []  # Python's side of the widgets in cells
+        widget.setColumnCount(len(self._headers))
+        widget.setHorizontalHeaderLabels(self._headers)
+        widget.verticalHeader().setVisible(False)
+        header = widget.horizontalHeader()
+        for column in range(len(self._headers)):
+            mode = header.Stretch if column == stretched else header.ResizeToContents
+            header.setSectionResizeMode(column, mode)
+        if onSelection:
+            widget.connect("itemSelectionChanged()", onSelection)
+
+    def fill(self, keys: Sequence[str], write: Callable[[int, str], None]) -> None:
+        """Make a row for each key; ``write`` is called with each row's number and key."""
+        selected = self.selected
+        wasBlocked = self._widget.blockSignals(True)
+        self._widget.clearContents()
+        self._held.clear()
+        self._keys = list(keys)
+        self._widget.setRowCount(len(self._keys))
+        for row, key in enumerate(self._keys):
+            write(row, key)
+        self.select(selected)
+        self._widget.blockSignals(wasBlocked)
+        header, rows = self._widget.horizontalHeader(), min(max(len(self._keys), ROWS[0]), ROWS[1])
+        height = header.sizeHint.height() + rows * self._widget.verticalHeader().defaultSectionSize
+        self._widget.setFixedHeight(height + 2 * self._widget.frameWidth)
+
+    def text(self, row: int, column: int, text: str, tip: str = "", color: str = "", bold: bool = False) -> None:
+        item = qt.QTableWidgetItem(text)
+        item.setToolTip(tip or text)
+        if color:
+            item.setForeground(qt.QBrush(qt.QColor(color)))
+        if bold:
+            font = item.font()
+            font.setBold(True)
+            item.setFont(font)
+        self._widget.setItem(row, column, item)
+
+    def choice(
+        self, row: int, column: int, texts: Sequence[str], current: int, onChosen: Callable[[int], None], tip: str = ""
+    ) -> None:
+        """A combo box; -1: nothing is chosen."""
+        box = qt.QComboBox()
+        box.addItems(list(texts))
+        box.setCurrentIndex(current)
+        box.setToolTip(tip)
+        box.connect("activated(int)", onChosen)
+        self._put(row, column, box)
+
+    def tick(self, row: int, column: int, ticked: bool, onTicked: Callable[[bool], None], tip: str = "") -> None:
+        """A check box."""
+        box = qt.QCheckBox()
+        box.setChecked(ticked)
+        box.setToolTip(tip)
+        box.connect("clicked(bool)", onTicked)
+        self._put(row, column, box)
+
+    @property
+    def selected(self) -> list[str]:
+        """The keys of the selected rows."""
+        model = self._widget.selectionModel()
+        rows = sorted({index.row() for index in model.selectedRows()}) if model else []
+        return [self._keys[row] for row in rows if row < len(self._keys)]
+
+    def select(self, keys: Sequence[str]) -> None:
+        """Select rows by their keys, as far as they are there."""
+        self._widget.clearSelection()
+        model = self._widget.selectionModel()
+        for row, key in enumerate(self._keys):
+            if key in keys:
+                flags = qt.QItemSelectionModel.Select | qt.QItemSelectionModel.Rows
+                model.select(self._widget.model().index(row, 0), flags)
+
+    def _put(self, row: int, column: int, widget: Any) -> None:
+        self._held.append(widget)
+        self._widget.setCellWidget(row, column, widget)

@@ -1,0 +1,152 @@
+"""The curves of a training: tables, series and a chart in the scene, and a plot widget in the panel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+STEP = "Step"
+SECONDS = 0.5  # between two changes of a table, each of which draws the chart anew
+SMOOTHING = 0.9  # of the loss, whose single steps say little
+_COLORS = {"loss": (0.0, 0.45, 0.7), "dice": (0.9, 0.62, 0.0)}
+_ROLE = "LLMBoost.Curve"
+
+
+class Curves:
+    """Collects a training's events, and shows them as nodes; in a scene that was closed, it makes them anew."""
+
+    def __init__(self) -> None:
+        self.clear()
+        self.chartNode: Any = None
+
+    def clear(self) -> None:
+        """A new training."""
+        self.points: dict[str, list[tuple[float, float]]] = {"loss": [], "dice": []}
+        self._smooth: float | None = None
+        self._shown = 0.0
+
+    def hear(self, event: Mapping[str, Any] | None) -> None:
+        """Take an event of the engine's trainer; others than steps and validations are passed by."""
+        if not event:
+            return
+        kind, step = event.get("event"), float(event.get("step") or 0)
+        if kind == "step" and event.get("loss") is not None:
+            loss = float(event["loss"])
+            self._smooth = loss if self._smooth is None else SMOOTHING * self._smooth + (1 - SMOOTHING) * loss
+            self.points["loss"].append((step, self._smooth))
+        elif kind == "validation" and event.get("dice") is not None:
+            self.points["dice"].append((step, float(event["dice"])))
+            self._shown = 0.0
+        else:
+            return
+        if time.monotonic() - self._shown >= SECONDS:
+            self.show()
+
+    def show(self) -> Any:
+        """Bring the nodes up to date; the chart node."""
+        self._shown = time.monotonic()
+        if self.chartNode is None or not slicer.mrmlScene.IsNodePresent(self.chartNode):
+            self.chartNode = self._makeChart()
+        for name, points in self.points.items():
+            _fill(self._series(name).GetTableNode(), name, points)
+        return self.chartNode
+
+    def _series(self, name: str) -> Any:
+        series = (self.chartNode.GetNthPlotSeriesNode(n) for n in range(self.chartNode.GetNumberOfPlotSeriesNodes()))
+        return next(one for one in series if one.GetAttribute(_ROLE) == name)
+
+    def _makeChart(self) -> Any:
+        scene = slicer.mrmlScene
+        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(_("Training")))
+        chart.SetTitle("")
+        chart.SetTitleVisibility(False)
+        chart.SetXAxisTitle(_("Step"))
+        chart.SetYAxisTitle(_("Loss, Dice"))
+        chart.SetLegendVisibility(True)
+        for name, title in (("loss", _("Loss")), ("dice", _("Dice of the checked cases"))):
+            table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{chart.GetName()} {name}"))
+            series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
+            series.SetAttribute(_ROLE, name)
+            series.SetPlotType(series.PlotTypeScatter)
+            series.SetMarkerStyle(series.MarkerStyleCircle if name == "dice" else series.MarkerStyleNone)
+            series.SetLineStyle(series.LineStyleSolid)
+            series.SetColor(*_COLORS[name])
+            _fill(table, name, [])
+            series.SetAndObserveTableNodeID(table.GetID())
+            series.SetXColumnName(STEP)
+            series.SetYColumnName(name)
+            chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        return chart
+
+
+class CurvesView:
+    """The plot widget; made when it is needed first, in a frame with a layout.
+
+    Args:
+        frame: the QWidget that gets it.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        self._frame = frame
+        self._widget: Any = None
+
+    def show(self, chartNode: Any) -> None:
+        """Show a chart here, and in no other view of the user's."""
+        if self._widget is None:
+            self._widget = slicer.qMRMLPlotWidget()
+            self._widget.setMinimumHeight(HEIGHT)
+            self._frame.layout().addWidget(self._widget)
+        self._widget.setMRMLScene(slicer.mrmlScene)
+        viewNode = self._viewNode()
+        if self._widget.mrmlPlotViewNode() is not viewNode:
+            self._widget.setMRMLPlotViewNode(viewNode)
+            self._widget.plotController().setVisible(False)
+        viewNode.SetPlotChartNodeID(chartNode.GetID())
+
+    def close(self) -> None:
+        """Hold no node any more."""
+        if self._widget:
+            self._widget.setMRMLPlotViewNode(None)
+
+    @staticmethod
+    def _viewNode() -> Any:
+        """A view node that no layout takes: its owner is a node of ours."""
+        node = slicer.mrmlScene.GetSingletonNode(_TAG, "vtkMRMLPlotViewNode")
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLPlotViewNode")
+            node.UnRegister(None)  # the scene's factory counts one reference too many
+            node.SetSingletonTag(_TAG)
+            node.SetName(_TAG)
+            node.SetLayoutName(_TAG)
+            node.SetHideFromEditors(True)
+            node.SetSaveWithScene(False)
+            owner = slicer.mrmlScene.GetSingletonNode(_OWNER, "vtkMRMLScriptedModuleNode")
+            if owner is not None:
+                node.SetAndObserveParentLayoutNodeID(owner.GetID())
+            node = slicer.mrmlScene.AddNode(node)
+        return node
+
+
+HEIGHT = 190  # pixels, at least
+_TAG = "LLMBoostTrain"
+_OWNER = "LLMBoostTrain"  # the module's parameter node
+
+
+def _fill(tableNode: Any, name: str, points: list[tuple[float, float]]) -> None:
+    columns = []
+    for title, values in ((STEP, [x for x, _y in points]), (name, [y for _x, y in points])):
+        column = vtk.vtkDoubleArray()
+        column.SetName(title)
+        for value in values:
+            column.InsertNextValue(value)
+        columns.append(column)
+    wasModifying = tableNode.StartModify()
+    tableNode.RemoveAllColumns()
+    for column in columns:
+        tableNode.AddColumn(column)
+    tableNode.EndModify(wasModifying)

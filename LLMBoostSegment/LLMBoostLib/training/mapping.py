@@ -1,0 +1,127 @@
+"""Which label each kind of segment is: by its SNOMED code or its name, or as the user says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from slicer.i18n import tr as _
+
+from llmboost.card import TISSUE, Label
+from llmboost.learn.dataset import IGNORE
+
+from .casestore import Kind
+
+BACKGROUND = "background"  # what a kind can be besides a label: nothing that is to be learnt
+UNDECIDED = ""
+_SEPARATORS = re.compile(r"[\s_\-.,/]+")
+
+
+@dataclass(frozen=True)
+class Match:
+    """The label of a kind of segment (or BACKGROUND, IGNORE, UNDECIDED), and how it was found.
+
+    ``problem`` tells what stands in the way, ``doubt`` what a user should look at.
+    """
+
+    label: str
+    how: str = ""
+    problem: str = ""
+    doubt: str = ""
+
+
+def match(kind: Kind, labels: Sequence[Label], chosen: str | None = None) -> Match:
+    """What a kind of segment is among these labels; what the user chose comes first."""
+    names = [label.name for label in labels]
+    byName, byCode = _byName(kind, labels), _byCode(kind, labels)
+    if chosen is not None and (chosen in names or chosen in (BACKGROUND, IGNORE)):
+        return Match(chosen, _("chosen"), doubt=_disagreement(kind, chosen, byCode))
+    if byName:
+        return Match(byName, _("name and SNOMED code") if byName == byCode else _("name"),
+                     doubt=_disagreement(kind, byName, byCode))  # fmt: skip
+    if byCode:
+        return Match(byCode, _("SNOMED code"))
+    if normalized(kind.name) in (BACKGROUND, IGNORE):
+        return Match(normalized(kind.name), _("name"))
+    return Match(UNDECIDED, problem=_("'{name}' has no label: choose one").format(name=kind.name))
+
+
+def ownLabels(kinds: Iterable[Kind]) -> list[str]:
+    """The labels of a new structure or label set: the kinds' own names, each spelling once."""
+    found: dict[str, str] = {}
+    for kind in kinds:
+        if normalized(kind.name) not in (BACKGROUND, IGNORE):
+            found.setdefault(normalized(kind.name), kind.name)
+    return list(found.values())
+
+
+def matchOwn(kind: Kind, names: Sequence[str], chosen: str | None = None) -> Match:
+    """The same for labels that have names alone, those of :func:`ownLabels`."""
+    if chosen is not None and (chosen in names or chosen in (BACKGROUND, IGNORE)):
+        return Match(chosen, _("chosen"))
+    key = normalized(kind.name)
+    if key in (BACKGROUND, IGNORE):
+        return Match(key, _("name"))
+    own = next((name for name in names if normalized(name) == key), UNDECIDED)
+    return Match(own, _("its own name") if own == kind.name else _("name"))
+
+
+def normalized(name: str) -> str:
+    """A name without what people spell differently: case, separators, order of words."""
+    return " ".join(sorted(filter(None, _SEPARATORS.split(name.casefold()))))
+
+
+def codeOf(terminology: str) -> tuple[str, str, str]:
+    """Type, its modifier and the anatomic region of a serialized terminology: scheme and value of each, or empty.
+
+    What Slicer gives to every new segment ("Tissue") counts as nothing.
+    """
+    parts = [part.split("^")[:2] for part in terminology.split("~")]
+    codes = ["^".join(part) if len(part) == 2 and part[1] else "" for part in parts]
+    codes += [""] * (7 - len(codes))
+    if codes[2] == f"{TISSUE.scheme}^{TISSUE.value}" and not codes[5]:
+        return "", "", ""
+    return codes[2], codes[3], codes[5]
+
+
+def meaningOf(terminology: str) -> str:
+    """The type's meaning in words, with its modifier; empty where there is none."""
+    if not any(codeOf(terminology)):
+        return ""
+    parts = [part.split("^") for part in terminology.split("~")]
+    return " ".join(part[2] for part in (parts[3], parts[2]) if len(part) > 2 and part[2])
+
+
+def labelCode(label: Label) -> tuple[str, str, str]:
+    """The same of a model's label."""
+    codes = [f"{code.scheme}^{code.value}" if code else "" for code in (label.type, label.modifier, label.region)]
+    return ("", "", "") if label.type == TISSUE and label.region is None else (codes[0], codes[1], codes[2])
+
+
+def counts(matches: Mapping[int, Match], voxels: Mapping[int, int]) -> dict[str, int]:
+    """Voxels of each label in a case, by its voxels of each kind."""
+    found: dict[str, int] = {}
+    for value, count in voxels.items():
+        label = matches[value].label
+        found[label] = found.get(label, 0) + count
+    return found
+
+
+def _byName(kind: Kind, labels: Sequence[Label]) -> str:
+    key = normalized(kind.name)
+    return next((label.name for label in labels if normalized(label.name) == key), "")
+
+
+def _byCode(kind: Kind, labels: Sequence[Label]) -> str:
+    """The one label of this code; several of one code are told apart by their names alone."""
+    code = codeOf(kind.terminology)
+    found = [label.name for label in labels if any(code) and labelCode(label) == code]
+    return found[0] if len(found) == 1 else ""
+
+
+def _disagreement(kind: Kind, label: str, byCode: str) -> str:
+    if not byCode or byCode == label:
+        return ""
+    text = _("the SNOMED code of '{name}' says {other}, not {label}: look which one is right")
+    return text.format(name=kind.name, other=byCode, label=label)

@@ -1,0 +1,58 @@
+"""The section Label next: unlabelled cases in the order in which they would teach the model most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from .casestore import UNLABELLED, CaseStore
+from .casesview import title
+from .cells import Table
+
+
+class NextView:
+    """The table; an order stays until cases come or go.
+
+    Args:
+        ui: nextTable, nextLabel.
+    """
+
+    def __init__(self, ui: Any, onSelection: Callable[[], None]) -> None:
+        self._ui = ui
+        self._table = Table(ui.nextTable, [_("Case"), _("Unsure"), _("Unlike the others")], 0, onSelection)
+        self._order: dict[str, Mapping[str, Any]] = {}
+        self._store: CaseStore | None = None
+
+    @property
+    def selected(self) -> str:
+        """The id of the chosen case; empty: none is."""
+        return next(iter(self._table.selected), "")
+
+    def rank(self, order: Sequence[Mapping[str, Any]]) -> None:
+        """Take the answer of the request ``rank_cases``."""
+        self._order = {one["id"]: one for one in order}
+
+    def show(self, store: CaseStore) -> None:
+        self._store = store
+        waiting = [case.id for case in store.cases.values() if case.role == UNLABELLED]
+        ranked = [id for id in self._order if id in waiting]
+        self._table.fill([*ranked, *(id for id in waiting if id not in ranked)], self._write)
+        if not waiting:
+            text = _(
+                "No unlabelled cases: add images without a segmentation, and the model tells which to label first."
+            )
+        elif ranked:
+            text = _("The first would teach the model most.")
+        else:
+            text = _("{count} unlabelled cases, not ranked yet.").format(count=len(waiting))
+        self._ui.nextLabel.text = text
+        self._ui.nextTable.visible = bool(waiting)
+
+    def _write(self, row: int, id: str) -> None:
+        one = self._order.get(id, {})
+        self._table.text(row, 0, title(self._store.cases[id]), id)
+        for column, name in enumerate(("uncertainty", "diversity"), start=1):
+            value = one.get(name)
+            self._table.text(row, column, "–" if value is None else f"{value:.2f}")

@@ -1,0 +1,242 @@
+"""What a training is to learn from which cases, and all that stands in its way, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from llmboost.card import SEGMENTATION, Card
+from llmboost.errors import LLMBoostError
+from llmboost.image import read_image, write_image
+from llmboost.learn.dataset import IGNORE
+
+from ..fit import LARGE, THIN, windowMm
+from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, Case, CaseStore, Kind, writeDataset
+from .mapping import BACKGROUND, UNDECIDED, Match, counts, match, matchOwn, ownLabels
+
+IMPROVE, NEW_LABELS = "improve", "new-labels"  # the engine's words
+HELD_OUT = 4  # without cases to check with, the engine keeps every fourth aside
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Problems, which must be mended first, and notes: sentences that end with what to do."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.problems or self.notes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A base model, what it is to learn, and what each kind of segment is for that.
+
+    Attributes:
+        card: of the base model.
+        task: IMPROVE its own labels, or NEW_LABELS.
+        labels: value and name of what is learnt.
+        matches: by the kinds' values in the store.
+    """
+
+    card: Card
+    task: str
+    labels: dict[int, str]
+    matches: dict[int, Match]
+
+    def isPartly(self, case: Case) -> bool:
+        """Whether the case's voxels without a segment are not labelled, rather than background."""
+        return bool(self.missing(case)) if case.partly is None else case.partly
+
+    def missing(self, case: Case) -> list[str]:
+        """The labels that the case does not show."""
+        found = counts(self.matches, case.voxels)
+        return [name for name in self.labels.values() if not found.get(name)]
+
+
+def purposeOf(card: Card, task: str) -> str:
+    """Under which the user's choice of labels is kept."""
+    return f"{task} {card.name}" if task == IMPROVE else task
+
+
+def makePlan(store: CaseStore, card: Card, task: str) -> Plan:
+    """A plan with all that can be told by names and codes; what the user chose before comes first."""
+    chosen = store.mapping.get(purposeOf(card, task), {})
+    if task == IMPROVE:
+        labels = {label.value: label.name for label in card.labels}
+        matches = {value: match(kind, card.labels, chosen.get(value)) for value, kind in store.kinds.items()}
+        return Plan(card, task, labels, matches)
+    names = ownLabels(store.kinds.values())
+    matches = {value: matchOwn(kind, names, chosen.get(value)) for value, kind in store.kinds.items()}
+    used = [name for name in names if any(one.label == name for one in matches.values())]
+    return Plan(card, task, dict(enumerate(used, start=1)), matches)
+
+
+def choices(plan: Plan, kinds: Mapping[int, Kind]) -> list[str]:
+    """The labels that a kind of segment can be."""
+    names = list(plan.labels.values()) if plan.task == IMPROVE else ownLabels(kinds.values())
+    return [*names, BACKGROUND, IGNORE]
+
+
+def examine(plan: Plan, store: CaseStore) -> tuple[Findings, dict[str, Findings]]:
+    """What is to be said of the whole, and of each case that has something."""
+    everyCase = {id: _examineCase(plan, store, case) for id, case in store.cases.items()}
+    return _examineAll(plan, store), {id: found for id, found in everyCase.items() if found}
+
+
+def summary(store: CaseStore) -> str:
+    """How many cases there are for what."""
+    roles = [case.role for case in store.cases.values()]
+    train, val, unlabelled = (roles.count(role) for role in (TRAIN, VAL, UNLABELLED))
+    if not train and not val:
+        return _("{count} unlabelled").format(count=unlabelled) if unlabelled else ""
+    if val:
+        check = _("{count} to check with").format(count=val)
+    elif train >= HELD_OUT:
+        check = _("every fourth is kept aside to check with")
+    else:
+        check = _("too few to check the result with")
+    parts = [_("{count} to train with").format(count=train), check]
+    parts += [_("{count} unlabelled").format(count=unlabelled)] if unlabelled else []
+    return ", ".join(parts)
+
+
+def _examineAll(plan: Plan, store: CaseStore) -> Findings:
+    found = Findings()
+    cases = list(store.cases.values())
+    train = [case for case in cases if case.role == TRAIN]
+    if plan.card.task != SEGMENTATION or plan.card.preprocessing.channels != 1:
+        found.problems.append(
+            _("'{name}' does not segment single images: choose another base").format(name=plan.card.name)
+        )
+    if not train:
+        text = _("No case to train with: add an image with its segmentation, or set a labelled case to 'train'")
+        found.problems.append(text)
+        return found
+    if not plan.labels:
+        found.problems.append(_("Nothing to learn: no kind of segment is a label"))
+    drawn = [counts(plan.matches, case.voxels) for case in train]
+    if all(plan.isPartly(case) and not shown.get(BACKGROUND) for case, shown in zip(train, drawn, strict=True)):
+        text = _("All cases to train with are partly labelled, so there is no background to learn: untick 'partly' for"
+                 " a case that is complete, or draw a segment named 'background'")  # fmt: skip
+        found.problems.append(text)
+    unseen = [name for name in plan.labels.values() if not any(shown.get(name) for shown in drawn)]
+    if unseen:
+        text = _("No case to train with shows {names}: what the base knows of it is all there is")
+        found.notes.append(text.format(names=", ".join(unseen)))
+    return found
+
+
+def _examineCase(plan: Plan, store: CaseStore, case: Case) -> Findings:
+    found = Findings()
+    files = [store.image(case), *([store.labels(case)] if case.voxels else [])]
+    if not all(path.is_file() for path in files):
+        found.problems.append(_("its files are gone: remove it, and add it again"))
+        return found
+    twins = [other.id for other in store.cases.values() if other.digest == case.digest and other.id != case.id]
+    if twins:
+        found.problems.append(_("the same image as case {twin}: remove one of them").format(twin=twins[0]))
+    same = [other for other in store.cases.values() if other.subject == case.subject]
+    apart = [other for other in same if other.role != case.role and UNLABELLED not in (other.role, case.role)]
+    if apart:
+        text = _("shows the same patient as case {other}, which is used to {role}: use both for the same")
+        found.problems.append(text.format(other=apart[0].id, role=apart[0].role))
+    _examineSize(plan.card, case, found)
+    if case.modality and case.modality != plan.card.modality.upper() and case.modality != "IMAGE":
+        text = _("its modality is {told}, the base was trained on {expected}: look whether that suits")
+        found.notes.append(text.format(told=case.modality, expected=plan.card.modality))
+    if case.role == UNLABELLED:
+        return found
+    undecided = [value for value in case.voxels if plan.matches[value].label == UNDECIDED]
+    found.problems.extend(plan.matches[value].problem + _(", in the section Labels") for value in undecided)
+    shown = counts(plan.matches, case.voxels)
+    if not undecided and not any(shown.get(name) for name in plan.labels.values()):
+        found.problems.append(_("has nothing to learn: draw a segment with Edit, or set it to 'unlabelled'"))
+    elif missing := plan.missing(case):
+        rest = _("what has no segment counts as not labelled") if plan.isPartly(case) else _("it counts as absent")
+        text = _("no {names}: {rest}; tick or untick 'partly' if that is wrong")
+        found.notes.append(text.format(names=", ".join(missing), rest=rest))
+    if case.overlap:
+        text = _("{count} voxels lie in several segments, and count for the last one: mend it with Edit")
+        found.notes.append(text.format(count=case.overlap))
+    return found
+
+
+def _examineSize(card: Card, case: Case, found: Findings) -> None:
+    window, extent = windowMm(card), np.array(case.extent)
+    sizes = {"extent": _mm(extent), "window": _mm(window)}
+    if card.preprocessing.slice_axis is None and (extent < THIN * window).any():
+        text = _("too thin ({extent}) for a base that looks at {window} at once: take an image of more slices")
+        found.problems.append(text.format(**sizes))
+    elif card.needs_cascade(case.extent):
+        text = _("too large ({extent}), the base trains on crops of {window}: crop it around the structure with module"
+                 " Crop Volume, and add that")  # fmt: skip
+        found.problems.append(text.format(**sizes))
+    elif card.preprocessing.slice_axis is None and (extent > LARGE * window).any():
+        found.notes.append(
+            _("large ({extent}) for a base that looks at {window} at once: cropping it saves time").format(**sizes)
+        )
+
+
+def _mm(lengths: Sequence[float] | np.ndarray) -> str:
+    return " × ".join(f"{length:.0f}" for length in lengths) + " mm"
+
+
+def freeze(plan: Plan, store: CaseStore, folder: Path, onCase: Callable[[], None] = lambda: None) -> Path:
+    """Write the data set of a run: whatever happens to the cases afterwards, the run does not change.
+
+    Images are linked where the disk can do that: snapshots are replaced, never changed in place.
+
+    Raises:
+        LLMBoostError: a file cannot be read or written.
+    """
+    used = [case for case in store.cases.values() if case.role == UNLABELLED or _isUseful(plan, case)]
+    ignore = max(plan.labels, default=0) + 1
+    ignoring = any(plan.isPartly(case) for case in used if case.role != UNLABELLED)
+    ignoring |= any(one.label == IGNORE for one in plan.matches.values())
+    names = {0: BACKGROUND, **plan.labels, **({ignore: IGNORE} if ignoring else {})}
+    for case in used:
+        onCase()
+        source = store.image(case)
+        _link(source, folder / source.parent.name / source.name)
+        if case.role == UNLABELLED:
+            continue
+        table = np.zeros(max(store.kinds, default=0) + 1, np.uint16)
+        table[0] = ignore if plan.isPartly(case) else 0
+        values = {name: value for value, name in names.items()}
+        for value in case.voxels:
+            table[value] = values[plan.matches[value].label]
+        labels = read_image(store.labels(case))
+        array = table[labels.array.astype(np.intp)]
+        write_image(labels.with_array(array.astype(np.uint8 if ignore < 256 else np.uint16)),
+                    folder / LABELS / (case.id + EXTENSION))  # fmt: skip
+    writeDataset(folder, {str(value): name for value, name in names.items()}, plan.card.modality, used, _title(plan))
+    return folder
+
+
+def _title(plan: Plan) -> str:
+    """What the data set is called; a new label set is called so, too."""
+    return ", ".join(plan.labels.values())[:60] if plan.task == NEW_LABELS else "local cases"
+
+
+def _isUseful(plan: Plan, case: Case) -> bool:
+    return any(counts(plan.matches, case.voxels).get(name) for name in plan.labels.values())
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # a disk without links
+            shutil.copyfile(source, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LLMBoostError(f"{target}: cannot be written ({reason}); check its folder and the free space") from error

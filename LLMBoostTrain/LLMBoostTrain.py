@@ -1,0 +1,354 @@
+"""Slicer's module LLMBoost Train: what it is, its panel, its logic for scripts, its own test. Without torch."""
+
+import enum
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from llmboost import library
+from llmboost.card import Card, read_card
+from llmboost.errors import LLMBoostError
+from LLMBoostLib import samples
+from LLMBoostLib.client import Client, Progress
+from LLMBoostLib.segmentation import writeSegmentation
+from LLMBoostLib.training import snapshot
+from LLMBoostLib.training.casestore import Case, CaseStore, defaultFolder
+from LLMBoostLib.training.plan import Plan, examine, freeze, makePlan
+from LLMBoostLib.training.training import (
+    Outcome,
+    Training,
+    accept,
+    discardPending,
+    ensureLocal,
+    freeName,
+    pending,
+    whenLocal,
+)
+
+HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
+
+
+class LLMBoostTrain(ScriptedLoadableModule):
+    def __init__(self, parent: Any):
+        super().__init__(parent)
+        parent.title = _("LLMBoost Train")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = ["LLMBoostSegment"]
+        parent.contributors = ["The LLMBoost developers"]
+        parent.helpText = _(
+            "Makes a model of LLMBoost Segment better on a user's own images, in minutes: correct some results, add"
+            " them as cases, train. The model itself stays as it is; what is learnt is a small adapter. All is computed"
+            " on this machine, and cases do not leave it. For research only, not for clinical use."
+            ' See <a href="{url}">{url}</a>.'
+        ).format(url=HOMEPAGE)
+        parent.acknowledgementText = _(
+            "Training builds on MONAI, PyTorch and PEFT; their licenses are listed at {url}."
+        ).format(url=HOMEPAGE)
+
+
+class Task(enum.Enum):
+    """What a training is for; the values are the engine's words."""
+
+    IMPROVE = "improve"
+    NEW_LABELS = "new-labels"
+
+    def label(self) -> str:
+        return {"improve": _("The same labels, better"), "new-labels": _("New labels, those of the cases")}[self.value]
+
+
+class Device(enum.Enum):
+    """What computes; the values are the engine's words."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}[self.value]
+
+
+@parameterNodeWrapper
+class LLMBoostTrainParameterNode:
+    """What the panel remembers, saved with the scene; hence neither a folder nor a case.
+
+    Attributes:
+        inputVolume, inputSegmentation: the next case to add.
+        base: the base model's name in the library.
+        task: what to learn.
+        minutes: how long to train.
+        device: what computes.
+    """
+
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    inputSegmentation: slicer.vtkMRMLSegmentationNode
+    base: str = "hippocampus"
+    task: Task = Task.IMPROVE
+    minutes: Annotated[float, WithinRange(0.1, 600)] = 2.0
+    device: Device = Device.AUTO
+
+
+class LLMBoostTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The module's life in the application; what the panel does is told in ``LLMBoostLib.training.panel``."""
+
+    def __init__(self, parent: Any = None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: LLMBoostTrainLogic | None = None
+        self.panel: Any = None
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        from LLMBoostLib.training.panel import Panel  # a session without windows has no need of it
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/LLMBoostTrain.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = LLMBoostTrainLogic()
+        self.panel = Panel(self.ui, self.logic)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The module is reloaded, or the application ends."""
+        self.removeObservers()
+        if self.panel:
+            self.panel.shutDown()
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+        self.panel.enter()
+
+    def exit(self) -> None:
+        self.panel.setParameterNode(None)
+        self.panel.exit()
+
+    def onSceneStartClose(self, caller: Any, event: str) -> None:
+        self.panel.forgetScene()
+
+    def onSceneEndClose(self, caller: Any, event: str) -> None:
+        """The scene is empty, or another one was loaded, perhaps with parameters of its own."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        self.panel.setParameterNode(LLMBoostTrainParameterNode(self.logic.getParameterNode()))
+
+    def onReload(self) -> None:
+        """Reload the library, too: Slicer itself executes this file alone again."""
+        for name in [name for name in sys.modules if name.split(".")[0] in ("LLMBoostLib", "llmboost")]:
+            del sys.modules[name]
+        super().onReload()
+
+
+class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
+    """Training for scripts, with no GUI.
+
+    Args:
+        client: talks to the worker; by default one of its own.
+        folder: where cases lie; by default the one that is chosen in the panel.
+    """
+
+    def __init__(self, client: Client | None = None, folder: Path | None = None):
+        super().__init__()
+        self.client = client or Client()
+        self._folder = folder
+        self._store: CaseStore | None = None
+        self.training = Training(self.client, self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where cases lie, and what is trained with them."""
+        return Path(self._folder) if self._folder else defaultFolder()
+
+    @property
+    def store(self) -> CaseStore:
+        """The cases; raises LLMBoostError if their folder cannot be read."""
+        if self._store is None or self._store.folder != self.folder:
+            self._store = CaseStore(self.folder)
+        self._store.refresh()
+        return self._store
+
+    def addCase(self, volumeNode: Any, segmentationNode: Any = None, role: str = "train") -> Case:
+        """Keep a copy of an image and its segments as a case; what already is a case is updated.
+
+        Args:
+            segmentationNode: without one, the case waits to be labelled.
+            role: train, val or test.
+
+        Raises:
+            LLMBoostError: the image is of no use, or the folder cannot be written.
+        """
+        return snapshot.addCase(self.store, volumeNode, segmentationNode, role)
+
+    def addAllOfScene(self) -> list[Case]:
+        """Every segmentation that lies on a volume becomes a case; raises LLMBoostError."""
+        return snapshot.addAllOfScene(self.store)
+
+    def updateCase(self, id: str) -> Case:
+        """Copy what became of a case's segmentation in the scene; raises LLMBoostError."""
+        return self.addCase(*snapshot.nodesOf(self.store.cases[id]))
+
+    def importFolder(self, folder: Path, onCase: Callable[[int, int], bool] = lambda number, count: True) -> int:
+        """Copy the cases of a folder in the Decathlon's form; how many. See ``LLMBoostLib.training.snapshot``."""
+        return snapshot.importFolder(self.store, Path(folder), onCase)
+
+    def plan(self, base: str, task: str = "improve") -> Plan:
+        """What a base would learn from the cases; raises LLMBoostError."""
+        return makePlan(self.store, read_card(library.find(base)), task)
+
+    def train(
+        self,
+        base: str = "hippocampus",
+        *,
+        dataset: str | Path | None = None,
+        task: str = "improve",
+        minutes: float | None = None,
+        steps: int | None = None,
+        rank: int | None = None,
+        device: str = "auto",
+        name: str = "",
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Outcome], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Train an adapter of a base model; the base stays as it is.
+
+        The cases are copied when this is called: what is edited afterwards does not change the training.
+
+        Args:
+            base: a name of the library.
+            dataset: a folder in the Decathlon's form to learn from; by default, the cases.
+            task: improve (the base's own labels) or new-labels (those of the cases).
+            minutes, steps: the budget, one of them; by default two minutes.
+            rank: how much the adapter can take; by default it follows from the number of cases.
+            device: auto, cpu or cuda.
+            name: of the new model; by default one that is free.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+            onProgress: is called now and then.
+
+        Returns:
+            what was found, for :meth:`accept` or :meth:`discard`.
+
+        Raises:
+            LLMBoostError: something is wrong with the cases; the message says what to do.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        if minutes is None and steps is None:
+            minutes = 2.0
+        settings = {"base": base, "task": task, "rank": rank, "device": device, "name": name or freeName(base)}
+        settings |= {"minutes": minutes} if steps is None else {"steps": steps}
+        freeze = self._freezer(base, task) if dataset is None else lambda folder: Path(dataset)
+        self.training.folder = self.folder
+        tell = onProgress or (lambda news: None)
+        if waitForCompletion:
+            return self.training.call(settings, freeze, tell)
+        done, failed = onDone or (lambda outcome: None), onError or (lambda error: None)
+        self.training.start(settings, freeze, tell, done, failed)
+        return None
+
+    def _freezer(self, base: str, task: str) -> Callable[[Path], Path]:
+        """Writes a run's data set; raises LLMBoostError if the cases have problems."""
+        plan, store = self.plan(base, task), self.store
+        whole, perCase = examine(plan, store)
+        problems = [*whole.problems]
+        problems += [f"case {id}: {text}" for id, found in perCase.items() for text in found.problems]
+        if problems:
+            raise LLMBoostError("\n".join(problems))
+        return lambda folder: freeze(plan, store, folder)
+
+    def pending(self) -> Outcome | None:
+        """The outcome of a training that nobody has decided about, or None."""
+        return pending(self.folder)
+
+    def accept(self, outcome: Outcome) -> Card:
+        """Put a training's model into the library; returns its card. Raises LLMBoostError."""
+        return accept(outcome)
+
+    def discard(self, outcome: Outcome) -> None:
+        """Delete what a training gave."""
+        discardPending(outcome.path.parents[1])
+
+    def rankCases(
+        self,
+        model: str = "hippocampus",
+        device: str = "auto",
+        *,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[list[dict[str, Any]]], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Which unlabelled case to label next: where the model is unsure, and what is unlike the others.
+
+        Returns:
+            a dict (id, score, uncertainty, diversity) for each unlabelled case, the best one first.
+
+        Raises:
+            LLMBoostError: the worker runs on another machine.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        fields = {"model": model, "dataset": str(self.store.folder), "device": device}
+        if waitForCompletion:
+            ensureLocal(self.client)
+            return self.client.call("rank_cases", fields, None, onProgress).fields["order"]
+        done, failed = onDone or (lambda order: None), onError or (lambda error: None)
+
+        def start() -> None:
+            self.client.start(
+                "rank_cases", fields, None, onProgress, lambda answer: done(answer.fields["order"]), failed
+            )
+
+        whenLocal(self.client, start, failed)
+        return None
+
+
+class LLMBoostTrainTest(ScriptedLoadableModuleTest):
+    """Runs on Slicer's build machines, too: no torch, no main window, no network."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        for test in (self.test_caseOfAPhantom,):
+            self.setUp()
+            test()
+
+    def test_caseOfAPhantom(self) -> None:
+        """A phantom with two segments becomes a case that can be trained with, without a word of its name."""
+        volumeNode = samples.makePhantomVolume()
+        labelmap = np.zeros(samples.SIZE, np.uint8)
+        labelmap[10:20, 20:30, 15:25], labelmap[10:20, 30:40, 15:25] = 1, 2
+        names = ("Anterior hippocampus", "Posterior hippocampus")
+        labels = [
+            {"value": value, "name": name, "color": (230, 159, 0), "terminology": ""}
+            for value, name in enumerate(names, start=1)
+        ]
+        segmentationNode = writeSegmentation(labelmap, labels, volumeNode).segmentationNode
+        with tempfile.TemporaryDirectory() as folder:
+            logic = LLMBoostTrainLogic(folder=Path(folder))
+            case = logic.addCase(volumeNode, segmentationNode)
+            assert sorted(case.voxels.values()) == [1000, 1000]
+            plan = logic.plan("hippocampus")
+            assert not any(found.problems for found in examine(plan, logic.store)[1].values())
+            written = "".join(path.read_text() for path in Path(folder).glob("*.json"))
+            assert volumeNode.GetName() not in written
+            logic.store.removeAll()

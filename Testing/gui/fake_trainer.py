@@ -1,0 +1,122 @@
+"""The real worker with requests `adapt` and `rank_cases` that need no torch: `fake_trainer.py GATE [HOW]`.
+
+The adapter that it writes is the base's file under another name, with a card that says so. A slow training goes on
+until the file GATE exists, or until it is told to finish.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import struct
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from llmboost import library, worker
+from llmboost.card import METADATA_KEY, Adapter, Card, read_card, read_header
+from llmboost.errors import LLMBoostError
+from llmboost.learn.dataset import load, read_dataset
+
+STEPS = 40
+SLOW = 600.0
+
+
+def adapt(job):
+    """Streams a loss that falls and a Dice that rises; ``HOW`` tells what happens on the way."""
+    fields = job.fields
+    dataset, output = read_dataset(Path(fields["dataset"])), Path(fields["output"])
+    seen = {case.id: load(case) for case in dataset.cases.values()}
+    base = read_card(library.find(fields["base"]))
+    job.progress(0.0, "reading", event={"event": "plan", "reasons": [f"{len(seen)} cases"]})
+    step, stopped, started = 0, "budget", time.monotonic()
+    for step in range(1, STEPS + 1):
+        if job.cancelled():
+            return {}, {}
+        if job.finishing():
+            stopped = "finish"
+            break
+        if HOW == "crash" and step == 5:
+            print("killed by the system", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if HOW == "deaf" and step == 5:
+            time.sleep(SLOW)
+        event = {"event": "step", "step": step, "loss": 1.5 / (1 + 0.1 * step), "fraction": step / STEPS}
+        job.progress(step / STEPS, "training", 500_000_000, event=event)
+        if step % 10 == 0:
+            event = {"event": "validation", "step": step, "dice": 0.6 + 0.005 * step, "best": True, "labels": {}}
+            job.progress(step / STEPS, "checking", 500_000_000, event=event)
+        deadline = time.monotonic() + (SLOW / STEPS if HOW == "slow" and step == 12 else 0.005)
+        while time.monotonic() < deadline and not (GATE.exists() or job.cancelled() or job.finishing()):
+            time.sleep(0.005)
+    if HOW == "full":
+        raise LLMBoostError(f"{output}: cannot be written ({os.strerror(errno.ENOSPC)}); check the free space")
+    if HOW == "nan":
+        raise LLMBoostError("training failed at step 40: the loss is not a number; add cases")
+    for case in dataset.cases.values():  # nobody touched the files meanwhile
+        again = load(case)
+        assert all(np.array_equal(a.array, b.array) for a, b in zip(seen[case.id][0], again[0], strict=True))
+        assert case.label is None or np.array_equal(seen[case.id][1].array, again[1].array)
+    held = dataset.splits["val"]
+    before = {"cases": [{"id": id, "dice": {"1": 0.62, "2": 0.58}} for id in held], "mean_dice": 0.6 if held else None}
+    after = {"cases": [{"id": id, "dice": {"1": 0.81, "2": 0.79}} for id in held], "mean_dice": 0.8 if held else None}
+    card = write(base, output, len(dataset.splits["train"]), before["mean_dice"], after["mean_dice"])
+    return {
+        "output": str(output),
+        "card": json.loads(card.to_json()),
+        "before": before,
+        "after": after,
+        "old_task": {"before": 0.88, "after": 0.879} if HOW == "old" else None,
+        "seconds": time.monotonic() - started,
+        "steps": step,
+        "stopped": stopped,
+        "warnings": [] if held else ["too few cases to hold one out"],
+    }, {}
+
+
+def write(base: Card, output: Path, count: int, before: float | None, after: float | None) -> Card:
+    """The base's own tensors, with the card of an adapter."""
+    source = library.find(base.name)
+    adapter = Adapter(base.name, base.version, base.digest, 8, tuple("0" * 64 for _ in range(count)))
+    card = dataclasses.replace(
+        base,
+        name=output.stem,
+        title=f"{base.title}, adapted",
+        adapter=adapter,
+        figures={"before": before, "after": after},
+    )
+    header = read_header(source)
+    start = 8 + struct.unpack("<Q", source.open("rb").read(8))[0]
+    header["__metadata__"][METADATA_KEY] = card.to_json()
+    text = json.dumps(header).encode()
+    output.write_bytes(struct.pack("<Q", len(text)) + text + source.read_bytes()[start:])
+    return card
+
+
+def rank_cases(job):
+    dataset = Path(job.fields["dataset"])
+    ids = sorted(path.name.partition(".")[0] for path in (dataset / "imagesTs").iterdir())
+    order = [
+        {"id": id, "score": 1 / (n + 1), "uncertainty": 0.5 / (n + 1), "diversity": 0.9} for n, id in enumerate(ids)
+    ]
+    return {"order": order}, {}
+
+
+def segment(job):
+    """As the light worker does, whatever the model."""
+    sys.path.append(str(Path(__file__).parent))
+    import light_worker
+
+    light_worker.HOW, light_worker.GATE = "", GATE
+    job.fields["model"] = "hippocampus"
+    return light_worker.segment(job)
+
+
+if __name__ == "__main__":
+    GATE, HOW = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
+    worker.main({"adapt": adapt, "rank_cases": rank_cases, "segment": segment})

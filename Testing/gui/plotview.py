@@ -1,0 +1,78 @@
+"""What a plot view draws: the series of a chart node as lines and dots, with axes and a legend. Numbers alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6 import QtCore, QtGui
+from vtk.util.numpy_support import vtk_to_numpy
+
+from .pythonqt import Qt
+
+LEFT, TOP, RIGHT, BOTTOM = 44, 22, 10, 34  # margins, pixels
+TICKS = 4
+Series = tuple[Any, list[tuple[float, float]]]
+
+
+def nodesOf(chart: Any) -> list[Any]:
+    """What a chart depends on: itself, its series and their tables."""
+    series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    tables = [one.GetTableNode() for one in series]
+    return [node for node in (chart, *series, *tables) if node is not None]
+
+
+def seriesOf(chart: Any) -> list[Series]:
+    """Each series of the chart with its points."""
+    found = []
+    for n in range(chart.GetNumberOfPlotSeriesNodes()):
+        node = chart.GetNthPlotSeriesNode(n)
+        table = node.GetTableNode().GetTable() if node and node.GetTableNode() else None
+        columns = (
+            [table.GetColumnByName(name) for name in (node.GetXColumnName(), node.GetYColumnName())] if table else []
+        )
+        if len(columns) == 2 and all(columns):
+            found.append((node, list(zip(*(vtk_to_numpy(column).tolist() for column in columns), strict=True))))
+    return found
+
+
+def draw(painter: QtGui.QPainter, area: QtCore.QRect, chart: Any) -> None:
+    """Draw a chart that has points."""
+    series = seriesOf(chart)
+    points = [point for _, own in series for point in own]
+    xs, ys = ([point[axis] for point in points] for axis in (0, 1))
+    low, high = min(0.0, *ys), max(*ys, 1e-9) if len(ys) > 1 else max(ys[0], 1e-9)
+    first, last = min(xs), max(max(xs), min(xs) + 1e-9)
+    inner = area.adjusted(LEFT, TOP, -RIGHT, -BOTTOM)
+
+    def place(x: float, y: float) -> QtCore.QPointF:
+        right = inner.left() + (x - first) / (last - first) * inner.width()
+        return QtCore.QPointF(right, inner.bottom() - (y - low) / (high - low) * inner.height())
+
+    painter.fillRect(area, QtGui.QColor("white"))
+    painter.setRenderHint(QtGui.QPainter.Antialiasing)
+    for n in range(TICKS + 1):
+        y = low + (high - low) * n / TICKS
+        x = first + (last - first) * n / TICKS
+        painter.setPen(QtGui.QColor("#dddddd"))
+        painter.drawLine(place(first, y), place(last, y))
+        painter.setPen(QtGui.QColor("#444444"))
+        row = QtCore.QRectF(0, place(first, y).y() - 8, LEFT - 6, 16)
+        painter.drawText(row, int(Qt.AlignRight.value | Qt.AlignVCenter.value), f"{y:.2f}")
+        column = QtCore.QRectF(place(x, low).x() - 30, inner.bottom() + 2, 60, 16)
+        painter.drawText(column, int(Qt.AlignHCenter.value), f"{x:.0f}")
+    title = QtCore.QRectF(inner.left(), inner.bottom() + 16, inner.width(), 16)
+    painter.drawText(title, int(Qt.AlignHCenter.value), chart.GetXAxisTitle() or "")
+    legend = inner.left() + 4
+    for node, own in series:
+        color = QtGui.QColor.fromRgbF(*node.GetColor())
+        painter.setPen(QtGui.QPen(color, 2))
+        painter.drawPolyline(QtGui.QPolygonF([place(x, y) for x, y in own]))
+        if node.GetMarkerStyle() != node.MarkerStyleNone:
+            painter.setBrush(color)
+            for x, y in own:
+                painter.drawEllipse(place(x, y), 3, 3)
+        if chart.GetLegendVisibility():
+            painter.drawLine(int(legend), TOP - 10, int(legend) + 16, TOP - 10)
+            painter.setPen(QtGui.QColor("#222222"))
+            painter.drawText(int(legend) + 20, TOP - 6, node.GetName())
+            legend += 34 + painter.fontMetrics().horizontalAdvance(node.GetName())
