@@ -49,6 +49,7 @@ class ImageSet:
         color: of red, green and blue.
         size: voxels a side, where all images are squares or cubes of one size; else 0.
         positive, ordinal, multi_label: see :class:`llmboost.card.Classification`.
+        notes: what was left out, in words.
     """
 
     path: Path
@@ -140,6 +141,10 @@ def _read_npz(path: Path) -> ImageSet:
             Sample(f"{split}_{n}", tuple(int(t) for t in target), _stored(array, flat))
             for n, (array, target) in enumerate(zip(pixels, targets, strict=True))
         ]
+    held_out = {array.tobytes() for split in SPLITS[1:] for array in arrays.get(f"{split}_images", ())}
+    fresh = [array.tobytes() not in held_out for array in images]
+    leaked = fresh.count(False)
+    splits["train"] = [sample for sample, alone in zip(splits["train"], fresh, strict=True) if alone]
     return _image_set(
         path,
         about,
@@ -150,6 +155,7 @@ def _read_npz(path: Path) -> ImageSet:
         size=images.shape[1] if len(set(images.shape[1 : 3 if flat else 4])) == 1 else 0,
         multi_label=multi_label,
         name=path.stem,
+        notes=(f"left out of training: {leaked} image(s) that are in val or test, too",) if leaked else (),
     )
 
 

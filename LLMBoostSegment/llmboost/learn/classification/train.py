@@ -157,6 +157,7 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         f"intensities: {kinds}",
         f"mirrored along axes {mirror or 'none'}",
         f"classes: {', '.join(data.classes)}" + (f"; looked for: {data.positive}" if data.positive else ""),
+        *data.notes,
     )
     return steps, framing, reasons
 
