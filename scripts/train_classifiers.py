@@ -1,0 +1,102 @@
+"""How the shipped classifiers came to be: several seeds, and one network that learns their mean answers.
+
+    .venv/bin/python scripts/train_classifiers.py breast --data ../shared/data/medmnist --output out/classifiers
+
+Every stage that is complete is skipped, and one that was stopped goes on; so the same command continues. With
+`--booster none`, the last network has no language model's block, to compare on val. Nothing here reads test labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from llmboost.booster import BoosterConfig
+from llmboost.card import Card, read_card
+from llmboost.learn.classification.augment import Augmentation
+from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
+from llmboost.learn.classification.trainer import ClassificationConfig
+
+LICENSE = "CC BY 4.0 (MedMNIST v2, Yang et al. 2023); the booster's block: SmolLM2-135M-Instruct, Apache-2.0"
+LIMITS = "For research, not for clinical use."
+
+# what each data set needs; all else is the same for all
+SETS: dict[str, dict[str, Any]] = {
+    "adrenal": {
+        "file": "adrenalmnist3d_64.npz",
+        "title": "Adrenal gland: normal or hyperplasia, from its shape",
+        "description": "Takes a segment of one adrenal gland, not a CT: its shape is all that the model sees.",
+        "network": "vit3d-tiny",
+        "options": {"stem": (24, 48), "width": 96},
+        "size": 32,
+        "mirror": (0, 1, 2),
+        "augmentation": Augmentation(intensity=0.0, erase=0.0, noise=0.0),
+    },
+    "breast": {
+        "file": "breastmnist.npz",
+        "title": "Breast ultrasound: malignant, or normal or benign",
+        "description": "Takes an ultrasound image of a breast lesion, framed by it; sees it at 28 x 28 pixels.",
+    },
+    "pneumonia": {
+        "file": "pneumoniamnist.npz",
+        "title": "Chest X-ray of a child: normal or pneumonia",
+        "description": "Takes a frontal chest radiograph of a child of one to five years; sees it at 28 x 28 pixels.",
+    },
+    "retina": {
+        "file": "retinamnist.npz",
+        "title": "Diabetic retinopathy: grade 0 to 4",
+        "description": "Takes a color photograph of the fundus; sees it at 28 x 28 pixels.",
+        "mirror": (0, 1),
+    },
+}
+
+
+def recipe_of(name: str, seed: int, steps: int, booster: BoosterConfig | None, teachers: tuple[Path, ...]) -> Any:
+    """The recipe of one network; with ``teachers``, of the one that is shipped."""
+    entry = dict(SETS[name])
+    card = {key: entry.pop(key) for key in ("title", "description")}
+    card |= {"name": name, "version": "1.0", "license": LICENSE, "description": f"{card['description']} {LIMITS}"}
+    del entry["file"]
+    config = ClassificationConfig(steps=steps, seed=seed, smoothing=0.0 if teachers else 0.05)
+    return ClassificationRecipe(config, booster=booster, teachers=teachers, card=card, **entry)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=SETS)
+    parser.add_argument("--data", type=Path, required=True, help="folder with MedMNIST's .npz files")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the model files")
+    parser.add_argument("--teachers", type=int, default=4, help="networks of other seeds to learn from")
+    parser.add_argument("--steps", type=int, default=1500, help="of each network")
+    parser.add_argument("--booster", choices=("smollm2", "none"), default="smollm2", help="of the last one")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    booster = BoosterConfig() if arguments.booster == "smollm2" else None
+
+    def train(output: Path, seed: int, boosted: BoosterConfig | None, teachers: tuple[Path, ...]) -> Card:
+        if output.exists():
+            return read_card(output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        recipe = recipe_of(arguments.name, seed, arguments.steps, boosted, teachers)
+        data = arguments.data / SETS[arguments.name]["file"]
+        resume = (output.with_suffix(".run") / "checkpoint.safetensors").exists()
+        card = train_classifier(data, output, recipe, device=torch.device("cpu"), resume=resume)
+        print(output.name, {key: round(value, 4) for key, value in card.figures.items()}, flush=True)
+        return card
+
+    # the teachers need no booster: what counts is their mean answer
+    folder = arguments.output
+    teachers = tuple(folder / f"{arguments.name}_teacher{seed}.safetensors" for seed in range(arguments.teachers))
+    for seed, path in enumerate(teachers):
+        train(path, seed, None, ())
+    last = folder / f"{arguments.name}{'' if booster else '_unboosted'}.safetensors"
+    card = train(last, len(teachers), booster, teachers)
+    print(last, dataclasses.asdict(card)["figures"])
+
+
+if __name__ == "__main__":
+    main()
