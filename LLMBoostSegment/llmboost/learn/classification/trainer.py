@@ -84,7 +84,8 @@ class ClassificationTrainer(Trainer):
     """Trains a classifier in place and keeps the best of its validations, judged by the AUC of the averaged weights.
 
     ``teachers`` are classifiers of the same classes, whose mean probabilities for each augmented image stand in for its
-    target (Beyer et al. 2022, arXiv 2106.05237): several networks in one.
+    target (Beyer et al. 2022, arXiv 2106.05237): several networks in one. ``watched`` images are scored at each
+    validation, for the log alone: they choose nothing.
     """
 
     measure = "auc"
@@ -103,10 +104,11 @@ class ClassificationTrainer(Trainer):
         multi_label: bool = False,
         ordinal: bool = False,
         teachers: Sequence[nn.Module] = (),
+        watched: Images | None = None,
         report: Callable[[dict[str, Any]], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.images, self.held_out = train, val
+        self.images, self.held_out, self.watched = train, val, watched
         self.options = config
         self.augmentation = augmentation
         self.multi_label, self.ordinal = multi_label, ordinal
@@ -191,17 +193,26 @@ class ClassificationTrainer(Trainer):
         now = {name: tensor.detach().clone() for name, tensor in learnt(self.network).items()}
         self.network.load_state_dict({**self.network.state_dict(), **self.averaged})
         try:
-            found = probabilities(
-                self.network, self.held_out.images, mirror=self.preprocessing.mirror, multi_label=self.multi_label
-            )
+            auc, entropy = self._rank(self.held_out)
+            figures: dict[str, float | None] = {"auc": auc, "entropy": entropy}
+            if self.watched is not None:
+                figures["watched_auc"], _ = self._rank(self.watched)
         finally:
             self.network.load_state_dict({**self.network.state_dict(), **now})
-        scores = classification_scores(
-            found.numpy(), self.held_out.targets.numpy().astype(int), multi_label=self.multi_label, resamples=0
-        )
-        entropy = -(self.held_out.targets * found.clamp(min=1e-7).log()).sum(dim=1).mean()
         # where several weights rank alike, the surer ones
-        return scores["auc"] - 1e-3 * float(entropy), {"auc": scores["auc"], "entropy": float(entropy)}
+        return auc - 1e-3 * entropy, figures
+
+    def _rank(self, images: Images) -> tuple[float, float]:
+        """AUC and cross-entropy."""
+        found = probabilities(
+            self.network, images.images, mirror=self.preprocessing.mirror, multi_label=self.multi_label
+        )
+        scores = classification_scores(
+            found.numpy(), images.targets.numpy().astype(int), multi_label=self.multi_label, resamples=0
+        )
+        # what nothing can be ranked by counts as chance
+        auc = 0.5 if scores["auc"] is None else scores["auc"]
+        return auc, -float((images.targets * found.clamp(min=1e-7).log()).sum(dim=1).mean())
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.averaged.items()}
