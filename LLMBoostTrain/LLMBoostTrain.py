@@ -26,7 +26,7 @@ from llmboost.errors import LLMBoostError
 from LLMBoostLib import samples
 from LLMBoostLib.client import Client, Progress
 from LLMBoostLib.segmentation import writeSegmentation
-from LLMBoostLib.training import snapshot
+from LLMBoostLib.training import ranking, snapshot
 from LLMBoostLib.training.casestore import Case, CaseStore, defaultFolder
 from LLMBoostLib.training.plan import Plan, examine, freeze, makePlan
 from LLMBoostLib.training.training import (
@@ -34,10 +34,8 @@ from LLMBoostLib.training.training import (
     Training,
     accept,
     discardPending,
-    ensureLocal,
     freeName,
     pending,
-    whenLocal,
 )
 
 HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
@@ -306,18 +304,10 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: the worker runs on another machine.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        fields = {"model": model, "dataset": str(self.store.folder), "device": device}
         if waitForCompletion:
-            ensureLocal(self.client)
-            return self.client.call("rank_cases", fields, None, onProgress).fields["order"]
+            return ranking.call(self.client, self.store, model, device, onProgress)
         done, failed = onDone or (lambda order: None), onError or (lambda error: None)
-
-        def start() -> None:
-            self.client.start(
-                "rank_cases", fields, None, onProgress, lambda answer: done(answer.fields["order"]), failed
-            )
-
-        whenLocal(self.client, start, failed)
+        ranking.start(self.client, self.store, model, device, onProgress, done, failed)
         return None
 
 

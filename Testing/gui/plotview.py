@@ -59,7 +59,7 @@ def draw(painter: QtGui.QPainter, area: QtCore.QRect, chart: Any) -> None:
         row = QtCore.QRectF(0, place(first, y).y() - 8, LEFT - 6, 16)
         painter.drawText(row, int(Qt.AlignRight.value | Qt.AlignVCenter.value), f"{y:.2f}")
         column = QtCore.QRectF(place(x, low).x() - 30, inner.bottom() + 2, 60, 16)
-        painter.drawText(column, int(Qt.AlignHCenter.value), f"{x:.0f}")
+        painter.drawText(column, int(Qt.AlignHCenter.value), f"{x:.3g}")
     title = QtCore.QRectF(inner.left(), inner.bottom() + 16, inner.width(), 16)
     painter.drawText(title, int(Qt.AlignHCenter.value), chart.GetXAxisTitle() or "")
     legend = inner.left() + 4

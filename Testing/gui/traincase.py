@@ -12,6 +12,7 @@ import slicer
 from PySide6.QtCore import QPoint, QRect
 from PySide6.QtWidgets import QComboBox
 from Testing.gui.qthost import Host, choose, click
+from Testing.slicer.blocks import NAMES, drawBlocks
 
 from llmboost import library
 from LLMBoostLib import samples
@@ -22,7 +23,6 @@ from LLMBoostLib.training.casestore import FOLDER_VARIABLE
 MODULE = "LLMBoostTrain"
 TRAINER = Path(__file__).parent / "fake_trainer.py"
 WIDTH, HEIGHT = 460, 1900  # of pictures
-NAMES = ("Anterior hippocampus", "Posterior hippocampus")
 
 
 class TrainCase:
@@ -68,18 +68,13 @@ class TrainCase:
         command = [sys.executable, str(TRAINER), str(self.gate), *([how] if how else [])]
         qt.QSettings().setValue(COMMAND_SETTING, shlex.join(command))
 
-    def makeNodes(self, name: str = "head", seed: int = 0, names: tuple = NAMES, terminology: tuple = ()) -> tuple:
+    def makeNodes(self, name: str = "head", seed: int = 0, names: tuple = NAMES) -> tuple:
         """A volume and a segmentation of two blocks on it."""
         volumeNode = samples.makePhantomVolume()
         volumeNode.SetName(name)
         array = slicer.util.arrayFromVolume(volumeNode)
         slicer.util.updateVolumeFromArray(volumeNode, array + np.int16(seed))
-        labelmap = np.zeros(array.shape, np.uint8)
-        labels = []
-        for value, each in enumerate(names, start=1):
-            labelmap[10:20, 10 * value : 10 * value + 10, 15:25] = value
-            code = terminology[value - 1] if terminology else ""
-            labels.append({"value": value, "name": each, "color": (230, 159, 40 * value), "terminology": code})
+        labelmap, labels = drawBlocks(names)
         node = writeSegmentation(labelmap, labels, volumeNode, name=f"{name} segments").segmentationNode
         return volumeNode, node
 

@@ -43,7 +43,7 @@ class AdaptersView:
     ) -> None:
         self._ui, self._onChanged, self._onUse, self._onCompare = ui, onChanged, onUse, onCompare
         headers = [_("Name"), _("Base"), _("Cases"), _("Dice"), _("MB")]
-        self._table = Table(ui.adapterTable, headers, 0, self.update)
+        self._table = Table(ui.adapterTable, headers, 0, onSelection=self.update)
         self._entries: dict[str, Entry] = {}
         ui.useButton.connect("clicked()", self._use)
         ui.compareButton.connect("clicked()", self._compare)

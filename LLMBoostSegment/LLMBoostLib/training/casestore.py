@@ -380,5 +380,22 @@ def writeDataset(
     _writeJson(folder / "splits.json", splits)
 
 
+def link(source: Path, target: Path) -> None:
+    """The same file at another place, which stays what it is: snapshots are replaced, never changed in place.
+
+    Raises:
+        LLMBoostError: it cannot be made.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:  # a disk without links
+            shutil.copyfile(source, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LLMBoostError(f"{target}: cannot be written ({reason}); check its folder and the free space") from error
+
+
 def _writeJson(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=1, ensure_ascii=False).encode())

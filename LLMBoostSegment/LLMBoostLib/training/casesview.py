@@ -34,8 +34,8 @@ class CasesView:
     ) -> None:
         self._ui, self._onChanged, self._failing = ui, onChanged, failing
         headers = [_("Case"), _("Segments"), _("Use"), _("Partly"), _("State")]
-        self._cases = Table(ui.caseTable, headers, 4, onSelection)
-        self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 3)
+        self._cases = Table(ui.caseTable, headers, 4, onSelection=onSelection)
+        self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2, 3)
         self._states: dict[str, tuple[int, ...]] = {}  # of the segments when they were copied, by case
         self._store: CaseStore | None = None
         self._plan: Plan | None = None

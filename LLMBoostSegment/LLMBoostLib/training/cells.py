@@ -8,6 +8,7 @@ from typing import Any
 import qt
 
 ROWS = 2, 8  # at least and at most, seen without scrolling
+CHARACTERS = 10  # of a choice that are seen at least
 PROBLEM_COLOR, NOTE_COLOR = "#d55e00", "#b07800"
 
 
@@ -17,12 +18,12 @@ class Table:
     Args:
         widget: the QTableWidget.
         headers: of the columns.
-        stretched: the column that takes what room there is.
+        stretched: the columns that take what room there is.
         onSelection: is called when the user chooses other rows.
     """
 
     def __init__(
-        self, widget: Any, headers: Sequence[str], stretched: int, onSelection: Callable[[], None] | None = None
+        self, widget: Any, headers: Sequence[str], *stretched: int, onSelection: Callable[[], None] | None = None
     ) -> None:
         self._widget, self._headers, self._onSelection = widget, list(headers), onSelection
         self._keys: list[str] = []
@@ -32,7 +33,7 @@ class Table:
         widget.verticalHeader().setVisible(False)
         header = widget.horizontalHeader()
         for column in range(len(self._headers)):
-            mode = header.Stretch if column == stretched else header.ResizeToContents
+            mode = header.Stretch if column in stretched else header.ResizeToContents
             header.setSectionResizeMode(column, mode)
         if onSelection:
             widget.connect("itemSelectionChanged()", onSelection)
@@ -69,6 +70,8 @@ class Table:
     ) -> None:
         """A combo box; -1: nothing is chosen."""
         box = qt.QComboBox()
+        box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        box.setMinimumContentsLength(CHARACTERS)
         box.addItems(list(texts))
         box.setCurrentIndex(current)
         box.setToolTip(tip)

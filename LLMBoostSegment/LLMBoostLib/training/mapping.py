@@ -44,6 +44,9 @@ def match(kind: Kind, labels: Sequence[Label], chosen: str | None = None) -> Mat
         return Match(byCode, _("SNOMED code"))
     if normalized(kind.name) in (BACKGROUND, IGNORE):
         return Match(normalized(kind.name), _("name"))
+    if part := _byPart(kind, labels):
+        text = _("'{name}' was taken for {label}: look whether that is right")
+        return Match(part, _("part of the name"), doubt=text.format(name=kind.name, label=part))
     return Match(UNDECIDED, problem=_("'{name}' has no label: choose one").format(name=kind.name))
 
 
@@ -111,6 +114,14 @@ def counts(matches: Mapping[int, Match], voxels: Mapping[int, int]) -> dict[str,
 def _byName(kind: Kind, labels: Sequence[Label]) -> str:
     key = normalized(kind.name)
     return next((label.name for label in labels if normalized(label.name) == key), "")
+
+
+def _byPart(kind: Kind, labels: Sequence[Label]) -> str:
+    """The one label whose name holds all words of the kind's, or the other way round."""
+    words = set(normalized(kind.name).split())
+    names = {label.name: set(normalized(label.name).split()) for label in labels}
+    found = [name for name, own in names.items() if words and (words <= own or own <= words)]
+    return found[0] if len(found) == 1 else ""
 
 
 def _byCode(kind: Kind, labels: Sequence[Label]) -> str:

@@ -21,7 +21,7 @@ class NextView:
 
     def __init__(self, ui: Any, onSelection: Callable[[], None]) -> None:
         self._ui = ui
-        self._table = Table(ui.nextTable, [_("Case"), _("Unsure"), _("Unlike the others")], 0, onSelection)
+        self._table = Table(ui.nextTable, [_("Case"), _("Unsure"), _("Unlike the others")], 0, onSelection=onSelection)
         self._order: dict[str, Mapping[str, Any]] = {}
         self._store: CaseStore | None = None
 

@@ -60,6 +60,7 @@ class Panel(VTKObservationMixin):
         self._guiTag: int | None = None
         self._activity = ""
         self._stopReason = ""
+        self._fraction = 0.0  # of the training that is done
         self._proposedName = ""
         self._edited: tuple[Case, Any, Any] | None = None  # what the editor shows
         ui.noticeLabel.setStyleSheet(_NOTICE_STYLE)
@@ -412,13 +413,18 @@ class Panel(VTKObservationMixin):
         self.progress.say(_("coming to an end"))
 
     def _onProgress(self, news: Progress) -> None:
+        """Events between the steps tell no fraction, and are worth a word."""
         self.curves.hear(news.event)
-        text = news.text
-        if news.fraction is not None and ETA_FROM < news.fraction < 1:
-            left = self.progress.seconds * (1 - news.fraction) / news.fraction
+        event, text = news.event or {}, news.text
+        if event.get("event") == "validation" and event.get("dice") is not None:
+            text = _("checked: Dice {dice:.3f}").format(dice=event["dice"])
+        if news.fraction is not None:
+            self._fraction = news.fraction
+        if ETA_FROM < self._fraction < 1:
+            left = self.progress.seconds * (1 - self._fraction) / self._fraction
             text = _("{text} · about {time} left").format(text=text, time=duration(left))
         if not self._stopReason:
-            self.progress.tell(replace(news, text=text))
+            self.progress.tell(replace(news, fraction=self._fraction or None, text=text))
 
     def _trained(self, outcome: Outcome) -> None:
         self.curves.show()
@@ -528,7 +534,7 @@ class Panel(VTKObservationMixin):
     # What goes on
 
     def _begin(self, activity: str, text: str) -> None:
-        self._activity, self._stopReason = activity, ""
+        self._activity, self._stopReason, self._fraction = activity, "", 0.0
         self.ui.finishButton.enabled = True
         self.progress.start(text)
         self._update()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +10,11 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from llmboost.card import SEGMENTATION, Card
-from llmboost.errors import LLMBoostError
 from llmboost.image import read_image, write_image
 from llmboost.learn.dataset import IGNORE
 
 from ..fit import LARGE, THIN, windowMm
-from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, Case, CaseStore, Kind, writeDataset
+from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, Case, CaseStore, Kind, link, writeDataset
 from .mapping import BACKGROUND, UNDECIDED, Match, counts, match, matchOwn, ownLabels
 
 IMPROVE, NEW_LABELS = "improve", "new-labels"  # the engine's words
@@ -205,7 +202,7 @@ def freeze(plan: Plan, store: CaseStore, folder: Path, onCase: Callable[[], None
     for case in used:
         onCase()
         source = store.image(case)
-        _link(source, folder / source.parent.name / source.name)
+        link(source, folder / source.parent.name / source.name)
         if case.role == UNLABELLED:
             continue
         table = np.zeros(max(store.kinds, default=0) + 1, np.uint16)
@@ -228,15 +225,3 @@ def _title(plan: Plan) -> str:
 
 def _isUseful(plan: Plan, case: Case) -> bool:
     return any(counts(plan.matches, case.voxels).get(name) for name in plan.labels.values())
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(source, target)
-        except OSError:  # a disk without links
-            shutil.copyfile(source, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise LLMBoostError(f"{target}: cannot be written ({reason}); check its folder and the free space") from error

@@ -20,7 +20,6 @@ from llmboost.files import write_whole
 
 from ..client import Answer, Client, Progress
 from ..install import ensureInstalled
-from ..launcher import defaultCommand
 from ..readiness import checkCommand
 from .casestore import defaultFolder, newId
 
@@ -201,9 +200,7 @@ class Training:
 
     def _tidy(self) -> None:
         if self._run:
-            shutil.rmtree(self._run, ignore_errors=True)
-            with suppress(OSError):
-                self._run.parent.rmdir()
+            removeRun(self._run)
         self._run = None
 
 
@@ -212,12 +209,10 @@ def whenLocal(client: Client, onReady: Callable[[], None], onError: Callable[[Ex
 
     Raises:
         LLMBoostError: packages are missing and were not installed; the worker's command cannot be read.
+        WorkerError: another computation runs.
     """
-    command = checkCommand()
+    checkCommand()
     ensureInstalled("train")
-    if command == defaultCommand():
-        onReady()
-        return
 
     def hear(_answer: Any) -> None:
         if client.remoteHost:
@@ -230,12 +225,11 @@ def whenLocal(client: Client, onReady: Callable[[], None], onError: Callable[[Ex
 
 def ensureLocal(client: Client) -> None:
     """The same, waiting; raises LLMBoostError where it cannot be done on this machine."""
-    command = checkCommand()
+    checkCommand()
     ensureInstalled("train")
-    if command != defaultCommand():
-        client.call("hello")
-        if client.remoteHost:
-            raise _refusal(client.remoteHost)
+    client.call("hello")
+    if client.remoteHost:
+        raise _refusal(client.remoteHost)
 
 
 def _refusal(host: str) -> LLMBoostError:
@@ -286,6 +280,13 @@ def pending(folder: Path) -> Outcome | None:
         return outcome
     except (OSError, ValueError, KeyError, TypeError, LLMBoostError):
         return None
+
+
+def removeRun(run: Path) -> None:
+    """Delete a run's folder, and the one around it with the last of them."""
+    shutil.rmtree(run, ignore_errors=True)
+    with suppress(OSError):
+        run.parent.rmdir()
 
 
 def removeStale(folder: Path) -> None:
