@@ -246,7 +246,8 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             model: a name of the library, or a model file.
             roiNode: a ROI that limits what the model sees.
             device: auto, cpu or cuda.
-            slice: for a 2D model, the index of one slice (k, from 0); None: all of them.
+            slice: for a 2D model, the index of one slice from 0, along the image's axis of the largest spacing (see
+                ``LLMBoostLib.slicechoice.sliceAxis``); None: all of them.
             waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
 
         Returns:

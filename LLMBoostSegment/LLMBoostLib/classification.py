@@ -43,7 +43,7 @@ class Classification:
         positive: the name of the class that counts as a finding; empty where none does.
         threshold: from this probability on it is decided for that class; None: for the most probable one.
         outside: why the image is outside of what the model was made for; empty: it is not.
-        slices: of a 2D model, each slice's index (k) and its probabilities in the order of ``classes``.
+        slices: of a 2D model, each slice's index and its probabilities in the order of ``classes``.
         tableNode: a row a class.
         slicesNode: a row a slice, where there are several.
         volumeNode: the image; None where a segment was classified.
@@ -126,19 +126,21 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
     if len(slices) > 1:
         columns = {one.name: [round(p[n], DECIMALS) for _k, p in slices] for n, one in enumerate(classes)}
         slicesNode = table("slices", {SLICE: [k for k, _p in slices], **columns})
-    inRange = fields["range"]
+    outside = tuple(map(str, fields["range"]["reasons"])) if fields["range"]["outside"] else ()
+    warnings = [warning for node in inputs if not segment for warning in frameWarnings(node)]
+    warnings += [warning for warning in fields["warnings"] if warning not in outside]
     threshold = fields["threshold"]
     return Classification(
         classes,
         decision,
         str(fields["positive"]),
         None if threshold is None else float(threshold),
-        tuple(map(str, inRange["reasons"])) if inRange["outside"] else (),
+        outside,
         slices,
         tableNode,
         slicesNode,
         None if segment else first,
-        tuple([warning for node in inputs if not segment for warning in frameWarnings(node)] + fields["warnings"]),
+        tuple(warnings),
         float(fields["seconds"]),
     )
 

@@ -107,10 +107,14 @@ def _labels(card: Card) -> list[str]:
 
 
 def _accuracy(card: Card) -> str:
-    dice, auc = card.figures.get("test_mean_dice"), card.figures.get("test_auc")
-    if isinstance(dice, float):
-        return _("Dice {dice:.2f} on test cases").format(dice=dice)
-    return _("AUC {auc:.2f} on test cases").format(auc=auc) if isinstance(auc, float) else ""
+    texts = {
+        "test_mean_dice": _("Dice {figure:.2f} on test cases"),
+        "test_auc": _("AUC {figure:.2f} on test cases"),
+        "val_auc": _("AUC {figure:.2f} on validation cases"),
+    }
+    figures = {key: card.figures.get(key) for key in texts}
+    known = (texts[key].format(figure=figure) for key, figure in figures.items() if isinstance(figure, float))
+    return next(known, "")
 
 
 def _input(card: Card) -> str:

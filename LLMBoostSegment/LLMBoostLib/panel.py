@@ -40,7 +40,7 @@ from .readiness import hint, needsEnvironment, whenReady
 from .result import Result
 from .resultview import ResultView
 from .segmentinput import SegmentInput, takesSegment
-from .slicechoice import SliceChoice
+from .slicechoice import SliceChoice, sliceCount
 
 MAX_CHANNELS = 4
 APPLY_REST_MS = 600  # in which the second click of a double click would cancel what the first one began
@@ -226,9 +226,9 @@ class Panel(VTKObservationMixin):
         ui, classifies = self.ui, self._classifies
         for widget in (ui.outputLabel, ui.outputSelector, ui.uncertaintyBox):
             widget.visible = not classifies
-        several = not problem and self._takesSlices(inputs) and inputs[0].GetImageData().GetDimensions()[2] > 1
+        several = not problem and self._takesSlices(inputs) and sliceCount(self._card, inputs[0]) > 1
         if several:
-            self.slices.show(inputs[0])
+            self.slices.show(self._card, inputs[0])
         ui.slicesLabel.visible = ui.slicesBox.visible = several
 
     @property
@@ -355,7 +355,7 @@ class Panel(VTKObservationMixin):
         frames = framesOf(inputs[0]) if node.allFrames and not self._classifies else None
         if self._classifies:
             if self._takesSlices(inputs):
-                question.arguments["slice"] = self.slices.index(inputs[0])
+                question.arguments["slice"] = self.slices.index(card, inputs[0])
             self.logic.classify(inputs, **question.arguments, **callbacks)
         elif frames:
             self._runNodes += frames

@@ -97,9 +97,7 @@ def classify(job: Job):
         "decision": card.labels[int(second)].name,
         "positive": card.classification.positive,
         "threshold": card.classification.thresholds[0],
-        "slices": [
-            {"slice": n, "probabilities": spread(each, len(card.labels))} for n, each in slices if isFlat
-        ],
+        "slices": [{"slice": n, "probabilities": spread(each, len(card.labels))} for n, each in slices if isFlat],
         "range": {"score": 3.0, "limit": 2.0, "outside": HOW == "outside", "reasons": ["it is too bright"]},
         "warnings": ["the image was stretched"] if HOW == "warn" else [],
         "seconds": 0.25,

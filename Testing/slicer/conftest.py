@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,9 @@ import vtk
 from scipy.ndimage import gaussian_filter
 from Testing.host import Session, start
 
-from llmboost import library
-from llmboost.image import Image
-from llmboost.segnrrd import terminology_entry
-from llmboost.wire import unpack_volumes
+from llmboost.handlers import Engine
+from llmboost.service import Job
+from llmboost.wire import Frame
 from LLMBoostLib.client import Answer
 
 
@@ -152,10 +152,12 @@ class EngineClient:
     def __init__(self) -> None:
         self.fields: dict = {}  # of the last request
         self._started: list[tuple] = []
+        self._engine = Engine()
 
     def call(self, kind: str, fields: dict, arrays: dict, onProgress: Any = None) -> Answer:
         self.fields = fields
-        return segmentAsWorker(fields, arrays)
+        request = Frame(1, kind, json.loads(json.dumps(fields)), arrays)
+        return Answer(*self._engine.handlers[kind](Job(request, lambda frame: None, lambda: False)))
 
     def start(
         self, kind: str, fields: dict, arrays: dict, onProgress: Any = None, onDone: Any = None, onError: Any = None
@@ -166,51 +168,6 @@ class EngineClient:
         for *request, onDone in self._started:
             onDone(self.call(*request))
         self._started.clear()
-
-
-def segmentAsWorker(fields: dict, arrays: dict) -> Answer:
-    """The engine's answer to a request ``segment``, in the form that the worker gives it."""
-    from llmboost.batch import provenance
-    from llmboost.model import load_model
-    from llmboost.roi import Roi
-    from llmboost.segment import segment
-
-    images = [
-        Image(volume.array.transpose(), volume.spacing, volume.origin, volume.direction)
-        for volume in unpack_volumes(fields["geometry"], arrays)
-    ]
-    model = load_model(library.find(fields["model"]))
-    box = fields["roi"] and {**fields["roi"], "axes": np.reshape(fields["roi"]["axes"], (3, 3))}
-    result = segment(
-        model,
-        images,
-        roi=Roi(**box) if box else None,
-        mirror=fields["mirror"],
-        probabilities=fields["probabilities"],
-        entropy=fields["uncertainty"],
-        modality=fields["modality"],
-    )
-    maps = {"entropy": result.entropy.array} if result.entropy else {}
-    if result.probabilities:
-        maps |= {f"probability_{x.value}": result.probabilities.array[n + 1] for n, x in enumerate(model.card.labels)}
-    labels = [
-        {"value": x.value, "name": x.name, "color": list(x.color), "terminology": terminology_entry(x)}
-        for x in result.labels
-    ]
-    return Answer(
-        {
-            "labels": labels,
-            "classes": [{"value": x.value, "name": x.name} for x in model.card.labels],
-            "volumes_ml": result.volumes_ml,
-            "seconds": result.seconds,
-            "warnings": list(result.warnings),
-            "provenance": provenance(model, result.localizer),
-        },
-        {
-            "labelmap": result.labelmap.array.transpose(),
-            **{name: np.rint(255 * values).astype(np.uint8).transpose() for name, values in maps.items()},
-        },
-    )
 
 
 @pytest.fixture
