@@ -133,18 +133,19 @@ class Patches(nn.Module):
 class ConvolutionalStem(nn.Module):
     """An image (B, C, R, A, S) to tokens on a grid, halved at each level, an axis of one voxel left alone.
 
-    Convolutions instead of patches let small data do (Xiao et al. 2021, arXiv 2106.14881).
+    Convolutions instead of patches let small data do (Xiao et al. 2021, arXiv 2106.14881). Batch norm, not group norm: of
+    masks, norms by image hide how large the structure is, and nothing is learnt.
     """
 
     def __init__(self, channels: int, features: tuple[int, ...], width: int, flat: bool) -> None:
         super().__init__()
         self.flat = flat
-        conv = nn.Conv2d if flat else nn.Conv3d
+        conv, norm = (nn.Conv2d, nn.BatchNorm2d) if flat else (nn.Conv3d, nn.BatchNorm3d)
         levels: list[nn.Module] = []
         for n, after in enumerate((*features, width)):
-            levels += [conv(channels, after, 3, 2, 1, bias=False), nn.GroupNorm(min(8, after), after), nn.GELU()]
+            levels += [conv(channels, after, 3, 2, 1, bias=False), norm(after), nn.GELU()]
             if n:  # the first level has most of the voxels
-                levels += [conv(after, after, 3, 1, 1, bias=False), nn.GroupNorm(min(8, after), after), nn.GELU()]
+                levels += [conv(after, after, 3, 1, 1, bias=False), norm(after), nn.GELU()]
             channels = after
         self.levels = nn.Sequential(*levels)
 
