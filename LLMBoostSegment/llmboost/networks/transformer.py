@@ -133,8 +133,8 @@ class Patches(nn.Module):
 class ConvolutionalStem(nn.Module):
     """An image (B, C, R, A, S) to tokens on a grid, halved at each level, an axis of one voxel left alone.
 
-    Convolutions instead of patches let small data do (Xiao et al. 2021, arXiv 2106.14881). Batch norm, not group norm: of
-    masks, norms by image hide how large the structure is, and nothing is learnt.
+    Convolutions instead of patches let small data do (Xiao et al. 2021, arXiv 2106.14881). Batch norm, not group norm:
+    of masks, norms by image hide how large the structure is, and nothing is learnt.
     """
 
     def __init__(self, channels: int, features: tuple[int, ...], width: int, flat: bool) -> None:
