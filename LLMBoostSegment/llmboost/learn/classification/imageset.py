@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +112,7 @@ def _read_npz(path: Path) -> ImageSet:
             arrays = {
                 key: file[key] for split in SPLITS for key in (f"{split}_images", f"{split}_labels") if key in file
             }
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise LLMBoostError(f"{path}: cannot be read ({error}); a MedMNIST .npz file is expected") from error
     missing = [key for key in ("train_images", "train_labels", "val_images", "val_labels") if key not in arrays]
     if missing:
@@ -119,24 +120,29 @@ def _read_npz(path: Path) -> ImageSet:
     images = arrays["train_images"]
     color = images.ndim == 4 and images.shape[-1] == 3
     flat = images.ndim == 3 or color
-    stem = path.stem.lower()
-    known = KNOWN.get(re.sub(r"_\d+$", "", stem), {})
-    about = {"licence": "CC BY 4.0", "reference": CITATION, **known} if known else {}
-    about |= _description(path.with_suffix(".json"))
-    labels = np.concatenate([arrays[key] for key in arrays if key.endswith("_labels")])
-    multi_label = labels.ndim == 2 and labels.shape[1] > 1
-    count = labels.shape[1] if multi_label else int(labels.max()) + 1
+    labels = {split: _labels(path, split, arrays[f"{split}_labels"]) for split in SPLITS if f"{split}_labels" in arrays}
+    columns = labels["train"].shape[1]
+    multi_label = columns > 1
+    count = columns if multi_label else 1 + max(int(values.max(initial=0)) for values in labels.values())
+    if count < 2 and len(images):
+        raise LLMBoostError(f"{path}: all labels name one class; a data set has at least two")
     splits: dict[str, list[Sample]] = {}
     for split in SPLITS:
-        pixels, values = arrays.get(f"{split}_images"), arrays.get(f"{split}_labels")
+        pixels, values = arrays.get(f"{split}_images"), labels.get(split)
         if pixels is None or values is None:
             splits[split] = []
             continue
-        if pixels.ndim != images.ndim or pixels.shape[1:] != images.shape[1:] or len(pixels) != len(values):
+        if pixels.ndim not in (3, 4) or pixels.dtype.kind not in "biuf":
+            raise LLMBoostError(
+                f"{path}: {split}_images is no array of pictures (N, rows, columns), also in 3 colors, or of volumes"
+            )
+        if pixels.shape[1:] != images.shape[1:] or len(pixels) != len(values) or values.shape[1] != columns:
             raise LLMBoostError(f"{path}: images and labels of split '{split}' do not fit each other or the training's")
-        if values.size and (values.dtype.kind not in "iub" or values.min() < 0 or values.max() >= max(count, 2)):
-            raise LLMBoostError(f"{path}: labels of split '{split}' are not numbers of classes")
-        targets = values if multi_label else np.eye(count, dtype=int)[values.reshape(-1)]
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise LLMBoostError(f"{path}: {split}_images holds NaN or infinite values; replace them by numbers")
+        if multi_label and values.max(initial=0) > 1:
+            raise LLMBoostError(f"{path}: labels of split '{split}' have several columns, which hold only 0 and 1")
+        targets = values if multi_label else np.eye(count, dtype=int)[values[:, 0]]
         splits[split] = [
             Sample(f"{split}_{n}", tuple(int(t) for t in target), _stored(array, flat))
             for n, (array, target) in enumerate(zip(pixels, targets, strict=True))
@@ -145,6 +151,9 @@ def _read_npz(path: Path) -> ImageSet:
     fresh = [array.tobytes() not in held_out for array in images]
     leaked = fresh.count(False)
     splits["train"] = [sample for sample, alone in zip(splits["train"], fresh, strict=True) if alone]
+    known = KNOWN.get(re.sub(r"_\d+$", "", path.stem.lower()), {})
+    about = {"licence": "CC BY 4.0", "reference": CITATION, **known} if known else {}
+    about |= _description(path.with_suffix(".json"))
     return _image_set(
         path,
         about,
@@ -157,6 +166,13 @@ def _read_npz(path: Path) -> ImageSet:
         name=path.stem,
         notes=(f"left out of training: {leaked} image(s) that are in val or test, too",) if leaked else (),
     )
+
+
+def _labels(path: Path, split: str, values: np.ndarray) -> np.ndarray:
+    """Labels (N, 1) of classes, or (N, classes)."""
+    if values.ndim not in (1, 2) or values.dtype.kind not in "iub" or values.min(initial=0) < 0:
+        raise LLMBoostError(f"{path}: labels of split '{split}' are not numbers of classes")
+    return (values[:, np.newaxis] if values.ndim == 1 else values).astype(int)
 
 
 def _stored(array: np.ndarray, flat: bool) -> Callable[[Preprocessing], list[Image]]:
@@ -229,7 +245,12 @@ def _kind(file: Path) -> tuple[bool, bool, tuple[str, ...]]:
 def _reader(file: Path) -> Callable[[Preprocessing], list[Image]]:
     def read(steps: Preprocessing) -> list[Image]:
         flat = Preprocessing(steps.channels, window=(8, 8, 1), normalization=steps.normalization, color=steps.color)
-        (case,) = find_cases([file], flat).values()
+        cases = find_cases([file], flat)
+        if len(cases) != 1:
+            raise LLMBoostError(
+                f"{file}: holds {len(cases)} images; a folder in a class's is one DICOM series, files lie beside it"
+            )
+        (case,) = cases.values()
         images, _notes = case.read(steps)
         return next(iter(images.values()))
 
@@ -270,9 +291,12 @@ def _description(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict):
             raise ValueError("an object is expected")
-        return value
     except (OSError, ValueError) as error:
         raise LLMBoostError(f"{path}: no valid JSON ({error})") from error
+    classes = value.get("classes", [])
+    if not isinstance(classes, list) or len({str(name) for name in classes}) < len(classes):
+        raise LLMBoostError(f'{path}: "classes" must list the names of the classes, none twice')
+    return value
 
 
 def _natural(name: str) -> list[Any]:
