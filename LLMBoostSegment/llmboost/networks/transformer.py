@@ -143,9 +143,9 @@ class ConvolutionalStem(nn.Module):
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if flat else (nn.Conv3d, nn.BatchNorm3d)
         levels: list[nn.Module] = []
         for n, after in enumerate((*features, width)):
-            levels += [conv(channels, after, 3, 2, 1, bias=False), norm(after), nn.GELU()]
-            if n:  # the first level has most of the voxels
-                levels += [conv(after, after, 3, 1, 1, bias=False), norm(after), nn.GELU()]
+            # the first level looks at every voxel before it halves the image; the others halve first, which is cheaper
+            for before, stride in zip((channels, after), (1, 2) if n == 0 else (2, 1), strict=True):
+                levels += [conv(before, after, 3, stride, 1, bias=False), norm(after), nn.GELU()]
             channels = after
         self.levels = nn.Sequential(*levels)
 
