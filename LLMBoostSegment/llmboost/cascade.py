@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,11 +11,40 @@ from scipy import ndimage
 
 from .card import Target
 from .errors import LLMBoostError
-from .image import Image
+from .image import Image, resample, to_canonical
 from .model import Model
 from .predict import predict
 from .preprocessing import preprocess
 from .roi import Roi
+
+
+@dataclass(frozen=True)
+class Look:
+    """A crop of a case, as a model is to see it.
+
+    Attributes:
+        inside: where in the case's first channel it lies.
+        crop: what of that channel is there.
+        channels: the crop of each channel along canonical axes, mirrored where the target is.
+    """
+
+    inside: tuple[slice, slice, slice]
+    crop: Image
+    channels: tuple[Image, ...]
+    mirrored: bool
+
+    def see(self, array: np.ndarray) -> np.ndarray:
+        """A view of ``array``, on the grid of ``crop``, as ``channels`` are stored."""
+        array = to_canonical(self.crop.with_array(array)).array
+        return array[..., ::-1, :, :] if self.mirrored else array
+
+
+def look_at(channels: Sequence[Image], box: Roi, target: Target) -> Look:
+    """What of a case the model sees of a target in ``box``."""
+    crop = box.crop(channels[0])
+    crops = [crop, *(resample(channel, crop, "linear") for channel in channels[1:])]
+    look, grid = Look(box.bounds(channels[0]), crop, (), target.mirror), to_canonical(crop)
+    return replace(look, channels=tuple(grid.with_array(look.see(channel.array)) for channel in crops))
 
 
 def localize(

@@ -51,16 +51,10 @@ def probability_slabs(
         Cancelled: ``cancelled`` answered True.
         torch.OutOfMemoryError: one window alone is too much, for the CPU as well.
     """
-    missing = [max(roi - size, 0) for size, roi in zip(volume.shape[1:], window, strict=True)]
-    before = [n // 2 for n in missing]
-    padding = [p for n, b in zip(reversed(missing), reversed(before), strict=True) for p in (b, n - b)]
-    # padding copies the volume, which may be large
-    padded = F.pad(volume, padding) if any(missing) else volume
+    padded, places, inside = tile(volume, window)
     sizes = padded.shape[1:]
-    inside = [slice(b, b + size) for b, size in zip(before, volume.shape[1:], strict=True)]
     weight = compute_importance_map(window, mode="gaussian")
 
-    places = dense_patch_slices(sizes, window, [max(int(roi * (1 - OVERLAP)), 1) for roi in window])
     places.sort(key=lambda place: place[axis].start)
     groups = [(start, list(group)) for start, group in groupby(places, key=lambda place: place[axis].start)]
     ends = [start for start, _ in groups[1:]] + [sizes[axis]]
@@ -98,6 +92,25 @@ def probability_slabs(
                 _shift(one, end - start, axis)
     finally:
         network.train(was_training)
+
+
+def tile(
+    volume: Tensor, window: tuple[int, int, int]
+) -> tuple[Tensor, list[tuple[slice, ...]], tuple[slice, slice, slice]]:
+    """Windows that overlap by half and cover a volume (channels, R, A, S).
+
+    Returns:
+        the volume, padded with zeros to the window's size at least; where in it the windows lie; and where in it the
+        volume lies.
+    """
+    missing = [max(roi - size, 0) for size, roi in zip(volume.shape[1:], window, strict=True)]
+    before = [n // 2 for n in missing]
+    padding = [p for n, b in zip(reversed(missing), reversed(before), strict=True) for p in (b, n - b)]
+    # padding copies the volume, which may be large
+    padded = F.pad(volume, padding) if any(missing) else volume
+    r, a, s = (slice(b, b + size) for b, size in zip(before, volume.shape[1:], strict=True))
+    steps = [max(int(roi * (1 - OVERLAP)), 1) for roi in window]
+    return padded, list(dense_patch_slices(padded.shape[1:], window, steps)), (r, a, s)
 
 
 def predict(network: nn.Module, volume: Tensor, window: tuple[int, int, int], **options: Any) -> Tensor:

@@ -17,9 +17,9 @@ import torch
 from scipy import ndimage
 
 from .card import Card, Label
-from .cascade import localize
+from .cascade import localize, look_at
 from .errors import LLMBoostError
-from .image import Image, resample, to_canonical
+from .image import Image, resample
 from .model import Model
 from .predict import probability_slabs
 from .preprocessing import orient, preprocess
@@ -98,7 +98,7 @@ def segment(
         Cancelled: ``cancelled`` answered True.
     """
     started = time.monotonic()
-    _check(model, channels)
+    check(model, channels)
     card, whole = model.card, channels[0]
     first = roi.crop(whole) if roi else whole
     by_cascade = card.needs_cascade([n * mm for n, mm in zip(first.shape, first.spacing, strict=True)])
@@ -111,7 +111,7 @@ def segment(
     if canvas.chances is not None:
         canvas.chances[0] = 1  # what is not computed is background
     part = canvas.see(lambda array: array[(..., *roi.bounds(whole))]) if roi else canvas
-    foreign = by_cascade and _is_foreign(modality, card.modality)
+    foreign = by_cascade and is_foreign(modality, card.modality)
     if foreign:
         notes = [f"the images are {modality}, and model '{card.name}' takes {card.modality}: nothing was segmented"]
     elif by_cascade:
@@ -140,7 +140,7 @@ def segment(
     )
 
 
-def _is_foreign(modality: str, expected: str) -> bool:
+def is_foreign(modality: str, expected: str) -> bool:
     """Whether both are known to be different modalities."""
     return modality != expected and {modality, expected} <= MODALITIES
 
@@ -220,35 +220,27 @@ def _draw_by_cascade(
     for n, target in enumerate(targets):
         if target not in boxes:
             continue
-        box = boxes[target]
-        inside, crop = box.bounds(first), box.crop(first)
-        crops = [crop, *(resample(channel, crop, "linear") for channel in channels[1:])]
-        part = canvas.see(lambda array, inside=inside: array[(..., *inside)])  # type: ignore[misc]
-
-        def see(array: np.ndarray, crop: Image = crop, mirrored: bool = target.mirror) -> np.ndarray:
-            array = to_canonical(crop.with_array(array)).array
-            return array[..., ::-1, :, :] if mirrored else array
-
+        look = look_at(channels, boxes[target], target)
+        part = canvas.see(lambda array, inside=look.inside: array[(..., *inside)])  # type: ignore[misc]
         own = _Canvas(np.zeros_like(part.indices), part.chances, part.doubts)
-        grid = to_canonical(crop)
         notices |= dict.fromkeys(
             _draw(
                 model,
-                [grid.with_array(see(channel.array)) for channel in crops],
-                own.see(see),
+                look.channels,
+                own.see(look.see),
                 mirror,
                 lambda done, n=n: progress((n + 1 + done) / stages),  # type: ignore[misc]
                 cancelled,
             )
         )
-        _trim(own.indices, crop, roi, card)
+        _trim(own.indices, look.crop, roi, card)
         new = (own.indices > 0) & (part.indices == 0)
         part.indices[new] = own.indices[new] + n * len(card.labels)
     progress(1.0)
     return list(notices)
 
 
-def _check(model: Model, channels: Sequence[Image]) -> None:
+def check(model: Model, channels: Sequence[Image]) -> None:
     steps = model.card.preprocessing
     if len(channels) != steps.channels:
         raise LLMBoostError(f"model '{model.card.name}' takes {steps.channels} image(s) a case, {len(channels)} given")

@@ -11,7 +11,7 @@ import pytest
 from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
 from llmboost.library import find
-from llmboost.service import Job, RequestError
+from llmboost.service import Job
 from llmboost.wire import Frame, Volume, pack_volumes
 
 VOLUME = Volume(np.zeros((4, 5, 6), np.float32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
@@ -52,13 +52,6 @@ def test_a_model_is_shown_by_name_path_and_digest(ask, tmp_path):
 def test_a_model_has_to_be_named(ask, fields):
     with pytest.raises(LLMBoostError, match="model"):
         ask("show", fields)
-
-
-@pytest.mark.parametrize("kind", ["classify", "explain"])
-def test_engines_that_are_yet_to_come(ask, kind):
-    with pytest.raises(RequestError) as error:
-        ask(kind)
-    assert error.value.kind == "not_available"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from ..card import Card, read_card
 from ..errors import LLMBoostError
 from ..library import find, installed
 from ..service import Answer, Handler, Job, RequestError
+from .adapt import adapt, rank_cases
 from .classify import classify
+from .explain import explain
 from .models import digest_of, models, put_model, received, show
 from .segment import segment
 from .volumes import text_of
@@ -37,8 +39,10 @@ class Engine:
             "put_model": put_model,
             "show": partial(show, self),
             "segment": partial(segment, self),
+            "adapt": partial(adapt, self),
+            "rank_cases": partial(rank_cases, self),
             "classify": partial(classify, self),
-            "explain": not_available,
+            "explain": partial(explain, self),
         }
 
     def warm_up(self, job: Job) -> Answer:
@@ -100,10 +104,6 @@ class Engine:
                 if read_card(path).digest == digest:
                     return path
         raise RequestError("unknown_model", f"the worker's machine has no model {model}")
-
-
-def not_available(job: Job) -> Answer:
-    raise RequestError("not_available", "this LLMBoost cannot do that yet", "Update the extension")
 
 
 def _import_monai() -> None:

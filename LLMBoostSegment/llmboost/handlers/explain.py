@@ -1,0 +1,51 @@
+"""The request to explain what a model says of an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..service import Answer, Job
+from .volumes import as_bytes, images_of, roi_of
+
+if TYPE_CHECKING:
+    from . import Engine
+
+
+def explain(engine: Engine, job: Job) -> Answer:
+    """Show where a model looked.
+
+    Fields: as for segments or classes, and ``target`` (value of a class, or of a label as it was drawn; None: the class
+    that the model decides for, or the first label), ``method`` and ``layer`` (see :mod:`llmboost.explain.maps`; None:
+    the defaults).
+
+    Gives ``target`` (value and name), ``method``, ``layer``, ``warnings``, ``seconds``, ``provenance``; array ``map``
+    [k, j, i] on the first channel's grid as uint8 (255 is 1).
+    """
+    channels = images_of(job)
+    model = engine.model(job)
+    from ..batch import provenance
+    from ..explain import LAYERS, METHODS, explain
+
+    target, number = job.fields.get("target"), job.fields.get("slice")
+    job.progress(0.0, "explaining")
+    found = explain(
+        model,
+        channels,
+        target=None if target is None else int(target),
+        method=str(job.fields.get("method") or next(iter(METHODS))),
+        layer=str(job.fields.get("layer") or LAYERS[0]),
+        roi=roi_of(job),
+        slice_number=None if number is None else int(number),
+        modality=str(job.fields.get("modality") or ""),
+        progress=lambda fraction: job.progress(fraction, "explaining"),
+        cancelled=job.cancelled,
+    )
+    fields = {
+        "target": {"value": found.target.value, "name": found.target.name},
+        "method": found.method,
+        "layer": found.layer,
+        "warnings": list(found.warnings),
+        "seconds": found.seconds,
+        "provenance": provenance(model, found.localizer),
+    }
+    return fields, {"map": as_bytes(found.map.array)}
