@@ -72,13 +72,16 @@ def _renamed(name: str) -> str:
 def _taken(published: dict[str, Tensor], network: ViT) -> dict[str, Tensor]:
     """Published tensors under this project's names."""
     config = network.config
+    if f"blocks.{config.depth}.norm1.weight" in published:
+        raise ValueError(f"it has more than {config.depth} blocks")
     kernel = published["patch_embed.proj.weight"]  # (width, 3, p, p): rows, columns
-    kernel = kernel.transpose(2, 3)  # the first axis here runs along a row
+    # here, the first axis runs to the right of the patient: back along a row, from its last column to its first
+    kernel = kernel.transpose(2, 3).flip(2, 3)
     if config.channels == 1:
         kernel = kernel.sum(dim=1, keepdim=True)
     positions = published["pos_embed"]
     side = round((positions.shape[1] - 1) ** 0.5)
-    grid = positions[:, 1:].reshape(1, side, side, -1).permute(0, 3, 2, 1)  # (1, width, columns, rows)
+    grid = positions[:, 1:].reshape(1, side, side, -1).permute(0, 3, 2, 1).flip(2, 3)  # (1, width, columns, rows)
     grid = F.interpolate(grid, network.transformer.position.shape[2:4], mode="bicubic", antialias=True)[..., None]
     result = {
         "stem.proj.weight": kernel.flatten(1),
