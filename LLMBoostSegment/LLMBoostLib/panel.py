@@ -120,6 +120,11 @@ class Panel(VTKObservationMixin):
     def exit(self) -> None:
         self.editor.pause()
 
+    def useModel(self, name: str) -> None:
+        """Choose a model, as another module asks for; one that was added just now is in the list, too."""
+        self.chooser.refresh()
+        self._onModel(name)
+
     def forgetScene(self) -> None:
         """The scene is about to be closed: stop what goes on, let go of all nodes."""
         self._stop(_("cancelled, for the scene was closed"))

@@ -45,7 +45,7 @@ def adapt(job):
         if HOW == "crash" and step == 5:
             print("killed by the system", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
-        if HOW == "deaf" and step == 5:
+        if HOW == "deaf" and step == 20:
             time.sleep(SLOW)
         event = {"event": "step", "step": step, "loss": 1.5 / (1 + 0.1 * step), "fraction": step / STEPS}
         job.progress(step / STEPS, "training", 500_000_000, event=event)

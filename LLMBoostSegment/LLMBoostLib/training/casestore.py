@@ -109,9 +109,10 @@ class CaseStore:
         """Look into the folder again, where others may have added cases; raises LLMBoostError."""
         state = self._state()
         if state != self._seen:
-            self._seen = state
             self.kinds, self.mapping, self.cases = {}, {}, {}
+            self._seen = None  # until it could be read
             self._read()
+            self._seen = state
 
     def image(self, case: Case) -> Path:
         """The file of a case's image."""
