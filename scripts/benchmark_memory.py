@@ -7,14 +7,14 @@ command line on the CPU and prints seconds and peak memory of the whole process,
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+
+from llmboost.bench.footprint import measured
 
 SIZES = ("128x128x128", "256x256x256", "512x512x600")
 
@@ -28,8 +28,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             scan = Path(folder) / "scan.nii"
             _write_scan(shape, scan)
-            # in a process of its own, for its children's peak is the largest of all
-            seconds, gigabytes, message = _measured(model, scan, Path(folder) / "out")
+            where = ["--output", Path(folder) / "out", "--device=cpu"]
+            command = [sys.executable, "-m", "llmboost", "segment", scan, "--model", model, *where]
+            seconds, gigabytes, message = measured(command)
         per_voxel = seconds / np.prod(shape)
         first = first or per_voxel
         print(
@@ -45,22 +46,6 @@ def _write_scan(shape: tuple[int, ...], path: Path) -> None:
     for plane in scan:  # noise of the whole at once would take eight bytes a voxel
         plane[...] = random.normal(100, 30, plane.shape)
     sitk.WriteImage(sitk.GetImageFromArray(scan), str(path))
-
-
-def _measured(model: str, scan: Path, output: Path) -> tuple[float, float, str]:
-    command = [sys.executable, "-m", "llmboost", "segment", scan, "--model", model, "--output", output, "--device=cpu"]
-    child = (
-        "import resource, subprocess, sys;"
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True);"
-        "print(done.stdout.splitlines()[-1] if done.stdout else done.returncode);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    started = time.perf_counter()
-    said = subprocess.run([sys.executable, "-c", child, *command], stdout=subprocess.PIPE, text=True, check=True).stdout
-    seconds = time.perf_counter() - started
-    message, kilobytes = said.splitlines()[-2:]
-    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes
-    return seconds, int(kilobytes) / unit, message
 
 
 if __name__ == "__main__":

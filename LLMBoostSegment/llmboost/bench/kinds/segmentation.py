@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ...booster import BoosterConfig
 from ...errors import LLMBoostError
 from ...evaluate import evaluate
-from ...learn.dataset import Dataset, read_dataset
+from ...learn.dataset import Case, Dataset, read_dataset
 from ...learn.train import Recipe, run_folder, train
 from ...learn.trainer import CHECKPOINT, TrainingConfig
 from ...model import load_model
 from ...networks import DEFAULT_SEGMENTER
+from ..footprint import measured
 from ..phantom import write_phantom
 from . import Context, Measure, settings_of
 
@@ -43,6 +47,7 @@ class Settings:
         fraction: the share of the train split's subjects that is trained on; the seed draws them.
         split: what is measured at the end.
         sides: how many cases, numbered one after the other, show one subject.
+        memory: also measure the peak memory of ``llmboost segment`` on the first case, in a process of its own.
     """
 
     data: str
@@ -56,6 +61,7 @@ class Settings:
     fraction: float = 1.0
     split: str = "val"
     sides: int = 1
+    memory: bool = False
 
 
 def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -78,7 +84,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     for folder in (part, context.folder / PHANTOM):
         shutil.rmtree(folder, ignore_errors=True)
     (run_folder(file) / CHECKPOINT).unlink()
-    host = [p for name, p in model.network.named_parameters() if not name.startswith("booster.blocks.")]
+    peak = _peak(file, dataset.split(settings.split)[0], context) if settings.memory else None
     return {
         "val": card.figures["val_dice"],
         "cases": [
@@ -91,9 +97,10 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         ],
         "numbers": {
             "steps": card.training["steps"],
-            "weights but the block's (M)": round(sum(p.numel() for p in host) / 1e6, 3),
+            "weights but the block's (M)": host_weights(model.network),
             "training (min)": card.training["minutes"],
             "inference (s a case)": round(float(np.mean([case["seconds"] for case in result["cases"]])), 3),
+            **({"peak memory (GB)": peak} if peak is not None else {}),
         },
     }
 
@@ -111,6 +118,11 @@ def booster_of(setting: str | Mapping[str, Any], seed: int) -> BoosterConfig | N
         return BoosterConfig(**{**fields, "layers": tuple(fields.get("layers", ()))})
     except (TypeError, ValueError) as error:
         raise LLMBoostError(f"booster {setting}: {error}; use 'none' or the fields of BoosterConfig") from error
+
+
+def host_weights(network: nn.Module) -> float:
+    """Millions of weights, but for those of the language model's block."""
+    return round(sum(p.numel() for name, p in network.named_parameters() if "booster.blocks." not in name) / 1e6, 3)
 
 
 def _dataset(settings: Settings, context: Context) -> Dataset:
@@ -146,6 +158,14 @@ def _part(dataset: Dataset, fraction: float, seed: int, folder: Path) -> Path:
     splits = {**dataset.splits, "train": train}
     (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
     return folder
+
+
+def _peak(model: Path, case: Case, context: Context) -> float:
+    """GB of the whole process that segments one case."""
+    with tempfile.TemporaryDirectory(dir=context.folder) as output:
+        where: list[str | Path] = ["--output", output, "--device", str(context.device)]
+        command = [sys.executable, "-m", "llmboost", "segment", *case.images, "--model", model, *where]
+        return round(measured(command)[1], 3)
 
 
 def _mean(scores: Mapping[str, float | None]) -> float | None:
