@@ -143,8 +143,9 @@ class ConvolutionalStem(nn.Module):
         conv, norm = (nn.Conv2d, nn.BatchNorm2d) if flat else (nn.Conv3d, nn.BatchNorm3d)
         levels: list[nn.Module] = []
         for n, after in enumerate((*features, width)):
-            # the first level looks at every voxel before it halves the image; the others halve first, which is cheaper
-            for before, stride in zip((channels, after), (1, 2) if n == 0 else (2, 1), strict=True):
+            # of most voxels, slices afford a look at each before they are halved; volumes afford one convolution
+            strides = ((1, 2) if flat else (2,)) if n == 0 else (2, 1)
+            for before, stride in zip((channels, after), strides, strict=False):
                 levels += [conv(before, after, 3, stride, 1, bias=False), norm(after), nn.GELU()]
             channels = after
         self.levels = nn.Sequential(*levels)
