@@ -22,7 +22,18 @@ from ..files import write_whole
 from ..model import Model, load_model, save_tensors
 from ..networks import build, describe
 from ..predict import Cancelled
-from .adapters import AdapterConfig, default_rank, fitted, inject, layer_by_layer, merged, towards, trained, unpack
+from .adapters import (
+    BLOCKS,
+    AdapterConfig,
+    default_rank,
+    fitted,
+    inject,
+    layer_by_layer,
+    merged,
+    towards,
+    trained,
+    unpack,
+)
 from .dataset import Case, Dataset, check, load, read_dataset
 from .plan import Plan, make_plan
 from .regularizers import Distillation
@@ -66,7 +77,7 @@ class AdaptSettings:
     distill: float = 0.0
     share: float = 1.0
     validations: int = 8
-    patience: int = 4
+    patience: int = 6
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -159,7 +170,7 @@ def adapt(
     dataset, plan, card = _goal(base, dataset, train, task)
 
     torch.manual_seed(settings.seed)
-    network = _network(base, card, plan)
+    network = _network(base, card, plan, fresh=settings.scope == "scratch")
     steps = card.preprocessing
     train_volumes = [read_volume(dataset, case, steps) for case in train]
     val_volumes = [read_volume(dataset, case, steps) for case in val]
@@ -390,13 +401,16 @@ def _listed(labels: dict[int, str]) -> str:
     return ", ".join(f"{value} ({name})" for value, name in labels.items())
 
 
-def _network(base: Model, card: Card, plan: Plan | None) -> nn.Module:
-    """The base's network with the card's labels, and, for images that go less deep, kernels that do as well."""
+def _network(base: Model, card: Card, plan: Plan | None, fresh: bool = False) -> nn.Module:
+    """The base's network with the card's labels, and, for images that go less deep, kernels that do as well; ``fresh``
+    has no more of the base than its language model's block."""
     options = {**base.card.network, "classes": card.classes}
     if plan is not None:
         options["strides"] = plan.strides
     network = build(options.pop("name"), options, base.card.booster)
-    network.load_state_dict(fitted(base.network, network))
+    state = fitted(base.network, network)
+    kept = {name: tensor for name, tensor in state.items() if not fresh or name.startswith(BLOCKS)}
+    network.load_state_dict(kept, strict=not fresh)
     return network
 
 

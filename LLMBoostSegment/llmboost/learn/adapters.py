@@ -23,13 +23,14 @@ from ..errors import LLMBoostError
 
 LORA_A, LORA_B = ".lora_A", ".lora_B"
 BLOCKS = "booster.blocks."
+SCALE = 4.0  # of low-rank updates in training: with rates that suit whole weights, they would hardly move in minutes
 
 # children of a network, by what they are
 STEM = ("stem", "down", "embed", "position", "token")
 HEADS = ("head", "heads")
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm3d, nn.InstanceNorm2d, nn.RMSNorm)
 
-SCOPES = ("adapter", "norms", "head", "full")
+SCOPES = ("adapter", "norms", "head", "full", "scratch")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class AdapterConfig:
 
     Attributes:
         rank: of the low-rank updates.
-        scope: ``adapter`` as told above; for comparison, ``norms`` alone, ``head`` alone, or ``full``: all but the
-            language model's block.
+        scope: ``adapter`` as told above; for comparison, ``norms`` alone, ``head`` alone, ``full`` (all but the
+            language model's block), or ``scratch``: the same, from random weights.
         block: low-rank updates of the language model's block, too.
     """
 
@@ -71,7 +72,7 @@ def inject(network: nn.Module, config: AdapterConfig) -> None:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
             raise LLMBoostError("adapting needs the package peft; install it with: pip install peft") from error
-        lora = LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=targets)
+        lora = LoraConfig(r=config.rank, lora_alpha=SCALE * config.rank, target_modules=targets)
         inject_adapter_in_model(lora, network)
     for name, module in network.named_modules():
         for key, parameter in module.named_parameters(name, recurse=False):
@@ -95,7 +96,7 @@ def _whole(name: str, module: nn.Module, scope: str) -> bool:
     """Whether a parameter is trained as it is."""
     if name.startswith(BLOCKS):
         return ".lora_" in name
-    if scope == "full" or name.split(".")[0] in HEADS or ".lora_" in name:
+    if scope in ("full", "scratch") or name.split(".")[0] in HEADS or ".lora_" in name:
         return True
     norm = isinstance(module, NORMS)
     if scope == "adapter":
@@ -111,7 +112,7 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
             before, _, which = name.partition(".lora_")
             # PEFT's names: LAYER.lora_A.default.weight, LAYER.base_layer.weight
             name = f"{before}.weight.lora_{which[0]}" if which else name.replace(".base_layer.", ".")
-            tensors[name] = parameter.detach().cpu()
+            tensors[name] = parameter.detach().cpu() * (SCALE if name.endswith(LORA_B) else 1)
     return tensors
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from math import pi
 from typing import Any
 
@@ -27,7 +27,13 @@ from torch import Tensor
 IMAGE, LABEL = "image", "label"
 
 
-def augmentation(mirror: tuple[int, ...], contrast: float = 0.0, thick: float = 0.0) -> Compose:
+# what each number of a shear in three dimensions mixes: the axis that moves, and the one along which
+SHEARS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
+
+
+def augmentation(
+    mirror: tuple[int, ...], contrast: float = 0.0, thick: float = 0.0, flat: Collection[int] = ()
+) -> Compose:
     """A random transform of {"image": (C, R, A, S) float, "label": (1, R, A, S)} windows.
 
     Strengths follow nnU-Net's; poses vary more, because a user's crop is seldom framed like the training set's.
@@ -36,17 +42,19 @@ def augmentation(mirror: tuple[int, ...], contrast: float = 0.0, thick: float = 
         mirror: spatial axes (0, 1, 2) along which anatomy may be mirrored.
         contrast: the share of windows in a random contrast, see :class:`RandContrastd`.
         thick: the share of windows in thick slices, see :class:`RandThickSlicesd`.
+        flat: axes along which windows have one voxel: poses stay within the slice, which a tilted one would leave.
     """
+    deep = [axis not in flat for axis in range(3)]
     return Compose(
         [
             *(RandFlipd((IMAGE, LABEL), prob=0.5, spatial_axis=axis) for axis in mirror),
             RandAffined(
                 (IMAGE, LABEL),
                 prob=0.8,
-                rotate_range=(pi / 9,) * 3,
-                scale_range=(0.2,) * 3,
-                shear_range=(0.08,) * 6,
-                translate_range=(5,) * 3,
+                rotate_range=[pi / 9 if all(deep[a] for a in range(3) if a != axis) else 0.0 for axis in range(3)],
+                scale_range=[0.2 * each for each in deep],
+                shear_range=[0.08 if deep[a] and deep[b] else 0.0 for a, b in SHEARS],
+                translate_range=[5.0 * each for each in deep],
                 mode=("bilinear", "nearest"),
                 padding_mode=("border", "zeros"),
             ),

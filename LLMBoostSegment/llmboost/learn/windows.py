@@ -42,7 +42,8 @@ class TrainingWindows(Dataset[dict[str, Tensor]]):
         self.window = window
         self.length = length
         self.seed = seed
-        self.augment = augmentation(mirror, contrast, thick)
+        flat = [axis for axis, size in enumerate(window) if size == 1]
+        self.augment = augmentation(mirror, contrast, thick, flat)
         self.foreground = [torch.nonzero(volume.label[0] > 0) for volume in volumes]
 
     def __len__(self) -> int:

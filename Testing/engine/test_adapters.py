@@ -1,0 +1,194 @@
+"""Adapters: what is trained, that merging gives what was trained, and what a base of volumes makes of slices."""
+
+import pytest
+import torch
+from torch import nn
+
+from llmboost.booster import Booster, BoosterConfig
+from llmboost.booster.block import BlockShape, LanguageModelBlock
+from llmboost.booster.q4 import BYTES, WEIGHTS
+from llmboost.booster.sources import BlockWeights
+from llmboost.errors import LLMBoostError
+from llmboost.learn.adapters import (
+    BLOCKS,
+    AdapterConfig,
+    default_rank,
+    fitted,
+    inject,
+    layer_by_layer,
+    merged,
+    towards,
+    trained,
+    unpack,
+)
+from llmboost.networks import build, describe
+
+SMALL = {
+    "hybrid-vit": {"stem": (4, 6, 8), "width": 16, "depth": 2, "heads": 2},
+    "plain-vit": {"window": (16, 16, 16), "width": 16, "depth": 2, "heads": 2},
+}
+SHAPE = BlockShape(width=32, heads=4, kv_heads=2, head_dim=8, ffn=64)
+
+
+def boosted(name="hybrid-vit", q4=False, **options):
+    """A network whose every weight is random, with a booster."""
+    torch.manual_seed(0)
+    states = LanguageModelBlock(SHAPE).state_dict()
+    if q4:
+        for key in [key for key, tensor in states.items() if tensor.ndim == 2]:
+            rows, columns = states.pop(key).shape
+            packed = torch.randint(0, 255, (rows, columns // WEIGHTS, BYTES), dtype=torch.uint8)
+            packed[..., :4] = torch.tensor([0.01, -0.08], dtype=torch.float16).view(torch.uint8)
+            states[key.replace("weight", "packed")] = packed.flatten(1)
+    weights = BlockWeights(SHAPE, [states], natural_rms=5.0, q4=q4, description="small")
+    network = build(name, {**SMALL[name], **options}, None)
+    network.booster = Booster.from_weights(16, BoosterConfig(layers=(0,)), weights)
+    perturb(network)
+    return network.eval()
+
+
+def perturb(network, size=0.1):
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm" not in name:
+                parameter.add_(size * torch.randn(parameter.shape, generator=generator))
+
+
+def learnt(network):
+    """The network as after a training: everything that may change, changed."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return network.eval()
+
+
+def empty_like(network):
+    entry, booster = describe(network)
+    with torch.device("meta"):
+        return build(entry.pop("name"), entry, booster)
+
+
+def image(*sizes):
+    return torch.randn(1, 1, *sizes, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_with_an_adapter_computes_what_it_did_before(name):
+    network, x = boosted(name), image(16, 16, 16)
+    with layer_by_layer(), torch.no_grad():
+        before = network(x)
+        inject(network, AdapterConfig(4))
+        torch.testing.assert_close(network.eval()(x), before, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["adapter", "norms", "head", "full"])
+@pytest.mark.parametrize("name", SMALL)
+def test_merged_and_unmerged_agree_to_rounding(name, scope):
+    base, network, x = boosted(name), boosted(name), image(16, 16, 16)
+    inject(network, AdapterConfig(4, scope))
+    learnt(network)
+    result = empty_like(base)
+    result.load_state_dict(merged(base, result, trained(network)), assign=True)
+    with layer_by_layer(), torch.no_grad():
+        there, here = network(x), result.eval()(x)
+        assert not torch.allclose(there, base(x), atol=1e-2)
+    torch.testing.assert_close(here, there, rtol=1e-4, atol=1e-4)
+
+
+def test_the_blocks_4_bit_layers_take_low_rank_updates_when_asked():
+    base, network, x = boosted(q4=True), boosted(q4=True), image(16, 16, 16)
+    with torch.no_grad():
+        before = network(x)
+        unpack(network)
+        torch.testing.assert_close(network(x), before)
+    inject(network, AdapterConfig(2, block=True))
+    assert any(name.startswith(BLOCKS) for name in trained(network))
+    learnt(network)
+    result = empty_like(network)
+    result.load_state_dict(merged(base, result, trained(network)), assign=True)
+    with torch.no_grad():
+        torch.testing.assert_close(result.eval()(x), network(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_base_is_frozen_and_little_is_trained(name):
+    network = boosted(name)
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    inject(network, AdapterConfig(2))
+    names = set(trained(network))
+    assert not any(key.startswith(BLOCKS) for key in names)
+    assert {"booster.adapter_in.weight", "booster.adapter_out.weight"} <= names
+    network.train()
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
+    network(image(16, 16, 16)).square().mean().backward()
+    optimizer.step()
+    after = {key.replace(".base_layer", ""): tensor for key, tensor in network.state_dict().items()}
+    changed = {key for key, tensor in before.items() if not torch.equal(tensor, after[key])}
+    assert changed <= names
+    assert changed
+
+
+def test_what_attention_never_sees_is_trained():
+    network = boosted()
+    inject(network, AdapterConfig(2))
+    names = set(trained(network))
+    assert "stem.0.0.weight" in names
+    assert "transformer.0.norm1.weight" in names
+    assert {"transformer.0.attention.qkv.weight.lora_A", "transformer.0.mlp.2.weight.lora_B"} <= names
+
+
+def test_a_share_of_the_changes_lies_between_base_and_adapter():
+    base, network = boosted(), boosted()
+    inject(network, AdapterConfig(2))
+    tensors = trained(learnt(network))
+    base_state = base.state_dict()
+    none, half = (merged(base, empty_like(base), towards(base, tensors, share)) for share in (0.0, 0.5))
+    whole = merged(base, empty_like(base), tensors)
+    for name, tensor in whole.items():
+        torch.testing.assert_close(none[name], base_state[name])
+        if tensor.is_floating_point():
+            torch.testing.assert_close(half[name], (base_state[name] + tensor) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_tensors_too_few_or_too_many_are_refused():
+    base = boosted()
+    with pytest.raises(ValueError, match="no 'surplus'"):
+        merged(base, empty_like(base), {"surplus": torch.zeros(1)})
+    other = boosted(classes=5)
+    with pytest.raises(ValueError, match="neither in the base nor in the adapter"):
+        merged(base, empty_like(other), {})
+
+
+def test_a_network_of_slices_sees_in_a_slice_what_its_base_sees_in_copies_of_it():
+    base = boosted().eval()
+    network = build("hybrid-vit", {**SMALL["hybrid-vit"], "strides": ((2, 2, 1),) * 3}, None)
+    network.booster = base.booster
+    network.load_state_dict(fitted(base, network))
+    x = image(16, 16, 1)
+    seen = []
+    for one, depth in ((base, 48), (network.eval(), 1)):
+        handle = one.stem[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+        with torch.no_grad():
+            one(x.expand(1, 1, 16, 16, depth))
+        handle.remove()
+    # the middle of the stack: its ends see the zeros that pad it, through the norms of whole images too
+    deep, flat = seen[0][..., 12:13], seen[1]
+    assert torch.corrcoef(torch.stack([deep.flatten(), flat.flatten()]))[0, 1] > 0.98
+
+
+def test_ranks_grow_with_the_cases():
+    ranks = [default_rank(cases) for cases in (1, 5, 6, 20, 200)]
+    assert ranks == sorted(ranks)
+    with pytest.raises(LLMBoostError, match="rank 0"):
+        AdapterConfig(0)
+
+
+def test_modules_that_only_hold_others_are_no_targets():
+    network = boosted()
+    inject(network, AdapterConfig(2, "head"))
+    assert set(trained(network)) == {f"heads.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")}
+    assert not any("lora" in name for name, _ in network.named_parameters())
+    assert isinstance(network.heads, nn.ModuleList)
