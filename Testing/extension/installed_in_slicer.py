@@ -24,10 +24,12 @@ def main(folder: Path) -> None:
         host.start(session, Path(settings))
         sys.path.insert(0, str(folder))
         facts = importAll(folder)
-        widget = host.openModule(folder / "LLMBoostSegment.py")
-        facts["widgets"] = sorted(name for name in vars(widget.ui) if not name.startswith("_"))
-        with host.withoutMainWindow():
-            sys.modules["LLMBoostSegment"].LLMBoostSegmentTest().runTest()
+        facts["widgets"] = {}
+        for path in sorted(folder.glob("*.py")):
+            widget = host.openModule(path)
+            facts["widgets"][path.stem] = sorted(name for name in vars(widget.ui) if not name.startswith("_"))
+            with host.withoutMainWindow():
+                getattr(sys.modules[path.stem], f"{path.stem}Test")().runTest()
         host.stop()
         host.check()
     print(json.dumps(facts))
@@ -35,7 +37,8 @@ def main(folder: Path) -> None:
 
 def importAll(folder: Path) -> dict[str, object]:
     """Import all that Slicer's process may import, and tell what that did."""
-    names = ["LLMBoostSegment", *(f"LLMBoostLib.{path.stem}" for path in sorted((folder / "LLMBoostLib").glob("*.py")))]
+    modules, libraries = sorted(folder.glob("*.py")), sorted((folder / "LLMBoostLib").rglob("*.py"))
+    names = [".".join(path.relative_to(folder).with_suffix("").parts) for path in (*modules, *libraries)]
     changes: list[str] = []
     listening = True
 

@@ -26,6 +26,7 @@ def facts(installed, tmp_path_factory) -> dict[str, Any]:
     """What ``installed_in_slicer.py`` found."""
     home = tmp_path_factory.mktemp("home")
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(home), "LLMBOOST_MODELS": str(home / "none")}
+    variables["LLMBOOST_TRAINING"] = str(home / "cases")
     script = Path(__file__).parent / "installed_in_slicer.py"
     command = [sys.executable, script, installed]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
@@ -59,9 +60,10 @@ def test_the_shipped_models_are_found(facts, installed):
     assert facts["models"] == shipped
 
 
-def test_the_panel_opens_with_all_its_widgets(facts, installed):
-    tree = ElementTree.parse(installed / "Resources" / "UI" / "LLMBoostSegment.ui")
-    assert {widget.get("name") for widget in tree.iter("widget")} <= set(facts["widgets"])
+@pytest.mark.parametrize("module", modules())
+def test_the_panel_opens_with_all_its_widgets(facts, installed, module):
+    tree = ElementTree.parse(installed / "Resources" / "UI" / f"{module}.ui")
+    assert {widget.get("name") for widget in tree.iter("widget")} <= set(facts["widgets"][module])
 
 
 def test_the_command_line_runs(installed):

@@ -1,4 +1,4 @@
-"""The list of Slicer's names in Testing/host/slicernames.py against what the extension's code and its .ui file use."""
+"""The list of Slicer's names in Testing/host/slicernames.py against what the extension's code and its .ui files use."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import slicer
 from PySide6 import QtWidgets
 from Testing.host.slicernames import NAMES, entries, parameters
 
-MODULE = Path(__file__).parents[2] / "LLMBoostSegment"
-FILES = [MODULE / "LLMBoostSegment.py", *sorted((MODULE / "LLMBoostLib").glob("*.py"))]
-FORM = ElementTree.parse(MODULE / "Resources" / "UI" / "LLMBoostSegment.ui")
-CLASSES = {widget.get("name", ""): widget.get("class", "") for widget in FORM.iter("widget")}
-# what variables hold that are not widgets of the .ui file
+ROOT = Path(__file__).parents[2]
+MODULE_FILES = [ROOT / name / f"{name}.py" for name in ("LLMBoostSegment", "LLMBoostTrain")]
+FILES = [*MODULE_FILES, *sorted((ROOT / "LLMBoostSegment" / "LLMBoostLib").rglob("*.py"))]
+FORMS = [ElementTree.parse(path.parent / "Resources" / "UI" / f"{path.stem}.ui") for path in MODULE_FILES]
+CLASSES = {widget.get("name", ""): widget.get("class", "") for form in FORMS for widget in form.iter("widget")}
+# what variables hold that are not widgets of a .ui file
 VARIABLES = {
     "uiWidget": "qMRMLWidget",
     "_editor": "qMRMLSegmentEditorWidget",
+    "_plot": "qMRMLPlotWidget",
     "PyTorchUtilsLogic": "PyTorchUtils.PyTorchUtilsLogic",
     "SampleDataLogic": "SampleData.SampleDataLogic",
     "packaging": "slicer.packaging",
@@ -88,7 +90,7 @@ def uses(path: Path) -> Iterator[Use]:
                 yield f"{node.module}.{alias.name}", None
         if not isinstance(node, ast.Attribute) or id(node) in inner:
             continue
-        name, call = nameOf(node, path is FILES[0]), called.get(id(node))
+        name, call = nameOf(node, path in MODULE_FILES), called.get(id(node))
         if name.endswith(".connect"):
             assert call
             assert isinstance(call.args[0], ast.Constant)
@@ -98,12 +100,12 @@ def uses(path: Path) -> Iterator[Use]:
 
 
 def formUses() -> Iterator[str]:
-    """Slicer's classes and their properties, signals and slots in the .ui file."""
-    for widget in FORM.iter("widget"):
+    """Slicer's classes and their properties, signals and slots in the .ui files."""
+    for widget in (widget for form in FORMS for widget in form.iter("widget")):
         for item in widget.findall("property"):
             if item.get("stdset") != "0":
                 yield f"{widget.get('class')}.{item.get('name')}"
-    for connection in FORM.iter("connection"):
+    for connection in (connection for form in FORMS for connection in form.iter("connection")):
         for end, what in (("sender", "signal"), ("receiver", "slot")):
             yield f"{CLASSES[connection.findtext(end, '')]}.{connection.findtext(what, '')}"
 

@@ -27,9 +27,12 @@ NAMES = {
         slicer.util.confirmYesNoDisplay(text, windowTitle=None)
         slicer.util.createProgressDialog(maximum=100, labelText="", windowTitle="", **kwargs)
         slicer.util.errorDisplay(text, windowTitle=None, **kwargs)
+        slicer.util.getModuleWidget(module)
         slicer.util.getNodesByClass(className)
         slicer.util.loadUI(path)
+        slicer.util.mainWindow()
         slicer.util.pip_install(requirements)
+        slicer.util.selectModule(module)
         slicer.util.setSliceViewerLayers(background="", foreground="", foregroundOpacity=None, fit=False)
         slicer.util.startupEnvironment()
         slicer.util.updateVolumeFromArray(volumeNode, narray)
@@ -47,6 +50,9 @@ NAMES = {
         slicer.parameterNodeWrapper.parameterNodeWrapper
         parameterNodeWrapper.connectGui(gui)
         parameterNodeWrapper.disconnectGui(guiTag)
+    """,
+    "Slicer/Base/Python/slicer/parameterNodeWrapper/validators.py": """
+        slicer.parameterNodeWrapper.WithinRange
     """,
     "Slicer/Base/Python/slicer/ScriptedLoadableModule.py": """
         slicer.ScriptedLoadableModule.ScriptedLoadableModule
@@ -83,10 +89,12 @@ NAMES = {
         qMRMLWidget.mrmlSceneChanged(vtkMRMLScene*)
         qMRMLWidget.setMRMLScene(newScene)
         qMRMLSegmentEditorWidget.setMRMLScene(newScene)
+        qMRMLPlotWidget.setMRMLScene(newScene)
         qMRMLSegmentSelectorWidget.setMRMLScene(vtkMRMLScene*)
     """,
     "Slicer/Libs/MRML/Widgets/qMRMLNodeComboBox.h": """
         qMRMLNodeComboBox.addEnabled
+        qMRMLNodeComboBox.currentNodeChanged(vtkMRMLNode*)
         qMRMLNodeComboBox.hideChildNodeTypes
         qMRMLNodeComboBox.nodeAddedByUser(vtkMRMLNode*)
         qMRMLNodeComboBox.nodeTypes
@@ -107,6 +115,12 @@ NAMES = {
         qMRMLTableView.setMRMLScene(vtkMRMLScene*)
         qMRMLTableView.setMRMLTableNode(tableNode)
     """,
+    "Slicer/Libs/MRML/Widgets/qMRMLPlotWidget.h": """
+        slicer.qMRMLPlotWidget()
+        qMRMLPlotWidget.mrmlPlotViewNode()
+        qMRMLPlotWidget.plotController()
+        qMRMLPlotWidget.setMRMLPlotViewNode(newPlotViewNode)
+    """,
     "Slicer/Modules/Loadable/Segmentations/Widgets/qMRMLSegmentEditorWidget.h": """
         slicer.qMRMLSegmentEditorWidget()
         qMRMLSegmentEditorWidget.installKeyboardShortcuts()
@@ -126,6 +140,7 @@ NAMES = {
     """,
     "CTK/Libs/Widgets/ctkPathLineEdit.h": """
         ctkPathLineEdit.currentPath
+        ctkPathLineEdit.currentPathChanged(QString)
         ctkPathLineEdit.filters
         ctkPathLineEdit.nameFilters
         ctkPathLineEdit.settingKey

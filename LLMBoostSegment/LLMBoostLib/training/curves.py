@@ -93,25 +93,26 @@ class CurvesView:
 
     def __init__(self, frame: Any) -> None:
         self._frame = frame
-        self._widget: Any = None
+        self._plot: Any = None
 
     def show(self, chartNode: Any) -> None:
         """Show a chart here, and in no other view of the user's."""
-        if self._widget is None:
-            self._widget = slicer.qMRMLPlotWidget()
-            self._widget.setMinimumHeight(HEIGHT)
-            self._frame.layout().addWidget(self._widget)
-        self._widget.setMRMLScene(slicer.mrmlScene)
+        if self._plot is None:
+            self._plot = slicer.qMRMLPlotWidget()
+            self._plot.setMinimumHeight(HEIGHT)
+            self._frame.layout().addWidget(self._plot)
+        self._plot.setMRMLScene(slicer.mrmlScene)
         viewNode = self._viewNode()
-        if self._widget.mrmlPlotViewNode() is not viewNode:
-            self._widget.setMRMLPlotViewNode(viewNode)
-            self._widget.plotController().setVisible(False)
+        if self._plot.mrmlPlotViewNode() is not viewNode:
+            self._plot.setMRMLPlotViewNode(viewNode)
+            controller = self._plot.plotController()
+            controller.visible = False
         viewNode.SetPlotChartNodeID(chartNode.GetID())
 
     def close(self) -> None:
         """Hold no node any more."""
-        if self._widget:
-            self._widget.setMRMLPlotViewNode(None)
+        if self._plot:
+            self._plot.setMRMLPlotViewNode(None)
 
     @staticmethod
     def _viewNode() -> Any:

@@ -330,7 +330,9 @@ class Panel(VTKObservationMixin):
         self._update()
 
     def _onFolder(self, path: str) -> None:
-        if path and Path(path) != self.logic.folder and not self._activity:
+        """Also while a path is being typed: the folder around it has to be there."""
+        isPlace = Path(path).is_absolute() and Path(path).parent.is_dir()
+        if isPlace and Path(path) != self.logic.folder and not self._activity:
             qt.QSettings().setValue(FOLDER_SETTING, path)
             self.outcome.clear()
             self.refresh()
@@ -529,7 +531,8 @@ class Panel(VTKObservationMixin):
         """Open LLMBoost Segment with this model."""
         with errorsShown():
             slicer.util.selectModule("LLMBoostSegment")
-            slicer.util.getModuleWidget("LLMBoostSegment").panel.useModel(name)
+            widget = slicer.util.getModuleWidget("LLMBoostSegment")
+            widget.panel.useModel(name)
 
     # What goes on
 
