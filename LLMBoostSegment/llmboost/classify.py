@@ -93,10 +93,11 @@ def classify(
     card, meaning = model.card, model.card.classification
     if card.task != CLASSIFICATION or meaning is None:
         raise LLMBoostError(f"model '{card.name}' segments; use a classification model")
+    whole = channels[0]
+    if slice_number is not None:
+        channels = [one_slice(whole, model, slice_number), *channels[1:]]
     if roi:
         channels = [roi.crop(channels[0]), *channels[1:]]
-    if slice_number is not None:
-        channels = [one_slice(channels[0], model, slice_number), *channels[1:]]
     framed, _place = frame(channels, card.preprocessing, meaning.framing)
     batches = torch.from_numpy(framed).split(BATCH)
     found, distances = [], []
@@ -116,13 +117,21 @@ def classify(
     each = torch.cat(found).numpy()
     mean = each.mean(axis=0)
     known = _range(model, framed, float(torch.cat(distances).median()), modality)
-    flat = card.preprocessing.slice_axis is not None
-    first = slice_number or 0
+    numbers = range(0)
+    if card.preprocessing.slice_axis is None:
+        each = each[:0]
+    else:
+        across = slice_axis_of(whole, model)
+        # slices lie as the network's axis runs, and are counted as the image's own does
+        seen = orient(channels[0], card.preprocessing).direction[:, card.preprocessing.slice_axis]
+        each = each if seen @ whole.direction[:, across] > 0 else each[::-1]
+        first = slice_number or (roi.bounds(whole)[across].start if roi else 0)
+        numbers = range(first, first + len(each))
     return Finding(
         probabilities=tuple(float(p) for p in mean),
         decision=decide(model, mean),
-        slices=tuple(first + n for n in np.arange(len(each)).tolist()) if flat else (),
-        slice_probabilities=each if flat else each[:0],
+        slices=tuple(numbers),
+        slice_probabilities=each,
         range=known,
         seconds=time.monotonic() - started,
         warnings=known.reasons,
@@ -186,7 +195,7 @@ def decide(model: Model, chances: np.ndarray) -> tuple[str, ...]:
 
 def one_slice(image: Image, model: Model, index: int) -> Image:
     """The slice ``index`` of an image, counted along its slice axis: that of one voxel, of the largest spacing, or the
-    last."""
+    one that the model's card names."""
     axis = slice_axis_of(image, model)
     if model.card.preprocessing.slice_axis is None:
         raise LLMBoostError(f"model '{model.card.name}' takes volumes; a slice cannot be chosen")

@@ -37,11 +37,11 @@ def explain_class(
     assert card.classification is not None
     result = np.zeros(whole.shape, np.float32)
     part = whole.with_array(result)  # a view for the result of what is seen
-    if roi:
-        channels, part = [roi.crop(whole), *channels[1:]], roi.crop(part)
     if slice_number is not None:
-        channels = [one_slice(channels[0], model, slice_number), *channels[1:]]
+        channels = [one_slice(whole, model, slice_number), *channels[1:]]
         part = one_slice(part, model, slice_number)
+    if roi:
+        channels, part = [roi.crop(channels[0]), *channels[1:]], roi.crop(part)
     framed, place = frame(channels, card.preprocessing, card.classification.framing)
     images = torch.from_numpy(framed)
     label, number = _target(model, images, target)

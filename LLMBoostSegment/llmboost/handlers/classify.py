@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..service import Answer, Job
-from .volumes import images_of, roi_of
+from .volumes import images_of, roi_of, slice_of
 
 if TYPE_CHECKING:
     from . import Engine
@@ -28,13 +28,12 @@ def classify(engine: Engine, job: Job) -> Answer:
     from ..batch import provenance
     from ..classify import classify
 
-    number = job.fields.get("slice")
     job.progress(0.0, "classifying")
     found = classify(
         model,
         channels,
         roi=roi_of(job),
-        slice_number=None if number is None else int(number),
+        slice_number=slice_of(job),
         modality=str(job.fields.get("modality") or ""),
         cancelled=job.cancelled,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..service import Answer, Job
-from .volumes import as_bytes, images_of, roi_of
+from .volumes import as_bytes, images_of, roi_of, slice_of
 
 if TYPE_CHECKING:
     from . import Engine
@@ -26,7 +26,7 @@ def explain(engine: Engine, job: Job) -> Answer:
     from ..batch import provenance
     from ..explain import LAYERS, METHODS, explain
 
-    target, number = job.fields.get("target"), job.fields.get("slice")
+    target = job.fields.get("target")
     job.progress(0.0, "explaining")
     found = explain(
         model,
@@ -35,7 +35,7 @@ def explain(engine: Engine, job: Job) -> Answer:
         method=str(job.fields.get("method") or next(iter(METHODS))),
         layer=str(job.fields.get("layer") or LAYERS[0]),
         roi=roi_of(job),
-        slice_number=None if number is None else int(number),
+        slice_number=slice_of(job),
         modality=str(job.fields.get("modality") or ""),
         progress=lambda fraction: job.progress(fraction, "explaining"),
         cancelled=job.cancelled,

@@ -30,6 +30,14 @@ def roi_of(job: Job) -> Roi | None:
     return Roi(box["center"], box["size"], np.reshape(box["axes"], (3, 3))) if box else None
 
 
+def slice_of(job: Job) -> int | None:
+    """The request's slice: field ``slice``, None or a number."""
+    number = job.fields.get("slice")
+    if number is not None and type(number) is not int:
+        raise LLMBoostError(f"the request's slice is {number!r}; give a whole number, or none")
+    return number
+
+
 def images_of(job: Job) -> list[Image]:
     """The request's volumes as the engine's images: the same voxels, seen along i, j, k."""
     try:
