@@ -19,7 +19,8 @@ from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.evaluate import evaluate
 from llmboost.image import read_image
-from llmboost.learn.adapt import AdaptSettings, adapt
+from llmboost.learn.adapt import adapt
+from llmboost.learn.adaptation import AdaptSettings
 from llmboost.learn.dataset import read_dataset
 from llmboost.learn.train import run_folder
 from llmboost.learn.trainer import CHECKPOINT, Trainer
@@ -84,7 +85,7 @@ def test_it_learns_and_the_file_is_used_like_any_model(base, local, tmp_path, li
     one = segment(load_model(find("mine")), [read_image(folder / "imagesTr" / "local_33.nii.gz")])
     other = segment(load_model(output), [read_image(folder / "imagesTr" / "local_33.nii.gz")])
     np.testing.assert_array_equal(one.labelmap.array, other.labelmap.array)
-    with pytest.raises(LLMBoostError, match="needed by mine"):
+    with pytest.raises(LLMBoostError, match="mine was adapted from it and needs it"):
         remove_model(own.name)
     export_model("mine", tmp_path / "copy.safetensors")
     remove_model("mine")
@@ -118,7 +119,7 @@ def test_few_cases_are_all_learnt_from(base, local, tmp_path, cases):
     assert result.steps == 4
     assert result.after.mean_dice is None
     assert len(result.card.adapter.cases) == cases
-    assert any("too few to hold one out" in warning for warning in result.warnings)
+    assert any("too few to hold one out:" in warning for warning in result.warnings)
     assert load_model(tmp_path / "mine.safetensors").card.figures["held_out"] == 0
 
 
@@ -233,7 +234,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line(base, local, tmp_path, monkey
     with pytest.raises(LLMBoostError, match="the loss is not a number") as failure:
         run(base, local(2), tmp_path / "mine.safetensors")
     assert "\n" not in str(failure.value)
-    assert not (tmp_path / "mine.safetensors").exists()
+    assert not list(tmp_path.glob("mine*"))
 
 
 def test_cancel_writes_nothing_and_finish_keeps_the_best(base, local, tmp_path):
@@ -249,8 +250,7 @@ def test_cancel_writes_nothing_and_finish_keeps_the_best(base, local, tmp_path):
     many = AdaptSettings(steps=500, validations=250, rank=2)
     with pytest.raises(Cancelled):
         run(base, folder, tmp_path / "mine.safetensors", many, report=report, cancelled=asked_at(3))
-    assert not (tmp_path / "mine.safetensors").exists()
-    shutil.rmtree(run_folder(tmp_path / "mine.safetensors"))
+    assert not list(tmp_path.glob("mine*"))
     steps.clear()
     result = run(base, folder, tmp_path / "mine.safetensors", many, report=report, finishing=asked_at(3))
     assert result.stopped == "finish"
@@ -277,7 +277,7 @@ def test_a_killed_run_continues_as_if_it_had_not_been(base, local, tmp_path):
     program = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from llmboost.learn.adapt import AdaptSettings, adapt\n"
+        "from llmboost.learn.adapt import adapt\nfrom llmboost.learn.adaptation import AdaptSettings\n"
         f"adapt(Path({str(base)!r}), Path({str(folder)!r}), Path({str(output)!r}), AdaptSettings(**{settings}),"
         " device=torch.device('cpu'), report=lambda event: print(event['event'], flush=True))\n"
     )

@@ -39,8 +39,8 @@ def adapt(
     A run that was stopped is continued when it is started again.
     """
     from ..device import choose_device
-    from ..learn.adapt import AdaptSettings
     from ..learn.adapt import adapt as run
+    from ..learn.adaptation import AdaptSettings
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
     with progress_bar() as progress:

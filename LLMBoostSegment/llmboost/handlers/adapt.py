@@ -35,8 +35,8 @@ def adapt(engine: Engine, job: Job) -> Answer:
     folder, output = Path(text_of(job, "dataset")), Path(text_of(job, "output"))
     engine.release(job)  # training needs the memory
     from ..device import choose_device
-    from ..learn.adapt import AdaptSettings
     from ..learn.adapt import adapt as run
+    from ..learn.adaptation import AdaptSettings
 
     def report(event: dict[str, Any]) -> None:
         step = event["event"] == "step"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..card import SEGMENTATION, Adapter, Card, Label
+from ..card import CLASSIFICATION, Card, Label
 from ..errors import LLMBoostError
-from ..files import write_whole
 from ..model import Model, load_model, save_tensors
 from ..networks import build, describe
 from ..predict import Cancelled
+from .adaptation import IMPROVE, MINUTES, NEW_LABELS, Adapted, AdaptSettings, Figures, adapter_entry, check_free, run_of
 from .adapters import (
     BLOCKS,
     AdapterConfig,
@@ -37,97 +35,12 @@ from .adapters import (
 from .dataset import Case, Dataset, check, load, read_dataset
 from .plan import Plan, make_plan
 from .regularizers import Distillation
-from .train import default_labels, made_with, run_folder
+from .train import default_labels, made_with
 from .trainer import CHECKPOINT, Trainer, TrainingConfig, mean_dice_of, read_volume
 from .windows import Volume
 
-IMPROVE, NEW_LABELS = "improve", "new-labels"
-TASKS = (IMPROVE, NEW_LABELS)
-MINUTES = 2.0  # by default
 HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learnt from
 MOST_HELD_OUT = 16  # cases: more would take time from training
-RUN = "adapt.json"
-
-
-@dataclass(frozen=True)
-class AdaptSettings:
-    """What may be chosen; the defaults were, on the val lists of the recipes `adapt_*`.
-
-    Attributes:
-        steps, minutes: the budget; without either, two minutes. Minutes are of everything, from reading to writing.
-        rank: of the low-rank updates, see :func:`.adapters.default_rank`.
-        task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
-        scope, block: see :class:`.adapters.AdapterConfig`.
-        batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`.
-        distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
-        share: of the changes that are kept in the end, see :func:`.adapters.towards`.
-        seed: of order, augmentation and new heads.
-    """
-
-    steps: int | None = None
-    minutes: float | None = None
-    rank: int | None = None
-    task: str | None = None
-    scope: str = "adapter"
-    block: bool = False
-    batch: int = 1
-    rate: float = 1e-3
-    contrast: float = 0.0
-    thick: float = 0.0
-    distill: float = 0.0
-    share: float = 1.0
-    validations: int = 8
-    patience: int = 6
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.minutes is not None:
-            raise LLMBoostError("give one budget: minutes or steps")
-        budget = self.steps if self.steps is not None else self.minutes
-        if budget is not None and not 0 < budget < math.inf:
-            raise LLMBoostError("the budget must be greater than zero")
-        if self.task not in (None, *TASKS):
-            raise LLMBoostError(f"task '{self.task}': use one of {', '.join(TASKS)}")
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Dice of each label, by value, on each of some cases."""
-
-    cases: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def mean_dice(self) -> float | None:
-        """The mean of each label's mean; None if nothing was measured."""
-        labels = {label for case in self.cases for label in case["dice"]}
-        columns = [[case["dice"].get(label) for case in self.cases] for label in labels]
-        means = [np.mean([score for score in column if score is not None]) for column in columns]
-        return float(np.mean(means)) if means else None
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"cases": list(self.cases), "mean_dice": self.mean_dice}
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """The end of an adaption.
-
-    Attributes:
-        card: of the file that was written.
-        before, after: on the cases held out, base and adapted model; without such cases, both are empty.
-        old_before, old_after: mean Dice on old cases, if there are some.
-        stopped: why training ended: ``budget``, ``finish`` or ``early``.
-    """
-
-    card: Card
-    before: Figures
-    after: Figures
-    old_before: float | None
-    old_after: float | None
-    steps: int
-    seconds: float
-    stopped: str
-    warnings: tuple[str, ...]
 
 
 def adapt(
@@ -157,13 +70,12 @@ def adapt(
         Cancelled: when asked to.
     """
     started = time.monotonic()
-    if output.suffix != ".safetensors":
-        raise LLMBoostError(f"{output}: a model file ends in .safetensors; choose another output")
-    if output.exists():
-        raise LLMBoostError(f"{output}: exists already; choose another name, or remove it")
+    check_free(output)
     base = load_model(base_path)
-    if base.card.task != SEGMENTATION:
-        raise LLMBoostError(f"{base_path}: a model that classifies; only models that segment can be adapted")
+    if base.card.task == CLASSIFICATION:
+        from .classification.adapt import adapt_classifier
+
+        return adapt_classifier(base, folder, output, settings, device, report, cancelled, finishing)
     dataset = read_dataset(folder)
     task = settings.task or _task(base.card, dataset)
     train, val, warnings = _split(dataset)
@@ -181,27 +93,19 @@ def adapt(
             warnings.append(f"{volume.id}: nothing is labelled; it is learnt from as an example of nothing")
     rank = settings.rank or default_rank(len(train))
     config = AdapterConfig(rank, settings.scope, settings.block)
-    adapter = Adapter(
-        base=base.card.name,
-        base_version=base.card.version,
-        base_digest=base.card.digest,
-        rank=rank,
-        cases=tuple(case_digest(case) for case in train),
-        settings={**asdict(settings), "rank": rank, "task": task},
-    )
-    run = _run(output, adapter)
-    resume = (run / CHECKPOINT).exists()
-    report({"event": "plan", "reasons": _reasons(base.card, task, train, val, plan, rank, resume)})
-    if cancelled():
-        raise Cancelled
-
-    with layer_by_layer():
-        network.eval()
+    adapter = adapter_entry(base.card, settings, task, rank, [case_digest(case) for case in train])
+    with run_of(output, adapter) as run, layer_by_layer():
+        resume = (run / CHECKPOINT).exists()
+        report({"event": "plan", "reasons": _reasons(base.card, task, train, val, plan, rank, resume)})
+        if cancelled():
+            raise Cancelled
+        network.to(device).eval()
         before_seconds = time.monotonic()
-        before = measure(network, val_volumes, card) if task == IMPROVE else Figures()
-        old_volumes = _old_volumes(old, base.card)
+        before = measure(network, val_volumes, card)  # of new labels for the time that it takes alone
+        old_volumes = _old_volumes(old, base.card) if task == IMPROVE else []
         old_before = measure(base.network.to(device), old_volumes, base.card).mean_dice
         took = time.monotonic() - before_seconds
+        before = before if task == IMPROVE else Figures()
         if settings.block:
             unpack(network)
         inject(network, config)
@@ -247,34 +151,36 @@ def adapt(
         result.load_state_dict(merged(base.network.cpu(), result, tensors))
         result.eval().to(device)
         after = measure(result, val_volumes, card)
-        old_after = measure(result, old_volumes, card).mean_dice if task == IMPROVE else None
-
-    if not val:
-        warnings.append(f"{len(train)} case(s): too few to hold one out, so how good the model is now was not measured")
-    elif task == IMPROVE and outcome.dice <= (before.mean_dice or 0):
-        warnings.append("nothing was better than the base on the cases held out, so this is the base; add more cases")
-    network_entry, booster_entry = describe(result)
-    card = replace(
-        card,
-        name=output.stem,
-        network=network_entry,
-        booster=booster_entry,
-        training={
-            "data": dataset.name,
-            "data_license": dataset.license,
-            "train_cases": len(train),
-            "val_cases": len(val),
-            "steps": outcome.steps,
-            "minutes": round((time.monotonic() - started) / 60, 2),
-            "base": base.card.training,
-            **made_with(),
-        },
-        figures={"before": before.mean_dice, "after": after.mean_dice, "held_out": len(val)}
-        | ({"old_before": old_before, "old_after": old_after} if old_volumes else {}),
-        adapter=adapter,
-    )
-    card = save_tensors(tensors, card, output)
-    shutil.rmtree(run, ignore_errors=True)
+        old_after = measure(result, old_volumes, card).mean_dice
+        if not val:
+            warnings.append(
+                f"{len(train)} case(s): too few to hold one out, so how good the model is now was not measured"
+            )
+        elif task == IMPROVE and outcome.dice <= (before.mean_dice or 0):
+            warnings.append(
+                "nothing was better than the base on the cases held out, so this is the base; add more cases"
+            )
+        network_entry, booster_entry = describe(result)
+        card = replace(
+            card,
+            name=output.stem,
+            network=network_entry,
+            booster=booster_entry,
+            training={
+                "data": dataset.name,
+                "data_license": dataset.license,
+                "train_cases": len(train),
+                "val_cases": len(val),
+                "steps": outcome.steps,
+                "minutes": round((time.monotonic() - started) / 60, 2),
+                "base": base.card.training,
+                **made_with(),
+            },
+            figures={"before": before.mean_dice, "after": after.mean_dice, "held_out": len(val)}
+            | ({"old_before": old_before, "old_after": old_after} if old_volumes else {}),
+            adapter=adapter,
+        )
+        card = save_tensors(tensors, card, output)
     return Adapted(
         card,
         before,
@@ -409,7 +315,7 @@ def _network(base: Model, card: Card, plan: Plan | None, fresh: bool = False) ->
         options["strides"] = plan.strides
     network = build(options.pop("name"), options, base.card.booster)
     state = fitted(base.network, network)
-    kept = {name: tensor for name, tensor in state.items() if not fresh or name.startswith(BLOCKS)}
+    kept = {name: tensor for name, tensor in state.items() if not fresh or BLOCKS in name}
     network.load_state_dict(kept, strict=not fresh)
     return network
 
@@ -420,21 +326,6 @@ def _old_volumes(folder: Path | None, card: Card) -> list[Volume]:
     dataset = read_dataset(folder)
     dataset = replace(dataset, labels={label.value: label.name for label in card.labels})
     return [read_volume(dataset, case, card.preprocessing) for case in dataset.split("val")[:MOST_HELD_OUT]]
-
-
-def _run(output: Path, adapter: Adapter) -> Path:
-    """The folder of the run; what lies there of another one is removed."""
-    run, text = run_folder(output), json.dumps(asdict(adapter), sort_keys=True)
-    if run.exists():
-        try:
-            same = (run / RUN).read_text(encoding="utf-8") == text
-        except OSError as error:
-            raise LLMBoostError(f"{run}: is in the way of the run's files; choose another output") from error
-        if same:
-            return run
-        shutil.rmtree(run)
-    write_whole(run / RUN, text.encode())
-    return run
 
 
 def _reasons(

@@ -22,13 +22,13 @@ from ..booster import Booster
 from ..errors import LLMBoostError
 
 LORA_A, LORA_B = ".lora_A", ".lora_B"
-BLOCKS = "booster.blocks."
-SCALE = 4.0  # of low-rank updates in training: with rates that suit whole weights, they would hardly move in minutes
+BLOCKS = "booster.blocks."  # wherever in a network the booster stands
+SCALE = 4  # of low-rank updates in training: with rates that suit whole weights, they would hardly move in minutes
 
 # children of a network, by what they are
-STEM = ("stem", "down", "embed", "position", "token")
+STEM = frozenset(("stem", "down", "embed", "position", "class_token", "class_position"))
 HEADS = ("head", "heads")
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm3d, nn.InstanceNorm2d, nn.RMSNorm)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm3d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 SCOPES = ("adapter", "norms", "head", "full", "scratch")
 
@@ -87,20 +87,20 @@ def _targets(network: nn.Module, block: bool) -> list[str]:
         child = name.split(".")[0]
         if child in (*STEM, *HEADS) or name.endswith(("adapter_in", "adapter_out", "self_attn.out_proj")):
             continue
-        if isinstance(module, nn.Linear) and (block or not name.startswith(BLOCKS)):
+        if isinstance(module, nn.Linear) and (block or BLOCKS not in name):
             names.append(name)
     return names
 
 
 def _whole(name: str, module: nn.Module, scope: str) -> bool:
     """Whether a parameter is trained as it is."""
-    if name.startswith(BLOCKS):
+    if BLOCKS in name:
         return ".lora_" in name
     if scope in ("full", "scratch") or name.split(".")[0] in HEADS or ".lora_" in name:
         return True
     norm = isinstance(module, NORMS)
     if scope == "adapter":
-        return norm or name.split(".")[0] in STEM or name.startswith("booster.adapter_")
+        return norm or not STEM.isdisjoint(name.split(".")) or "booster.adapter_" in name
     return scope == "norms" and norm
 
 
@@ -113,6 +113,11 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
             # PEFT's names: LAYER.lora_A.default.weight, LAYER.base_layer.weight
             name = f"{before}.weight.lora_{which[0]}" if which else name.replace(".base_layer.", ".")
             tensors[name] = parameter.detach().cpu() * (SCALE if name.endswith(LORA_B) else 1)
+    # what is not learnt by gradients, but counted: means and variances of batch norms, and of a classifier's features
+    counted = set(network.state_dict()) - {name for name, _ in network.named_parameters()}
+    for name, buffer in network.named_buffers():
+        if name in counted and buffer.is_floating_point():
+            tensors[name] = buffer.detach().cpu()
     return tensors
 
 
@@ -178,8 +183,9 @@ def fitted(base: nn.Module, network: nn.Module) -> dict[str, Tensor]:
 
 def unpack(network: nn.Module) -> None:
     """Make the 4-bit layers of the booster's block plain ones, which low-rank updates can be merged into."""
-    booster = network.get_submodule("booster")
-    assert isinstance(booster, Booster)
+    booster = cast(Any, network).booster
+    if not isinstance(booster, Booster):
+        raise LLMBoostError("the base has no booster, so it has no block to adapt; leave --block out")
     for name, module in list(booster.blocks.named_modules()):
         if hasattr(module, "packed"):
             plain = nn.Linear(module.in_features, module.out_features, module.bias is not None, device="meta")

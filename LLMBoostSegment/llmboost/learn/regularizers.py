@@ -5,22 +5,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .augment import IMAGE, LABEL
+
 
 class Distillation:
     """The frozen base's answers to the same images as soft targets (Li & Hoiem 2016, "Learning without forgetting",
-    arXiv 1606.09282), on the windows of a training step.
+    arXiv 1606.09282), where they agree with the labels: elsewhere, the base is what is to be mended.
 
     Args:
         teacher: the base; it does not learn.
-        weight: of the mean divergence over the voxels.
+        weight: of the mean divergence over those voxels.
     """
 
     def __init__(self, teacher: nn.Module, weight: float) -> None:
         self.teacher = teacher.eval().requires_grad_(False)
         self.weight = weight
 
-    def __call__(self, network: nn.Module, image: Tensor, levels: list[Tensor]) -> Tensor:
+    def __call__(self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor]) -> Tensor:
         with torch.no_grad():
-            target = self.teacher(image).softmax(dim=1)
+            target = self.teacher(batch[IMAGE]).softmax(dim=1)
         divergence = target * (target.clamp(min=1e-6).log() - levels[0].log_softmax(dim=1))
-        return self.weight * divergence.sum(dim=1).mean()
+        right = target.argmax(dim=1) == batch[LABEL][:, 0]
+        return self.weight * (divergence.sum(dim=1) * right).sum() / right.sum().clamp(min=1)

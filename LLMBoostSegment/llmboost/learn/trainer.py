@@ -32,7 +32,7 @@ CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 
 
-Regularizer = Callable[[nn.Module, Tensor, list[Tensor]], Tensor]
+Regularizer = Callable[[nn.Module, dict[str, Tensor], list[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Trainer:
     ``train`` holds cases to cut windows from, or is a source of windows in the form of :class:`TrainingWindows`.
     ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which :meth:`resume`
     continues. ``report`` is called with each logged event and with {"event": "step", ...} between. Without cases in
-    ``val`` nothing is selected: the last weights are kept. ``regularizers`` are given the network, a step's images and
+    ``val`` nothing is selected: the last weights are kept. ``regularizers`` are given the network, a step's batch and
     its logits at every level, and what they return is added to the loss.
     """
 
@@ -275,7 +275,7 @@ class Trainer:
         levels = cast(Any, self.network).deep(batch[IMAGE])
         loss = self.loss(levels, batch[LABEL].long())
         for regularizer in self.regularizers:
-            loss = loss + regularizer(self.network, batch[IMAGE], levels)
+            loss = loss + regularizer(self.network, batch, levels)
         return loss
 
     def _validate(self, loss: float | None) -> None:

@@ -16,7 +16,8 @@ import SimpleITK as sitk
 
 from ...errors import LLMBoostError
 from ...image import Image, write_image
-from ...learn.adapt import AdaptSettings, adapt
+from ...learn.adapt import adapt
+from ...learn.adaptation import AdaptSettings
 from ...learn.dataset import Case, Dataset, load, read_dataset
 from ...library import find
 from ...model import Model, load_model

@@ -1,0 +1,154 @@
+"""What adaptations of segmenters and of classifiers share: settings, results, and the folder of a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..card import Adapter, Card
+from ..errors import LLMBoostError
+from ..files import write_whole
+from ..predict import Cancelled
+from .train import run_folder
+
+IMPROVE, NEW_LABELS = "improve", "new-labels"
+TASKS = (IMPROVE, NEW_LABELS)
+MINUTES = 2.0  # by default
+RUN = "adapt.json"
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """What may be chosen; the defaults were, on the val lists of the recipes `adapt_*`.
+
+    Attributes:
+        steps, minutes: the budget; without either, two minutes. Minutes are of everything, from reading to writing.
+        rank: of the low-rank updates, see :func:`.adapters.default_rank`.
+        task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
+        scope, block: see :class:`.adapters.AdapterConfig`.
+        batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`.
+        distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
+        share: of the changes that are kept in the end, see :func:`.adapters.towards`.
+        seed: of order, augmentation and new heads.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    rank: int | None = None
+    task: str | None = None
+    scope: str = "adapter"
+    block: bool = False
+    batch: int = 1
+    rate: float = 1e-3
+    contrast: float = 0.0
+    thick: float = 0.0
+    distill: float = 0.0
+    share: float = 1.0
+    validations: int = 8
+    patience: int = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.minutes is not None:
+            raise LLMBoostError("give one budget: minutes or steps")
+        budget = self.steps if self.steps is not None else self.minutes
+        if budget is not None and not 0 < budget < math.inf:
+            raise LLMBoostError("the budget must be greater than zero")
+        if self.task not in (None, *TASKS):
+            raise LLMBoostError(f"task '{self.task}': use one of {', '.join(TASKS)}")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Dice of each label, by value, on each of some cases; of a classifier, the AUC over all of them."""
+
+    cases: tuple[dict[str, Any], ...] = ()
+    auc: float | None = None
+
+    @property
+    def mean_dice(self) -> float | None:
+        """The mean of each label's mean; None if nothing was measured."""
+        labels = {label for case in self.cases for label in case["dice"]}
+        columns = [[case["dice"].get(label) for case in self.cases] for label in labels]
+        means = [np.mean([score for score in column if score is not None]) for column in columns]
+        return float(np.mean(means)) if means else None
+
+    @property
+    def value(self) -> float | None:
+        """What there is: the AUC or the mean Dice."""
+        return self.auc if self.auc is not None else self.mean_dice
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"cases": list(self.cases), "mean_dice": self.mean_dice, "auc": self.auc}
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The end of an adaption.
+
+    Attributes:
+        card: of the file that was written.
+        before, after: on the cases held out, base and adapted model; without such cases, both are empty.
+        old_before, old_after: mean Dice on old cases, if there are some.
+        stopped: why training ended: ``budget``, ``finish`` or ``early``.
+    """
+
+    card: Card
+    before: Figures
+    after: Figures
+    old_before: float | None
+    old_after: float | None
+    steps: int
+    seconds: float
+    stopped: str
+    warnings: tuple[str, ...]
+
+
+def check_free(output: Path) -> None:
+    """Raises LLMBoostError unless a model file can be written to ``output``."""
+    if output.suffix != ".safetensors":
+        raise LLMBoostError(f"{output}: a model file ends in .safetensors; choose another output")
+    if output.exists():
+        raise LLMBoostError(f"{output}: exists already; choose another name, or remove it")
+
+
+def adapter_entry(base: Card, settings: AdaptSettings, task: str, rank: int, cases: Sequence[str]) -> Adapter:
+    """The card's entry; ``cases`` are digests."""
+    return Adapter(
+        base=base.name,
+        base_version=base.version,
+        base_digest=base.digest,
+        rank=rank,
+        cases=tuple(cases),
+        settings={**asdict(settings), "rank": rank, "task": task},
+    )
+
+
+@contextmanager
+def run_of(output: Path, adapter: Adapter) -> Iterator[Path]:
+    """The folder of the run that is to write ``output``; what lies there of another one is removed.
+
+    It goes when the run ends, well or not; when the process is killed, it stays, to be continued.
+    """
+    run, text = run_folder(output), json.dumps(asdict(adapter), sort_keys=True)
+    try:
+        same = run.exists() and (run / RUN).read_text(encoding="utf-8") == text
+    except OSError as error:
+        raise LLMBoostError(f"{run}: is in the way of the run's files; choose another output") from error
+    if not same:
+        shutil.rmtree(run, ignore_errors=True)
+        write_whole(run / RUN, text.encode())
+    try:
+        yield run
+    except (Cancelled, LLMBoostError):
+        shutil.rmtree(run, ignore_errors=True)
+        raise
+    shutil.rmtree(run, ignore_errors=True)
