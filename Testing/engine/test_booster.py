@@ -25,6 +25,7 @@ from llmboost.booster import smollm2 as wheel
 from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.booster import RESIDUALS
 from llmboost.booster.q4 import Q4Linear, unpack_q4_1
+from llmboost.booster.screening import effective_rank, screen
 from llmboost.booster.smollm2 import NATURAL_RMS
 from llmboost.booster.sources import load_blocks
 from llmboost.booster.weights import BlockWeights
@@ -661,3 +662,26 @@ def test_using_a_booster_needs_no_language_model_libraries(tmp_path):
         [sys.executable, "-c", USE, str(tmp_path)], cwd=folder, capture_output=True, text=True, timeout=120
     )
     assert child.stdout.split() == ["used"], child.stderr
+
+
+# -- which layer -------------------------------------------------------------------------------------------------------
+
+
+def test_effective_rank():
+    random = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    assert 7.5 < effective_rank(random) <= 8
+    assert effective_rank(random[:, :1] @ random[:1] + 5) == pytest.approx(1, abs=1e-3)  # one direction, off the origin
+    two = torch.zeros(400, 8)
+    two[:200, 0], two[200:, 1] = 1, 1
+    assert effective_rank(two) == pytest.approx(1, abs=1e-3)
+
+
+def test_screening_finds_the_degenerate_layer():
+    """Layer 28 of SmolLM2 adds nearly the same to all tokens, in one channel; layer 20 does not."""
+    good, bad = screen(tokens(count=60), "smollm2", (20, 28))
+    assert (good.layer, bad.layer) == (20, 28)
+    assert bad.channel > 0.5 > good.channel
+    assert bad.update_rank < good.update_rank
+    assert 1 <= good.rank <= 119
+    assert 0 < good.kept < 1
+    assert list(screen(tokens(count=60), "smollm2", (20,))) == [good]

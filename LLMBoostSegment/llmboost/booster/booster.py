@@ -168,10 +168,11 @@ class Booster(nn.Module):
             return h
         if self.config.block == "mlp":
             return self.mlp(h)
-        y = self.blocks(self._natural(h))
+        y = self.blocks(self.natural(h))
         return F.rms_norm(y, y.shape[-1:], eps=self.shape.eps)
 
-    def _natural(self, h: Tensor) -> Tensor:
+    def natural(self, h: Tensor) -> Tensor:
+        """Tokens (B, T, the block's width) at the scale that the block knows; with ``scale`` none, as they are."""
         if self.config.scale == "none":
             return h
         return self.natural_rms * F.rms_norm(h, h.shape[-1:], eps=self.shape.eps)
