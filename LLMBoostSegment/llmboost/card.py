@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import LLMBoostError
-from .files import check_regular, printable
+from .files import check_regular, printable, write_whole
 
 FORMAT = 1
 CROP = 1.25  # windows of the model: an image that extends further is no crop
@@ -188,6 +188,22 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """From the Dice that a segmenter expects by its own probabilities to that which is likely (see :mod:`.quality`).
+
+    Attributes:
+        slope, intercept: of the line from the one to the other, fitted on validation cases.
+        limit: the predicted mean Dice below which a case should be checked closely.
+        figures: how well that predicts: errors and correlations on validation and test cases.
+    """
+
+    slope: float
+    intercept: float
+    limit: float
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Card:
     """Everything that a user, the panel and the engine know about a model without reading its weights.
 
@@ -210,6 +226,7 @@ class Card:
     cascade: Cascade | None = None
     classification: Classification | None = None
     adapter: Adapter | None = None
+    quality: Quality | None = None
     license: str = ""
     citation: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -311,6 +328,8 @@ def _card(raw: dict[str, Any]) -> Card:
     if raw.get("classification") is not None:
         meaning = dict(raw["classification"])
         raw["classification"] = Classification(**{**meaning, "thresholds": tuple(meaning["thresholds"])})
+    if raw.get("quality") is not None:
+        raw["quality"] = Quality(**raw["quality"])
     if raw.get("adapter") is not None:
         adapter = dict(raw["adapter"])
         raw["adapter"] = Adapter(**{**adapter, "cases": tuple(adapter["cases"])})
@@ -347,6 +366,10 @@ def _check(card: Card) -> None:
         _check_classification(card, card.classification, require)
     if card.adapter is not None:
         _check_adapter(card.adapter, require)
+    if card.quality is not None:
+        numbers = (card.quality.slope, card.quality.intercept, card.quality.limit)
+        require(all(math.isfinite(number) for number in numbers), f"quality {numbers}")
+        require(isinstance(card.quality.figures, dict), "table expected")
 
 
 def _check_classification(card: Card, meaning: Classification, require: Callable[[bool, str], None]) -> None:
@@ -394,6 +417,25 @@ def read_card(path: str | Path) -> Card:
     if not isinstance(text, str):
         raise LLMBoostError(f"{path}: a safetensors file, but not a LLMBoost model (it carries no card)")
     return Card.from_json(text, str(path))
+
+
+def write_card(path: Path, card: Card) -> None:
+    """Give the model file at ``path`` another card; its tensors, and hence its digest, stay.
+
+    Raises:
+        LLMBoostError: no model file, or one with other tensors than the card's digest says.
+    """
+    header = read_header(path)
+    if tensor_digest(path) != card.digest:
+        raise LLMBoostError(f"{path}: the card belongs to other weights")
+    header["__metadata__"] = {METADATA_KEY: card.to_json()}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors are aligned
+    with path.open("rb") as file:
+        start = _header(file, path)[1]
+        file.seek(start)
+        tensors = file.read()
+    write_whole(path, struct.pack("<Q", len(text)) + text + tensors)
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Segments over their image in three planes, as a PNG: a quick look without an image viewer."""
+"""Segments or a map over their image in three planes, as a PNG: a quick look without an image viewer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .card import Label
+from .files import atomic_path
 from .image import Image, resample, to_canonical
 
 
@@ -22,8 +24,12 @@ class Scene:
     labelmap: Image
 
 
+Plane = tuple[str, int, tuple[int, int], tuple[str, str]]
+HEAT = "inferno"
+OPACITY = 0.75
+
 # title, the axis cut, the axes shown to the right and upwards, and what lies at the picture's left and right edge
-PLANES = (
+PLANES: tuple[Plane, ...] = (
     ("sagittal", 0, (1, 2), ("P", "A")),
     ("coronal", 1, (0, 2), ("R", "L")),
     ("axial", 2, (0, 1), ("R", "L")),
@@ -49,22 +55,13 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
         image = to_canonical(scene.image)
         values = resample(scene.labelmap, image, "nearest").array
         low, high = np.percentile(image.array, (1, 99.5))
-        for axis, (name, cut, shown, edges) in zip(row, PLANES, strict=True):
+        for axis, plane in zip(row, PLANES, strict=True):
+            cut = plane[1]
             place = _fullest(values > 0, cut)
-            plane = np.take(image.array, place, cut).T
+            extent = _show(axis, image, plane, place, scene.title, (low, high))
             segments = np.take(values, place, cut).T
-            mirrored = edges[0] == "R"
-            right, up = shown
-            extent = np.array([0, plane.shape[1] * image.spacing[right], 0, plane.shape[0] * image.spacing[up]])
-            axis.imshow(plane, cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent, interpolation="bicubic")
             for label in labels:
                 _paint(axis, segments == label.value, label, extent)
-            if mirrored:
-                axis.invert_xaxis()
-            axis.set_title(f"{scene.title}, {name}", color="white", fontsize=9)
-            axis.text(0.02, 0.5, edges[0], color="white", transform=axis.transAxes)
-            axis.text(0.94, 0.5, edges[1], color="white", transform=axis.transAxes)
-            axis.set_axis_off()
     patches = [Patch(color=_rgb(label), label=label.name) for label in labels]
     legend = figure.legend(
         handles=patches, loc="outside lower center", ncols=columns, frameon=False, labelcolor="white"
@@ -74,17 +71,80 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _paint(axis: object, mask: np.ndarray, label: Label, extent: np.ndarray) -> None:
+def draw_map(title: str, image: Image, heat: Image, name: str, path: Path, segment: Image | None = None) -> None:
+    """Draw a map in [0, 1] over an image, in the planes through where it is highest, with its scale.
+
+    Args:
+        image, heat, segment: on any grids; what is not 0 of ``segment`` is outlined.
+        name: what the map tells.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    image = to_canonical(image)
+    values = np.clip(resample(heat, image, "linear").array, 0, 1)
+    mask = None if segment is None else resample(segment, image, "nearest").array != 0
+    planes = [plane for plane in PLANES if min(image.shape[axis] for axis in plane[2]) > 1]
+    places = np.unravel_index(int(values.argmax()), values.shape)
+    low, high = np.percentile(image.array, (1, 99.5))
+    figure = Figure(figsize=(3 * len(planes), 3.9), layout="constrained", facecolor="black")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(planes), squeeze=False)[0]
+    for axis, plane in zip(axes, planes, strict=True):
+        place = int(places[plane[1]])
+        extent = _show(axis, image, plane, place, title, (low, high))
+        shown = np.take(values, place, plane[1]).T
+        axis.imshow(
+            shown,
+            cmap=HEAT,
+            vmin=0,
+            vmax=1,
+            alpha=np.sqrt(shown) * OPACITY,
+            origin="lower",
+            extent=extent,
+            interpolation="bilinear",
+        )
+        outline = None if mask is None else np.take(mask, place, plane[1]).T
+        if outline is not None and outline.any():
+            axis.contour(outline, levels=[0.5], colors=["cyan"], linewidths=1.0, extent=extent, origin="lower")
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(0, 1), HEAT), ax=axes, location="bottom", shrink=0.5, aspect=40, ticks=(0, 0.5, 1)
+    )
+    bar.set_label(name if segment is None else f"{name} (outlined)", color="white")
+    bar.ax.tick_params(colors="white")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=100)
+
+
+def _show(
+    axis: Any, image: Image, plane: Plane, place: int, title: str, limits: tuple[float, float]
+) -> tuple[float, float, float, float]:
+    """Draw a plane of an image in gray, and what lies at its edges; gives its extent in mm."""
+    name, cut, (right, up), edges = plane
+    voxels = np.take(image.array, place, cut).T
+    extent = (0.0, voxels.shape[1] * image.spacing[right], 0.0, voxels.shape[0] * image.spacing[up])
+    low, high = limits
+    axis.imshow(voxels, cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent, interpolation="bicubic")
+    if edges[0] == "R":
+        axis.invert_xaxis()
+    axis.set_title(f"{title}, {name}", color="white", fontsize=9)
+    axis.text(0.02, 0.5, edges[0], color="white", transform=axis.transAxes)
+    axis.text(0.94, 0.5, edges[1], color="white", transform=axis.transAxes)
+    axis.set_axis_off()
+    return extent
+
+
+def _paint(axis: Any, mask: np.ndarray, label: Label, extent: tuple[float, float, float, float]) -> None:
     if not mask.any():
         return
     overlay = np.zeros((*mask.shape, 4))
     overlay[mask] = (*_rgb(label), 0.35)
-    axis.imshow(overlay, origin="lower", extent=extent, interpolation="nearest")  # type: ignore[attr-defined]
+    axis.imshow(overlay, origin="lower", extent=extent, interpolation="nearest")
     if min(mask.shape) < 2:  # matplotlib has no contours of a single row
         return
-    axis.contour(  # type: ignore[attr-defined]
-        mask, levels=[0.5], colors=[_rgb(label)], linewidths=1.2, extent=extent, origin="lower"
-    )
+    axis.contour(mask, levels=[0.5], colors=[_rgb(label)], linewidths=1.2, extent=extent, origin="lower")
 
 
 def _fullest(mask: np.ndarray, axis: int) -> int:

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from .card import Card, Label
+from .card import SEGMENTATION, Card, Label
 from .cascade import localize, look_at
 from .errors import LLMBoostError
 from .image import Image, resample
 from .model import Model
 from .predict import probability_slabs
 from .preprocessing import orient, preprocess
+from .quality import Flag, Tally, flag
 from .roi import Roi
 
 # an image that extends this many times further than the model's window is hardly the kind it was trained on
@@ -45,6 +46,7 @@ class Segmentation:
         entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; on request.
         warnings: what a user should know before believing the result.
         localizer: the card of the model that told where to look, if a cascade was needed.
+        quality: how good the segments probably are; None where the card has no numbers for that.
     """
 
     labelmap: Image
@@ -55,6 +57,7 @@ class Segmentation:
     probabilities: Image | None = None
     entropy: Image | None = None
     localizer: Card | None = None
+    quality: Flag | None = None
 
     def merged(self, labels: Sequence[Label]) -> Image:
         """The label map with the values of the model's own ``labels``, both sides alike."""
@@ -107,6 +110,7 @@ def segment(
         np.zeros(whole.shape, np.uint8 if len(labels) < 256 else np.uint16),
         _maps((card.classes, *whole.shape)) if probabilities else None,
         _maps((1, *whole.shape))[0] if entropy else None,
+        [],
     )
     if canvas.chances is not None:
         canvas.chances[0] = 1  # what is not computed is background
@@ -137,6 +141,8 @@ def segment(
         probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
         localizer=model.localizer.card if by_cascade and not foreign else None,
+        # an adapted model is sure in its own way
+        quality=flag(card.quality, canvas.tallies) if card.quality and not card.adapter else None,
     )
 
 
@@ -147,16 +153,20 @@ def is_foreign(modality: str, expected: str) -> bool:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """What is drawn, on the grid of an image: class indices and entropy [i, j, k], probabilities [c, i, j, k]."""
+    """What is drawn, on the grid of an image: class indices and entropy [i, j, k], probabilities [c, i, j, k].
+
+    ``tallies`` gets one of each part that is drawn.
+    """
 
     indices: np.ndarray
     chances: np.ndarray | None
     doubts: np.ndarray | None
+    tallies: list[Tally]
 
     def see(self, view: Callable[[np.ndarray], np.ndarray]) -> _Canvas:
         """The same arrays, each through a function that gives views."""
         chances, doubts = (None if array is None else view(array) for array in (self.chances, self.doubts))
-        return _Canvas(view(self.indices), chances, doubts)
+        return _Canvas(view(self.indices), chances, doubts, self.tallies)
 
 
 def _draw(
@@ -183,6 +193,8 @@ def _draw(
         notice=lambda text: notices.setdefault(text),
     )
     view = canvas.see(lambda array: orient(first.with_array(array), steps).array)
+    tally = Tally(card.classes)
+    canvas.tallies.append(tally)
     for planes, slab, part in _on_grid(slabs, work, orient(first, steps), axis):
         here = tuple(planes if n == axis else slice(None) for n in range(3))
         best, doubt = np.zeros(part.shape, np.float32), np.zeros(part.shape, np.float32)
@@ -191,11 +203,13 @@ def _draw(
             p = resample(slab.with_array(slab.array[n]), part, "linear").array
             better = p > best
             best[better], winner[better] = p[better], n
+            tally.add_class(n, p)
             if view.doubts is not None:
                 doubt += surprise(p)
             if view.chances is not None:
                 view.chances[n][here] = p
         view.indices[here] = winner
+        tally.add_winners(winner, best)
         if view.doubts is not None:
             view.doubts[here] = np.clip(doubt / np.log(card.classes), 0, 1)
     return list(notices)
@@ -222,7 +236,7 @@ def _draw_by_cascade(
             continue
         look = look_at(channels, boxes[target], target)
         part = canvas.see(lambda array, inside=look.inside: array[(..., *inside)])  # type: ignore[misc]
-        own = _Canvas(np.zeros_like(part.indices), part.chances, part.doubts)
+        own = _Canvas(np.zeros_like(part.indices), part.chances, part.doubts, part.tallies)
         notices |= dict.fromkeys(
             _draw(
                 model,
@@ -242,6 +256,8 @@ def _draw_by_cascade(
 
 def check(model: Model, channels: Sequence[Image]) -> None:
     steps = model.card.preprocessing
+    if model.card.task != SEGMENTATION:
+        raise LLMBoostError(f"model '{model.card.name}' classifies; use a segmentation model")
     if len(channels) != steps.channels:
         raise LLMBoostError(f"model '{model.card.name}' takes {steps.channels} image(s) a case, {len(channels)} given")
     if steps.slice_axis is None and min(channels[0].shape) == 1:

@@ -1,6 +1,7 @@
 """Many cases: one result a case, a summary of all, and no case that stops the others."""
 
 from .classifying import ClassifyOptions, ClassifyRow, classify_cases
+from .explaining import ExplainOptions
 from .run import FAILED, OK, Row, provenance
 from .segmenting import FORMATS, BatchOptions, SegmentRow, segment_cases
 
@@ -11,6 +12,7 @@ __all__ = [
     "BatchOptions",
     "ClassifyOptions",
     "ClassifyRow",
+    "ExplainOptions",
     "Row",
     "SegmentRow",
     "classify_cases",

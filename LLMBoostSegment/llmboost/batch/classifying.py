@@ -13,17 +13,19 @@ from ..errors import LLMBoostError
 from ..image import Image
 from ..model import Model
 from ..roi import Roi
+from .explaining import ExplainOptions, explanation_files, write_explanation
 from .run import Row, run_cases
 
 
 @dataclass(frozen=True)
 class ClassifyOptions:
     """What to compute for each case: ``roi`` and ``slice_number`` as for :func:`.classify.classify`; ``frame`` of
-    series in time, see :meth:`.cases.Case.read`."""
+    series in time, see :meth:`.cases.Case.read`; with ``explain``, also write where the model looked."""
 
     roi: Roi | None = None
     slice_number: int | None = None
     frame: str = ""
+    explain: ExplainOptions | None = None
 
 
 @dataclass
@@ -67,7 +69,7 @@ class _Classifying:
         self.model, self.output, self.options = model, output, options
 
     def files(self, id: str) -> list[str]:
-        return []
+        return explanation_files(id) if self.options.explain else []
 
     def compute(self, row: ClassifyRow, case: Case, channels: list[Image]) -> None:
         options, names = self.options, [label.name for label in self.model.card.labels]
@@ -79,6 +81,16 @@ class _Classifying:
                 slice_number=options.slice_number,
                 modality=case.series.modality if case.series else "",
             )
+            if options.explain:
+                row.warnings += write_explanation(
+                    self.model,
+                    channels,
+                    options.explain,
+                    self.output,
+                    row.id,
+                    roi=options.roi,
+                    slice_number=options.slice_number,
+                )
         except LLMBoostError as error:  # knows images, but not their files
             raise LLMBoostError(f"{case.names[0]}: {error}") from error
         row.decision = list(found.decision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..model import Model
 from ..roi import Roi
 from ..segment import Segmentation, segment
 from ..segnrrd import write_segmentation
+from .explaining import ExplainOptions, explanation_files, write_explanation
 from .run import Row, provenance, run_cases
 
 DICOM = "dcm"
@@ -31,6 +32,7 @@ class BatchOptions:
         uncertainty, probabilities: also write these maps (.nii.gz).
         mirror, roi: as for :func:`.segment.segment`.
         frame: of series in time, see :meth:`.cases.Case.read`.
+        explain: also write where the model looked.
     """
 
     format: str = "seg.nrrd"
@@ -39,16 +41,20 @@ class BatchOptions:
     mirror: bool = False
     roi: Roi | None = None
     frame: str = ""
+    explain: ExplainOptions | None = None
 
 
 @dataclass
 class SegmentRow(Row):
-    """A segmented case in the summary."""
+    """A segmented case in the summary; ``quality`` holds the fields of :class:`.quality.Flag`, where the card has
+    numbers for it."""
 
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    quality: dict[str, Any] | None = None
 
     def columns(self) -> dict[str, Any]:
-        return {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
+        predicted = {"predicted Dice": self.quality["predicted_dice"]} if self.quality else {}
+        return {**{f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}, **predicted}
 
 
 def segment_cases(
@@ -90,7 +96,7 @@ class _Segmenting:
             names.append(f"{id}_entropy.nii.gz")
         if self.options.probabilities:
             names += [f"{id}_probability_{label.value}.nii.gz" for label in self.model.card.labels]
-        return names
+        return names + (explanation_files(id) if self.options.explain else [])
 
     def compute(self, row: SegmentRow, case: Case, channels: list[Image]) -> None:
         model, options = self.model, self.options
@@ -109,18 +115,31 @@ class _Segmenting:
                 modality=case.series.modality if case.series else "",
                 progress=lambda fraction: self.progress(text, fraction),
             )
+            if options.explain:
+                row.warnings += write_explanation(
+                    model,
+                    channels,
+                    options.explain,
+                    self.output,
+                    row.id,
+                    drawn=result.labelmap,
+                    roi=options.roi,
+                    modality=case.series.modality if case.series else "",
+                )
         except LLMBoostError as error:  # knows images, but not their files
             raise LLMBoostError(f"{case.names[0]}: {error}") from error
         # maps first: a segmentation in place says that the case is complete
         if result.entropy is not None:
             write_image(result.entropy, maps.pop(0))
         if result.probabilities is not None:
-            for path, chance in zip(maps, result.probabilities.array[1:], strict=True):
+            for path, chance in zip(maps[: len(model.card.labels)], result.probabilities.array[1:], strict=True):
                 write_image(result.probabilities.with_array(chance), path)
         self.write_labelmap(result, case, segmentation)
         row.output = segmentation.name
         row.seconds = round(result.seconds, 3)
         row.volumes_ml = {key: round(value, 4) for key, value in result.volumes_ml.items()}
+        if result.quality is not None:
+            row.quality = {**asdict(result.quality), "predicted_dice": round(result.quality.predicted_dice, 4)}
         row.warnings += result.warnings
 
     def write_labelmap(self, result: Segmentation, case: Case, path: Path) -> None:

@@ -10,16 +10,21 @@ from .. import library
 from ..errors import LLMBoostError
 from .terminal import (
     DeviceOption,
+    ExplainOption,
     FrameOption,
     InputsArgument,
+    LayerOption,
+    MethodOption,
     ModelOption,
     OutputOption,
     ResumeOption,
     RoiOption,
     SeriesOption,
+    TargetOption,
     box_of,
     check_frame,
     console,
+    explanation_of,
     progress_bar,
 )
 
@@ -36,6 +41,10 @@ def classify(
         int | None,
         typer.Option("--slice", help="With a 2D model: this slice alone, counted from 0; by default the mean of all."),
     ] = None,
+    explain: ExplainOption = False,
+    target: TargetOption = None,
+    method: MethodOption = "grad-cam",
+    layer: LayerOption = "after",
     resume: ResumeOption = False,
 ) -> None:
     """Classify images: summary.csv and summary.json with each class's probability, calibrated."""
@@ -50,7 +59,8 @@ def classify(
     if loaded.card.task != CLASSIFICATION:
         raise LLMBoostError(f"model '{loaded.card.name}' segments; use `llmboost segment`, or another --model")
     cases = find_cases(inputs, loaded.card.preprocessing, series)
-    options = batch.ClassifyOptions(box_of(roi), slice_number, frame)
+    explanation = explanation_of(explain, target, method, layer)
+    options = batch.ClassifyOptions(box_of(roi), slice_number, frame, explanation)
     with progress_bar() as progress:
         task = progress.add_task(f"classifying with {loaded.card.name}", total=len(cases))
 

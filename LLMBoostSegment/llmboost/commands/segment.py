@@ -10,17 +10,22 @@ from .. import library
 from ..errors import LLMBoostError
 from .terminal import (
     DeviceOption,
+    ExplainOption,
     FrameOption,
     InputsArgument,
+    LayerOption,
+    MethodOption,
     MirrorOption,
     ModelOption,
     OutputOption,
     ResumeOption,
     RoiOption,
     SeriesOption,
+    TargetOption,
     box_of,
     check_frame,
     console,
+    explanation_of,
     progress_bar,
 )
 
@@ -39,6 +44,10 @@ def segment(
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write an entropy map a case.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write a map a label.")] = False,
     mirror: MirrorOption = False,
+    explain: ExplainOption = False,
+    target: TargetOption = None,
+    method: MethodOption = "grad-cam",
+    layer: LayerOption = "after",
     resume: ResumeOption = False,
 ) -> None:
     """Segment images: one file a case, and summary.json and summary.csv beside them."""
@@ -55,7 +64,8 @@ def segment(
     if loaded.card.task != SEGMENTATION:
         raise LLMBoostError(f"model '{loaded.card.name}' classifies; use `llmboost classify`, or another --model")
     cases = find_cases(inputs, loaded.card.preprocessing, series)
-    options = batch.BatchOptions(format, uncertainty, probabilities, mirror, box_of(roi), frame)
+    explanation = explanation_of(explain, target, method, layer)
+    options = batch.BatchOptions(format, uncertainty, probabilities, mirror, box_of(roi), frame, explanation)
     with progress_bar() as progress:
         task = progress.add_task(f"segmenting with {loaded.card.name}", total=len(cases))
         done = 0
@@ -69,6 +79,8 @@ def segment(
             progress.update(task, completed=done)
             volumes = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
             progress.console.print(f"{row.id}: {volumes}" if row.status == batch.OK else f"failed: {row.error}")
+            if row.quality:
+                progress.console.print(f"  {row.quality['text']}")
             for warning in row.warnings:
                 progress.console.print(f"  warning: {warning}")
 

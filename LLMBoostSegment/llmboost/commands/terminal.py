@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from ..errors import LLMBoostError
 
 if TYPE_CHECKING:
+    from ..batch import ExplainOptions
     from ..roi import Roi
 
 # names of files and models are printed as they are, whatever rich would read in their brackets and colons
@@ -45,6 +46,15 @@ RoiOption = Annotated[
     Box | None,
     typer.Option("--roi", help="Compute in this box only: its center (R, A, S) and size along them, in mm."),
 ]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Also write a map of where the model looked, and a picture of it.")
+]
+TargetOption = Annotated[
+    int | None,
+    typer.Option("--explain-target", help="The value of what is explained; else the likeliest class, or first label."),
+]
+MethodOption = Annotated[str, typer.Option("--explain-method", help="grad-cam or attention-rollout.")]
+LayerOption = Annotated[str, typer.Option("--explain-layer", help="after or before the booster.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Leave cases alone that are done.")]
 
 
@@ -54,6 +64,21 @@ def box_of(roi: Box | None) -> Roi | None:
     from ..roi import Roi
 
     return Roi((-roi[0], -roi[1], roi[2]), roi[3:]) if roi else None
+
+
+def explanation_of(wanted: bool, target: int | None, method: str, layer: str) -> ExplainOptions | None:
+    """What ``--explain`` and its companions ask for.
+
+    Raises:
+        LLMBoostError: there is no such method or layer.
+    """
+    if not wanted:
+        return None
+    from ..batch import ExplainOptions
+    from ..explain.case import check_choice
+
+    check_choice(method, layer)
+    return ExplainOptions(target, method, layer)
 
 
 def check_frame(frame: str) -> None:

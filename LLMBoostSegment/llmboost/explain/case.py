@@ -73,9 +73,7 @@ def explain(
         Cancelled: ``cancelled`` answered True.
     """
     started = time.monotonic()
-    for kind, value, known in (("method", method, tuple(METHODS)), ("layer", layer, LAYERS)):
-        if value not in known:
-            raise LLMBoostError(f"{kind} '{value}' of explanation is unknown; use one of {', '.join(known)}")
+    check_choice(method, layer)
     if model.card.task == CLASSIFICATION:
         array, label, notes = explain_class(
             model, channels, target, method, layer, roi, slice_number, progress, cancelled
@@ -99,3 +97,10 @@ def explain(
         warnings=tuple(notes),
         localizer=localizer,
     )
+
+
+def check_choice(method: str, layer: str) -> None:
+    """Raises LLMBoostError unless there are such a method and layer."""
+    for kind, value, known in (("method", method, tuple(METHODS)), ("layer", layer, LAYERS)):
+        if value not in known:
+            raise LLMBoostError(f"{kind} '{value}' of explanation is unknown; use one of {', '.join(known)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,8 @@ def segment(engine: Engine, job: Job) -> Answer:
     ``geometry`` and arrays of the channels (:func:`llmboost.wire.pack_volumes`).
 
     Gives ``labels`` (value, name, color, terminology) of the label map, ``classes`` (value, name) of the model,
-    ``volumes_ml``, ``seconds``, ``warnings``, ``provenance``; arrays [k, j, i] on the first channel's grid:
+    ``volumes_ml``, ``seconds``, ``warnings``, ``provenance``, ``quality`` (None, or what
+    :class:`llmboost.quality.Flag` holds); arrays [k, j, i] on the first channel's grid:
     ``labelmap``, and on request ``entropy`` and ``probability_<value of a class>`` as uint8 (255 is 1).
     """
     channels = images_of(job)
@@ -68,6 +70,7 @@ def segment(engine: Engine, job: Job) -> Answer:
         "volumes_ml": result.volumes_ml,
         "seconds": result.seconds,
         "warnings": [*shortage(model.card, channels[0], roi), *result.warnings],
+        "quality": None if result.quality is None else asdict(result.quality),
         "provenance": provenance(model, result.localizer),
     }
     return fields, arrays
