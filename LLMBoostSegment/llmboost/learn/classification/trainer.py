@@ -24,6 +24,7 @@ from .augment import Augmentation
 from .imageset import Sample
 
 TARGET = "target"
+AVERAGED = "averaged."  # of names in a checkpoint
 NEIGHBOUR = 0.2  # of a grade's weight, what its neighbours get: a grade next to the true one is less wrong
 
 
@@ -123,7 +124,19 @@ class ClassificationTrainer(Trainer):
 
     def resume(self) -> None:
         super().resume()
-        self.averaged = {name: tensor.to(self.device) for name, tensor in self.best.items()}
+        kept, self.best = self.best, {}
+        for name, tensor in kept.items():
+            if name.startswith(AVERAGED):
+                self.averaged[name.removeprefix(AVERAGED)] = tensor.to(self.device)
+            else:
+                self.best[name] = tensor
+
+    def _checkpoint(self) -> None:
+        best = self.best
+        # averaging goes on from the averages of now, which are not those of the best validation
+        self.best = best | {AVERAGED + name: tensor for name, tensor in self.averaged.items()}
+        super()._checkpoint()
+        self.best = best
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
         step, size = self.step, self.config.batch
