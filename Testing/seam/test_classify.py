@@ -1,0 +1,164 @@
+"""The request `classify` through the worker with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from llmboost.card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
+from llmboost.classify import classify
+from llmboost.image import Image
+from llmboost.model import load_model, save_model
+from llmboost.networks import build, describe
+from llmboost.roi import Roi
+from llmboost.wire import Volume, pack_volumes
+from LLMBoostLib.client import Client, Progress, WorkerError
+from LLMBoostLib.launcher import defaultCommand
+
+NAMES = ("healthy", "ill")
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Client]:
+    """A client whose worker stays warm for all tests here."""
+    client = Client(defaultCommand())
+    yield client
+    client.shutDown()
+
+
+def write_model(path: Path, window=(16, 16, 1), channels: int = 1, **meaning) -> Path:
+    """A model of slices with random weights."""
+    torch.manual_seed(0)
+    options = {"stem": (4,), "width": 16, "depth": 1, "heads": 2, "head_width": 8, "mlp": 16}
+    network = build("vit-tiny", {**options, "window": window, "channels": channels}, None)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    entry, booster = describe(network)
+    fields = {"positive": "ill", "thresholds": (0.4,), "temperature": 1.5, "range_limit": 9.0} | meaning
+    card = Card(
+        name=path.stem,
+        title="Slices",
+        description="For tests",
+        task=CLASSIFICATION,
+        labels=tuple(Label(n, name, (9, n, 7)) for n, name in enumerate(NAMES)),
+        modality="MR",
+        preprocessing=Preprocessing(
+            channels, (1.0,) * 3, window, (Normalization(),) * channels, (0,), color=channels == 3
+        ),
+        network=entry,
+        booster=booster,
+        classification=Classification(**fields),
+    )
+    save_model(network, card, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models") / "slices.safetensors")
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    """Five thick slices on an oblique grid, whose axis runs downwards."""
+    random = np.random.default_rng(0)
+    array = random.normal(100, 20, (20, 18, 5)).astype(np.float32) * np.linspace(1, 3, 20)[:, None, None]
+    turn = np.diag([1, -1, -1]) @ np.linalg.qr(np.eye(3) + 0.1 * random.normal(size=(3, 3)))[0]
+    return Image(array.astype(np.float32), (0.9, 1.1, 5.0), (10.0, -20.0, 30.0), turn)
+
+
+def request(model: Path | str, *images: Image, **fields) -> tuple[dict, dict[str, np.ndarray]]:
+    volumes = [Volume(np.ascontiguousarray(i.array.transpose()), i.spacing, i.origin, i.direction) for i in images]
+    geometry, arrays = pack_volumes(volumes)
+    return {"model": str(model), "device": "cpu", "geometry": geometry, **fields}, arrays
+
+
+def test_an_answer_is_the_engines_own(warm, model, image):
+    progress: list[Progress] = []
+    answer = warm.call("classify", *request(model, image, modality="MR"), onProgress=progress.append)
+    own = classify(load_model(model), [image], modality="MR")
+    assert not answer.arrays
+    fields = answer.fields
+    assert [(entry["value"], entry["name"]) for entry in fields["classes"]] == list(enumerate(NAMES))
+    assert [entry["probability"] for entry in fields["classes"]] == pytest.approx(own.probabilities, abs=1e-5)
+    assert fields["decision"] == own.decision[0]
+    assert (fields["positive"], fields["threshold"]) == ("ill", 0.4)
+    assert [entry["slice"] for entry in fields["slices"]] == [0, 1, 2, 3, 4]
+    told = [entry["probabilities"] for entry in fields["slices"]]
+    np.testing.assert_allclose(told, own.slice_probabilities, atol=1e-5)
+    assert fields["range"] == {
+        "score": pytest.approx(own.range.score, abs=1e-4), "limit": 9.0, "outside": False, "reasons": []
+    }  # fmt: skip
+    assert fields["warnings"] == []
+    assert fields["seconds"] > 0
+    assert fields["provenance"]["LLMBoost.Model"] == "slices"
+    assert fields["provenance"]["LLMBoost.Notice"] == "Not for clinical use"
+    assert "classifying" in [p.text for p in progress]
+
+
+def test_one_slice_and_a_region(warm, model, image):
+    every = warm.call("classify", *request(model, image)).fields["slices"]
+    one = warm.call("classify", *request(model, image, slice=3)).fields
+    assert [entry["slice"] for entry in one["slices"]] == [3]
+    assert one["slices"][0]["probabilities"] == pytest.approx(every[3]["probabilities"], abs=1e-5)
+    center = (image.affine @ [10, 9, 2, 1])[:3].tolist()
+    axes = image.direction
+    box = {"center": center, "size": [10.0, 11.0, 11.0], "axes": axes.ravel().tolist()}
+    found = warm.call("classify", *request(model, image, roi=box)).fields
+    own = classify(load_model(model), [image], roi=Roi(center, box["size"], axes))
+    assert [entry["slice"] for entry in found["slices"]] == list(own.slices) == [1, 2, 3]
+    assert [entry["probability"] for entry in found["classes"]] == pytest.approx(own.probabilities, abs=1e-5)
+
+
+def test_what_speaks_against_a_case_is_told(warm, model, image):
+    fields = warm.call("classify", *request(model, image, modality="CT")).fields
+    assert fields["range"]["outside"]
+    assert fields["warnings"] == fields["range"]["reasons"] == ["the image is CT, and model 'slices' takes MR"]
+
+
+def test_several_labels_and_no_positive_class(warm, image, tmp_path):
+    path = write_model(tmp_path / "several.safetensors", multi_label=True, positive="", thresholds=(0.0, 1.0))
+    fields = warm.call("classify", *request(path, image)).fields
+    assert fields["decision"] == ["healthy"]
+    assert (fields["positive"], fields["threshold"]) == ("", None)
+
+
+def test_a_color_picture_is_three_volumes(warm, tmp_path):
+    path = write_model(tmp_path / "colors.safetensors", channels=3)
+    random = np.random.default_rng(1)
+    colors = [Image(random.uniform(0, 255, (16, 16, 1)), (1, 1, 1), (0, 0, 0), np.eye(3)) for _ in range(3)]
+    fields = warm.call("classify", *request(path, *colors)).fields
+    own = classify(load_model(path), colors)
+    assert [entry["probability"] for entry in fields["classes"]] == pytest.approx(own.probabilities, abs=1e-5)
+    with pytest.raises(WorkerError, match=r"takes 3 image\(s\) a case, 1 given") as error:
+        warm.call("classify", *request(path, colors[0]))
+    assert error.value.kind == "bad_input"
+
+
+@pytest.mark.parametrize("number", [5, -1, "second", 1.5])
+def test_slices_that_are_not_there(warm, model, image, number):
+    with pytest.raises(WorkerError, match="slice") as error:
+        warm.call("classify", *request(model, image, slice=number))
+    assert error.value.kind == "bad_input"
+    assert "\n" not in str(error.value)
+
+
+def test_models_of_the_other_task_are_refused(warm, model, image):
+    for kind, wrong, reason in (("classify", "hippocampus", "segments"), ("segment", model, "classifies")):
+        with pytest.raises(WorkerError, match=reason) as error:
+            warm.call(kind, *request(wrong, image))
+        assert error.value.kind == "bad_input"
+
+
+def test_the_worker_goes_on_after_many_cases(warm, model, image):
+    worker = warm.call("hello").fields["pid"]
+    warm.call("warm_up", {"model": str(model), "device": "cpu"})
+    first = warm.call("classify", *request(model, image)).fields["classes"]
+    for _ in range(20):
+        assert warm.call("classify", *request(model, image)).fields["classes"] == first
+    assert warm.call("hello").fields["pid"] == worker
