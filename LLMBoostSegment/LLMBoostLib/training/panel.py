@@ -20,7 +20,7 @@ from llmboost.errors import LLMBoostError
 
 from ..client import Answer, Progress, WorkerError
 from ..editorview import EditorView
-from ..messages import capitalized, errorsShown, sentence, showError
+from ..messages import NOTICE_STYLE, PROBLEM_STYLE, WARNING_STYLE, capitalized, errorsShown, sentence, showError
 from ..modelchooser import Entry, entries
 from ..progressview import ProgressView
 from ..segmentation import writeSegmentation
@@ -39,10 +39,6 @@ from .training import Outcome, checkName, freeName, removeStale, whenLocal
 TITLE = "LLMBoost"
 TRAINING, OTHER = "training", "other"  # what goes on
 ETA_FROM = 0.03  # of the whole, from which on the time that is left can be told
-
-_WARNING_STYLE = "QLabel { background: rgba(230, 159, 0, 45); border-left: 3px solid #e69f00; padding: 5px; }"
-_PROBLEM_STYLE = "QLabel { background: rgba(213, 94, 0, 45); border-left: 3px solid #d55e00; padding: 5px; }"
-_NOTICE_STYLE = "QLabel { color: gray; padding: 2px; }"
 
 
 class Panel(VTKObservationMixin):
@@ -63,8 +59,8 @@ class Panel(VTKObservationMixin):
         self._fraction = 0.0  # of the training that is done
         self._proposedName = ""
         self._edited: tuple[Case, Any, Any] | None = None  # what the editor shows
-        ui.noticeLabel.setStyleSheet(_NOTICE_STYLE)
-        ui.warningsLabel.setStyleSheet(_WARNING_STYLE)
+        ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
+        ui.warningsLabel.setStyleSheet(WARNING_STYLE)
         self.progress = ProgressView(ui.progressBar, ui.statusLabel)
         self.curves, self.curvesView = Curves(), CurvesView(ui.plotFrame)
         self.editor = EditorView(ui.editorFrame)
@@ -212,7 +208,7 @@ class Panel(VTKObservationMixin):
         label = self.ui.problemsLabel
         self._isReady = not problems
         label.text = "\n".join(problems or notes)
-        label.setStyleSheet(_PROBLEM_STYLE if problems else _WARNING_STYLE)
+        label.setStyleSheet(PROBLEM_STYLE if problems else WARNING_STYLE)
         label.visible = bool(label.text) and self._activity != TRAINING
 
     def _showButtons(self) -> None:
@@ -552,7 +548,7 @@ class Panel(VTKObservationMixin):
         if isinstance(error, WorkerError) and error.kind == "cancelled":
             self._ended(capitalized(self._stopReason or _("cancelled")))
             return
-        self._ended(sentence(error).split("\n")[0], _PROBLEM_STYLE)
+        self._ended(sentence(error).split("\n")[0], PROBLEM_STYLE)
         showError(error)
 
     def _ended(self, text: str, style: str = "") -> None:
