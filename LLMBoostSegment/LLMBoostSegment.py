@@ -503,7 +503,7 @@ class LLMBoostSegmentTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        for test in (self.test_segmentsOfAnAnswer, self.test_phantom):
+        for test in (self.test_segmentsOfAnAnswer, self.test_tableOfClasses, self.test_phantom):
             self.setUp()
             test()
 
@@ -520,6 +520,27 @@ class LLMBoostSegmentTest(ScriptedLoadableModuleTest):
         assert np.array_equal(voxels, labelmap)
         undo.revert()
         assert not slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+
+    def test_tableOfClasses(self) -> None:
+        """A made-up answer becomes a table with a row a class, and is taken back."""
+        volumeNode = slicer.util.addVolumeFromArray(np.zeros((6, 7, 8), np.int16), name="phantom")
+        names = {"normal": 0.25, "finding": 0.75}
+        fields = {
+            "classes": [{"value": n, "name": name, "probability": names[name]} for n, name in enumerate(names)],
+            "decision": "finding",
+            "positive": "finding",
+            "threshold": 0.5,
+            "slices": [],
+            "range": {"outside": False, "reasons": []},
+            "warnings": [],
+            "seconds": 0.1,
+            "provenance": {"LLMBoost.Model": "made-up"},
+        }
+        found = writeClassification(Answer(fields, {}), [volumeNode])
+        assert [found.tableNode.GetCellText(row, 1) for row in (0, 1)] == ["0.25", "0.75"]
+        assert found.decision == ("finding",)
+        found.revert()
+        assert not slicer.util.getNodesByClass("vtkMRMLTableNode")
 
     def test_phantom(self) -> None:
         """The image for trying the module needs no network, and suits the model that comes with it."""

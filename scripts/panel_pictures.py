@@ -19,7 +19,8 @@ def main(arguments: list[str]) -> int:
     sys.path[:0] = [str(ROOT), str(ROOT / "LLMBoostSegment")]
     from Testing.gui.pictures import takePictures
 
-    takePictures(Path(arguments[0]) if arguments else ROOT / "Resources")
+    data = Path(os.environ.get("LLMBOOST_DATA") or ROOT.parent / "shared" / "data")
+    takePictures(Path(arguments[0]) if arguments else ROOT / "Resources", data)
     return 0
 
 

@@ -151,12 +151,11 @@ def asRichText(found: Classification) -> str:
     notes = []
     if len(found.slices) > 1:
         notes.append(_("over {count} slices").format(count=len(found.slices)))
-    elif found.slices:
+    elif found.slices and min(found.volumeNode.GetImageData().GetDimensions()) > 1:
         notes.append(_("slice {number}").format(number=found.slices[0][0]))
-    if found.positive:
-        notes.append(_("positive class: {name}").format(name=found.positive))
-    if found.threshold is not None:
-        notes.append(_("decided for from {percent} on").format(percent=_percent(found.threshold)))
+    if found.positive and found.threshold is not None:
+        text = _("positive class: {name}, reported from {percent} on")
+        notes.append(text.format(name=found.positive, percent=_percent(found.threshold)))
     notes.append(_("not for clinical use"))
     table = f'<table cellspacing="0" cellpadding="2">{rows}</table>'
     return f"<p><b>{escape(found.name)}</b></p>{table}<p>{escape(' · '.join(notes))}</p>"

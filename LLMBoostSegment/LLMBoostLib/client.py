@@ -27,7 +27,13 @@ from .launcher import COMMAND_SETTING, workerCommand, workerEnvironment
 TICK_MS = 20
 DIGEST_PREFIX = "sha256:"
 
-_NAMES = {"adapt": "a training", "segment": "a segmentation", "rank_cases": "a ranking of cases"}
+_NAMES = {
+    "adapt": "a training",
+    "classify": "a classification",
+    "explain": "an explanation",
+    "rank_cases": "a ranking of cases",
+    "segment": "a segmentation",
+}
 _FATAL = {"not_started", "version", "crashed", "protocol"}  # a fresh worker is needed
 _CHECK_COMMAND = f"Check the worker's command under Advanced (application setting {COMMAND_SETTING})"
 _REPORT = "This is a defect of LLMBoost, or of what the worker's command runs; please report it"

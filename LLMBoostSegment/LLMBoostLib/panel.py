@@ -13,7 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from llmboost.card import CLASSIFICATION, Card
+from llmboost.card import Card
 from llmboost.errors import LLMBoostError
 
 from . import fit, samples, speed
@@ -24,6 +24,7 @@ from .editorview import EditorView
 from .explainview import ExplainView
 from .explanation import Explanation
 from .frames import framesOf
+from .inputview import MAX_CHANNELS, InputView, classifies
 from .messages import (
     NOTICE_STYLE,
     PROBLEM_STYLE,
@@ -39,10 +40,10 @@ from .question import Question
 from .readiness import hint, needsEnvironment, whenReady
 from .result import Result
 from .resultview import ResultView
-from .segmentinput import SegmentInput, takesSegment
-from .slicechoice import SliceChoice, sliceCount
+from .segmentinput import SegmentInput
+from .training.casestore import CaseStore
+from .training.snapshot import addCase
 
-MAX_CHANNELS = 4
 APPLY_REST_MS = 600  # in which the second click of a double click would cancel what the first one began
 
 # what about a node that the panel shows may change without the parameter node's knowledge
@@ -77,7 +78,7 @@ class Panel(VTKObservationMixin):
         self.progress = ProgressView(ui.progressBar, ui.statusLabel)
         self.results = ResultView(ui)
         self.explanations = ExplainView(ui)
-        self.slices = SliceChoice(ui.slicesBox)
+        self.inputs = InputView(ui)
         self.editor = EditorView(ui.editorFrame)
         self.chooser = ModelChooser(ui.searchEdit, ui.modelList, self._onModel)
         self.advanced = Advanced(ui, logic.client, self.chooser, self._onModels, self._onBusy)
@@ -86,6 +87,7 @@ class Panel(VTKObservationMixin):
         ui.explainButton.connect("clicked()", self._onExplain)
         ui.revertButton.connect("clicked()", self._onRevert)
         ui.editButton.connect("clicked()", self._onEdit)
+        ui.addCaseButton.connect("clicked()", self._onAddCase)
         ui.backButton.connect("clicked()", self._onBack)
         ui.framesBox.connect("activated(int)", self._onFrames)
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegment)
@@ -149,15 +151,7 @@ class Panel(VTKObservationMixin):
         return self.chooser.current.card if self.chooser.current else None
 
     def _inputs(self, node: Any) -> list[Any]:
-        """What the model is to be given: volume nodes, or a segment; None where nothing is chosen."""
-        card = self._card
-        if card and takesSegment(card):
-            segmentationNode, segmentID = (
-                self.ui.segmentSelector.currentNode(),
-                self.ui.segmentSelector.currentSegmentID(),
-            )
-            return [SegmentInput(segmentationNode, segmentID) if segmentationNode and segmentID else None]
-        return [getattr(node, name) for name in _inputNames(card)]
+        return self.inputs.inputs(node, self._card)
 
     def _update(self, _caller: Any = None, _event: Any = None) -> None:
         """Show what follows from the parameters."""
@@ -168,10 +162,10 @@ class Panel(VTKObservationMixin):
             self.chooser.choose(node.model)
         inputs = self._inputs(node)
         self._watch([*inputs, node.roi, node.outputSegmentation])
-        self._showInputs(inputs)
         problem, notes = self._examine(node, inputs)
+        everyFrame = self.inputs.show(node, self._card, inputs, usable=not problem)
         self._showFit(problem, notes, hidden=inputs[0] is None)
-        self._showOutput(problem, inputs)
+        self._showOutput(everyFrame)
         text = describe(self.chooser.current, self._expectedSeconds(inputs, problem))
         if text != self.ui.modelDetails.text:
             self.ui.modelDetails.text = text
@@ -197,53 +191,17 @@ class Panel(VTKObservationMixin):
         return "", [*fit.concerns(card, inputs, node.roi), *_replaced(card, node, inputs[0])]
 
     def _expectedSeconds(self, inputs: list[Any], problem: str) -> float | None:
-        if problem or isinstance(inputs[0], SegmentInput) or self._classifies:
+        if problem or isinstance(inputs[0], SegmentInput) or classifies(self._card):
             return None
         node = self._parameterNode
         return speed.expected(self._card, node.device.value, fit.extentMm(inputs[0], node.roi))
 
-    def _showInputs(self, inputs: list[Any]) -> None:
-        """As many rows as the model takes images, and one for time points if there are any."""
-        ui, card = self.ui, self._card
-        mask = card is not None and takesSegment(card)
-        ui.segmentLabel.visible = ui.segmentSelector.visible = mask
-        for number in range(MAX_CHANNELS):
-            shown = not mask and number < len(inputs)
-            for name in ("inputLabel", "inputSelector"):
-                getattr(ui, f"{name}{number + 1 if number else ''}").visible = shown
-        ui.tryButton.visible = not mask and inputs[0] is None
-        found = None if mask or len(inputs) > 1 or self._classifies else framesOf(inputs[0])
-        ui.framesLabel.visible = ui.framesBox.visible = found is not None
-        every = found is not None and self._parameterNode.allFrames
-        if found:
-            browser, sequence = found
-            count, current = sequence.GetNumberOfDataNodes(), browser.GetSelectedItemNumber() + 1
-            texts = [_("This one ({current} of {count})").format(current=current, count=count)]
-            texts.append(_("All {count}").format(count=count))
-            if [ui.framesBox.itemText(n) for n in range(ui.framesBox.count)] != texts:
-                ui.framesBox.clear()
-                ui.framesBox.addItems(texts)
-            ui.framesBox.currentIndex = int(every)
-        ui.uncertaintyBox.enabled = ui.explanationBox.enabled = not every
-
-    def _showOutput(self, problem: str, inputs: list[Any]) -> None:
-        """What a segmentation makes, or a classification; of a 2D model, on which slices."""
-        ui, classifies = self.ui, self._classifies
+    def _showOutput(self, everyFrame: bool) -> None:
+        """What a segmentation makes, or a classification."""
+        ui, isClassifier = self.ui, classifies(self._card)
         for widget in (ui.outputLabel, ui.outputSelector, ui.uncertaintyBox):
-            widget.visible = not classifies
-        several = not problem and self._takesSlices(inputs) and sliceCount(self._card, inputs[0]) > 1
-        if several:
-            self.slices.show(self._card, inputs[0])
-        ui.slicesLabel.visible = ui.slicesBox.visible = several
-
-    @property
-    def _classifies(self) -> bool:
-        return self._card is not None and self._card.task == CLASSIFICATION
-
-    def _takesSlices(self, inputs: list[Any]) -> bool:
-        """Whether the model classifies slices of these images."""
-        isImage = isinstance(inputs[0], slicer.vtkMRMLVolumeNode)
-        return isImage and self._classifies and self._card.preprocessing.slice_axis is not None
+            widget.visible = not isClassifier
+        ui.uncertaintyBox.enabled = ui.explanationBox.enabled = not everyFrame
 
     def _showFit(self, problem: str, notes: list[str], hidden: bool) -> None:
         label = self.ui.fitLabel
@@ -253,10 +211,10 @@ class Panel(VTKObservationMixin):
 
     def _showApply(self, problem: str) -> None:
         button = self.ui.applyButton
-        button.text = _("&Cancel") if self._running else _("Cl&assify") if self._classifies else _("&Apply")
+        button.text = _("&Cancel") if self._running else _("Cl&assify") if classifies(self._card) else _("&Apply")
         button.enabled = not self._rest.active and (self._running or not (problem or self._busy))
         tip = _("Stop the computation; the scene stays as it is") if self._running else problem
-        button.toolTip = tip or (_("Classify the image") if self._classifies else _("Segment the image"))
+        button.toolTip = tip or (_("Classify the image") if classifies(self._card) else _("Segment the image"))
         self.explanations.setRunning(self._running, ready=not (self._busy or self._rest.active))
 
     def _watch(self, nodes: list[Any]) -> None:
@@ -297,15 +255,7 @@ class Panel(VTKObservationMixin):
             self._parameterNode.inputVolume = node
 
     def _onNewRoi(self, roiNode: Any) -> None:
-        """Place a new ROI in the middle of the image, as large as the model looks at once."""
-        inputs, card = self._inputs(self._parameterNode), self._card
-        if roiNode is None or card is None or not isinstance(inputs[0], slicer.vtkMRMLVolumeNode):
-            return
-        bounds = [0.0] * 6
-        inputs[0].GetRASBounds(bounds)
-        roiNode.SetCenter(*((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)))
-        edges = [high - low for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
-        roiNode.SetSize(*map(min, fit.windowMm(card), edges))
+        self.inputs.placeRoi(roiNode, self._card, self._inputs(self._parameterNode)[0])
 
     # A run
 
@@ -348,8 +298,9 @@ class Panel(VTKObservationMixin):
         if problem:
             raise LLMBoostError(problem)
         isSegment = isinstance(inputs[0], SegmentInput)
-        extent = None if isSegment or self._classifies else fit.extentMm(inputs[0], roi)
-        question = Question(inputs, {"model": card.name, "roiNode": roi, "device": device})
+        extent = None if isSegment or classifies(self._card) else fit.extentMm(inputs[0], roi)
+        slice = self.inputs.slice(card, inputs)
+        question = Question(inputs, {"model": card.name, "roiNode": roi, "device": device, **slice})
         callbacks = {
             "waitForCompletion": False,
             "onProgress": self.progress.tell,
@@ -357,10 +308,8 @@ class Panel(VTKObservationMixin):
             "onError": self._failed,
         }
         self._runNodes = question.nodes
-        frames = framesOf(inputs[0]) if node.allFrames and not self._classifies else None
-        if self._classifies:
-            if self._takesSlices(inputs):
-                question.arguments["slice"] = self.slices.index(card, inputs[0])
+        frames = framesOf(inputs[0]) if node.allFrames and not classifies(self._card) else None
+        if classifies(self._card):
             self.logic.classify(inputs, **question.arguments, **callbacks)
         elif frames:
             self._runNodes += frames
@@ -472,6 +421,13 @@ class Panel(VTKObservationMixin):
             self.editor.open(self.results.result.segmentationNode, self.results.result.volumeNode)
             self._showPage(editing=True)
 
+    def _onAddCase(self) -> None:
+        """The image, and its segments as they are now, are something to learn from for LLMBoost Train."""
+        with errorsShown():
+            store, result = CaseStore(), self.results.result
+            addCase(store, result.volumeNode, result.segmentationNode)
+            self._tell(_("Added to the cases of LLMBoost Train ({count} in all)").format(count=len(store.cases)))
+
     def _onBack(self) -> None:
         self.editor.close()
         self._showPage(editing=False)
@@ -513,17 +469,10 @@ class Panel(VTKObservationMixin):
         self.advanced.say(text)
 
 
-def _inputNames(card: Card | None) -> list[str]:
-    """The parameters that hold the images which the model takes; a color image is one."""
-    steps = card.preprocessing if card else None
-    count = 1 if steps is None or steps.color else min(steps.channels, MAX_CHANNELS)
-    return ["inputVolume", *(f"inputVolume{number}" for number in range(2, count + 1))]
-
-
 def _replaced(card: Card, parameterNode: Any, image: Any) -> list[str]:
     """What a user should know about the output that was chosen."""
     segmentationNode = parameterNode.outputSegmentation
-    if segmentationNode is None or card.task == CLASSIFICATION:
+    if segmentationNode is None or classifies(card):
         return []
     notes = []
     segmentation, name = segmentationNode.GetSegmentation(), segmentationNode.GetName()

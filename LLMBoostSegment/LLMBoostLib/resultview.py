@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from .classification import Classification, asRichText
 from .maps import Overlay
-from .messages import PROBLEM_STYLE, WARNING_STYLE
+from .messages import PROBLEM_STYLE, WARNING_STYLE, capitalized
 from .result import Result
 from .tables import VOXELS, measureTable
 
@@ -54,7 +54,7 @@ class ResultView:
             self._showQuality(result)
         ui.warningsLabel.text = "\n".join(result.warnings)
         ui.warningsLabel.visible = bool(result.warnings)
-        ui.show3DBox.visible = ui.editButton.visible = hasSegments
+        ui.show3DBox.visible = ui.editButton.visible = ui.addCaseButton.visible = hasSegments
         ui.show3DBox.checked = self._hasSurfaces()
         hasMap = isinstance(result, Result) and _ENTROPY in result.mapNodes
         ui.overlayBox.visible = ui.opacityLabel.visible = ui.opacitySlider.visible = hasMap
@@ -71,7 +71,7 @@ class ResultView:
 
     def _showQuality(self, result: Result) -> None:
         low = bool(result.quality and result.quality["low"])
-        self._showVerdict(escape(result.quality["text"]) if result.quality else "", WARNING_STYLE if low else "")
+        self._showVerdict(escape(capitalized(result.quality["text"])) if result.quality else "", WARNING_STYLE if low else "")
         self._ui.rangeLabel.visible = False
         self._showTable(result.tableNode)
 

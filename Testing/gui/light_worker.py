@@ -22,8 +22,8 @@ from llmboost.wire import unpack_volumes
 STEPS = 10
 DIGEST = "sha256:" + read_card(library.find("hippocampus")).digest  # what a remote worker knows the model by
 QUALITY = {
-    "good": {"predicted_dice": 0.87, "low": False, "limit": 0.8, "text": "Expected Dice about 0.87"},
-    "poor": {"predicted_dice": 0.55, "low": True, "limit": 0.8, "text": "Expected Dice about 0.55: look <closely>"},
+    "good": {"predicted_dice": 0.87, "low": False, "limit": 0.8, "text": "agreement: Dice 0.87"},
+    "poor": {"predicted_dice": 0.55, "low": True, "limit": 0.8, "text": "agreement: Dice 0.55: look <closely>"},
 }
 SLOW = 600.0  # seconds: such a run ends by cancel only, or once the gate is open
 

@@ -1,6 +1,7 @@
 """Pictures for the README: the panel on its way from an empty scene to a result and to an error, and the views.
 
-The real worker and model compute, on the MNI152 T1 template that the nilearn wheel ships.
+The real worker and models compute, on the MNI152 T1 template that the nilearn wheel ships, and on an image of the test
+part of BreastMNIST, where the folder of real data (LLMBOOST_DATA) holds it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import slicer
 from Testing.gui import qthost
 from Testing.gui.panelcase import MODULE, grabPanel
@@ -23,19 +25,27 @@ from Testing.host import SliceView, ThreeDView, emptySession, mosaic
 from LLMBoostLib.launcher import COMMAND_SETTING
 
 TEMPLATE = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+BREASTS = "medmnist/breastmnist.npz"
 VIEW = 230, 230  # pixels
+PATIENCE = 3600.0  # seconds for a run
 FIELD = 150.0  # mm across a slice view
 
 
-def takePictures(folder: Path) -> None:
-    """Write panel-*.png into a folder."""
+def takePictures(folder: Path, data: Path) -> None:
+    """Write panel-*.png into a folder; ``data``: the folder of real data, which need not be there."""
     with tempfile.TemporaryDirectory() as own, emptySession() as session, ExitStack() as windows:
         os.environ["LLMBOOST_MODELS"] = own  # the shipped models alone
         views = [windows.enter_context(SliceView(session, name, VIEW)) for name in ("Red", "Yellow", "Green")]
         views.append(windows.enter_context(ThreeDView(session, VIEW)))
         host = qthost.install()
         host.start(session, Path(own))
-        _Walk(host, views, folder).go()
+        walk = _Walk(host, views, folder)
+        walk.go()
+        if (data / BREASTS).is_file():
+            walk.classify(data / BREASTS)
+        else:
+            print(f"no pictures of a classification: {data / BREASTS} is not there")
+        walk.fail()
         host.stop()
         host.check()
 
@@ -58,8 +68,37 @@ class _Walk:
         click(ui.show3DBox)
         self._picture("done")
         self._pictureOfViews()
+        self._explain()
         click(ui.revertButton)
-        self._error()
+
+    def classify(self, path: Path) -> None:
+        """The first malignant image of the test part, and where the network looked for that."""
+        ui = self._ui
+        with np.load(path) as file:
+            image = file["test_images"][int(np.argmin(file["test_labels"][:, 0]))]
+        node = slicer.util.addVolumeFromArray(image[np.newaxis], np.diag([-1.0, -1.0, 1.0, 1.0]), "breast ultrasound")
+        slicer.util.setSliceViewerLayers(background=node, fit=True)
+        self._widget.panel._parameterNode.model = "breast"
+        choose(ui.inputSelector, node.GetName())
+        click(ui.applyButton)
+        self._finish()
+        red = self._views[0]
+        red.show()
+        plain = red.render()
+        click(ui.explainButton)
+        self._finish()
+        self._picture("classified")
+        mosaic([plain, red.render()], 2, self._folder / "panel-classified-views.png")
+        click(ui.revertButton)
+
+    def fail(self) -> None:
+        """A worker that cannot be started."""
+        self._widget.logic.client.shutDown()
+        self._setCommand("/opt/venv/bin/python -m llmboost.worker")
+        click(self._ui.applyButton)
+        self._finish()
+        self._picture("error")
+        self._save(self._host.dialogs.take("error").picture, "message")
 
     def _loadHead(self) -> None:
         path = next(path for folder in map(Path, sys.path) if (path := folder / TEMPLATE).is_file())
@@ -100,25 +139,25 @@ class _Walk:
             click(self._ui.applyButton)
             self._finish()
 
-    def _error(self) -> None:
-        self._widget.logic.client.shutDown()
-        self._setCommand("/opt/venv/bin/python -m llmboost.worker")
-        click(self._ui.applyButton)
+    def _explain(self) -> None:
+        """Where the network looked for a segment that is drawn in outline then."""
+        self._widget.logic.result.segmentationNode.GetDisplayNode().SetVisibility2DFill(False)
+        click(self._ui.explainButton)
         self._finish()
-        self._picture("error")
-        self._save(self._host.dialogs.take("error").picture, "message")
+        self._picture("explained")
+        self._pictureOfViews("explained-views")
 
-    def _pictureOfViews(self) -> None:
+    def _pictureOfViews(self, name: str = "views") -> None:
         """Slices through the first segment, and the surfaces of all."""
         node = self._widget.logic.result.segmentationNode
         right, front, up = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
         for view, aside in zip(self._views[:-1], (0, right, 0), strict=True):  # axial and coronal: both sides
             view.show((aside, front, up), FIELD)
-        mosaic([view.render() for view in self._views], 2, self._folder / "panel-views.png")
+        mosaic([view.render() for view in self._views], 2, self._folder / f"panel-{name}.png")
 
     def _finish(self) -> None:
         panel = self._widget.panel
-        self._host.runUntil(lambda: not panel._running and not panel._rest.active)
+        self._host.runUntil(lambda: not panel._running and not panel._rest.active, PATIENCE)
 
     def _picture(self, name: str) -> Path:
         return grabPanel(self._widget, self._folder / f"panel-{name}.png")

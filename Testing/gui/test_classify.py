@@ -51,7 +51,7 @@ def test_choosing_a_classifier_turns_the_panel(case, lungs):
 def test_all_slices_give_probabilities_the_decision_and_two_tables(case, lungs):
     case.run()
     text = case.ui.verdictLabel.text
-    for part in ("<b>pneumonia</b>", "90.0 %", "10.0 %", "positive class: pneumonia", "from 40.0 % on"):
+    for part in ("<b>pneumonia</b>", "90.0 %", "10.0 %", "positive class: pneumonia, reported from 40.0 % on"):
         assert part in text
     assert "over 5 slices" in text
     assert "not for clinical use" in text

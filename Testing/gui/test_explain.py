@@ -273,7 +273,7 @@ def test_the_module_is_reloaded_under_a_shown_map(case, host, segmented):
 # The expected quality of segments
 
 
-@pytest.mark.parametrize(("how", "text"), [("", ""), ("good", "Dice about 0.87"), ("poor", "look &lt;closely&gt;")])
+@pytest.mark.parametrize(("how", "text"), [("", ""), ("good", "Agreement: Dice 0.87"), ("poor", "look &lt;closely&gt;")])
 def test_the_expected_quality_is_told_where_it_is_known(case, how, text):
     case.useWorker(how)
     case.addImage()
