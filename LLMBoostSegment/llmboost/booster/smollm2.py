@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def load(layers: tuple[int, ...]) -> BlockWeights:
         )
     import gguf
 
-    reader = gguf.GGUFReader(file)
+    reader = _open(file)
 
     def number(key: str) -> Any:
         field = reader.get_field("llama." + key)
@@ -104,6 +105,14 @@ def load(layers: tuple[int, ...]) -> BlockWeights:
         source="smollm2",
         layers=layers,
     )
+
+
+@lru_cache(maxsize=1)
+def _open(file: Path) -> Any:
+    """Opening takes seconds, most of them for the vocabulary."""
+    import gguf
+
+    return gguf.GGUFReader(file)
 
 
 def _hugging_face_rows(rows: Tensor, head_dim: int) -> Tensor:
