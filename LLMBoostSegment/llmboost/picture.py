@@ -127,8 +127,7 @@ def _show(
     extent = (0.0, voxels.shape[1] * image.spacing[right], 0.0, voxels.shape[0] * image.spacing[up])
     low, high = limits
     axis.imshow(voxels, cmap="gray", vmin=low, vmax=high, origin="lower", extent=extent, interpolation="bicubic")
-    if edges[0] == "R":
-        axis.invert_xaxis()
+    axis.set_xlim(*(reversed(extent[:2]) if edges[0] == "R" else extent[:2]))  # what is drawn later leaves it so
     axis.set_title(f"{title}, {name}", color="white", fontsize=9)
     axis.text(0.02, 0.5, edges[0], color="white", transform=axis.transAxes)
     axis.text(0.94, 0.5, edges[1], color="white", transform=axis.transAxes)

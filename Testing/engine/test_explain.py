@@ -19,6 +19,7 @@ from llmboost.booster.sources import BlockWeights
 from llmboost.card import CLASSIFICATION, Classification, Label, Preprocessing
 from llmboost.errors import LLMBoostError
 from llmboost.explain import LAYERS, METHODS, explain
+from llmboost.explain.faithfulness import areas, energy, points_into, randomised
 from llmboost.explain.maps import relevance
 from llmboost.explain.segments import segment_relevance
 from llmboost.image import Image
@@ -225,7 +226,7 @@ def test_the_map_follows_the_image(segmenter, make_case, reordered, axes, flips,
 
 
 def test_another_sampling_gives_nearly_the_same_map(segmenter, make_case):
-    image, truth = make_case(122)
+    image, truth = make_case(122, 0.0)
     thin, thin_truth = (
         Image(np.repeat(one.array, 2, axis=2), (1, 1, 0.5), one.origin, one.direction) for one in (image, truth)
     )
@@ -415,3 +416,45 @@ def test_a_layer_that_says_nothing_is_told(tiny_card):
     image = Image(noise(*WINDOW).numpy(), (1, 1, 1), (0, 0, 0), np.diag([-1.0, -1, 1]))
     found = explain(Model(model.card, network), [image], target=1)
     assert found.warnings == ("the map is empty: at this layer, nothing speaks for yes; choose the other one",)
+
+
+# -- faithfulness ------------------------------------------------------------------------------------------------------
+
+
+def test_energy_and_pointing():
+    mask = torch.zeros(4, 4, 4, dtype=torch.bool)
+    mask[:2] = True
+    assert energy(mask.float(), mask) == 1
+    assert energy((~mask).float(), mask) == 0
+    assert energy(torch.ones(4, 4, 4), mask) == pytest.approx(0.5)
+    assert energy(torch.zeros(4, 4, 4), mask) == 0
+    heat = torch.zeros(4, 4, 4)
+    heat[1, 2, 3] = 1
+    assert points_into(heat, mask)
+    assert not points_into(heat.flip(0), mask)
+
+
+def test_deletion_and_insertion_prefer_the_map_that_is_right():
+    """A score that some voxels alone make: to delete them first is the fastest way down."""
+    matters = torch.zeros(10, 10, 10)
+    matters[:3] = 1
+    volume, nothing = torch.ones(1, 10, 10, 10), torch.zeros(1, 10, 10, 10)
+
+    def score(image: torch.Tensor) -> float:
+        return float((image[0] * matters).sum() / matters.sum())
+
+    right, wrong = areas(score, volume, nothing, matters), areas(score, volume, nothing, 1 - matters)
+    assert right[0] < 0.2 < 0.8 < wrong[0]
+    assert wrong[1] < 0.2 < 0.8 < right[1]
+    random = areas(score, volume, nothing, noise(10, 10, 10))
+    assert random == pytest.approx((0.5, 0.5), abs=0.05)
+
+
+def test_randomised_weights_are_the_same_numbers_elsewhere():
+    network = small("hybrid-vit")
+    other = randomised(network, seed=3)
+    for (name, before), after in zip(network.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(before.flatten().sort().values, after.flatten().sort().values)
+        assert before.numel() < 8 or not before.equal(after), name
+    for one, two in zip(other.parameters(), randomised(network, seed=3).parameters(), strict=True):
+        assert one.equal(two)

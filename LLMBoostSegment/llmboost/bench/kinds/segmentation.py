@@ -132,10 +132,11 @@ def _dataset(settings: Settings, context: Context) -> Dataset:
     else:
         folder = context.data / settings.data
     dataset = read_dataset(folder)
-    return replace(dataset, subjects={id: _subject(dataset, id, settings.sides) for id in dataset.cases})
+    return replace(dataset, subjects={id: subject_of(dataset, id, settings.sides) for id in dataset.cases})
 
 
-def _subject(dataset: Dataset, id: str, sides: int) -> str:
+def subject_of(dataset: Dataset, id: str, sides: int) -> str:
+    """Whom a case shows: as the data set says, else one subject a number of ``sides`` cases."""
     number = re.search(r"\d+$", id)
     if id in dataset.subjects or sides == 1 or number is None:
         return dataset.subjects.get(id, id)
