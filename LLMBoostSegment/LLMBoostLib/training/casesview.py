@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from llmboost.learn.dataset import IGNORE
 
+from ..messages import capitalized
 from .casestore import ROLES, UNLABELLED, Case, CaseStore
 from .cells import NOTE_COLOR, PROBLEM_COLOR, Table
 from .mapping import BACKGROUND, meaningOf
@@ -34,8 +35,8 @@ class CasesView:
     ) -> None:
         self._ui, self._onChanged, self._failing = ui, onChanged, failing
         headers = [_("Case"), _("Segments"), _("Use"), _("Partly"), _("State")]
-        self._cases = Table(ui.caseTable, headers, 4, onSelection=onSelection)
-        self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2, 3)
+        self._cases = Table(ui.caseTable, headers, 0, 4, onSelection=onSelection)
+        self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
         self._states: dict[str, tuple[int, ...]] = {}  # of the segments when they were copied, by case
         self._store: CaseStore | None = None
         self._plan: Plan | None = None
@@ -77,7 +78,9 @@ class CasesView:
         used = sum(one.label not in (BACKGROUND, IGNORE, "") for one in plan.matches.values()) if plan else 0
         text = _("{used} of {count} kinds of segments are labels that the model learns.")
         none = _("The segments of the cases will be listed here.")
-        self._ui.labelsLabel.text = text.format(used=used, count=len(store.kinds)) if values else none
+        doubts = [capitalized(one.doubt) for one in plan.matches.values() if one.doubt] if plan else []
+        lines = [text.format(used=used, count=len(store.kinds)), *doubts]
+        self._ui.labelsLabel.text = "\n".join(lines) if values else none
         self._ui.mappingTable.visible = bool(values)
 
     def _writeCase(self, row: int, id: str) -> None:
@@ -125,10 +128,10 @@ class CasesView:
 
         current = names.index(found.label) if found.label in names else -1
         table.choice(row, 2, [shown.get(name, name) for name in names], current, choose, found.problem or found.doubt)
-        text, color = found.how, ""
-        if found.problem or found.doubt:
-            text, color = (found.problem, PROBLEM_COLOR) if found.problem else (found.doubt, NOTE_COLOR)
-        table.text(row, 3, text, text, color)
+        text, color = found.how, NOTE_COLOR if found.doubt else ""
+        if found.problem:
+            text, color = _("no label yet"), PROBLEM_COLOR
+        table.text(row, 3, text, found.problem or found.doubt or text, color)
 
     @contextmanager
     def _change(self) -> Iterator[None]:

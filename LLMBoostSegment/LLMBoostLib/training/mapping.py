@@ -38,15 +38,15 @@ def match(kind: Kind, labels: Sequence[Label], chosen: str | None = None) -> Mat
     if chosen is not None and (chosen in names or chosen in (BACKGROUND, IGNORE)):
         return Match(chosen, _("chosen"), doubt=_disagreement(kind, chosen, byCode))
     if byName:
-        return Match(byName, _("name and SNOMED code") if byName == byCode else _("name"),
+        return Match(byName, _("name, code") if byName == byCode else _("name"),
                      doubt=_disagreement(kind, byName, byCode))  # fmt: skip
     if byCode:
-        return Match(byCode, _("SNOMED code"))
+        return Match(byCode, _("code"))
     if normalized(kind.name) in (BACKGROUND, IGNORE):
         return Match(normalized(kind.name), _("name"))
     if part := _byPart(kind, labels):
         text = _("'{name}' was taken for {label}: look whether that is right")
-        return Match(part, _("part of the name"), doubt=text.format(name=kind.name, label=part))
+        return Match(part, _("part of name"), doubt=text.format(name=kind.name, label=part))
     return Match(UNDECIDED, problem=_("'{name}' has no label: choose one").format(name=kind.name))
 
 

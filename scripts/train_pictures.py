@@ -1,0 +1,28 @@
+"""Pictures of LLMBoost Train for its tutorial, step by step: `python3 scripts/train_pictures.py [FOLDER]`.
+
+They are taken in the tests' stand-in for 3D Slicer (Testing/gui/trainpictures.py), by default into Resources/. The real
+worker trains on phantoms; on two idle cores, that takes a few minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from bootstrap import ROOT, VENV, run_in_environment
+
+
+def main(arguments: list[str]) -> int:
+    if Path(sys.prefix) != VENV:
+        return run_in_environment([__file__, *arguments])
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    sys.path[:0] = [str(ROOT), str(ROOT / "LLMBoostSegment")]
+    from Testing.gui.trainpictures import takePictures
+
+    takePictures(Path(arguments[0]) if arguments else ROOT / "Resources")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
