@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from .explanation import Explanation, What, layerNames, methodNames
 from .maps import Overlay
+from .messages import capitalized
 
 
 class ExplainView:
@@ -100,8 +101,8 @@ class ExplainView:
         ui.removeMapsButton.enabled = bool(self._made)
         ui.explanationLabel.visible = made is not None
         if made is not None:
-            caution = _("The map shows where the model looked, not why, and not whether it is right.")
-            ui.explanationLabel.text = "\n".join((caution, *made.warnings))
+            caution = _("Where the model looked, not whether it is right.")
+            ui.explanationLabel.text = "\n".join((caution, *map(capitalized, made.warnings)))
         if not shown:
             self._overlay.hide()
         elif self._overlay.mapNode is not made.mapNode:

@@ -65,7 +65,7 @@ def writeExplanation(answer: Answer, volumeNode: Any) -> Explanation:
     what = What(int(fields["target"]["value"]), str(fields["method"]), str(fields["layer"]))
     name, provenance = str(fields["target"]["name"]), fields["provenance"]
     kind = f"explanation {provenance['LLMBoost.Model']} {what.target} {what.method} {what.layer}"
-    subject = name if what.layer == AFTER else f"{name} {layerNames()[what.layer].lower()}"
+    subject = name if what.layer == AFTER else f"{name} ({layerNames()[what.layer].lower()})"
     title = methodNames().get(what.method, what.method)
     mapNode = writeMap(answer.arrays["map"], volumeNode, kind, title, subject, provenance)
     return Explanation(what, name, mapNode, volumeNode, tuple(fields["warnings"]), float(fields["seconds"]))

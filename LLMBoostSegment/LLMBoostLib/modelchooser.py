@@ -40,14 +40,6 @@ class Entry:
     def title(self) -> str:
         return self.card.title if self.card else _("{name} (damaged)").format(name=self.name)
 
-    @property
-    def line(self) -> str:
-        """Of the list."""
-        if self.card is None:
-            return self.title
-        task = [_("classifies")] if self.card.task == CLASSIFICATION else []
-        return " · ".join([self.title, self.card.modality, *task])
-
     def matches(self, words: list[str]) -> bool:
         """Whether all words, in lower case, occur in what the card tells."""
         card = self.card
@@ -168,7 +160,7 @@ class ModelChooser:
         self._shown = [entry for entry in self._entries if entry.matches(self._words())]
         self._list.clear()
         for entry in self._shown:
-            self._list.addItem(entry.line)
+            self._list.addItem(f"{entry.title} · {entry.card.modality}" if entry.card else entry.title)
             self._list.item(self._list.count - 1).setToolTip(entry.problem or entry.card.description)
         rows = min(max(len(self._shown), ROWS[0]), ROWS[1])
         self._list.setFixedHeight(rows * max(self._list.sizeHintForRow(0), ROW_HEIGHT) + 2 * self._list.frameWidth)

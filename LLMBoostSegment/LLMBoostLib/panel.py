@@ -322,7 +322,7 @@ class Panel(VTKObservationMixin):
         """Explain the result, as it was asked for."""
         question, what = self._question, self.explanations.what
         question.check()
-        self._runNodes = question.nodes
+        self._runNodes = [*question.nodes, *self.results.result.nodes]
         self.logic.explain(
             question.inputs,
             **question.arguments,

@@ -85,6 +85,8 @@ class _Walk:
         red = self._views[0]
         red.show()
         plain = red.render()
+        ui.moreButton.collapsed = False
+        choose(ui.layerBox, "Before the booster")  # after it, nothing speaks for the class in this image
         click(ui.explainButton)
         self._finish()
         self._picture("classified")
@@ -145,14 +147,15 @@ class _Walk:
         click(self._ui.explainButton)
         self._finish()
         self._picture("explained")
-        self._pictureOfViews("explained-views")
+        self._pictureOfViews("explained-views", aside=True)
 
-    def _pictureOfViews(self, name: str = "views") -> None:
-        """Slices through the first segment, and the surfaces of all."""
+    def _pictureOfViews(self, name: str = "views", aside: bool = False) -> None:
+        """Slices through the first segment, and the surfaces of all; by default, axial and coronal ones show both
+        sides."""
         node = self._widget.logic.result.segmentationNode
         right, front, up = node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0))
-        for view, aside in zip(self._views[:-1], (0, right, 0), strict=True):  # axial and coronal: both sides
-            view.show((aside, front, up), FIELD)
+        for view, x in zip(self._views[:-1], (right if aside else 0, right, right if aside else 0), strict=True):
+            view.show((x, front, up), FIELD)
         mosaic([view.render() for view in self._views], 2, self._folder / f"panel-{name}.png")
 
     def _finish(self) -> None:

@@ -56,7 +56,7 @@ def test_a_segment_is_explained_by_a_map_over_the_slices(case, segmented):
     assert legends() == [made]
     display = made.GetDisplayNode()
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax(), display.GetApplyThreshold()) == (0, 1, 1)
-    assert "not why" in case.ui.explanationLabel.text
+    assert "not whether it is right" in case.ui.explanationLabel.text
     case.ui.explanationOpacitySlider.value = 0.8
     assert red()[2] == 0.8
     click(case.ui.explanationOverlayBox)
@@ -96,7 +96,7 @@ def test_method_and_layer_are_under_more_and_reach_the_worker(case, segmented):
     choose(case.ui.layerBox, "Before the booster")
     case.explain()
     (made,) = maps()
-    assert made.GetName() == "head Anterior hippocampus before the booster attention rollout"
+    assert made.GetName() == "head Anterior hippocampus (before the booster) attention rollout"
     choose(case.ui.layerBox, "After the booster")
     case.explain()
     assert len(maps()) == 2
@@ -198,11 +198,22 @@ def test_a_model_without_explanation_and_a_worker_that_gives_up(case, segmented,
     assert len(maps()) == 1
 
 
+def test_the_result_is_taken_back_while_it_is_explained(case, segmented):
+    case.client.shutDown()
+    case.useWorker("slow-explain")
+    click(case.ui.explainButton)
+    case.waitFor(lambda: "explaining" in case.status)
+    click(case.ui.revertButton)
+    case.finish()
+    assert maps() == []
+    case.assertUntouched()
+
+
 def test_warnings_of_an_explanation_are_told_under_it(case, segmented):
     case.client.shutDown()
     case.useWorker("warn")
     case.explain()
-    assert "the map is the same everywhere" in case.ui.explanationLabel.text
+    assert "The map is the same everywhere" in case.ui.explanationLabel.text
 
 
 def test_the_scene_is_closed_while_it_is_explained(case, host, segmented):
@@ -273,7 +284,9 @@ def test_the_module_is_reloaded_under_a_shown_map(case, host, segmented):
 # The expected quality of segments
 
 
-@pytest.mark.parametrize(("how", "text"), [("", ""), ("good", "Agreement: Dice 0.87"), ("poor", "look &lt;closely&gt;")])
+@pytest.mark.parametrize(
+    ("how", "text"), [("", ""), ("good", "Agreement: Dice 0.87"), ("poor", "look &lt;closely&gt;")]
+)
 def test_the_expected_quality_is_told_where_it_is_known(case, how, text):
     case.useWorker(how)
     case.addImage()
