@@ -3,6 +3,7 @@
 import json
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from llmboost.bench import kinds
 from llmboost.bench.kinds import Measure
 from llmboost.bench.kinds.segmentation import booster_of
 from llmboost.bench.recipe import read_recipe, shipped
-from llmboost.bench.report import write_report
-from llmboost.bench.runner import ROWS, read_rows, run
+from llmboost.bench.report import compare, write_report
+from llmboost.bench.runner import ROWS, check_settings, read_rows, run
 from llmboost.bench.statistics import estimate, holm
 from llmboost.errors import LLMBoostError
 
 CPU = torch.device("cpu")
+COMMITTED = Path(__file__).parents[1] / "bench"
 TOML = """
 title = "Coins"
 kind = "coins"
@@ -224,6 +226,17 @@ def test_records_hold_what_a_reader_needs(recipe, coins, tmp_path):
     assert record["settings"] == recipe().rows(0)[0].settings
     assert (record["seed"], record["threads"], record["device"]) == (0, 1, "cpu")
     assert {"torch", "llmboost", "date", "seconds", "figures"} <= record.keys()
+
+
+def test_committed_rows_are_of_the_shipped_recipes():
+    """Whoever changes a recipe's settings must run its rows again."""
+    for folder in sorted(COMMITTED.iterdir()) if COMMITTED.exists() else ():
+        recipe = read_recipe(folder.name)
+        records = {record["row"]: record for record in read_rows(folder)}
+        check_settings(recipe, records, folder)
+        known = {row.id for seed in recipe.seeds for row in recipe.rows(seed)}
+        assert records.keys() <= known
+        assert compare(recipe, records, kinds.load_kind(recipe.kind).MEASURES)
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

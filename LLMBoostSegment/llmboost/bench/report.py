@@ -194,7 +194,7 @@ def _plot_figures(results: Sequence[ArmResult], measure: Measure, path: Path) ->
     for place, result in enumerate(results):
         figure = result.figures[measure.name]
         _draw_interval(axes, place, figure)
-        axes.plot(figure.seeds, [place] * len(figure.seeds), "o", color="0.6", markersize=4, zorder=1)
+        axes.plot(figure.seeds, [place] * len(figure.seeds), "o", color="white", markeredgecolor="0.2", markersize=4)
     axes.set(xlabel=f"{measure.title} (dots: seeds; lines: 95 % intervals)")
     _name_rows(axes, [_name(result) for result in results])
     return save(path)

@@ -52,7 +52,7 @@ def run(
     kind = load_kind(recipe.kind)
     output.mkdir(parents=True, exist_ok=True)
     records = {record["row"]: record for record in read_rows(output)}
-    _check(recipe, records, output)
+    check_settings(recipe, records, output)
     torch.set_num_threads(threads)
     for number, row in enumerate(_rows(recipe, records, only)):
         before = records.get(row.id)
@@ -140,7 +140,12 @@ def _count(recipe: Recipe) -> int:
     return len(candidates) + (len(recipe.seeds) - 1) * len({row.cell for row in candidates})
 
 
-def _check(recipe: Recipe, records: dict[str, Record], output: Path) -> None:
+def check_settings(recipe: Recipe, records: dict[str, Record], output: Path) -> None:
+    """Refuse rows in ``output`` that were run with other settings than the recipe's.
+
+    Raises:
+        LLMBoostError: naming the first of them.
+    """
     for seed in recipe.seeds:
         for row in recipe.rows(seed):
             record = records.get(row.id)
