@@ -70,8 +70,8 @@ class ResultView:
         self._showTable(found.slicesNode)
 
     def _showQuality(self, result: Result) -> None:
-        low = bool(result.quality and result.quality["low"])
-        self._showVerdict(escape(capitalized(result.quality["text"])) if result.quality else "", WARNING_STYLE if low else "")
+        told = result.quality or {"low": False, "text": ""}
+        self._showVerdict(escape(capitalized(told["text"])), WARNING_STYLE if told["low"] else "")
         self._ui.rangeLabel.visible = False
         self._showTable(result.tableNode)
 
