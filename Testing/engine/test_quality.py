@@ -13,6 +13,7 @@ import pytest
 from llmboost.card import Adapter, Card, Quality, read_card, write_card
 from llmboost.errors import LLMBoostError
 from llmboost.image import write_image
+from llmboost.library import find
 from llmboost.model import Model, load_model
 from llmboost.quality import Tally, flag
 from llmboost.segment import segment
@@ -124,3 +125,13 @@ def test_another_card_for_the_same_weights(tiny_model, tmp_path):
         assert tensor.equal(model.network.state_dict()[name]), name
     with pytest.raises(LLMBoostError, match="other weights"):
         write_card(path, dataclasses.replace(old, digest="0" * 64))
+
+
+def test_the_shipped_model_tells_its_numbers():
+    quality = read_card(find("hippocampus")).quality
+    assert quality is not None
+    assert quality.slope > 0
+    for split in ("val", "test"):
+        figures = quality.figures[split]
+        assert figures["correlation"] > 0.6
+        assert figures["mae"] < figures["mae_of_means"]
