@@ -1,6 +1,5 @@
 """Slicer's module LLMBoost Segment: what it is, its panel, its logic for scripts, its own test. Without torch."""
 
-import enum
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -27,6 +26,7 @@ from llmboost.wire import Volume, pack_volumes
 from LLMBoostLib import batch, fit, samples
 from LLMBoostLib.classification import Classification, writeClassification
 from LLMBoostLib.client import Answer, Client, Progress
+from LLMBoostLib.devicechoice import Device
 from LLMBoostLib.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
 from LLMBoostLib.frames import Frames
 from LLMBoostLib.result import Result, writeResult
@@ -55,17 +55,6 @@ class LLMBoostSegment(ScriptedLoadableModule):
             " software; their licenses are listed at {url}."
         ).format(url=HOMEPAGE)
         slicer.app.connect("startupCompleted()", samples.register)  # when Sample Data is there
-
-
-class Device(enum.Enum):
-    """What computes; the values are the engine's words."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-    def label(self) -> str:
-        return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}[self.value]
 
 
 @parameterNodeWrapper
@@ -420,7 +409,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         Args:
             resume: leave the cases alone that an earlier run has done.
             mirror, uncertainty: as for :meth:`process`; classifiers have neither.
-            explanation: also write a map a case of where the model looked.
+            explanation: also write a map a case of where the model looked, as volume and as picture.
             onProgress: is given a line a case.
 
         Returns:

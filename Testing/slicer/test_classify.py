@@ -239,13 +239,16 @@ def test_a_folder_is_classified(logic, cloud, tmp_path):
     for name in ("a", "b"):
         write_image(image, tmp_path / "cases" / f"{name}.nii.gz")
     lines = []
-    rows = logic.processFolder(tmp_path / "cases", tmp_path / "out", "solid", "cpu", onProgress=lines.append)
+    out = tmp_path / "out"
+    rows = logic.processFolder(tmp_path / "cases", out, "solid", "cpu", explanation=True, onProgress=lines.append)
     assert [(row["id"], row["status"]) for row in rows] == [("a", "ok"), ("b", "ok")]
     assert set(rows[0]["probabilities"]) == {"no", "yes"}
     assert any(line.startswith("a: ") for line in lines)
-    assert not list((tmp_path / "out").glob("*.nrrd"))
+    assert not list(out.glob("*.nrrd"))
+    node = slicer.util.loadVolume(str(out / "a_explanation.nii.gz"), {})
+    assert slicer.util.arrayFromVolume(node).shape == cloud.shape
     with pytest.raises(LLMBoostError, match="classifies images"):
-        logic.processFolder(tmp_path / "cases", tmp_path / "out", "solid", uncertainty=True)
+        logic.processFolder(tmp_path / "cases", out, "solid", uncertainty=True)
 
 
 def test_the_text_of_several_labels():
