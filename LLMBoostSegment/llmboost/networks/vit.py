@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..booster import Booster
-from .familiarity import Familiarity
+from .classifier import Classifier
 from .transformer import Size, Transformer, grid_of, stem_of
 
 
@@ -86,7 +85,7 @@ class ViT3DTinyConfig(ViTTinyConfig):
     stem: tuple[int, ...] = (16, 32, 64)
 
 
-class ViT(nn.Module):
+class ViT(Classifier):
     """Logits (B, classes) of images (B, channels, R, A, S)."""
 
     def __init__(self, config: ViTConfig, booster: Booster | None = None) -> None:
@@ -106,26 +105,8 @@ class ViT(nn.Module):
             booster,
             reads_class_token=config.pool == "cls",
         )
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        self.head = nn.Linear(config.width, config.classes)
-        self.familiarity = Familiarity(config.width)
-
-    @property
-    def booster(self) -> Booster | None:
-        return self.transformer.booster
-
-    @property
-    def before_booster(self) -> nn.Module:
-        return self.transformer.before_booster
-
-    @property
-    def after_booster(self) -> nn.Module:
-        return self.transformer.after_booster
+        self._add_head(config.width, config.classes, config.dropout)
 
     def features(self, image: Tensor) -> Tensor:
-        """What the head reads (B, width)."""
         tokens = self.norm(self.transformer(self.stem(image)))
         return tokens[:, 0] if self.config.pool == "cls" else tokens[:, 1:].mean(dim=1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(F.dropout(self.features(image), self.config.dropout, self.training))

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..booster import Booster
-from .familiarity import Familiarity
+from .classifier import Classifier
 from .transformer import Size, Transformer, grid_of, stem_of
 
 
@@ -50,7 +49,7 @@ class ViViTTinyConfig(ViViTConfig):
     dropout: float = 0.2
 
 
-class ViViT(nn.Module):
+class ViViT(Classifier):
     """Logits (B, classes) of images (B, channels, R, A, S)."""
 
     def __init__(self, config: ViViTConfig, booster: Booster | None = None) -> None:
@@ -62,28 +61,10 @@ class ViViT(nn.Module):
         self.spatial = Transformer((r, a, 1), config.width, config.spatial_depth, *sizes, None, True)
         self.spatial_norm = nn.LayerNorm(config.width)
         self.transformer = Transformer((1, 1, s), config.width, config.depth, *sizes, booster, True)
-        self.norm = nn.LayerNorm(config.width)
-        self.head = nn.Linear(config.width, config.classes)
-        self.familiarity = Familiarity(config.width)
-
-    @property
-    def booster(self) -> Booster | None:
-        return self.transformer.booster
-
-    @property
-    def before_booster(self) -> nn.Module:
-        return self.transformer.before_booster
-
-    @property
-    def after_booster(self) -> nn.Module:
-        return self.transformer.after_booster
+        self._add_head(config.width, config.classes, config.dropout)
 
     def features(self, image: Tensor) -> Tensor:
-        """What the head reads (B, width)."""
         grid = self.stem(image)  # (B, width, r, a, s)
         layers = grid.movedim(-1, 1).flatten(0, 1)[..., None]  # (B * s, width, r, a, 1)
         tokens = self.spatial_norm(self.spatial(layers)[:, 0]).unflatten(0, (len(grid), -1))  # (B, s, width)
         return self.norm(self.transformer(tokens.transpose(1, 2)[:, :, None, None]))[:, 0]
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(F.dropout(self.features(image), self.config.dropout, self.training))
