@@ -25,6 +25,7 @@ from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 from LLMBoostLib import samples
 from LLMBoostLib.client import Client, Progress
+from LLMBoostLib.devicechoice import Device
 from LLMBoostLib.segmentation import writeSegmentation
 from LLMBoostLib.training import ranking, snapshot
 from LLMBoostLib.training.casestore import Case, CaseStore, defaultFolder
@@ -67,17 +68,6 @@ class Task(enum.Enum):
 
     def label(self) -> str:
         return {"improve": _("The same labels, better"), "new-labels": _("New labels, those of the cases")}[self.value]
-
-
-class Device(enum.Enum):
-    """What computes; the values are the engine's words."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-    def label(self) -> str:
-        return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}[self.value]
 
 
 @parameterNodeWrapper

@@ -33,7 +33,7 @@ class Table:
         widget.verticalHeader().setVisible(False)
         header = widget.horizontalHeader()
         for column in range(len(self._headers)):
-            mode = header.Stretch if column in stretched else header.ResizeToContents
+            mode = qt.QHeaderView.Stretch if column in stretched else qt.QHeaderView.ResizeToContents
             header.setSectionResizeMode(column, mode)
         if onSelection:
             widget.connect("itemSelectionChanged()", onSelection)
@@ -96,11 +96,10 @@ class Table:
     def select(self, keys: Sequence[str]) -> None:
         """Select rows by their keys, as far as they are there."""
         self._widget.clearSelection()
-        model = self._widget.selectionModel()
         for row, key in enumerate(self._keys):
             if key in keys:
-                flags = qt.QItemSelectionModel.Select | qt.QItemSelectionModel.Rows
-                model.select(self._widget.model().index(row, 0), flags)
+                whole = qt.QTableWidgetSelectionRange(row, 0, row, len(self._headers) - 1)
+                self._widget.setRangeSelected(whole, True)
 
     def _put(self, row: int, column: int, widget: Any) -> None:
         self._held.append(widget)
