@@ -18,7 +18,7 @@ import llmboost as package
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.evaluate import evaluate
-from llmboost.image import read_image
+from llmboost.image import Image, read_image
 from llmboost.learn.adapt import adapt
 from llmboost.learn.adaptation import AdaptSettings
 from llmboost.learn.dataset import read_dataset
@@ -106,6 +106,13 @@ def test_another_base_is_refused(base, local, tmp_path, tiny_network, tiny_card,
     assert load_model(output).card.name == "mine"
 
 
+def test_a_base_that_is_in_no_library_is_told(trained_model, local, tmp_path, library_folder):
+    result = run(trained_model, local(2), tmp_path / "mine.safetensors")
+    assert any("is not in the library: import it, or keep a copy beside" in warning for warning in result.warnings)
+    shutil.copy(trained_model, tmp_path)
+    assert load_model(tmp_path / "mine.safetensors").card.name == "mine"
+
+
 def test_an_adapter_can_be_a_base(base, local, tmp_path):
     first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     run(base, local(2), first)
@@ -119,7 +126,7 @@ def test_few_cases_are_all_learnt_from(base, local, tmp_path, cases):
     assert result.steps == 4
     assert result.after.mean_dice is None
     assert len(result.card.adapter.cases) == cases
-    assert any("too few to hold one out:" in warning for warning in result.warnings)
+    assert any("too few to hold one out" in warning for warning in result.warnings)
     assert load_model(tmp_path / "mine.safetensors").card.figures["held_out"] == 0
 
 
@@ -157,8 +164,9 @@ def test_new_labels_get_a_new_head(base, local, tmp_path):
 
 def test_a_base_of_volumes_learns_slices(base, local, tmp_path):
     def slice_of(image, label):
+        grid = (image.spacing, image.origin, image.direction)
         middle = np.s_[:, :, 11:12]
-        return image.with_array(image.array[middle]), label.with_array((label.array[middle] > 0).astype(np.uint8))
+        return Image(image.array[middle], *grid), Image((label.array[middle] > 0).astype(np.uint8), *grid)
 
     folder = local(5, slice_of, labels={"0": "background", "1": "disc"})
     output = tmp_path / "disc.safetensors"

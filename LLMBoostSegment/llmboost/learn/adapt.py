@@ -19,7 +19,18 @@ from ..errors import LLMBoostError
 from ..model import Model, load_model, save_tensors
 from ..networks import build, describe
 from ..predict import Cancelled
-from .adaptation import IMPROVE, MINUTES, NEW_LABELS, Adapted, AdaptSettings, Figures, adapter_entry, check_free, run_of
+from .adaptation import (
+    IMPROVE,
+    MINUTES,
+    NEW_LABELS,
+    Adapted,
+    AdaptSettings,
+    Figures,
+    adapter_entry,
+    check_free,
+    run_of,
+    where_to_keep,
+)
 from .adapters import (
     BLOCKS,
     AdapterConfig,
@@ -75,7 +86,7 @@ def adapt(
     if base.card.task == CLASSIFICATION:
         from .classification.adapt import adapt_classifier
 
-        return adapt_classifier(base, folder, output, settings, device, report, cancelled, finishing)
+        return adapt_classifier(base, base_path, folder, output, settings, device, report, cancelled, finishing)
     dataset = read_dataset(folder)
     task = settings.task or _task(base.card, dataset)
     train, val, warnings = _split(dataset)
@@ -181,6 +192,7 @@ def adapt(
             adapter=adapter,
         )
         card = save_tensors(tensors, card, output)
+        warnings += where_to_keep(base_path, adapter, output)
     return Adapted(
         card,
         before,

@@ -16,6 +16,7 @@ import numpy as np
 from ..card import Adapter, Card
 from ..errors import LLMBoostError
 from ..files import write_whole
+from ..library import find_base
 from ..predict import Cancelled
 from .train import run_folder
 
@@ -130,6 +131,15 @@ def adapter_entry(base: Card, settings: AdaptSettings, task: str, rank: int, cas
         cases=tuple(cases),
         settings={**asdict(settings), "rank": rank, "task": task},
     )
+
+
+def where_to_keep(base: Path, adapter: Adapter, output: Path) -> list[str]:
+    """A warning if the adapter at ``output`` will not find its base where that is now."""
+    try:
+        find_base(adapter, output)
+    except LLMBoostError:
+        return [f"{base} is not in the library: import it, or keep a copy beside {output.name}, which needs it"]
+    return []
 
 
 @contextmanager

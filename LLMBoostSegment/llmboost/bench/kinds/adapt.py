@@ -19,6 +19,7 @@ from ...image import Image, write_image
 from ...learn.adapt import adapt
 from ...learn.adaptation import AdaptSettings
 from ...learn.dataset import Case, Dataset, load, read_dataset
+from ...learn.ranking import rank_cases
 from ...library import find
 from ...model import Model, load_model
 from ...segment import segment
@@ -46,6 +47,8 @@ class Settings:
             the base's training images (``matching``; Nyúl & Udupa's landmarks, as ITK has them).
         cases: to learn from, one a subject, drawn from the train split with the row's seed; 0 takes all of it. Of
             slices, all of a subject's are taken.
+        pool: from how many cases, drawn in the same way, the base chooses those to learn from (see
+            :mod:`...learn.ranking`); 0: chance alone chooses.
         shift: images to learn from and to measure on are as another scanner would have made them (see :mod:`..shift`);
             ``old_dice`` is then measured on the same cases as they were.
         labels: values to keep; others become background. By default all.
@@ -58,6 +61,7 @@ class Settings:
     base: str
     how: str = "adapt"
     cases: int = 5
+    pool: int = 0
     shift: bool = False
     labels: list[int] = field(default_factory=list)
     split: str = "test"
@@ -75,6 +79,8 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     random = np.random.default_rng(row["seed"])
     chosen = _draw(dataset, settings, random)
     model = load_model(find(settings.base), context.device)
+    if settings.pool:
+        chosen = _ranked(model, dataset, chosen, settings, context.folder / "pool")
     numbers: dict[str, float] = {}
     val = 0.0
     if settings.how == "adapt":
@@ -148,12 +154,23 @@ def _draw(dataset: Dataset, settings: Settings, random: np.random.Generator) -> 
     train = dataset.split("train")
     if not settings.cases:
         return train
-    subjects = random.permutation(sorted({dataset.subjects[case.id] for case in train}))[: settings.cases]
+    subjects = random.permutation(sorted({dataset.subjects[case.id] for case in train}))
+    subjects = subjects[: settings.pool or settings.cases]
     drawn = []
     for subject in subjects:
         own = [case for case in train if dataset.subjects[case.id] == subject]
         drawn += own if settings.sides == 1 else [own[int(random.integers(len(own)))]]
     return drawn
+
+
+def _ranked(model: Model, dataset: Dataset, cases: Sequence[Case], settings: Settings, folder: Path) -> list[Case]:
+    """Those of ``cases`` that the model asks for first, as if none were labelled."""
+    _write(dataset, cases, settings, folder)
+    pool = read_dataset(folder)
+    unlabelled = {id: replace(case, label=None) for id, case in pool.cases.items()}
+    order = rank_cases(model, replace(pool, cases=unlabelled))
+    shutil.rmtree(folder)
+    return [dataset.cases[entry.id] for entry in order[: settings.cases]]
 
 
 def _write(dataset: Dataset, cases: Sequence[Case], settings: Settings, folder: Path) -> None:

@@ -19,7 +19,17 @@ from ...errors import LLMBoostError
 from ...model import Model, save_tensors
 from ...networks import build, describe
 from ...predict import Cancelled
-from ..adaptation import IMPROVE, MINUTES, NEW_LABELS, Adapted, AdaptSettings, Figures, adapter_entry, run_of
+from ..adaptation import (
+    IMPROVE,
+    MINUTES,
+    NEW_LABELS,
+    Adapted,
+    AdaptSettings,
+    Figures,
+    adapter_entry,
+    run_of,
+    where_to_keep,
+)
 from ..adapters import (
     BLOCKS,
     AdapterConfig,
@@ -44,6 +54,7 @@ BATCH = 16
 
 def adapt_classifier(
     base: Model,
+    base_path: Path,
     path: Path,
     output: Path,
     settings: AdaptSettings,
@@ -160,8 +171,9 @@ def adapt_classifier(
             **_about(card, data, task, len(images)),
         )
         card = save_tensors(tensors, card, output)
+    kept = where_to_keep(base_path, adapter, output)
     seconds = time.monotonic() - started
-    return Adapted(card, before, after, None, None, outcome.steps, seconds, stopped, data.notes)
+    return Adapted(card, before, after, None, None, outcome.steps, seconds, stopped, (*data.notes, *kept))
 
 
 def _network(base: Model, classes: int, settings: AdaptSettings) -> nn.Module:
