@@ -63,6 +63,16 @@ def test_unknown_setting_and_data(tmp_path):
         segmentation.run(row, context(tmp_path / "row", tmp_path))
 
 
+def test_row_of_a_network_to_compare_with(tmp_path):
+    settings = {"data": "phantom", "network": "dynunet", "options": {"features": 4}, "steps": 1}
+    row = {"id": "dynunet/seed=0", "seed": 0, "settings": {**settings, "validations": 1, "split": "test"}}
+    figures = segmentation.run(row, context(tmp_path / "row", tmp_path))
+    assert [case["id"] for case in figures["cases"]] == [f"phantom_{n:02d}" for n in (8, 9, 10, 11)]
+    assert figures["numbers"]["steps"] == 1
+    left = {path.name for path in (tmp_path / "row").iterdir()}
+    assert left == {"model.safetensors", "model.run"}
+
+
 def test_memory_of_a_process_is_its_own():
     ballast = np.ones(2**26)  # half a gigabyte of ours must not count
     code = "x = bytearray(2**28); x[::4096] = bytes(len(x[::4096])); print('held')"
