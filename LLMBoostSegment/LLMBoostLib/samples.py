@@ -71,7 +71,7 @@ def makeTrainingPhantoms() -> list[tuple[Any, Any]]:
     cases = []
     for number in range(1, TRAINING_PHANTOMS + 1):
         shift = tuple(np.random.default_rng(number).integers(-2, 3, 3))
-        name = _("Other scanner {number} (drawn, no person)").format(number=number)
+        name = _("Phantom {number}, other scanner (drawn, no person)").format(number=number)
         volumeNode = _addVolume(drawPhantom(shift, number, inverted=True), name)
         segmentationNode = None
         if number < TRAINING_PHANTOMS:

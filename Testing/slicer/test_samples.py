@@ -66,3 +66,19 @@ def test_the_shipped_model_finds_what_was_drawn(samples, logic, segmentVoxels):
     found = front | back
     assert 2500 < found.sum() < 6500  # mm³, as in people
     assert abs(np.median(image[found]) - 430) < 20  # gray matter
+
+
+def test_phantoms_to_train_with_have_segments_of_what_was_drawn(samples, sources, scene):
+    sources["HippocampusPhantomsToTrainWith"]["customDownloader"](None)
+    volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    segmentationNodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert (len(volumeNodes), len(segmentationNodes)) == (5, 4)
+    assert all("no person" in node.GetName() for node in volumeNodes)
+    known = slicer.util.arrayFromVolume(samples.makePhantomVolume())
+    inside = samples.drawLabels() > 0
+    assert known[inside].mean() < known[~inside].mean()  # gray matter in white matter
+    for volumeNode, segmentationNode in zip(volumeNodes, segmentationNodes, strict=False):
+        segmentID = segmentationNode.GetSegmentation().GetSegmentIdBySegmentName("Anterior hippocampus")
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode) > 0
+        array = slicer.util.arrayFromVolume(volumeNode)
+        assert np.isclose(array[mask].mean(), 420, atol=40)  # 850 less the gray that is drawn

@@ -34,7 +34,7 @@ class CasesView:
         self, ui: Any, onChanged: Callable[[], None], onSelection: Callable[[], None], failing: Callable[[], Any]
     ) -> None:
         self._ui, self._onChanged, self._failing = ui, onChanged, failing
-        headers = [_("Case"), _("Segments"), _("Use"), _("Partly"), _("State")]
+        headers = [_("Case"), _("Seg."), _("Use"), _("Partly"), _("State")]
         self._cases = Table(ui.caseTable, headers, 0, 4, onSelection=onSelection)
         self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
         self._states: dict[str, tuple[int, ...]] = {}  # of the segments when they were copied, by case
@@ -60,11 +60,11 @@ class CasesView:
             return False
         return self._states.setdefault(case.id, segmentsState(segmentationNode)) != segmentsState(segmentationNode)
 
-    def show(self, store: CaseStore, plan: Plan | None, found: dict[str, Findings]) -> None:
-        """Fill both tables."""
+    def show(self, store: CaseStore | None, plan: Plan | None, found: dict[str, Findings]) -> None:
+        """Fill both tables; there is no store where its folder cannot be read."""
         self._store, self._plan, self._found = store, plan, found
-        self._cases.fill(list(store.cases), self._writeCase)
-        values = [str(value) for value in store.kinds]
+        self._cases.fill(list(store.cases) if store else [], self._writeCase)
+        values = [str(value) for value in store.kinds] if store else []
         self._kinds.fill(values if plan else [], self._writeKind)
         lines = [f"{title(store.cases[id])}: {text}" for id in found for text in found[id].problems]
         more = len(lines) - MAX_LINES
@@ -74,12 +74,12 @@ class CasesView:
             "No cases yet. Segment an image, correct the segments, and add both here: by Add, or by 'Add this case' in"
             " LLMBoost Segment."
         )
-        self._ui.casesLabel.text = "\n".join([summary(store) or empty, *lines])
+        self._ui.casesLabel.text = "\n".join([(summary(store) if store else "") or empty, *lines])
         used = sum(one.label not in (BACKGROUND, IGNORE, "") for one in plan.matches.values()) if plan else 0
         text = _("{used} of {count} kinds of segments are labels that the model learns.")
         none = _("The segments of the cases will be listed here.")
         doubts = [capitalized(one.doubt) for one in plan.matches.values() if one.doubt] if plan else []
-        lines = [text.format(used=used, count=len(store.kinds)), *doubts]
+        lines = [text.format(used=used, count=len(values)), *doubts]
         self._ui.labelsLabel.text = "\n".join(lines) if values else none
         self._ui.mappingTable.visible = bool(values)
 

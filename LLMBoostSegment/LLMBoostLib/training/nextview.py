@@ -34,9 +34,9 @@ class NextView:
         """Take the answer of the request ``rank_cases``."""
         self._order = {one["id"]: one for one in order}
 
-    def show(self, store: CaseStore) -> None:
+    def show(self, store: CaseStore | None) -> None:
         self._store = store
-        waiting = [case.id for case in store.cases.values() if case.role == UNLABELLED]
+        waiting = [case.id for case in store.cases.values() if case.role == UNLABELLED] if store else []
         ranked = [id for id in self._order if id in waiting]
         self._table.fill([*ranked, *(id for id in waiting if id not in ranked)], self._write)
         if not waiting:

@@ -178,8 +178,8 @@ class Panel(VTKObservationMixin):
         store = self._store
         plan = self._plan(store)
         whole, perCase = examine(plan, store) if plan else (Findings(), {})
-        self.cases.show(store or CaseStore(Path()), plan, perCase)
-        self.next.show(store or CaseStore(Path()))
+        self.cases.show(store, plan, perCase)
+        self.next.show(store)
         self._proposeName()
         self._showProblems(self._problems(plan, whole, perCase), whole.notes)
         self._showButtons()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -145,12 +145,13 @@ def _examineCase(plan: Plan, store: CaseStore, case: Case) -> Findings:
     if apart:
         text = _("shows the same patient as case {other}, which is used to {role}: use both for the same")
         found.problems.append(text.format(other=apart[0].id, role=apart[0].role))
-    _examineSize(plan.card, case, found)
     if case.modality and case.modality != plan.card.modality.upper() and case.modality != "IMAGE":
         text = _("its modality is {told}, the base was trained on {expected}: look whether that suits")
         found.notes.append(text.format(told=case.modality, expected=plan.card.modality))
     if case.role == UNLABELLED:
         return found
+    if plan.task == IMPROVE:  # new labels get windows of their own
+        _examineSize(plan.card, case, found)
     undecided = [value for value in case.voxels if plan.matches[value].label == UNDECIDED]
     found.problems.extend(plan.matches[value].problem + _(", in the section Labels") for value in undecided)
     shown = counts(plan.matches, case.voxels)
@@ -186,7 +187,7 @@ def _mm(lengths: Sequence[float] | np.ndarray) -> str:
     return " × ".join(f"{length:.0f}" for length in lengths) + " mm"
 
 
-def freeze(plan: Plan, store: CaseStore, folder: Path, onCase: Callable[[], None] = lambda: None) -> Path:
+def freeze(plan: Plan, store: CaseStore, folder: Path) -> Path:
     """Write the data set of a run: whatever happens to the cases afterwards, the run does not change.
 
     Images are linked where the disk can do that: snapshots are replaced, never changed in place.
@@ -200,7 +201,6 @@ def freeze(plan: Plan, store: CaseStore, folder: Path, onCase: Callable[[], None
     ignoring |= any(one.label == IGNORE for one in plan.matches.values())
     names = {0: BACKGROUND, **plan.labels, **({ignore: IGNORE} if ignoring else {})}
     for case in used:
-        onCase()
         source = store.image(case)
         link(source, folder / source.parent.name / source.name)
         if case.role == UNLABELLED:
