@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .card import Preprocessing
-from .dicom import Series, choose_series, find_series, read_series
+from .dicom import Series, are_pictures, choose_series, find_series, read_pictures, read_series
 from .errors import LLMBoostError
 from .image import PICTURES, READABLE, Image, read_volumes
 from .learn.dataset import group_channels
@@ -19,7 +19,7 @@ ALL_FRAMES = "all"
 
 @dataclass(frozen=True)
 class Case:
-    """One case: a file a channel, or a DICOM series; ``problem`` says why reading it is of no use."""
+    """One case: a file a channel, or a DICOM series or picture; ``problem`` says why reading it is of no use."""
 
     id: str
     files: tuple[Path, ...]
@@ -31,13 +31,17 @@ class Case:
         """What a summary lists as the case's input."""
         if self.series is None:
             return [str(path) for path in self.files]
-        return [f"{self.series.files[0].parent} (series {self.series.uid})"]
+        where = self.files[0] if len(self.files) == 1 else self.files[0].parent
+        return [f"{where} (series {self.series.uid})"]
 
     def read(self, steps: Preprocessing, frame: str = "") -> tuple[dict[str, list[Image]], tuple[str, ...]]:
         """The images to segment, each with one volume a channel, by id.
 
+        For models of slices, a DICOM file without a place in space is a picture, see :mod:`.dicom.pictures`, and
+        MONOCHROME1 images become their negatives, as in Slicer.
+
         Args:
-            frame: of a series in time: a number counted from 0, or "all"; then ids end in the frame's number.
+            frame: of a series in time or a film: a number counted from 0, or "all"; then ids end in the frame's number.
 
         Returns:
             the images, and what was repaired in reading, a line each.
@@ -49,8 +53,12 @@ class Case:
             raise LLMBoostError(self.problem)
         notes: tuple[str, ...] = ()
         if self.series is not None:
-            volumes, notes = read_series(self.series)
-            frames = [[volume] for volume in volumes]
+            flat = steps.slice_axis is not None
+            if flat and (steps.color or are_pictures(self.series)):
+                frames = read_pictures(self.files[0], color=steps.color)
+            else:
+                volumes, notes = read_series(self.series, negative=flat)
+                frames = [[volume] for volume in volumes]
         else:
             files = [read_volumes(path, color=steps.color) for path in self.files]
             counts = {len(volumes) for volumes in files}
@@ -66,9 +74,7 @@ def _chosen(id: str, name: str, frames: Sequence[list[Image]], frame: str) -> di
     if frame == ALL_FRAMES:
         return {f"{id}_frame{n:03d}": channels for n, channels in enumerate(frames)} if last else {id: frames[0]}
     if not frame and last:
-        raise LLMBoostError(
-            f"{name}: {len(frames)} volumes in time; choose one with --frame 0 to {last}, or give --frame all"
-        )
+        raise LLMBoostError(f"{name}: {len(frames)} frames; choose one with --frame 0 to {last}, or give --frame all")
     number = int(frame or 0)
     if number > last:
         raise LLMBoostError(f"{name}: has no frame {number}; the last one is {last}")
@@ -80,7 +86,8 @@ def find_cases(inputs: Iterable[Path], steps: Preprocessing, series: str | None 
 
     A folder of images is many cases; segmentations (.seg.nrrd) there are none, they may be an earlier run's results,
     and pictures (PNG, JPEG) are for 2D models only. A folder without images, at whatever depth it holds DICOM files,
-    is one case, a series.
+    is one case, a series; for 2D models, if all series there are pictures, each file is a case, named after its place
+    in the folder.
 
     Args:
         series: the UID of the DICOM series to take, where there are several.
@@ -92,12 +99,12 @@ def find_cases(inputs: Iterable[Path], steps: Preprocessing, series: str | None 
     cases: dict[str, Case] = {}
     for path in inputs:
         inside = _images(path, steps) if os.path.isdir(path) and series is None else []
-        case = None if inside else _dicom_case(path, series)
-        if case is None:
+        found = [] if inside else _dicom_cases(path, steps, series)
+        if not found:
             files += inside or [path]
-        elif case.id in cases:
-            raise _same_name(path, case.id)
-        else:
+        for case in found:
+            if case.id in cases:
+                raise _same_name(case.files[0], case.id)
             cases[case.id] = case
     for id, paths in group_channels(files, steps.channels).items():
         if len(paths) > steps.channels or id in cases:
@@ -110,24 +117,38 @@ def _same_name(path: Path, id: str) -> LLMBoostError:
     return LLMBoostError(f"{path}: another input has the same name ('{id}'); results would overwrite each other")
 
 
-def _dicom_case(path: Path, uid: str | None) -> Case | None:
-    """The DICOM series of a folder or file, or None for a file that is not DICOM: reading it will tell what it is."""
+def _dicom_cases(path: Path, steps: Preprocessing, uid: str | None) -> list[Case]:
+    """The DICOM series of a folder or file, or its pictures; none for a file that is not DICOM: reading it will tell
+    what it is."""
     # os.path: a name that is too long, or a loop of links, is nothing there, and no error
     folder = os.path.isdir(path)
     if not folder and (path.name.lower().endswith(READABLE) or not os.path.isfile(path)):
-        return None
+        return []
     name = Path(os.path.realpath(path)).name or "case"
-    id = name[:-4] if name.lower().endswith(".dcm") and not folder else name
+    id = name if folder else _without_extension(name)
     try:
         found = find_series(path)
     except LLMBoostError as error:  # damaged; the other cases go on
-        return Case(id, (path,), problem=str(error))
+        return [Case(id, (path,), problem=str(error))]
     if not found and not folder:
-        return None
+        return []
     if not found:
         raise LLMBoostError(f"{path}: no images in this folder ({', '.join(READABLE)}, or DICOM)")
-    series = choose_series(found, uid, path)
-    return Case(id, series.files, series)
+    wanted = found if uid is None else [choose_series(found, uid, path)]
+    if steps.slice_axis is None or not all(are_pictures(series) for series in wanted):
+        series = choose_series(found, uid, path)
+        return [Case(id, series.files, series)]
+    pictures = {file: series for series in wanted for file in series.files}
+    if len(pictures) > 1:
+        base = path if folder else path.parent  # a DICOMDIR's
+        ids = {file: _without_extension("_".join(file.relative_to(base).parts)) for file in pictures}
+    else:
+        ids = dict.fromkeys(pictures, id)
+    return [Case(ids[file], (file,), replace(pictures[file], files=(file,))) for file in sorted(pictures)]
+
+
+def _without_extension(name: str) -> str:
+    return name[:-4] if name.lower().endswith(".dcm") else name
 
 
 def _images(folder: Path, steps: Preprocessing) -> list[Path]:

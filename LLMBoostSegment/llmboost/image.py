@@ -127,7 +127,7 @@ def read_volumes(path: str | Path, *, color: bool = False) -> list[Image]:
     path = Path(path)
     check_regular(path)
     if _extension(path, READABLE) in PICTURES:
-        return _images(_read_picture(path), np.ones(3), np.zeros(3), np.eye(3), path, color)
+        return images_of(_read_picture(path), np.ones(3), np.zeros(3), np.eye(3), path, color)
     return _volumes(read_sitk(path), path, color)
 
 
@@ -356,13 +356,14 @@ def _volumes(stored: sitk.Image, path: Path, color: bool) -> list[Image]:
     values = sitk.GetArrayFromImage(stored).transpose()
     if stored.GetNumberOfComponentsPerPixel() == 1:
         values = values[np.newaxis]
-    return _images(values, spacing, origin, direction, path, color)
+    return images_of(values, spacing, origin, direction, path, color)
 
 
-def _images(
+def images_of(
     values: np.ndarray, spacing: np.ndarray, origin: np.ndarray, direction: np.ndarray, path: Path, color: bool
 ) -> list[Image]:
-    """The volumes, or the colors, of values [c, i, j, ...], checked for what the engine relies on."""
+    """The volumes, or the colors, of values [c, i, j, ...] that were read from ``path``, checked for what the engine
+    relies on; raises LLMBoostError as ``read_volumes`` does."""
     values = values[(..., *(np.newaxis,) * (MAX_AXES - values.ndim))]
     while values.ndim > MAX_AXES and values.shape[-1] == 1:
         values = values[..., 0]

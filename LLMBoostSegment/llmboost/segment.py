@@ -148,7 +148,8 @@ def segment(
 
 def is_foreign(modality: str, expected: str) -> bool:
     """Whether both are known to be different modalities."""
-    return modality != expected and {modality, expected} <= MODALITIES
+    both = {modality, expected}
+    return modality != expected and both <= MODALITIES and both != {"CR", "DX"}  # two words for an X-ray
 
 
 @dataclass(frozen=True)

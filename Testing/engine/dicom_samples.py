@@ -12,6 +12,14 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 CT_IMAGE = UID("1.2.840.10008.5.1.4.1.1.2")
 ENHANCED_CT_IMAGE = UID("1.2.840.10008.5.1.4.1.1.2.1")
+PICTURES = {
+    "DX": UID("1.2.840.10008.5.1.4.1.1.1.1"),
+    "CR": UID("1.2.840.10008.5.1.4.1.1.1"),
+    "US": UID("1.2.840.10008.5.1.4.1.1.6.1"),
+    "US film": UID("1.2.840.10008.5.1.4.1.1.3.1"),
+    "OP": UID("1.2.840.10008.5.1.4.1.1.77.1.5.1"),
+    "SC": UID("1.2.840.10008.5.1.4.1.1.7"),
+}
 
 Change = Callable[[Dataset, int], None]
 
@@ -112,6 +120,44 @@ def write_enhanced(
     dataset.FrameOfReferenceUID = generate_uid()
     dataset.SharedFunctionalGroupsSequence = [shared]
     dataset.PerFrameFunctionalGroupsSequence = frames
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    if change is not None:
+        change(dataset)
+    return save(dataset, path)
+
+
+def write_picture(
+    path: Path,
+    array: np.ndarray,
+    *,
+    sop_class: str,
+    color: str = "",
+    change: Callable[[Dataset], object] | None = None,
+    **elements: Any,
+) -> Path:
+    """Write an image without a place in space.
+
+    Args:
+        array: [frame, j, i] or [j, i] of stored integers; with ``color``, uint8 and a last axis of three samples.
+        sop_class: "DX", "CR", "US", "US film", "OP" or "SC".
+        color: such as "RGB"; gray without it.
+        change: alters the dataset before it is written.
+        elements: further elements by keyword.
+    """
+    plane = array[..., 0] if color else array
+    dataset = _image(PICTURES[sop_class], plane)
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.Modality = sop_class[:2]
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    dataset.InstanceNumber = 1
+    if plane.ndim == 3:
+        dataset.NumberOfFrames = len(plane)
+    if color:
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, color, 0
+        dataset.PixelData = _even(array.tobytes())
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)
     if change is not None:

@@ -97,9 +97,7 @@ def test_frames(run, refused, model, make_case, tmp_path):
     assert not np.array_equal(*expected)
 
     assert run(path).status == 1
-    assert rows(out)["cine"]["error"] == (
-        f"{path}: 2 volumes in time; choose one with --frame 0 to 1, or give --frame all"
-    )
+    assert rows(out)["cine"]["error"] == (f"{path}: 2 frames; choose one with --frame 0 to 1, or give --frame all")
     assert run(path, "--frame", "1").status == 0
     assert np.array_equal(read_segmentation(out / "cine.seg.nrrd")[0].array, expected[1])
     assert run(path, "--frame", "2").status == 1

@@ -14,6 +14,7 @@ from llmboost.image import Image, write_image
 from llmboost.learn.classification.imageset import is_image_set, read_image_set
 
 from .class_samples import pictures, three_splits, volumes, write_npz
+from .dicom_samples import write_picture as write_dicom_picture
 from .dicom_samples import write_series
 
 GRAY = Preprocessing(window=(16, 16, 1))
@@ -318,6 +319,27 @@ def test_dicom_series(tmp_path):
     (image,) = data.split("train")[0].read(Preprocessing())
     assert image.shape == (5, 6, 4)
     assert image.spacing == (1, 1, 3)
+
+
+def test_dicom_pictures_beside_each_other_and_in_folders(tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        for n in range(5):
+            array = np.random.default_rng(10 * n + seed).integers(0, 255, (6, 5)).astype(np.uint8)
+            folder = tmp_path / "gray" / name
+            write_dicom_picture(folder / f"{n}.dcm" if n else folder / "patient" / "IM1", array, sop_class="DX")
+            colors = np.stack([array, array // 2, 255 - array], axis=-1)
+            write_dicom_picture(tmp_path / "color" / name / str(n), colors, sop_class="OP", color="RGB")
+    data = read_image_set(tmp_path / "gray")
+    assert (data.flat, data.color) == (True, False)
+    assert [sample.id for sample in data.split("val")] == ["a/patient", "b/patient"], "in order of names"
+    (image,) = data.split("val")[1].read(GRAY)
+    assert np.array_equal(image.array[..., 0].T, np.random.default_rng(2).integers(0, 255, (6, 5)))
+    data = read_image_set(tmp_path / "color")
+    assert (data.flat, data.color) == (True, True)
+    red, _green, blue = data.split("train")[0].read(COLOR)
+    assert np.array_equal(red.array, 255 - blue.array)
+    write_dicom_picture(tmp_path / "gray" / "a" / "0.dcm", np.zeros((3, 6, 5), np.uint8), sop_class="US film")
+    assert refusal(tmp_path / "gray").endswith("0.dcm: holds 3 frames; export the one that shows its class")
 
 
 def test_what_is_a_data_set_of_classes(tmp_path, dataset_folder):

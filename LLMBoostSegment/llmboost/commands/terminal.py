@@ -39,7 +39,7 @@ SeriesOption = Annotated[
     str | None, typer.Option("--series", help="UID of the DICOM series to take, where a folder holds several.")
 ]
 FrameOption = Annotated[
-    str, typer.Option("--frame", help="Of a series in time: which volume, counted from 0, or 'all'.")
+    str, typer.Option("--frame", help="Of a series in time or a film: which frame, counted from 0, or 'all'.")
 ]
 Box = tuple[float, float, float, float, float, float]
 RoiOption = Annotated[

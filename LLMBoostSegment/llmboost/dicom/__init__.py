@@ -1,6 +1,15 @@
-"""DICOM: finding and reading series, and writing segmentations of them."""
+"""DICOM: finding and reading series and pictures, and writing segmentations of them."""
 
+from .pictures import are_pictures, read_pictures
 from .segmentation import write_dicom_seg
 from .series import Series, choose_series, find_series, read_series
 
-__all__ = ["Series", "choose_series", "find_series", "read_series", "write_dicom_seg"]
+__all__ = [
+    "Series",
+    "are_pictures",
+    "choose_series",
+    "find_series",
+    "read_pictures",
+    "read_series",
+    "write_dicom_seg",
+]

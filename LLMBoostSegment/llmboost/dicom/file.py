@@ -1,4 +1,4 @@
-"""One DICOM file: what it says of each of its frames, and their pixels as they are stored."""
+"""One DICOM file: what it says of each of its frames, and their pixels as they are stored; colors as RGB."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, MultiFrameGrayscaleWordSecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from ..errors import LLMBoostError
 
@@ -27,6 +34,11 @@ PIXEL_FORMAT = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 
+# how the pixels of a color image are to be understood
+_COLORS = (
+    "PlanarConfiguration",
+    *(f"{color}PaletteColorLookupTable{part}" for color in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
+)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DAMAGED = "a damaged or truncated DICOM file; copy or export it again"
 _NO_PIXELS = "a DICOM file without pixels, or a truncated one; copy or export it again"
@@ -92,7 +104,7 @@ def _macros(group: Dataset) -> Header:
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """How the pixels of a gray image are stored; the least of a value's bits is bit ``high + 1 - stored``."""
+    """How pixels are stored; the least of a value's bits is bit ``high + 1 - stored``; ``color``: see color_of."""
 
     frames: int
     rows: int
@@ -101,6 +113,7 @@ class PixelFormat:
     stored: int
     high: int
     signed: bool
+    color: str
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -115,15 +128,19 @@ class PixelFormat:
         return frame << (self.allocated - 1 - self.high) >> (self.allocated - self.stored)
 
 
+def color_of(header: Header | Dataset) -> str:
+    """DICOM's word for the kind of color of an image; empty if it is gray."""
+    kind = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
+    gray = header.get("SamplesPerPixel", 1) == 1 and kind in ("MONOCHROME1", "MONOCHROME2")
+    return "" if gray else kind
+
+
 def pixel_format(header: Header | Dataset, path: Path) -> PixelFormat:
     """The format that the elements named PIXEL_FORMAT describe.
 
     Raises:
-        LLMBoostError: no gray image, or one of impossible sizes.
+        LLMBoostError: an image of impossible sizes.
     """
-    color = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
-    if header.get("SamplesPerPixel", 1) != 1 or color not in ("MONOCHROME1", "MONOCHROME2"):
-        raise LLMBoostError(f"{path}: a color image ({color}); give the original gray images")
     try:
         frames = int(header.get("NumberOfFrames") or 1)
         rows, columns, allocated = (int(header.get(keyword) or 0) for keyword in ("Rows", "Columns", "BitsAllocated"))
@@ -135,11 +152,14 @@ def pixel_format(header: Header | Dataset, path: Path) -> PixelFormat:
         raise LLMBoostError(f"{path}: {_NO_PIXELS}")
     if allocated not in (8, 16, 32, 64) or not 0 < stored <= high + 1 <= allocated:
         raise LLMBoostError(f"{path}: pixels of {stored} bits in {allocated} are not readable; export it with 16 bits")
-    return PixelFormat(frames, rows, columns, allocated, stored, high, bool(header.get("PixelRepresentation")))
+    return PixelFormat(
+        frames, rows, columns, allocated, stored, high, bool(header.get("PixelRepresentation")), color_of(header)
+    )
 
 
 def read_pixels(path: Path) -> Iterator[np.ndarray]:
-    """The values of each frame as they are stored, (rows, columns).
+    """The values of each frame as they are stored, (rows, columns); of a color image red, green and blue, uint8
+    (rows, columns, 3), as GDCM converts them, hence as Slicer has them.
 
     SimpleITK decodes, by its GDCM and with no further package: JPEG (baseline, extended, lossless), JPEG-LS, JPEG 2000,
     RLE and, in recent releases, high-throughput JPEG 2000. JPEG XL and videos are refused.
@@ -148,7 +168,7 @@ def read_pixels(path: Path) -> Iterator[np.ndarray]:
         LLMBoostError: no pixels, too few, or in a compression that is not readable here.
     """
     try:
-        dataset = _read(path, (*PIXEL_FORMAT, *_PIXELS))
+        dataset = _read(path, (*PIXEL_FORMAT, *_COLORS, *_PIXELS))
         keyword = next((keyword for keyword in _PIXELS if keyword in dataset), None)
     except Exception as error:  # pydicom raises all kinds of exceptions at damaged bytes
         raise LLMBoostError(f"{path}: {_DAMAGED}") from error
@@ -156,15 +176,25 @@ def read_pixels(path: Path) -> Iterator[np.ndarray]:
         raise LLMBoostError(f"{path}: {_NO_PIXELS}")
     pixels = pixel_format(dataset, path)
     shape = (pixels.frames, pixels.rows, pixels.columns)
-    if dataset[keyword].is_undefined_length:  # true of compressed pixels alone
+    compressed = dataset[keyword].is_undefined_length  # true of compressed pixels alone
+    truncated = f"{path}: truncated, it has less pixels than it says; copy or export it again"
+    if pixels.color and not compressed and len(dataset[keyword].value or b"") < prod(shape) * _bytes(pixels):
+        raise LLMBoostError(truncated)  # GDCM would make up the rest
+    if pixels.color or compressed:
         try:
-            image = _decompressed(dataset)  # named, for a view does not keep its image alive
-            yield from sitk.GetArrayViewFromImage(image).reshape(shape)
+            image = _decoded(dataset, pixels)  # named, for a view does not keep its image alive
+            if pixels.color:
+                yield from _eight_bits(sitk.GetArrayFromImage(image).reshape(*shape, 3), pixels)
+            else:
+                yield from sitk.GetArrayViewFromImage(image).reshape(shape)
         except (RuntimeError, ValueError) as error:
             syntax = UID(dataset.file_meta.get("TransferSyntaxUID", "no transfer syntax")).name
+            stored, plain = f"compressed in a way that is not readable here ({syntax})", "uncompressed"
+            if pixels.color:
+                stored, plain = f"of colors that are not readable here ({pixels.color}, {syntax})", "as 8-bit RGB"
             raise LLMBoostError(
-                f"{path}: its pixels are damaged, or compressed in a way that is not readable here ({syntax}); "
-                "pip install -U SimpleITK pydicom may help, or export it uncompressed"
+                f"{path}: its pixels are damaged, or {stored}; "
+                f"pip install -U SimpleITK pydicom may help, or export it {plain}"
             ) from error
         return
     order = ">" if dataset.file_meta.get("TransferSyntaxUID") == ExplicitVRBigEndian else "<"
@@ -173,13 +203,27 @@ def read_pixels(path: Path) -> Iterator[np.ndarray]:
     try:
         stack = np.frombuffer(dataset[keyword].value or b"", dtype, prod(shape)).reshape(shape)
     except ValueError as error:
-        raise LLMBoostError(f"{path}: truncated, it has less pixels than it says; copy or export it again") from error
+        raise LLMBoostError(truncated) from error
     for frame in stack:
         native = frame.astype(dtype.newbyteorder("="))
         yield native if kind == "f" else pixels.value_bits(native)
 
 
-def _decompressed(dataset: Dataset) -> sitk.Image:
+def _bytes(pixels: PixelFormat) -> int:
+    """How many bytes a pixel of a color image takes, uncompressed."""
+    return {"PALETTE COLOR": 1, "YBR_FULL_422": 2}.get(pixels.color, 3) * pixels.allocated // 8
+
+
+def _eight_bits(values: np.ndarray, pixels: PixelFormat) -> np.ndarray:
+    """Colors of 8 bits; palettes may have 16, of which the upper ones are kept."""
+    if values.dtype == np.uint16 and pixels.color == "PALETTE COLOR":
+        return (values >> 8).astype(np.uint8)
+    if values.dtype != np.uint8:
+        raise ValueError(f"colors of {pixels.stored} bits")
+    return values
+
+
+def _decoded(dataset: Dataset, pixels: PixelFormat) -> sitk.Image:
     """The stored values, from a file that holds nothing else: GDCM would rescale them, all frames as the first one.
 
     Raises:
@@ -188,13 +232,19 @@ def _decompressed(dataset: Dataset) -> sitk.Image:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = dataset.file_meta.get("TransferSyntaxUID", "")
     meta.MediaStorageSOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
+    if pixels.color:
+        meta.MediaStorageSOPClassUID = MultiFrameTrueColorSecondaryCaptureImageStorage
+    big = meta.TransferSyntaxUID == ExplicitVRBigEndian
+    if not (big or dataset["PixelData"].is_undefined_length):
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPInstanceUID = generate_uid()
-    bare = FileDataset("", {}, b"\0" * 128, meta, is_implicit_VR=False, is_little_endian=True)
+    bare = FileDataset("", {}, b"\0" * 128, meta, is_implicit_VR=False, is_little_endian=not big)
     bare.SOPClassUID, bare.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    for keyword in (*PIXEL_FORMAT, "PixelData"):
+    for keyword in (*PIXEL_FORMAT, *_COLORS, "PixelData"):
         if keyword in dataset:
             bare[keyword] = dataset[keyword]
-    bare.PhotometricInterpretation = "MONOCHROME2"  # of MONOCHROME1, GDCM would give the negative
+    if not pixels.color:
+        bare.PhotometricInterpretation = "MONOCHROME2"  # of MONOCHROME1, GDCM would give the negative
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pixels.dcm"
         bare.save_as(file)

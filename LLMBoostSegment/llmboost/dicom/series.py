@@ -119,20 +119,21 @@ def choose_series(found: Sequence[Series], uid: str | None, folder: str | Path) 
     return fits[0]
 
 
-def read_series(series: Series) -> tuple[list[Image], tuple[str, ...]]:
+def read_series(series: Series, *, negative: bool = False) -> tuple[list[Image], tuple[str, ...]]:
     """The images of a series, one for each time frame (or echo, b-value, ...), and a line on each repair.
 
     The grid is that of ITK and Slicer: i along the rows, j along the columns, k along their cross product. Slices
     that are sheared (gantry tilt), missing or unevenly spaced are brought onto a regular grid, see .grid. Values
     are rescaled, in the smallest integer type that holds all that could be stored, float32 where a slope or an
-    intercept is no integer. Of MONOCHROME1 images, ITK gives the negative; here, values stay, for only they have units.
+    intercept is no integer. Of MONOCHROME1 images, ITK gives the negative; here, values stay, for only they have units,
+    unless ``negative`` asks for what ITK gives.
 
     Raises:
         LLMBoostError: slices without a place in space, of several orientations or sizes, localizers, color images,
             several images at one place that nothing tells apart, gaps, damaged files, unreadable compressions.
     """
     where = str(series.files[0] if len(series.files) == 1 else series.files[0].parent)
-    slices, localizers = find_slices(series.files, where)
+    slices, localizers = find_slices(series.files, where, negative=negative)
     first = slices[0]
     positions = np.array([one.position for one in slices])
     layout = lay_out(positions, first.orientation, first.pixel, first.thickness or 1.0, where)

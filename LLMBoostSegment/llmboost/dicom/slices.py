@@ -23,7 +23,7 @@ _FRAMES = (
     *("DiffusionBValue", "InversionTime", "EchoTime", "EffectiveEchoTime", "EchoNumbers", "ComplexImageComponent"),
     *("AcquisitionNumber", "FrameReferenceTime", "AcquisitionTime", "FrameAcquisitionDateTime", "ImageType"),
 )
-_READ = (*_PLACE, *_VALUES, *_THICKNESS, *_FRAMES, *PIXEL_FORMAT, *FUNCTIONAL_GROUPS, "FrameType")
+_READ = (*_PLACE, *_VALUES, *_THICKNESS, *_FRAMES, *PIXEL_FORMAT, *FUNCTIONAL_GROUPS, "FrameType", "ImagerPixelSpacing")
 
 _INTEGERS = (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64)
 _SAME_DIRECTION = 1e-3  # cosines of parallel slices may differ by so much: files round them
@@ -41,9 +41,9 @@ class Slice:
         orientation: (6,) direction of its rows and of its columns in LPS.
         pixel: (2,) mm between voxels along i, j.
         thickness: mm; None if not told.
-        slope, intercept: value = slope * stored + intercept.
+        slope, intercept: value = slope * stored + intercept; where a negative is wanted, these make it.
         bounds: the smallest and the largest value that could be stored; None if values are no integers.
-        inverted: whether it is shown with small values in white.
+        inverted: whether it is shown with small values in white, but values are as they are stored.
         time: what tells it from others of its place, in the order of _FRAMES.
     """
 
@@ -61,17 +61,22 @@ class Slice:
     time: tuple[tuple[float, str], ...]
 
 
-def find_slices(files: Sequence[Path], where: str) -> tuple[list[Slice], int]:
+def find_slices(files: Sequence[Path], where: str, *, negative: bool = False) -> tuple[list[Slice], int]:
     """The parallel slices of equal size in some files, and how many localizers among them were left out.
 
     Args:
         where: begins the message of a refusal that concerns several files.
+        negative: see :func:`checked_slice`.
 
     Raises:
         LLMBoostError: they are not such slices.
     """
     frames = [(path, n, header) for path in files for n, header in enumerate(_frames(path))]
-    slices = [_slice(path, n, header) for path, n, header in frames if "LOCALIZER" not in _image_type(header)]
+    slices = [
+        checked_slice(path, n, header, negative=negative)
+        for path, n, header in frames
+        if "LOCALIZER" not in _image_type(header)
+    ]
     if not slices:
         raise LLMBoostError(f"{where}: a localizer (scout); choose the series of the scan itself")
     first = slices[0]
@@ -82,18 +87,38 @@ def find_slices(files: Sequence[Path], where: str) -> tuple[list[Slice], int]:
     return slices, len(frames) - len(slices)
 
 
-def _frames(path: Path) -> list[Header]:
+def headers_of(path: Path) -> list[Header]:
+    """What :func:`checked_slice` needs of a file, see :func:`.file.read_headers`.
+
+    Raises:
+        LLMBoostError: the file is no longer there, or is damaged.
+    """
     headers = read_headers(path, _READ)
     if not headers:
         raise LLMBoostError(f"{path}: no longer a DICOM file; look for the series again")
+    return headers
+
+
+def _frames(path: Path) -> list[Header]:
+    headers = headers_of(path)
     if numbers(headers[0].get("NumberOfFrames") or 1, 1) != len(headers):
         raise LLMBoostError(f"{path}: a file of many frames that does not tell the place of each; give single slices")
     return headers
 
 
-def _slice(path: Path, frame: int, header: Header) -> Slice:
-    """Checks all that reading relies on."""
+def checked_slice(path: Path, frame: int, header: Header, *, negative: bool) -> Slice:
+    """The slice of a header, with all checked that reading relies on.
+
+    Args:
+        negative: MONOCHROME1 images are to become their negatives, as ITK makes them: before values are rescaled, and
+            within the bits that are stored.
+
+    Raises:
+        LLMBoostError: a color image, or a header that lacks something or says something impossible.
+    """
     stored = pixel_format(header, path)
+    if stored.color:
+        raise LLMBoostError(f"{path}: a color image ({stored.color}); give the original gray images")
     if "ModalityLUTSequence" in header:
         raise LLMBoostError(f"{path}: its values need a lookup table (Modality LUT); export it with rescaled values")
     if "MOSAIC" in _image_type(header):
@@ -113,8 +138,11 @@ def _slice(path: Path, frame: int, header: Header) -> Slice:
     slope, intercept = _number(header.get("RescaleSlope"), 1.0), _number(header.get("RescaleIntercept"), 0.0)
     if not slope or intercept is None:
         raise LLMBoostError(f"{path}: impossible RescaleSlope or RescaleIntercept; export it again")
+    inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
+    if inverted and negative and "BitsStored" in header:  # FloatPixelData has no BitsStored
+        inverted, slope, intercept = False, -slope, intercept + slope * sum(stored.bounds)
     bounds = None
-    if "BitsStored" in header and slope % 1 == intercept % 1 == 0:  # FloatPixelData has no BitsStored
+    if "BitsStored" in header and slope % 1 == intercept % 1 == 0:
         low, high = sorted(slope * bound + intercept for bound in stored.bounds)
         bounds = low, high
     thickness = next((t for keyword in _THICKNESS if (t := _number(header.get(keyword), None)) and t > 0), None)
@@ -129,7 +157,7 @@ def _slice(path: Path, frame: int, header: Header) -> Slice:
         slope,
         intercept,
         bounds,
-        header.get("PhotometricInterpretation") == "MONOCHROME1",
+        inverted,
         tuple(_sortable(header.get(keyword)) for keyword in _FRAMES),
     )
 
@@ -188,7 +216,7 @@ def read_stacks(slices: Sequence[Slice], places: np.ndarray, times: Sequence[int
     Raises:
         LLMBoostError: a file cannot be read, or two images differ at one place and time.
     """
-    dtype = _value_type(slices)
+    dtype = value_type(slices)
     stacks = [np.empty((max(places) + 1, *slices[0].size), dtype) for _ in range(max(times) + 1)]
     files: dict[Path, dict[int, int]] = defaultdict(dict)
     for n, one in enumerate(slices):
@@ -200,7 +228,7 @@ def read_stacks(slices: Sequence[Slice], places: np.ndarray, times: Sequence[int
                 continue
             n = wanted[frame]
             target = stacks[times[n]][places[n]]
-            values = _rescaled(stored, slices[n], dtype)
+            values = rescaled(stored, slices[n], dtype)
             twin = sources.setdefault((times[n], int(places[n])), n)
             if twin != n and not np.array_equal(target, values):
                 raise LLMBoostError(
@@ -210,7 +238,12 @@ def read_stacks(slices: Sequence[Slice], places: np.ndarray, times: Sequence[int
     return stacks
 
 
-def _rescaled(stored: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
+def rescaled(stored: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
+    """The values of a slice, from what :func:`.file.read_pixels` gives.
+
+    Raises:
+        LLMBoostError: there are NaN or infinite ones.
+    """
     if dtype.kind != "f":
         return (stored.astype(np.int64) * int(one.slope) + int(one.intercept)).astype(dtype)
     values = (stored * one.slope + one.intercept).astype(dtype)
@@ -219,7 +252,7 @@ def _rescaled(stored: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
     return values
 
 
-def _value_type(slices: Sequence[Slice]) -> np.dtype:
+def value_type(slices: Sequence[Slice]) -> np.dtype:
     """The smallest integer type for all values that could be stored, as in ITK; else float32."""
     bounds = [bound for one in slices for bound in one.bounds or (-np.inf, np.inf)]
     fits = (i for i in _INTEGERS if np.iinfo(i).min <= min(bounds) and max(bounds) <= np.iinfo(i).max)

@@ -7,16 +7,17 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...card import Preprocessing
-from ...cases import find_cases
+from ...cases import ALL_FRAMES, find_cases
+from ...dicom import find_series
 from ...errors import LLMBoostError
-from ...image import PICTURES, READABLE, Image
+from ...image import READABLE, Image
 from ..dataset import SPLITS
 
 DESCRIPTION = "dataset.json"  # in a folder of classes; beside NAME.npz it is NAME.json
@@ -28,6 +29,8 @@ KNOWN: dict[str, dict[str, Any]] = {
     "retinamnist": {"classes": [f"grade {n}" for n in range(5)], "ordinal": True, "modality": "OP"},
     "adrenalmnist3d": {"classes": ["normal", "hyperplasia"], "positive": "hyperplasia", "modality": "SEG"},
 }
+# pictures in a folder are images, too
+_FLAT = Preprocessing(window=(8, 8, 1))
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,10 @@ def is_image_set(path: Path) -> bool:
 def read_image_set(path: Path) -> ImageSet:
     """Read a .npz file in MedMNIST's form, or a folder: train/CLASS/..., val/CLASS/..., test/CLASS/..., or CLASS/...
 
-    A folder's images are files (NIfTI, NRRD, MetaImage, PNG, JPEG) or folders of DICOM series. Without val, every fifth
-    image of a class (in order of names) is for validation. A description (dataset.json in the folder, or NAME.json
-    beside the .npz file) may give "name", "classes" (their order), "positive", "ordinal", "modality", "licence" and
-    "reference"; all is optional.
+    A folder's images are files (NIfTI, NRRD, MetaImage, PNG, JPEG, DICOM) or folders of DICOM series. Without val,
+    every fifth image of a class (in order of names) is for validation. A description (dataset.json in the folder, or
+    NAME.json beside the .npz file) may give "name", "classes" (their order), "positive", "ordinal", "modality",
+    "licence" and "reference"; all is optional.
 
     Raises:
         LLMBoostError: what is wrong, with which file.
@@ -221,37 +224,39 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _samples(folder: Path) -> list[Path]:
-    """Image files and DICOM folders of a class."""
+    """Image files, DICOM files and DICOM folders of a class."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    files = [entry for entry in entries if entry.is_dir() or entry.name.lower().endswith(READABLE)]
+    files = [
+        entry for entry in entries if entry.is_dir() or entry.name.lower().endswith(READABLE) or find_series(entry)
+    ]
     if not files:
-        raise LLMBoostError(f"{folder}: no images ({', '.join(READABLE)}, or folders of DICOM files)")
+        raise LLMBoostError(f"{folder}: no images ({', '.join(READABLE)}, DICOM files, or folders of them)")
     return files
 
 
 def _kind(file: Path) -> tuple[bool, bool, tuple[str, ...]]:
     """Whether the first image is flat, and whether it is colored."""
-    if not file.name.lower().endswith(PICTURES):
-        image = _reader(file)(Preprocessing())[0]
-        return 1 in image.shape, False, ()
     try:
-        _reader(file)(Preprocessing(window=(1, 8, 8)))
-        return True, False, ()
-    except LLMBoostError:
-        _reader(file)(Preprocessing(3, color=True, normalization=Preprocessing().normalization * 3))
-        return True, True, ()
+        return 1 in _reader(file)(_FLAT)[0].shape, False, ()
+    except LLMBoostError as error:
+        try:
+            image = _reader(file)(replace(_FLAT, channels=3, normalization=_FLAT.normalization * 3, color=True))[0]
+        except LLMBoostError:
+            raise error from None
+        return 1 in image.shape, True, ()
 
 
 def _reader(file: Path) -> Callable[[Preprocessing], list[Image]]:
     def read(steps: Preprocessing) -> list[Image]:
-        flat = Preprocessing(steps.channels, window=(8, 8, 1), normalization=steps.normalization, color=steps.color)
-        cases = find_cases([file], flat)
+        cases = find_cases([file], _FLAT)
         if len(cases) != 1:
             raise LLMBoostError(
                 f"{file}: holds {len(cases)} images; a folder in a class's is one DICOM series, files lie beside it"
             )
         (case,) = cases.values()
-        images, _notes = case.read(steps)
+        images, _notes = case.read(steps, ALL_FRAMES)
+        if len(images) != 1:
+            raise LLMBoostError(f"{file}: holds {len(images)} frames; export the one that shows its class")
         return next(iter(images.values()))
 
     return read
