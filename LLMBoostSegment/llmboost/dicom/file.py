@@ -39,6 +39,8 @@ _COLORS = (
     "PlanarConfiguration",
     *(f"{color}PaletteColorLookupTable{part}" for color in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")),
 )
+# GDCM takes any other kind for RGB, without a word
+_KINDS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DAMAGED = "a damaged or truncated DICOM file; copy or export it again"
 _NO_PIXELS = "a DICOM file without pixels, or a truncated one; copy or export it again"
@@ -228,7 +230,10 @@ def _decoded(dataset: Dataset, pixels: PixelFormat) -> sitk.Image:
 
     Raises:
         RuntimeError: SimpleITK cannot decode them.
+        ValueError: colors of an unknown kind.
     """
+    if pixels.color and pixels.color not in _KINDS:
+        raise ValueError(pixels.color)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = dataset.file_meta.get("TransferSyntaxUID", "")
     meta.MediaStorageSOPClassUID = MultiFrameGrayscaleWordSecondaryCaptureImageStorage
