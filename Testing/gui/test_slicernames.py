@@ -23,6 +23,7 @@ VARIABLES = {
     "uiWidget": "qMRMLWidget",
     "_editor": "qMRMLSegmentEditorWidget",
     "_plot": "qMRMLPlotWidget",
+    "selector": "qMRMLSegmentSelectorWidget",
     "PyTorchUtilsLogic": "PyTorchUtils.PyTorchUtilsLogic",
     "SampleDataLogic": "SampleData.SampleDataLogic",
     "packaging": "slicer.packaging",
