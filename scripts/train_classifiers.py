@@ -44,6 +44,8 @@ SETS: dict[str, dict[str, Any]] = {
         "file": "breastmnist.npz",
         "title": "Breast ultrasound: malignant, or normal or benign",
         "description": "Takes an ultrasound image of a breast lesion, framed by it; sees it at 28 x 28 pixels.",
+        "keep_brightness": True,
+        "start": "pneumonia",
         "config": {"steps": 600, "mixup": 0.0},
         "teachers": 6,
     },
@@ -67,12 +69,16 @@ SETS: dict[str, dict[str, Any]] = {
 }
 
 
-def recipe_of(name: str, seed: int, booster: BoosterConfig | None, teachers: tuple[Path, ...]) -> ClassificationRecipe:
-    """The recipe of one network; with ``teachers``, of the one that is shipped."""
+def recipe_of(
+    name: str, seed: int, booster: BoosterConfig | None, teachers: tuple[Path, ...], folder: Path
+) -> ClassificationRecipe:
+    """The recipe of one network; with ``teachers``, of the one that is shipped; ``folder`` holds where some start."""
     entry = dict(SETS[name])
     card = {key: entry.pop(key) for key in ("title", "description")}
     card |= {"name": name, "version": "1.0", "license": LICENSE, "description": f"{card['description']} {LIMITS}"}
     del entry["file"], entry["teachers"]
+    if "start" in entry:
+        entry["start"] = folder / f"{entry['start']}.safetensors"
     boosted = entry.pop("boosted", {})
     if booster:
         entry["options"] = {**entry.get("options", {}), **boosted}
@@ -94,7 +100,7 @@ def main() -> None:
         if output.exists():
             return read_card(output)
         output.parent.mkdir(parents=True, exist_ok=True)
-        recipe = recipe_of(arguments.name, seed, boosted, teachers)
+        recipe = recipe_of(arguments.name, seed, boosted, teachers, folder)
         data = arguments.data / SETS[arguments.name]["file"]
         resume = (output.with_suffix(".run") / "checkpoint.safetensors").exists()
         card = train_classifier(data, output, recipe, device=torch.device("cpu"), resume=resume)

@@ -95,7 +95,7 @@ def make_trainer(tmp_path):
     val = images_of(count=24, seed=1)
 
     def make(folder="run", network=None, train=None, held_out=val, augmentation=USUAL, **changes):
-        names = ("multi_label", "ordinal", "teachers", "report", "cancelled")
+        names = ("multi_label", "teachers", "report", "cancelled")
         others = {name: changes.pop(name) for name in names if name in changes}
         train = train or images_of()
         torch.manual_seed(changes.get("seed", 0))
@@ -329,16 +329,6 @@ def test_smoothing(make_trainer):
     assert batch[TARGET].unique().tolist() == pytest.approx([0.05, 0.95])
     (batch,) = batches_of(make_trainer(mixup=0.0, smoothing=0.1, multi_label=True), 1)
     assert batch[TARGET].unique().tolist() == pytest.approx([0.05, 0.95])
-
-
-def test_the_neighbours_of_a_grade_are_less_wrong(make_trainer):
-    train = images_of(classes=4)
-    trainer = make_trainer(train=train, mixup=0.0, smoothing=0.0, ordinal=True)
-    soft = trainer._soften(torch.eye(4))
-    torch.testing.assert_close(soft.sum(dim=1), torch.ones(4))
-    assert (soft.argmax(dim=1) == torch.arange(4)).all()
-    assert soft[0].tolist() == pytest.approx([1 / 1.2, 0.2 / 1.2, 0, 0])
-    assert soft[1].tolist() == pytest.approx([0.2 / 1.4, 1 / 1.4, 0.2 / 1.4, 0])
 
 
 def test_balanced_draws_classes_alike(make_trainer):

@@ -44,6 +44,9 @@ class ClassificationRecipe:
         mirror: axes along which images may be mirrored, in training and when they are classified; by default from right
             to left, unless a class has a side.
         augmentation: by default the usual, without changes of intensity for masks.
+        keep_brightness: of gray pictures of 8 bits, whose brightness says something; otherwise each image is brought to
+            mean 0 and spread 1.
+        start: a classifier's model file, whose weights are taken over as far as they fit, but for the head.
         pretrained: a folder with a vision transformer's weights, see :func:`.pretrained.load_pretrained`.
         teachers: model files of several trainings, whose answers this one learns, see
             :class:`.trainer.ClassificationTrainer`.
@@ -57,7 +60,9 @@ class ClassificationRecipe:
     size: int = 0
     mirror: tuple[int, ...] | None = None
     augmentation: Augmentation | None = None
+    keep_brightness: bool = False
     pretrained: Path | None = None
+    start: Path | None = None
     teachers: tuple[Path, ...] = ()
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -95,6 +100,8 @@ def train_classifier(
     network = build(name, options, recipe.booster)
     if recipe.pretrained:
         load_pretrained(network, recipe.pretrained)
+    if recipe.start:
+        _take_over(network, load_model(recipe.start).network)
     images, held_out = (read_images(samples, steps, framing) for samples in (train, val))
     teachers = [load_model(teacher) for teacher in recipe.teachers]
     _check_teachers(recipe, teachers, data, steps)
@@ -108,7 +115,6 @@ def train_classifier(
         run,
         device,
         multi_label=data.multi_label,
-        ordinal=data.ordinal,
         teachers=[teacher.network for teacher in teachers],
         report=report,
         cancelled=cancelled,
@@ -148,7 +154,7 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         spacing = round(float(extents.max()) / size, 4)
         steps = Preprocessing(1, (spacing,) * 3, (size,) * 3, (Normalization(),), mirror)
         framing, why = ("mask", "around the middle of the mask") if masks else ("center", "the middle of each volume")
-    normalization = tuple(_intensities(data, survey, steps, framing))
+    normalization = tuple(_intensities(data, survey, steps, framing, recipe.keep_brightness))
     steps = replace(steps, normalization=normalization)
     shown = " x ".join(map(str, steps.window[: 2 if data.flat else 3]))
     kinds = ", ".join(dict.fromkeys(how.kind for how in normalization))
@@ -162,10 +168,12 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
     return steps, framing, reasons
 
 
-def _intensities(data: ImageSet, survey: Sequence[Sample], steps: Preprocessing, framing: str) -> list[Normalization]:
+def _intensities(
+    data: ImageSet, survey: Sequence[Sample], steps: Preprocessing, framing: str, keep_brightness: bool
+) -> list[Normalization]:
     if framing == "mask":
         return [Normalization("window", 0.0, 1.0, 0.0, 1.0)]
-    if data.color:  # eight bits a color, whose brightness says something
+    if data.color or keep_brightness:  # eight bits, whose brightness says something
         pixels = [np.stack([channel.array.ravel() for channel in sample.read(steps)]) for sample in survey]
         values = np.concatenate(pixels, axis=1)
         return [Normalization("window", 0.0, 255.0, float(v.mean()), max(float(v.std()), 1e-3)) for v in values]
@@ -231,6 +239,14 @@ def youden(chances: np.ndarray, truth: np.ndarray) -> float:
     gain = [(chances >= cut)[truth == 1].mean() + (chances < cut)[truth == 0].mean() for cut in cuts]
     best = np.flatnonzero(np.isclose(gain, max(gain)))
     return float(cuts[best[len(best) // 2]])
+
+
+def _take_over(network: nn.Module, other: nn.Module) -> None:
+    own = network.state_dict()
+    known = {name: tensor for name, tensor in other.state_dict().items() if not name.startswith("head.")}
+    network.load_state_dict(
+        {name: known[name] if name in known and known[name].shape == t.shape else t for name, t in own.items()}
+    )
 
 
 def _check_teachers(

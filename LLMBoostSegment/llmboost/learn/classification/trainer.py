@@ -25,7 +25,6 @@ from .imageset import Sample
 
 TARGET = "target"
 AVERAGED = "averaged."  # of names in a checkpoint
-NEIGHBOUR = 0.2  # of a grade's weight, what its neighbours get: a grade next to the true one is less wrong
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,6 @@ class ClassificationTrainer(Trainer):
         device: torch.device,
         *,
         multi_label: bool = False,
-        ordinal: bool = False,
         teachers: Sequence[nn.Module] = (),
         watched: Images | None = None,
         report: Callable[[dict[str, Any]], None] = lambda event: None,
@@ -112,7 +110,7 @@ class ClassificationTrainer(Trainer):
         self.images, self.held_out, self.watched = train, val, watched
         self.options = config
         self.augmentation = augmentation
-        self.multi_label, self.ordinal = multi_label, ordinal
+        self.multi_label = multi_label
         self.teachers = [teacher.to(device).eval() for teacher in teachers]
         self.averaged: dict[str, Tensor] = {}
         super().__init__(network, _NoWindows(), [], preprocessing, config, folder, device, report, cancelled)
@@ -173,11 +171,6 @@ class ClassificationTrainer(Trainer):
     def _soften(self, targets: Tensor) -> Tensor:
         if self.multi_label:
             return targets * (1 - self.options.smoothing) + self.options.smoothing / 2
-        if self.ordinal:
-            beside = F.pad(targets, (1, 1))
-            beside = beside[:, :-2] + beside[:, 2:]
-            targets = targets + NEIGHBOUR * beside
-            targets = targets / targets.sum(dim=1, keepdim=True)
         return targets * (1 - self.options.smoothing) + self.options.smoothing / targets.shape[1]
 
     def _step(self, batch: dict[str, Tensor]) -> float:
