@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 # shares of the voxels that are changed: a segment is small, so most happens at first
-SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+SHARES = (0.0, 0.05, 0.2, 0.5, 1.0)
 
 
 def energy(heat: Tensor, mask: Tensor) -> float:
