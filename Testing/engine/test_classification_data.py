@@ -354,7 +354,7 @@ def test_folders_that_are_none(tmp_path):
     write_folder(tmp_path, {"only": 3})
     assert "1 folder(s) of images; a data set has a folder for each of its classes" in refusal(tmp_path)
     (tmp_path / "other").mkdir()
-    assert re.search(r"other: no images \(.*\.nii\.gz.*, or folders of DICOM files\)", refusal(tmp_path))
+    assert re.search(r"other: no images \(.*\.nii\.gz.*, DICOM files, or folders of them\)", refusal(tmp_path))
     (tmp_path / "other" / "slice1.dcm").write_bytes(b"loose")
     assert "other: no images" in refusal(tmp_path)
 
