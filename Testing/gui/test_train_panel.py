@@ -198,7 +198,7 @@ def test_from_cases_to_an_adapter_in_the_list_of_the_other_module(ready, host):
     assert table.GetNumberOfRows() > shown  # the curve grew
     assert table.GetTable().GetColumnByName("dice").GetRange() == (0.65, 0.8)
     case.assertTidy()
-    assert "Dice of 1 cases that it has not learnt from: 0.60 → 0.80." in case.ui.resultLabel.text
+    assert "Dice of what it has not learnt from (1): 0.60 → 0.80." in case.ui.resultLabel.text
     assert "0.88 → 0.88" in case.ui.resultLabel.text
     assert [case.cell(case.ui.diceTable, 0, column) for column in range(4)] == ["head 2", "0.60", "0.80", "+0.20"]
     click(case.ui.showButton)

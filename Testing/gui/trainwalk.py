@@ -61,9 +61,9 @@ class Walk:
     def picture(self, name: str) -> None:
         """Of the panel that is shown."""
         path = self.folder / f"train-{name}.png"
+        self.pictures.append(path)  # first, for events are handled while the panel is drawn
         isTrain = self.train.parent.isEntered
         (grabTrain if isTrain else grabPanel)(self.train if isTrain else self.segment, path)
-        self.pictures.append(path)
 
     def segmentLast(self) -> float:
         """Segment the phantom that nobody labelled, with the model that is chosen; Dice with what was drawn."""
@@ -107,7 +107,8 @@ class Walk:
         def tellAndLook(news: Progress) -> None:
             tell(news)
             self.growth.append(len(panel.curves.points["loss"]))
-            if len(panel.curves.points["dice"]) > 2 and self.pictures[-1].stem != "train-running":
+            taken = any(path.stem == "train-running" for path in self.pictures)
+            if len(panel.curves.points["dice"]) > 2 and not taken:
                 panel.curves.show()
                 self.picture("running")
 

@@ -68,7 +68,7 @@ class OutcomeView:
             )
         ]
         if after is not None:
-            text = _("Dice of {count} cases that it has not learnt from: {change}.")
+            text = _("Dice of what it has not learnt from ({count}): {change}.")
             lines.append(text.format(count=len(self._rows), change=change(before, after)))
         if outcome.oldTask:
             text = _("Dice of cases like those that the base learnt from: {change}.")

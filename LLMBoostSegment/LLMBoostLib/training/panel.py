@@ -488,7 +488,7 @@ class Panel(VTKObservationMixin):
 
         def show(order: list[dict[str, Any]]) -> None:
             self.next.rank(order)
-            self._ended(_("{count} cases ranked").format(count=len(order)))
+            self._ended(_("ranked: {count}").format(count=len(order)))
 
         with self._failing():
             arguments = {"model": self._card.name, "device": self._parameterNode.device.value}
