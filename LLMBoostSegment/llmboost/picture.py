@@ -27,6 +27,7 @@ class Scene:
 Plane = tuple[str, int, tuple[int, int], tuple[str, str]]
 HEAT = "inferno"
 OPACITY = 0.75
+MARGIN = 40.0  # mm that are shown around a map: enough to tell where in a head it is
 
 # title, the axis cut, the axes shown to the right and upwards, and what lies at the picture's left and right edge
 PLANES: tuple[Plane, ...] = (
@@ -72,7 +73,7 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
 
 
 def draw_map(title: str, image: Image, heat: Image, name: str, path: Path, segment: Image | None = None) -> None:
-    """Draw a map in [0, 1] over an image, in the planes through where it is highest, with its scale.
+    """Draw a map in [0, 1] over the part of an image around it, in the planes where it is highest, with its scale.
 
     Args:
         image, heat, segment: on any grids; what is not 0 of ``segment`` is outlined.
@@ -86,6 +87,9 @@ def draw_map(title: str, image: Image, heat: Image, name: str, path: Path, segme
     image = to_canonical(image)
     values = np.clip(resample(heat, image, "linear").array, 0, 1)
     mask = None if segment is None else resample(segment, image, "nearest").array != 0
+    part = _around(values > 0 if mask is None else (values > 0) | mask, image.spacing)
+    values, mask = values[part], None if mask is None else mask[part]
+    image = Image(image.array[part], image.spacing, image.origin, image.direction)  # its place is not asked for
     planes = [plane for plane in PLANES if min(image.shape[axis] for axis in plane[2]) > 1]
     places = np.unravel_index(int(values.argmax()), values.shape)
     low, high = np.percentile(image.array, (1, 99.5))
@@ -151,6 +155,16 @@ def _fullest(mask: np.ndarray, axis: int) -> int:
     if not mask.any():
         return mask.shape[axis] // 2
     return int(mask.sum(axis=tuple(a for a in range(3) if a != axis)).argmax())
+
+
+def _around(mask: np.ndarray, spacing: tuple[float, float, float]) -> tuple[slice, ...]:
+    """The box around a mask with a margin; all, of an empty one."""
+    part = []
+    for axis, mm in enumerate(spacing):
+        there = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        margin = round(MARGIN / mm)
+        part.append(slice(max(there[0] - margin, 0), there[-1] + margin + 1) if len(there) else slice(None))
+    return tuple(part)
 
 
 def _rgb(label: Label) -> tuple[float, float, float]:

@@ -104,3 +104,16 @@ def test_segments_are_outlined_and_single_slices_are_one_plane(tmp_path):
     assert cyan[1] > 50
     flat = draw(tmp_path / "c.png", shape=(30, 34, 1), peak=(22, 26, 0))
     assert flat.shape[1] == plain.shape[1] / 3
+
+
+def test_of_a_large_image_the_part_around_the_map_is_drawn(tmp_path):
+    """A small map in a corner: what is drawn of it is as large as in an image that ends nearby."""
+    spots = []
+    for size in (70, 160):
+        image = Image(np.zeros((size, size, size), np.float32), (1, 1, 1), (0, 0, 0), np.diag([-1.0, -1, 1]))
+        heat = np.zeros(image.shape, np.float32)
+        heat[20:30, 20:30, 20:30] = 1
+        draw_map("case", image, image.with_array(heat), "map", tmp_path / f"{size}.png")
+        pixels = matplotlib.image.imread(tmp_path / f"{size}.png")[:-80, :, :3]
+        spots.append(int((pixels.sum(axis=-1) > 1.5).sum()))
+    assert spots[0] == pytest.approx(spots[1], rel=0.1)
