@@ -1,6 +1,5 @@
 """Slicer's module LLMBoost Segment: what it is, its panel, its logic for scripts, its own test. Without torch."""
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +14,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 from llmboost import library
 from llmboost.card import CLASSIFICATION, Card, read_card
@@ -29,6 +26,7 @@ from LLMBoostLib.client import Answer, Client, Progress
 from LLMBoostLib.devicechoice import Device
 from LLMBoostLib.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
 from LLMBoostLib.frames import Frames
+from LLMBoostLib.modulewidget import ModuleWidget
 from LLMBoostLib.result import Result, writeResult
 from LLMBoostLib.segmentation import writeSegmentation
 from LLMBoostLib.segmentinput import SegmentInput
@@ -85,70 +83,25 @@ class LLMBoostSegmentParameterNode:
     explanation: bool = False
 
 
-class LLMBoostSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class LLMBoostSegmentWidget(ModuleWidget):
     """The module's life in the application; what the panel does is told in ``LLMBoostLib.panel``."""
 
-    def __init__(self, parent: Any = None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic: LLMBoostSegmentLogic | None = None
-        self.panel: Any = None
+    def makeLogic(self) -> Any:
+        return LLMBoostSegmentLogic()
 
-    def setup(self) -> None:
-        ScriptedLoadableModuleWidget.setup(self)
-        from LLMBoostLib.panel import Panel  # a session without windows has no need of it
+    def makePanel(self) -> Any:
+        from LLMBoostLib.panel import Panel
 
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/LLMBoostSegment.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = LLMBoostSegmentLogic()
-        self.panel = Panel(self.ui, self.logic)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
-        self.initializeParameterNode()
+        return Panel(self.ui, self.logic)
 
-    def cleanup(self) -> None:
-        """The module is reloaded, or the application ends."""
-        self.removeObservers()
-        if self.panel:
-            self.panel.shutDown()
-
-    def enter(self) -> None:
-        self.initializeParameterNode()
-        self.panel.enter()
-
-    def exit(self) -> None:
-        self.panel.setParameterNode(None)
-        self.panel.exit()
-
-    def onSceneStartClose(self, caller: Any, event: str) -> None:
-        self.panel.forgetScene()
-
-    def onSceneEndClose(self, caller: Any, event: str) -> None:
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def onSceneEndImport(self, caller: Any, event: str) -> None:
-        """A scene was loaded, perhaps with parameters of its own."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self) -> None:
-        """Show the scene's parameters; where no image is chosen yet, choose the first one."""
+    def makeParameterNode(self) -> Any:
+        """The scene's parameters; where no image is chosen yet, the first one is."""
         parameterNode = LLMBoostSegmentParameterNode(self.logic.getParameterNode())
         if parameterNode.inputVolume is None:
             volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps, too
             images = (node for node in volumeNodes if node.GetClassName() == "vtkMRMLScalarVolumeNode")
             parameterNode.inputVolume = next(images, None)
-        self.panel.setParameterNode(parameterNode)
-
-    def onReload(self) -> None:
-        """Reload the library, too: Slicer itself executes this file alone again."""
-        for name in [name for name in sys.modules if name.split(".")[0] in ("LLMBoostLib", "llmboost")]:
-            del sys.modules[name]
-        super().onReload()
+        return parameterNode
 
 
 class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):

@@ -1,7 +1,6 @@
 """Slicer's module LLMBoost Train: what it is, its panel, its logic for scripts, its own test. Without torch."""
 
 import enum
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
-    ScriptedLoadableModuleWidget,
 )
-from slicer.util import VTKObservationMixin
 
 from llmboost import library
 from llmboost.card import Card, read_card
@@ -26,6 +23,7 @@ from llmboost.errors import LLMBoostError
 from LLMBoostLib import samples
 from LLMBoostLib.client import Client, Progress
 from LLMBoostLib.devicechoice import Device
+from LLMBoostLib.modulewidget import ModuleWidget
 from LLMBoostLib.segmentation import writeSegmentation
 from LLMBoostLib.training import ranking, snapshot
 from LLMBoostLib.training.casestore import Case, CaseStore, defaultFolder
@@ -90,60 +88,19 @@ class LLMBoostTrainParameterNode:
     device: Device = Device.AUTO
 
 
-class LLMBoostTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class LLMBoostTrainWidget(ModuleWidget):
     """The module's life in the application; what the panel does is told in ``LLMBoostLib.training.panel``."""
 
-    def __init__(self, parent: Any = None):
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
-        self.logic: LLMBoostTrainLogic | None = None
-        self.panel: Any = None
+    def makeLogic(self) -> Any:
+        return LLMBoostTrainLogic()
 
-    def setup(self) -> None:
-        ScriptedLoadableModuleWidget.setup(self)
-        from LLMBoostLib.training.panel import Panel  # a session without windows has no need of it
+    def makePanel(self) -> Any:
+        from LLMBoostLib.training.panel import Panel
 
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/LLMBoostTrain.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = LLMBoostTrainLogic()
-        self.panel = Panel(self.ui, self.logic)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndClose)
-        self.initializeParameterNode()
+        return Panel(self.ui, self.logic)
 
-    def cleanup(self) -> None:
-        """The module is reloaded, or the application ends."""
-        self.removeObservers()
-        if self.panel:
-            self.panel.shutDown()
-
-    def enter(self) -> None:
-        self.initializeParameterNode()
-        self.panel.enter()
-
-    def exit(self) -> None:
-        self.panel.setParameterNode(None)
-        self.panel.exit()
-
-    def onSceneStartClose(self, caller: Any, event: str) -> None:
-        self.panel.forgetScene()
-
-    def onSceneEndClose(self, caller: Any, event: str) -> None:
-        """The scene is empty, or another one was loaded, perhaps with parameters of its own."""
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self) -> None:
-        self.panel.setParameterNode(LLMBoostTrainParameterNode(self.logic.getParameterNode()))
-
-    def onReload(self) -> None:
-        """Reload the library, too: Slicer itself executes this file alone again."""
-        for name in [name for name in sys.modules if name.split(".")[0] in ("LLMBoostLib", "llmboost")]:
-            del sys.modules[name]
-        super().onReload()
+    def makeParameterNode(self) -> Any:
+        return LLMBoostTrainParameterNode(self.logic.getParameterNode())
 
 
 class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
