@@ -124,7 +124,6 @@ def adapt_classifier(
             run,
             device,
             multi_label=data.multi_label,
-            ordinal=data.ordinal,
             report=report,
             cancelled=lambda: cancelled() or finishing(),
         )
