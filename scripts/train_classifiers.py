@@ -3,7 +3,8 @@
     .venv/bin/python scripts/train_classifiers.py breast --data ../shared/data/medmnist --output out/classifiers
 
 Every stage that is complete is skipped, and one that was stopped goes on; so the same command continues. With
-`--booster none`, the last network has no language model's block, to compare on val. Nothing here reads test labels.
+`--booster none`, the last network has no language model's block, to compare on val. `--test` reads the test list, at
+the very end and once, and writes its figures into the card.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any
 import torch
 
 from llmboost.booster import BoosterConfig
-from llmboost.card import Card, read_card
+from llmboost.card import Card, read_card, write_card
+from llmboost.evaluate import evaluate_classifier
 from llmboost.learn.classification.augment import Augmentation
+from llmboost.learn.classification.imageset import read_image_set
 from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
 from llmboost.learn.classification.trainer import ClassificationConfig
+from llmboost.model import load_model
 
 LICENSE = "CC BY 4.0 (MedMNIST v2, Yang et al. 2023); the booster's block: SmolLM2-135M-Instruct, Apache-2.0"
 LIMITS = "For research, not for clinical use."
@@ -92,6 +96,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with MedMNIST's .npz files")
     parser.add_argument("--output", type=Path, required=True, help="folder for the model files")
     parser.add_argument("--booster", choices=("smollm2", "none"), default="smollm2", help="of the last one")
+    parser.add_argument("--test", action="store_true", help="measure the last one on test")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     booster = BoosterConfig() if arguments.booster == "smollm2" else None
@@ -114,7 +119,29 @@ def main() -> None:
         train(path, seed, None, ())
     last = folder / f"{arguments.name}{'' if booster else '_unboosted'}.safetensors"
     card = train(last, len(teachers), booster, teachers)
-    print(last, dataclasses.asdict(card)["figures"])
+    if arguments.test:
+        data = read_image_set(arguments.data / SETS[arguments.name]["file"])
+        card = dataclasses.replace(
+            card, figures=card.figures | test_figures(evaluate_classifier(load_model(last), data, "test"))
+        )
+        write_card(last, card)
+    print(last, card.figures)
+
+
+def test_figures(result: dict[str, Any]) -> dict[str, Any]:
+    """What the card keeps of an evaluation on test."""
+    kept = (
+        "auc",
+        "auc_ci95",
+        "accuracy",
+        "balanced_accuracy",
+        "sensitivity",
+        "specificity",
+        "kappa",
+        "brier",
+        "calibration_error",
+    )
+    return {f"test_{name}": result[name] for name in kept if name in result}
 
 
 if __name__ == "__main__":
