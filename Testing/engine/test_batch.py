@@ -189,7 +189,7 @@ def test_a_broken_file_stops_nobody(run, images, tmp_path):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (ValueError("odd\nand more"), "could not be segmented (ValueError: odd)"),
+        (ValueError("odd\nand more"), "could not be computed (ValueError: odd)"),
         (MemoryError(), "not enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "limit it to a region of interest (--roi)"),
     ],
@@ -201,7 +201,7 @@ def test_whatever_happens_to_a_case_the_others_go_on(run, images, tmp_path, monk
             raise error
         return segment(model, channels, **options)
 
-    monkeypatch.setattr(batch, "segment", fail_once)
+    monkeypatch.setattr("llmboost.batch.segmenting.segment", fail_once)
     assert run(images).status == 1
     found = rows(tmp_path / "out")
     assert [found[id]["status"] for id in IDS] == ["ok", "failed", "ok"]

@@ -28,7 +28,7 @@ engine = Engine()
 received = []
 def put_model(job):
     received.append(job.fields["digest"])
-    return engine.put_model(job)
+    return engine.handlers["put_model"](job)
 worker.main({{**engine.handlers, "put_model": put_model, "received": lambda job: ({{"received": received}}, {{}})}})
 """
 
@@ -66,7 +66,7 @@ def _parts(data: bytes) -> tuple[dict, bytes]:
 
 def put(digest: str, data: bytes) -> None:
     frame = Frame(1, "put_model", {"digest": f"sha256:{digest}"}, {"file": np.frombuffer(data, np.uint8)})
-    Engine().put_model(Job(frame, lambda _: None, lambda: False))
+    Engine().handlers["put_model"](Job(frame, lambda _: None, lambda: False))
 
 
 def test_the_machine_is_known_after_hello(remote, client):
