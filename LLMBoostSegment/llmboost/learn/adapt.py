@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..card import CLASSIFICATION, Card, Label
+from ..card import CLASSIFICATION, Card
 from ..errors import LLMBoostError
 from ..model import Model, load_model, save_tensors
-from ..networks import build, describe
 from ..predict import Cancelled
 from .adaptation import (
     IMPROVE,
@@ -26,27 +25,21 @@ from .adaptation import (
     Adapted,
     AdaptSettings,
     Figures,
+    adapted_card,
     adapter_entry,
-    check_free,
+    better_goal,
+    network_of,
+    new_goal,
+    open_up,
     run_of,
+    train_adapter,
     where_to_keep,
 )
-from .adapters import (
-    BLOCKS,
-    AdapterConfig,
-    default_rank,
-    fitted,
-    inject,
-    layer_by_layer,
-    merged,
-    towards,
-    trained,
-    unpack,
-)
+from .adapters import default_rank, layer_by_layer
 from .dataset import Case, Dataset, check, load, read_dataset
 from .plan import Plan, make_plan
 from .regularizers import Distillation
-from .train import default_labels, made_with
+from .train import check_free, default_labels
 from .trainer import CHECKPOINT, Trainer, TrainingConfig, mean_dice_of, read_volume
 from .windows import Volume
 
@@ -93,7 +86,9 @@ def adapt(
     dataset, plan, card = _goal(base, dataset, train, task)
 
     torch.manual_seed(settings.seed)
-    network = _network(base, card, plan, fresh=settings.scope == "scratch")
+    options: dict[str, Any] = {"classes": card.classes, **({"strides": plan.strides} if plan else {})}
+    # for images that go less deep, kernels that do as well
+    network = network_of(base, fresh=settings.scope == "scratch", **options)
     steps = card.preprocessing
     train_volumes = [read_volume(dataset, case, steps) for case in train]
     val_volumes = [read_volume(dataset, case, steps) for case in val]
@@ -103,23 +98,20 @@ def adapt(
         if not bool((volume.label > 0).any()):
             warnings.append(f"{volume.id}: nothing is labelled; it is learnt from as an example of nothing")
     rank = settings.rank or default_rank(len(train))
-    config = AdapterConfig(rank, settings.scope, settings.block)
     adapter = adapter_entry(base.card, settings, task, rank, [case_digest(case) for case in train])
     with run_of(output, adapter) as run, layer_by_layer():
         resume = (run / CHECKPOINT).exists()
         report({"event": "plan", "reasons": _reasons(base.card, task, train, val, plan, rank, resume)})
         if cancelled():
             raise Cancelled
-        network.to(device).eval()
+        network.to(device)
         before_seconds = time.monotonic()
         before = measure(network, val_volumes, card)  # of new labels for the time that it takes alone
         old_volumes = _old_volumes(old, base.card) if task == IMPROVE else []
         old_before = measure(base.network.to(device), old_volumes, base.card).mean_dice
         took = time.monotonic() - before_seconds
         before = before if task == IMPROVE else Figures()
-        if settings.block:
-            unpack(network)
-        inject(network, config)
+        open_up(network, settings, rank)
         minutes = None
         if settings.steps is None:
             # what comes after the training takes as long as what came before it, and one validation more
@@ -148,19 +140,8 @@ def adapt(
             lambda: cancelled() or finishing(),
             [Distillation(base.network.to(device), settings.distill)] if settings.distill and task == IMPROVE else [],
         )
-        if resume:
-            trainer.resume()
-        outcome = trainer.run()
-        if cancelled():
-            raise Cancelled
-        stopped = "finish" if finishing() else "budget" if trainer.fraction >= 1 else "early"
-        network.load_state_dict({**network.state_dict(), **outcome.state})
-        tensors = towards(base.network, trained(network), settings.share)
-        result = _network(base, card, plan)
-        if settings.block:
-            unpack(result)
-        result.load_state_dict(merged(base.network.cpu(), result, tensors))
-        result.eval().to(device)
+        result = network_of(base, **options)
+        tensors, outcome, stopped = train_adapter(base, trainer, result, settings, resume, cancelled, finishing)
         after = measure(result, val_volumes, card)
         old_after = measure(result, old_volumes, card).mean_dice
         if not val:
@@ -171,26 +152,12 @@ def adapt(
             warnings.append(
                 "nothing was better than the base on the cases held out, so this is the base; add more cases"
             )
-        network_entry, booster_entry = describe(result)
-        card = replace(
-            card,
-            name=output.stem,
-            network=network_entry,
-            booster=booster_entry,
-            training={
-                "data": dataset.name,
-                "data_license": dataset.license,
-                "train_cases": len(train),
-                "val_cases": len(val),
-                "steps": outcome.steps,
-                "minutes": round((time.monotonic() - started) / 60, 2),
-                "base": base.card.training,
-                **made_with(),
-            },
-            figures={"before": before.mean_dice, "after": after.mean_dice, "held_out": len(val)}
-            | ({"old_before": old_before, "old_after": old_after} if old_volumes else {}),
-            adapter=adapter,
-        )
+        training = {"steps": outcome.steps, "minutes": round((time.monotonic() - started) / 60, 2)}
+        figures = {"before": before.mean_dice, "after": after.mean_dice}
+        if old_volumes:
+            figures |= {"old_before": old_before, "old_after": old_after}
+        counts = len(train), len(val)
+        card = adapted_card(base.card, card, result, output, adapter, dataset, counts, training, figures)
         card = save_tensors(tensors, card, output)
         warnings += where_to_keep(base_path, adapter, output)
     return Adapted(
@@ -264,7 +231,7 @@ def _labelled(dataset: Dataset, case: Case) -> bool:
 
 def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[Dataset, Plan | None, Card]:
     """The data set with the labels in the network's order, how to train (None: as the base was), and the card."""
-    card = base.card
+    card, learnt_from = base.card, f"{len(train)} case(s)"
     channels = len(dataset.modalities)
     if channels != card.preprocessing.channels:
         raise LLMBoostError(
@@ -278,37 +245,22 @@ def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[
                 f"{dataset.folder}: labels {_listed(dataset.labels)}, but '{card.name}' has {_listed(labels)};"
                 ' mark what was not drawn with the label "ignore", or teach them as new labels'
             )
-        card = replace(
-            card,
-            title=f"{card.title}, adapted",
-            description=f"{card.description} Adapted to {len(train)} case(s) of {dataset.name}.",
-        )
+        card = better_goal(card, dataset, learnt_from)
         return replace(dataset, labels=labels), None, card
-    labels_of: tuple[Label, ...] = default_labels(dataset.labels)
     plan = None
     preprocessing = card.preprocessing
     if "strides" in card.network:
         plan = make_plan(dataset, train, _strides(card), card.network.get("fold", 1))
         preprocessing = plan.preprocessing
-    licenses = [text for text in (card.license, dataset.license) if text]
-    citations = [text for text in (card.citation, dataset.reference) if text]
-    return (
-        dataset,
-        plan,
-        replace(
-            card,
-            title=dataset.name,
-            description=f"{', '.join(dataset.labels.values())}: learnt from {len(train)} case(s) of {dataset.name}.",
-            labels=labels_of,
-            modality=", ".join(dataset.modalities),
-            preprocessing=preprocessing,
-            largest_component=False,
-            cascade=None,
-            license="; ".join(licenses),
-            citation="; ".join(citations),
-            version="1.0",
-        ),
+    goal = replace(
+        new_goal(card, dataset, dataset.labels.values(), learnt_from),
+        labels=default_labels(dataset.labels),
+        modality=", ".join(dataset.modalities),
+        preprocessing=preprocessing,
+        largest_component=False,
+        cascade=None,
     )
+    return dataset, plan, goal
 
 
 def _strides(card: Card) -> tuple[tuple[int, int, int], ...]:
@@ -317,19 +269,6 @@ def _strides(card: Card) -> tuple[tuple[int, int, int], ...]:
 
 def _listed(labels: dict[int, str]) -> str:
     return ", ".join(f"{value} ({name})" for value, name in labels.items())
-
-
-def _network(base: Model, card: Card, plan: Plan | None, fresh: bool = False) -> nn.Module:
-    """The base's network with the card's labels, and, for images that go less deep, kernels that do as well; ``fresh``
-    has no more of the base than its language model's block."""
-    options = {**base.card.network, "classes": card.classes}
-    if plan is not None:
-        options["strides"] = plan.strides
-    network = build(options.pop("name"), options, base.card.booster)
-    state = fitted(base.network, network)
-    kept = {name: tensor for name, tensor in state.items() if not fresh or BLOCKS in name}
-    network.load_state_dict(kept, strict=not fresh)
-    return network
 
 
 def _old_volumes(folder: Path | None, card: Card) -> list[Volume]:

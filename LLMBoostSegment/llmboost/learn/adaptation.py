@@ -1,24 +1,33 @@
-"""What adaptations of segmenters and of classifiers share: settings, results, and the folder of a run."""
+"""What adaptations of segmenters and of classifiers share: settings, networks, training, cards, a run's folder."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor, nn
 
 from ..card import Adapter, Card
 from ..errors import LLMBoostError
 from ..files import write_whole
 from ..library import find_base
+from ..model import Model
+from ..networks import build, describe
 from ..predict import Cancelled
-from .train import run_folder
+from .adapters import BLOCKS, AdapterConfig, fitted, inject, merged, towards, trained, unpack
+from .train import made_with, run_folder
+from .trainer import Outcome, Trainer
+
+if TYPE_CHECKING:
+    from .classification.imageset import ImageSet
+    from .dataset import Dataset
 
 IMPROVE, NEW_LABELS = "improve", "new-labels"
 TASKS = (IMPROVE, NEW_LABELS)
@@ -113,14 +122,6 @@ class Adapted:
     warnings: tuple[str, ...]
 
 
-def check_free(output: Path) -> None:
-    """Raises LLMBoostError unless a model file can be written to ``output``."""
-    if output.suffix != ".safetensors":
-        raise LLMBoostError(f"{output}: a model file ends in .safetensors; choose another output")
-    if output.exists():
-        raise LLMBoostError(f"{output}: exists already; choose another name, or remove it")
-
-
 def adapter_entry(base: Card, settings: AdaptSettings, task: str, rank: int, cases: Sequence[str]) -> Adapter:
     """The card's entry; ``cases`` are digests."""
     return Adapter(
@@ -130,6 +131,114 @@ def adapter_entry(base: Card, settings: AdaptSettings, task: str, rank: int, cas
         rank=rank,
         cases=tuple(cases),
         settings={**asdict(settings), "rank": rank, "task": task},
+    )
+
+
+def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module:
+    """The base's network in evaluation mode, with other ``options`` (classes, strides) and the base's weights as far as
+    they fit; ``fresh`` has no more of the base than its language model's block."""
+    options = {**base.card.network, **options}
+    network = build(options.pop("name"), options, base.card.booster)
+    state = fitted(base.network, network)
+    kept = {name: tensor for name, tensor in state.items() if not fresh or BLOCKS in name}
+    network.load_state_dict(kept, strict=not fresh)
+    return network.eval()
+
+
+def open_up(network: nn.Module, settings: AdaptSettings, rank: int) -> None:
+    """Freeze ``network`` but for what is to be trained, see :func:`.adapters.inject`."""
+    if settings.block:
+        unpack(network)
+    inject(network, AdapterConfig(rank, settings.scope, settings.block))
+
+
+def train_adapter(
+    base: Model,
+    trainer: Trainer,
+    result: nn.Module,
+    settings: AdaptSettings,
+    resume: bool,
+    cancelled: Callable[[], bool],
+    finishing: Callable[[], bool],
+) -> tuple[dict[str, Tensor], Outcome, str]:
+    """Train what :func:`open_up` left open, and fill ``result``, a network of the adapted model.
+
+    Returns:
+        the adapter's tensors, the training's end, and why it ended, see :class:`Adapted`.
+
+    Raises:
+        Cancelled: when asked to.
+    """
+    if resume:
+        trainer.resume()
+    outcome = trainer.run()
+    if cancelled():
+        raise Cancelled
+    stopped = "finish" if finishing() else "budget" if trainer.fraction >= 1 else "early"
+    network = trainer.network
+    network.load_state_dict({**network.state_dict(), **outcome.state})
+    tensors = towards(base.network.cpu(), trained(network), settings.share)
+    if settings.block:
+        unpack(result)
+    result.load_state_dict(merged(base.network, result, tensors))
+    result.eval().to(trainer.device)
+    return tensors, outcome, stopped
+
+
+def adapted_card(
+    base: Card,
+    goal: Card,
+    result: nn.Module,
+    output: Path,
+    adapter: Adapter,
+    data: Dataset | ImageSet,
+    counts: tuple[int, int],
+    training: dict[str, Any],
+    figures: dict[str, Any],
+) -> Card:
+    """The card ``goal`` with what is known at the end.
+
+    Args:
+        counts: of cases that were learnt from, and held out.
+    """
+    network, booster = describe(result)
+    return replace(
+        goal,
+        name=output.stem,
+        network=network,
+        booster=booster,
+        training={
+            "data": data.name,
+            "data_license": data.license,
+            "train_cases": counts[0],
+            "val_cases": counts[1],
+            **training,
+            "base": base.training,
+            **made_with(),
+        },
+        figures={**figures, "held_out": counts[1]},
+        adapter=adapter,
+    )
+
+
+def new_goal(card: Card, data: Dataset | ImageSet, names: Iterable[str], learnt_from: str) -> Card:
+    """The card of a base that is to learn other labels, named ``names``; its labels are left to be set."""
+    return replace(
+        card,
+        title=data.name,
+        description=f"{', '.join(names)}: learnt from {learnt_from} of {data.name}.",
+        license="; ".join(text for text in (card.license, data.license) if text),
+        citation="; ".join(text for text in (card.citation, data.reference) if text),
+        version="1.0",
+    )
+
+
+def better_goal(card: Card, data: Dataset | ImageSet, learnt_from: str) -> Card:
+    """The card of a base that is to get better at its own labels."""
+    return replace(
+        card,
+        title=f"{card.title}, adapted",
+        description=f"{card.description} Adapted to {learnt_from} of {data.name}.",
     )
 
 

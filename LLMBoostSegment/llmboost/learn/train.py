@@ -104,14 +104,19 @@ def check_output(output: Path, resume: bool) -> Path:
     Raises:
         LLMBoostError: no model file's name, or an earlier training or its model would be overwritten.
     """
-    if output.suffix != ".safetensors":
-        raise LLMBoostError(f"{output}: a model file ends in .safetensors; change --output")
     run = run_folder(output)
     if (run / CHECKPOINT).exists() and not resume:
         raise LLMBoostError(f"{run}: holds an earlier training; continue it with --resume, or choose another --output")
-    if output.exists() and not resume:
-        raise LLMBoostError(f"{output}: exists already; choose another --output, or remove it")
+    check_free(output, resume)
     return run
+
+
+def check_free(output: Path, resume: bool = False) -> None:
+    """Raises LLMBoostError unless ``output`` is a model file's name, and free, or that of a training to go on with."""
+    if output.suffix != ".safetensors":
+        raise LLMBoostError(f"{output}: a model file ends in .safetensors; choose another output")
+    if output.exists() and not resume:
+        raise LLMBoostError(f"{output}: exists already; choose another output, or remove it")
 
 
 def run_folder(output: Path) -> Path:

@@ -12,12 +12,11 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from ...card import Card, Label
+from ...card import Card
 from ...classification_metrics import classification_scores
 from ...classify import probabilities
 from ...errors import LLMBoostError
 from ...model import Model, save_tensors
-from ...networks import build, describe
 from ...predict import Cancelled
 from ..adaptation import (
     IMPROVE,
@@ -26,27 +25,21 @@ from ..adaptation import (
     Adapted,
     AdaptSettings,
     Figures,
+    adapted_card,
     adapter_entry,
+    better_goal,
+    network_of,
+    new_goal,
+    open_up,
     run_of,
+    train_adapter,
     where_to_keep,
 )
-from ..adapters import (
-    BLOCKS,
-    AdapterConfig,
-    default_rank,
-    fitted,
-    inject,
-    layer_by_layer,
-    merged,
-    towards,
-    trained,
-    unpack,
-)
+from ..adapters import default_rank, layer_by_layer
 from ..checkpoint import learnt
-from ..train import PALETTE, made_with
 from ..trainer import CHECKPOINT
 from .imageset import ImageSet, read_image_set
-from .train import ClassificationRecipe, augmentation_of, features_of, settle
+from .train import ClassificationRecipe, augmentation_of, class_labels, features_of, settle
 from .trainer import ClassificationConfig, ClassificationTrainer, Images, read_images
 
 BATCH = 16
@@ -95,11 +88,10 @@ def adapt_classifier(
             raise Cancelled
 
         torch.manual_seed(settings.seed)
-        network = _network(base, len(data.classes), settings).to(device)
+        count = len(data.classes)
+        network = network_of(base, fresh=settings.scope == "scratch", classes=count).to(device)
         before = _measure(network, held_out, data, steps.mirror) if task == IMPROVE else Figures()
-        if settings.block:
-            unpack(network)
-        inject(network, AdapterConfig(rank, settings.scope, settings.block))
+        open_up(network, settings, rank)
         minutes = None
         if settings.steps is None:
             minutes = max((settings.minutes or MINUTES) - 1.2 * (time.monotonic() - started) / 60, 1 / 60)
@@ -129,59 +121,28 @@ def adapt_classifier(
         )
         # the base's weights begin the average
         trainer.averaged = {name: tensor.detach().clone() for name, tensor in learnt(network).items()}
-        if resume:
-            trainer.resume()
-        outcome = trainer.run()
-        if cancelled():
-            raise Cancelled
-        stopped = "finish" if finishing() else "budget" if trainer.fraction >= 1 else "early"
-        network.load_state_dict({**network.state_dict(), **outcome.state})
-        network.eval()
+        result = network_of(base, classes=count)
+        tensors, outcome, stopped = train_adapter(base, trainer, result, settings, resume, cancelled, finishing)
         if task == NEW_LABELS:  # for its own classes, what the base knows stays the usual
-            cast(Any, network).familiarity.fit(features_of(network, images.images))
-        tensors = towards(base.network, trained(network), settings.share)
-        result = _network(base, len(data.classes), settings)
-        if settings.block:
-            unpack(result)
-        result.load_state_dict(merged(base.network, result, tensors))
-        result.eval().to(device)
+            familiarity = cast(Any, result).familiarity
+            familiarity.fit(features_of(result, images.images))
+            tensors |= {f"familiarity.{name}": buffer.cpu() for name, buffer in familiarity.named_buffers()}
         after = _measure(result, held_out, data, steps.mirror)
-        meaning = settle(result, held_out, data, steps, framing)
-        network_entry, booster_entry = describe(result)
-        card = replace(
-            card,
-            name=output.stem,
-            network=network_entry,
-            booster=booster_entry,
-            classification=meaning,
-            training={
-                "data": data.name,
-                "data_license": data.license,
-                "train_cases": len(images),
-                "val_cases": len(held_out),
-                "steps": outcome.steps,
-                "minutes": round((time.monotonic() - started) / 60, 2),
-                "config": asdict(config),
-                "base": card.training,
-                **made_with(),
-            },
-            figures={"before": before.auc, "after": after.auc, "held_out": len(held_out)},
-            adapter=adapter,
-            **_about(card, data, task, len(images)),
+        goal = replace(
+            _goal(card, data, task, len(images)), classification=settle(result, held_out, data, steps, framing)
         )
+        training = {
+            "steps": outcome.steps,
+            "minutes": round((time.monotonic() - started) / 60, 2),
+            "config": asdict(config),
+        }
+        figures = {"before": before.auc, "after": after.auc}
+        counts = len(images), len(held_out)
+        card = adapted_card(card, goal, result, output, adapter, data, counts, training, figures)
         card = save_tensors(tensors, card, output)
     kept = where_to_keep(base_path, adapter, output)
     seconds = time.monotonic() - started
     return Adapted(card, before, after, None, None, outcome.steps, seconds, stopped, (*data.notes, *kept))
-
-
-def _network(base: Model, classes: int, settings: AdaptSettings) -> nn.Module:
-    options = {**base.card.network, "classes": classes}
-    network = build(options.pop("name"), options, base.card.booster)
-    fresh = settings.scope == "scratch"
-    state = {name: tensor for name, tensor in fitted(base.network, network).items() if not fresh or BLOCKS in name}
-    network.load_state_dict(state, strict=not fresh)
-    return network.eval()
 
 
 def _measure(network: nn.Module, images: Images, data: ImageSet, mirror: tuple[int, ...]) -> Figures:
@@ -192,21 +153,15 @@ def _measure(network: nn.Module, images: Images, data: ImageSet, mirror: tuple[i
     return Figures(auc=scores["auc"])
 
 
-def _about(card: Card, data: ImageSet, task: str, count: int) -> dict[str, Any]:
+def _goal(card: Card, data: ImageSet, task: str, count: int) -> Card:
+    learnt_from = f"{count} image(s)"
     if task == IMPROVE:
-        return {
-            "title": f"{card.title}, adapted",
-            "description": f"{card.description} Adapted to {count} image(s) of {data.name}.",
-        }
-    return {
-        "title": data.name,
-        "description": f"{', '.join(data.classes)}: learnt from {count} image(s) of {data.name}.",
-        "labels": tuple(Label(n, name, PALETTE[n % len(PALETTE)]) for n, name in enumerate(data.classes)),
-        "modality": data.modality or card.modality,
-        "license": "; ".join(text for text in (card.license, data.license) if text),
-        "citation": "; ".join(text for text in (card.citation, data.reference) if text),
-        "version": "1.0",
-    }
+        return better_goal(card, data, learnt_from)
+    return replace(
+        new_goal(card, data, data.classes, learnt_from),
+        labels=class_labels(data.classes),
+        modality=data.modality or card.modality,
+    )
 
 
 def _reasons(card: Card, task: str, data: ImageSet, train: int, val: int, rank: int) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from ...model import Model, load_model, save_model
 from ...networks import CLASSIFIERS, build, describe
 from ..curve import draw_curve
 from ..plan import CT, SIDED, ct_window
-from ..train import PALETTE, check_output, made_with
+from ..train import check_output, default_labels, made_with
 from ..trainer import Outcome
 from .augment import Augmentation
 from .imageset import ImageSet, Sample, read_image_set
@@ -188,6 +188,11 @@ def augmentation_of(recipe: ClassificationRecipe, steps: Preprocessing, framing:
     return replace(recipe.augmentation or usual, mirror=steps.mirror)
 
 
+def class_labels(names: Sequence[str]) -> tuple[Label, ...]:
+    """A classifier's labels: all of its classes, counted from 0."""
+    return default_labels(dict(enumerate(names)))
+
+
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
     """What the head reads (N, width), of framed images (N, C, R, A, S)."""
     device = next(network.parameters()).device
@@ -287,7 +292,7 @@ def _card(
         "title": data.name,
         "description": f"Trained on {data.name}",
         "task": CLASSIFICATION,
-        "labels": tuple(Label(n, name, PALETTE[n % len(PALETTE)]) for n, name in enumerate(data.classes)),
+        "labels": class_labels(data.classes),
         "modality": data.modality,
         "preprocessing": steps,
         "network": network_entry,
