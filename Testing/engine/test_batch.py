@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from llmboost import __file__ as package
-from llmboost import __version__, batch
+from llmboost import __version__
 from llmboost.card import read_card
 from llmboost.image import Image, read_image, write_image
 from llmboost.model import load_model, save_model

@@ -1,7 +1,7 @@
 """Pictures for the README: the panel on its way from an empty scene to a result and to an error, and the views.
 
 The real worker and models compute, on the MNI152 T1 template that the nilearn wheel ships, and on an image of the test
-part of BreastMNIST, where the folder of real data (LLMBOOST_DATA) holds it.
+part of PneumoniaMNIST, where the folder of real data (LLMBOOST_DATA) holds it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from Testing.host import SliceView, ThreeDView, emptySession, mosaic
 from LLMBoostLib.launcher import COMMAND_SETTING
 
 TEMPLATE = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-BREASTS = "medmnist/breastmnist.npz"
+CHESTS = "medmnist/pneumoniamnist.npz"
 VIEW = 230, 230  # pixels
 PATIENCE = 3600.0  # seconds for a run
 FIELD = 150.0  # mm across a slice view
@@ -41,10 +41,10 @@ def takePictures(folder: Path, data: Path) -> None:
         host.start(session, Path(own))
         walk = _Walk(host, views, folder)
         walk.go()
-        if (data / BREASTS).is_file():
-            walk.classify(data / BREASTS)
+        if (data / CHESTS).is_file():
+            walk.classify(data / CHESTS)
         else:
-            print(f"no pictures of a classification: {data / BREASTS} is not there")
+            print(f"no pictures of a classification: {data / CHESTS} is not there")
         walk.fail()
         host.stop()
         host.check()
@@ -72,13 +72,13 @@ class _Walk:
         click(ui.revertButton)
 
     def classify(self, path: Path) -> None:
-        """The first malignant image of the test part, and where the network looked for that."""
+        """The first image of the test part that shows pneumonia, and where the network looked for that."""
         ui = self._ui
         with np.load(path) as file:
-            image = file["test_images"][int(np.argmin(file["test_labels"][:, 0]))]
-        node = slicer.util.addVolumeFromArray(image[np.newaxis], np.diag([-1.0, -1.0, 1.0, 1.0]), "breast ultrasound")
+            image = file["test_images"][int(np.argmax(file["test_labels"][:, 0]))]
+        node = slicer.util.addVolumeFromArray(image[np.newaxis], np.diag([-1.0, -1.0, 1.0, 1.0]), "chest")
         slicer.util.setSliceViewerLayers(background=node, fit=True)
-        self._widget.panel._parameterNode.model = "breast"
+        self._widget.panel._parameterNode.model = "pneumonia"
         choose(ui.inputSelector, node.GetName())
         click(ui.applyButton)
         self._finish()

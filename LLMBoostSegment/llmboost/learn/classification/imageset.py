@@ -205,18 +205,21 @@ def _read_folder(path: Path) -> ImageSet:
             f'{path / DESCRIPTION}: "classes" lists {", ".join(order)}, but the folders are {", ".join(names)}'
         )
     first = next(file for classes in found.values() for files in classes.values() for file in files)
-    flat, color, notes = _kind(first)
+    flat, color = _kind(first)
+    held_out = "val" not in roots
     splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for split, classes in found.items():
         for name, files in classes.items():
             target = tuple(int(name == other) for other in order)
             for n, file in enumerate(files):
-                chosen = split or ("val" if n % 5 == 4 else "train")
+                chosen = split or "train"
+                if held_out and chosen == "train" and n % 5 == 4:
+                    chosen = "val"
                 splits[chosen].append(Sample(f"{name}/{file.name}", target, _reader(file)))
-    if not splits["val"]:
+    if not splits["val"]:  # classes of fewer than five
         samples = splits["train"]
         splits["val"], splits["train"] = samples[4::5], [s for n, s in enumerate(samples) if n % 5 != 4]
-    return _image_set(path, about, order, splits, flat=flat, color=color, name=path.resolve().name, notes=notes)
+    return _image_set(path, about, order, splits, flat=flat, color=color, name=path.resolve().name)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -234,16 +237,16 @@ def _samples(folder: Path) -> list[Path]:
     return files
 
 
-def _kind(file: Path) -> tuple[bool, bool, tuple[str, ...]]:
+def _kind(file: Path) -> tuple[bool, bool]:
     """Whether the first image is flat, and whether it is colored."""
     try:
-        return 1 in _reader(file)(_FLAT)[0].shape, False, ()
+        return 1 in _reader(file)(_FLAT)[0].shape, False
     except LLMBoostError as error:
         try:
             image = _reader(file)(replace(_FLAT, channels=3, normalization=_FLAT.normalization * 3, color=True))[0]
         except LLMBoostError:
             raise error from None
-        return 1 in image.shape, True, ()
+        return 1 in image.shape, True
 
 
 def _reader(file: Path) -> Callable[[Preprocessing], list[Image]]:

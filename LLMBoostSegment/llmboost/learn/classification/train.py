@@ -259,8 +259,8 @@ def _check_teachers(
 ) -> None:
     for path, teacher in zip(recipe.teachers, teachers, strict=True):
         names = tuple(label.name for label in teacher.card.labels)
-        if names != data.classes or teacher.card.preprocessing.window != steps.window:
-            raise LLMBoostError(f"{path}: classifies something else, or images of another size: no teacher for this")
+        if names != data.classes or teacher.card.preprocessing != steps:
+            raise LLMBoostError(f"{path}: classifies something else, or sees images otherwise: no teacher for this")
 
 
 def _card(
