@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .. import library
-from ..errors import LLMBoostError
 from .terminal import (
     DeviceOption,
     ExplainOption,
@@ -23,8 +21,9 @@ from .terminal import (
     TargetOption,
     box_of,
     check_frame,
-    console,
+    conclude,
     explanation_of,
+    load_for,
     progress_bar,
 )
 
@@ -51,13 +50,9 @@ def classify(
     from .. import batch
     from ..card import CLASSIFICATION
     from ..cases import find_cases
-    from ..device import choose_device
-    from ..model import load_model
 
     check_frame(frame)
-    loaded = load_model(library.find(model), choose_device(device))
-    if loaded.card.task != CLASSIFICATION:
-        raise LLMBoostError(f"model '{loaded.card.name}' segments; use `llmboost segment`, or another --model")
+    loaded = load_for(CLASSIFICATION, model, device)
     cases = find_cases(inputs, loaded.card.preprocessing, series)
     explanation = explanation_of(explain, target, method, layer)
     options = batch.ClassifyOptions(box_of(roi), slice_number, frame, explanation)
@@ -75,7 +70,4 @@ def classify(
                 progress.console.print(f"  warning: {warning}")
 
         rows = batch.classify_cases(loaded, cases, output, options, resume=resume, report=report)
-    failed = sum(row.status != batch.OK for row in rows)
-    console.print(f"{len(rows) - failed} of {len(rows)} cases classified, see {output / 'summary.csv'}")
-    if failed:
-        raise typer.Exit(1)
+    conclude(rows, "classified", output)

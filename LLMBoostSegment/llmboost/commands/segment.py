@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .. import library
 from ..errors import LLMBoostError
 from .terminal import (
     DeviceOption,
@@ -24,8 +23,9 @@ from .terminal import (
     TargetOption,
     box_of,
     check_frame,
-    console,
+    conclude,
     explanation_of,
+    load_for,
     progress_bar,
 )
 
@@ -54,15 +54,11 @@ def segment(
     from .. import batch
     from ..card import SEGMENTATION
     from ..cases import find_cases
-    from ..device import choose_device
-    from ..model import load_model
 
     if format not in batch.FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(batch.FORMATS)}")
     check_frame(frame)
-    loaded = load_model(library.find(model), choose_device(device))
-    if loaded.card.task != SEGMENTATION:
-        raise LLMBoostError(f"model '{loaded.card.name}' classifies; use `llmboost classify`, or another --model")
+    loaded = load_for(SEGMENTATION, model, device)
     cases = find_cases(inputs, loaded.card.preprocessing, series)
     explanation = explanation_of(explain, target, method, layer)
     options = batch.BatchOptions(format, uncertainty, probabilities, mirror, box_of(roi), frame, explanation)
@@ -85,7 +81,4 @@ def segment(
                 progress.console.print(f"  warning: {warning}")
 
         rows = batch.segment_cases(loaded, cases, output, options, resume=resume, report=report, progress=advance)
-    failed = sum(row.status != batch.OK for row in rows)
-    console.print(f"{len(rows) - failed} of {len(rows)} cases segmented, see {output / 'summary.csv'}")
-    if failed:
-        raise typer.Exit(1)
+    conclude(rows, "segmented", output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .. import library
 from ..errors import LLMBoostError
 
 if TYPE_CHECKING:
-    from ..batch import ExplainOptions
+    from ..batch import ExplainOptions, Row
+    from ..model import Model
     from ..roi import Roi
 
 # names of files and models are printed as they are, whatever rich would read in their brackets and colons
@@ -79,6 +81,27 @@ def explanation_of(wanted: bool, target: int | None, method: str, layer: str) ->
 
     check_choice(method, layer)
     return ExplainOptions(target, method, layer)
+
+
+def load_for(task: str, name: str, device: str) -> Model:
+    """The model of ``--model``; raises LLMBoostError if it is for another task."""
+    from ..card import CLASSIFICATION
+    from ..device import choose_device
+    from ..model import load_model
+
+    model = load_model(library.find(name), choose_device(device))
+    if model.card.task != task:
+        does, command = ("classifies", "classify") if model.card.task == CLASSIFICATION else ("segments", "segment")
+        raise LLMBoostError(f"model '{model.card.name}' {does}; use `llmboost {command}`, or another --model")
+    return model
+
+
+def conclude(rows: Sequence[Row], done: str, output: Path) -> None:
+    """Tell how a batch went; raises typer.Exit(1) if a case failed."""
+    failed = sum(bool(row.error) for row in rows)
+    console.print(f"{len(rows) - failed} of {len(rows)} cases {done}, see {output / 'summary.csv'}")
+    if failed:
+        raise typer.Exit(1)
 
 
 def check_frame(frame: str) -> None:
