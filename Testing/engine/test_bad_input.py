@@ -442,7 +442,7 @@ def test_models(refusal, tiny_model, tmp_path, monkeypatch, what):
 @pytest.mark.parametrize(
     ("model", "text"),
     [
-        ("nope", "model 'nope': no such file, and no installed model of that name .installed: brain, hippocampus"),
+        ("nope", "model 'nope': no such file, and no installed model of that name .installed: adrenal, brain"),
         ("x" * 300, "no such file, and no installed model of that name"),
         ("", "model '': no such file, and no installed model of that name"),
         ("a\nb", "no such file, and no installed model of that name"),

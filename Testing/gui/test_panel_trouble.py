@@ -111,7 +111,8 @@ def test_a_model_that_the_scene_names_is_not_installed(case):
     case.parameters.model = "/etc/passwd"
     assert "The model '/etc/passwd' is not installed here" in case.refused()
     assert case.ui.modelDetails.text == "No model is chosen."
-    item = case.ui.modelList.visualItemRect(case.ui.modelList.item(0))
+    rows = [case.ui.modelList.item(n) for n in range(case.ui.modelList.count)]
+    item = case.ui.modelList.visualItemRect(next(row for row in rows if row.text().startswith("Brain")))
     click(case.ui.modelList.viewport(), item.center())
     assert case.ui.applyButton.enabled
 
