@@ -211,7 +211,8 @@ class Advanced:
         ui.createEnvironmentButton.text = _("Cancel")
         self._showEnvironment()
         try:
-            environment.create(python, wheels, onLine=self.say, shouldCancel=lambda: self._stop)
+            # for both modules, as there is no place to ask again
+            environment.create(python, wheels, purpose="train", onLine=self.say, shouldCancel=lambda: self._stop)
             environment.use()
         except Cancelled:
             self.say(_("cancelled"))

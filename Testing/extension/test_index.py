@@ -122,7 +122,7 @@ def test_the_tutorial_names_the_sample_data_and_how_to_remove_everything():
 def test_the_tutorial_tells_hospitals_which_wheels_to_fetch():
     (line,) = re.findall("^python -m pip download .+", (ROOT / "TUTORIAL.md").read_text(encoding="utf-8"), re.MULTILINE)
     words = shlex.split(line)
-    assert words[words.index("wheels") + 1 :] == [install.TORCH, *install.requirements(), *environment.BUNDLED]
+    assert words[words.index("wheels") + 1 :] == [install.TORCH, *install.requirements("train"), *environment.BUNDLED]
 
 
 def size(picture: Path) -> tuple[int, int]:

@@ -651,7 +651,7 @@ def test_making_an_environment_can_be_cancelled_and_keeps_apply_off(case, host, 
 
     seen = []
 
-    def create(self, python, wheels, onLine, shouldCancel):
+    def create(self, python, wheels, purpose, onLine, shouldCancel):
         onLine("downloading")
         seen.extend([case.ui.applyButton.enabled, case.ui.createEnvironmentButton.text])
         click(case.ui.createEnvironmentButton)
@@ -673,7 +673,7 @@ def test_the_module_is_reloaded_while_an_environment_is_made(case, host, environ
     from LLMBoostLib.childprocess import Cancelled
     from LLMBoostLib.environment import PrivateEnvironment
 
-    def create(self, python, wheels, onLine, shouldCancel):
+    def create(self, python, wheels, purpose, onLine, shouldCancel):
         case.widget = host.reload("LLMBoostSegment")
         assert shouldCancel()
         raise Cancelled("cancelled")
@@ -692,7 +692,7 @@ def test_apply_offers_an_environment_where_slicers_python_cannot_compute(case, h
     command = case.panel.advanced._command
     worker = command()
 
-    def create(self, python, wheels, onLine, shouldCancel):
+    def create(self, python, wheels, purpose, onLine, shouldCancel):
         (environmentFolder / "bin").mkdir(parents=True)
         (environmentFolder / "bin" / "python").touch()
         (environmentFolder / "llmboost-environment.json").write_text('{"complete": true}')
