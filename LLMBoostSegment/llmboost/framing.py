@@ -40,7 +40,7 @@ def frame(channels: Sequence[Image], steps: Preprocessing, framing: str) -> tupl
             image = resample(image, channels[0], "linear")
         work = orient(image, steps)
         if framing == "mask":
-            work = work.with_array((work.array > 0).astype(np.float32))
+            work = _with_border(work.with_array((work.array > 0).astype(np.float32)), steps)
         work = _square(work, steps) if framing == "square" else _centered(work, steps, framing == "mask")
         grid = grid or work
         volumes.append(work.array)
@@ -52,6 +52,15 @@ def frame(channels: Sequence[Image], steps: Preprocessing, framing: str) -> tupl
         for channel, how in zip(part, steps.normalization, strict=True):
             normalize(channel, how)
     return parts, grid.with_array(np.broadcast_to(np.float32(0), grid.shape))
+
+
+def _with_border(mask: Image, steps: Preprocessing) -> Image:
+    """The mask with zeros all around, as far as resampling looks: one that fills its image must end at its border."""
+    margin = [
+        0 if axis == steps.slice_axis else int(np.ceil(3 * mm / own))
+        for axis, (mm, own) in enumerate(zip(steps.spacing, mask.spacing, strict=True))
+    ]
+    return _cut(mask, [-m for m in margin], [n + 2 * m for n, m in zip(mask.shape, margin, strict=True)], outside=0.0)
 
 
 def _square(image: Image, steps: Preprocessing) -> Image:
@@ -87,23 +96,22 @@ def _centered(image: Image, steps: Preprocessing, mask: bool) -> Image:
     count = [
         n if axis == steps.slice_axis else w for axis, (n, w) in enumerate(zip(image.shape, steps.window, strict=True))
     ]
+    # symmetric masks lie between two voxels: the nudge makes them fall to the same one, however they are stored
     start = [
-        0 if n == c else int(np.floor(m - (c - 1) / 2 + 0.5))
+        0 if n == c and not mask else int(np.floor(m - (c - 1) / 2 + 0.5 + 1e-3))
         for n, c, m in zip(image.shape, count, middle, strict=True)
     ]
-    if mask:  # one that fills the image may still lie off its middle
-        start = [int(np.floor(m - (c - 1) / 2 + 0.5)) for c, m in zip(count, middle, strict=True)]
     return _cut(image, start, count)
 
 
-def _cut(image: Image, start: Sequence[int], count: Sequence[int]) -> Image:
-    """The voxels from ``start`` on; beyond the image lies its smallest value."""
+def _cut(image: Image, start: Sequence[int], count: Sequence[int], outside: float | None = None) -> Image:
+    """The voxels from ``start`` on; beyond the image lies ``outside``, or else its smallest value."""
     inside = tuple(slice(max(s, 0), max(s + c, 0)) for s, c in zip(start, count, strict=True))
     part = image.array[inside]
     before = [max(-s, 0) for s in start]
     after = [c - b - n for c, b, n in zip(count, before, part.shape, strict=True)]
     if any(before) or any(after):
-        low = image.array.min()
+        low = image.array.min() if outside is None else outside
         part = np.pad(part, list(zip(before, after, strict=True)), constant_values=low)
     x, y, z = (float(mm) for mm in image.affine[:3, :3] @ np.array(start) + image.origin)
     return replace(image, array=part, origin=(x, y, z))
