@@ -190,6 +190,25 @@ def test_voxels_that_nobody_labelled_are_no_background(base, local, tmp_path):
     assert len(result.card.labels) == 2
 
 
+def test_unlabelled_cases_teach_when_asked(base, local, tmp_path):
+    folder = local(3)
+    (folder / "labelsTr" / "local_32.nii.gz").unlink()  # in imagesTr without a label map
+    (folder / "imagesTs").mkdir()
+    shutil.copy(local(4, name="more") / "imagesTr" / "local_33.nii.gz", folder / "imagesTs")
+    events = []
+    results = {}
+    for weight in (0.0, 1.0):
+        settings = dataclasses.replace(QUICK, consistency=weight)
+        results[weight] = run(base, folder, tmp_path / f"{weight}.safetensors", settings, report=events.append)
+    assert [len(result.card.adapter.cases) for result in results.values()] == [2, 4]
+    assert results[0.0].card.digest != results[1.0].card.digest
+    plans = [event["reasons"] for event in events if event["event"] == "plan"]
+    assert ["2 case(s) without a label map teach, too" in reasons for reasons in plans] == [False, True]
+    (folder / "imagesTs" / "local_33.nii.gz").write_bytes(b"broken")
+    with pytest.raises(LLMBoostError, match="local_33"):
+        run(base, folder, tmp_path / "broken.safetensors", settings)
+
+
 def test_an_empty_label_is_told_and_never_held_out(base, local, tmp_path):
     def empty(image, label):
         return image, label.with_array(np.zeros_like(label.array))

@@ -15,7 +15,14 @@ from llmboost.errors import LLMBoostError
 from llmboost.learn.dataset import load, read_dataset
 from llmboost.library import import_model
 
-RECIPES = ["adapt_site_shift", "adapt_left_ventricle", "adapt_new_label", "adapt_next_case"]
+RECIPES = [
+    "adapt_site_shift",
+    "adapt_three_minutes",
+    "adapt_left_ventricle",
+    "adapt_new_label",
+    "adapt_next_case",
+    "adapt_unlabelled",
+]
 
 
 @pytest.fixture
@@ -54,6 +61,15 @@ def test_arms_measure_the_same_cases(run):
     assert all(0 <= case[name] <= 1 for result in results for case in result["cases"] for name in ("dice", "old_dice"))
     assert results[0]["cases"][0]["old_dice"] == results[1]["cases"][0]["old_dice"]
     assert results[2]["numbers"]["steps"] == 2
+
+
+def test_cases_without_a_label_map(run):
+    adapt = {"steps": 2, "validations": 1, "rank": 2}
+    without, told = run(adapt=adapt), run(adapt=adapt, unlabelled=2)
+    assert told == without | {"numbers": told["numbers"]}  # they are there, and nobody asked for them
+    asked = run(adapt={**adapt, "rate": 0.1, "consistency": 10.0}, unlabelled=2)
+    plain = run(adapt={**adapt, "rate": 0.1}, unlabelled=2)
+    assert asked["cases"] != plain["cases"]
 
 
 def test_a_label_alone_and_scratch(run):

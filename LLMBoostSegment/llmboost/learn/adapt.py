@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..card import CLASSIFICATION, Card
+from ..card import CLASSIFICATION, Card, Preprocessing
 from ..errors import LLMBoostError
 from ..model import Model, load_model, save_tensors
 from ..predict import Cancelled
+from ..preprocessing import preprocess
 from .adaptation import (
     IMPROVE,
     MINUTES,
@@ -36,15 +37,17 @@ from .adaptation import (
     where_to_keep,
 )
 from .adapters import default_rank, layer_by_layer
-from .dataset import Case, Dataset, check, load, read_dataset
+from .dataset import Case, Dataset, check, load, read_dataset, unlabelled_cases
+from .loss import IGNORED
 from .plan import Plan, make_plan
-from .regularizers import Distillation
+from .regularizers import Consistency, Distillation
 from .train import check_free, default_labels
-from .trainer import CHECKPOINT, Trainer, TrainingConfig, mean_dice_of, read_volume
-from .windows import Volume
+from .trainer import CHECKPOINT, Regularizer, Trainer, TrainingConfig, mean_dice_of, read_volume
+from .windows import TrainingWindows, Volume
 
 HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learnt from
 MOST_HELD_OUT = 16  # cases: more would take time from training
+MOST_UNLABELLED = 64  # cases, for the same reason
 
 
 def adapt(
@@ -90,6 +93,7 @@ def adapt(
     # for images that go less deep, kernels that do as well
     network = network_of(base, fresh=settings.scope == "scratch", **options)
     steps = card.preprocessing
+    unlabelled = unlabelled_cases(dataset)[:MOST_UNLABELLED] if settings.consistency else []
     train_volumes = [read_volume(dataset, case, steps) for case in train]
     val_volumes = [read_volume(dataset, case, steps) for case in val]
     if not any(bool((volume.label > 0).any()) for volume in train_volumes):
@@ -98,10 +102,10 @@ def adapt(
         if not bool((volume.label > 0).any()):
             warnings.append(f"{volume.id}: nothing is labelled; it is learnt from as an example of nothing")
     rank = settings.rank or default_rank(len(train))
-    adapter = adapter_entry(base.card, settings, task, rank, [case_digest(case) for case in train])
+    adapter = adapter_entry(base.card, settings, task, rank, [case_digest(case) for case in [*train, *unlabelled]])
     with run_of(output, adapter) as run, layer_by_layer():
         resume = (run / CHECKPOINT).exists()
-        report({"event": "plan", "reasons": _reasons(base.card, task, train, val, plan, rank, resume)})
+        report({"event": "plan", "reasons": _reasons(base.card, task, train, val, unlabelled, plan, rank, resume)})
         if cancelled():
             raise Cancelled
         network.to(device)
@@ -117,6 +121,9 @@ def adapt(
             # what comes after the training takes as long as what came before it, and one validation more
             left = 60 * (settings.minutes or MINUTES) - (time.monotonic() - started) - 2 * took
             minutes = max(left, 1.0) / 60
+        regularizers: list[Regularizer] = []
+        if settings.distill and task == IMPROVE:
+            regularizers.append(Distillation(base.network.to(device), settings.distill))
         trainer = Trainer(
             network,
             train_volumes,
@@ -138,8 +145,12 @@ def adapt(
             device,
             report,
             lambda: cancelled() or finishing(),
-            [Distillation(base.network.to(device), settings.distill)] if settings.distill and task == IMPROVE else [],
+            regularizers,
         )
+        if unlabelled:
+            volumes = [_unlabelled_volume(case, steps) for case in unlabelled]
+            windows = TrainingWindows(volumes, steps.window, steps.mirror, trainer.length, settings.seed)
+            regularizers.append(Consistency(windows, settings.consistency, trainer))
         result = network_of(base, **options)
         tensors, outcome, stopped = train_adapter(base, trainer, result, settings, resume, cancelled, finishing)
         after = measure(result, val_volumes, card)
@@ -271,6 +282,14 @@ def _listed(labels: dict[int, str]) -> str:
     return ", ".join(f"{value} ({name})" for value, name in labels.items())
 
 
+def _unlabelled_volume(case: Case, steps: Preprocessing) -> Volume:
+    images, _ = load(case)
+    if len(images) != steps.channels:
+        raise LLMBoostError(f"{case.images[0]}: {len(images)} channel(s), the model takes {steps.channels}")
+    image = torch.from_numpy(preprocess(images, steps).array)
+    return Volume(case.id, image, torch.full((1, *image.shape[1:]), IGNORED, dtype=torch.int16))
+
+
 def _old_volumes(folder: Path | None, card: Card) -> list[Volume]:
     if folder is None:
         return []
@@ -280,13 +299,21 @@ def _old_volumes(folder: Path | None, card: Card) -> list[Volume]:
 
 
 def _reasons(
-    card: Card, task: str, train: list[Case], val: list[Case], plan: Plan | None, rank: int, resume: bool
+    card: Card,
+    task: str,
+    train: list[Case],
+    val: list[Case],
+    unlabelled: list[Case],
+    plan: Plan | None,
+    rank: int,
+    resume: bool,
 ) -> tuple[str, ...]:
     goal = "better at its own labels" if task == IMPROVE else "for new labels"
     held = f"{len(val)} held out to choose the best by" if val else "none held out: too few"
     return (
         f"model '{card.name}' {card.version}, {goal}",
         f"{len(train)} case(s) to learn from, {held}",
+        *((f"{len(unlabelled)} case(s) without a label map teach, too",) if unlabelled else ()),
         f"rank {rank}",
         *(plan.reasons if plan else ()),
         *(("continues the run that was stopped",) if resume else ()),

@@ -46,6 +46,8 @@ class AdaptSettings:
         scope, block: see :class:`.adapters.AdapterConfig`.
         batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`.
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
+        consistency: how much agreement on cases without a label map counts, see :class:`.regularizers.Consistency`; for
+            segmenters.
         share: of the changes that are kept in the end, see :func:`.adapters.towards`.
         seed: of order, augmentation and new heads.
     """
@@ -61,6 +63,7 @@ class AdaptSettings:
     contrast: float = 0.0
     thick: float = 0.0
     distill: float = 0.0
+    consistency: float = 0.0
     share: float = 1.0
     validations: int = 8
     patience: int = 6

@@ -94,6 +94,13 @@ def read_dataset(folder: Path) -> Dataset:
     )
 
 
+def unlabelled_cases(dataset: Dataset) -> list[Case]:
+    """The cases that wait to be labelled: the images in imagesTs, and those in imagesTr without a label map."""
+    found = group_channels(volume_files(dataset.folder / "imagesTs"), len(dataset.modalities))
+    unlabelled = [Case(id, tuple(paths)) for id, paths in found.items()]
+    return unlabelled + [case for case in dataset.cases.values() if case.label is None]
+
+
 def load(case: Case) -> tuple[list[Image], Image | None]:
     """A case's channels and its label map, as stored."""
     images = [image for path in case.images for image in read_volumes(path)]

@@ -21,7 +21,7 @@ from ..image import read_volumes
 from ..model import Model
 from ..predict import Cancelled, predict
 from ..preprocessing import preprocess
-from .dataset import Case, Dataset, group_channels, volume_files
+from .dataset import Case, Dataset, unlabelled_cases
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ def rank_cases(
         LLMBoostError: there are none, or a file cannot be used.
         Cancelled: ``cancelled`` answered True.
     """
-    found = group_channels(volume_files(dataset.folder / "imagesTs"), len(dataset.modalities))
-    unlabelled = [Case(id, tuple(paths)) for id, paths in found.items()]
-    unlabelled += [case for case in dataset.cases.values() if case.label is None]
+    unlabelled = unlabelled_cases(dataset)
     if not unlabelled:
         raise LLMBoostError(f"{dataset.folder}: no unlabelled cases; put their images into imagesTs")
     labelled = [case for case in dataset.cases.values() if case.label]

@@ -1,11 +1,20 @@
-"""What is added to a training's loss so that a network which knows something already does not unlearn it."""
+"""What is added to a training's loss so that a network which knows something already does not unlearn it, and so that
+images teach that nobody labelled."""
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .augment import IMAGE, LABEL
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+    from .windows import TrainingWindows
 
 
 class Distillation:
@@ -27,3 +36,39 @@ class Distillation:
         divergence = target * (target.clamp(min=1e-6).log() - levels[0].log_softmax(dim=1))
         right = target.argmax(dim=1) == batch[LABEL][:, 0]
         return self.weight * (divergence.sum(dim=1) * right).sum() / right.sum().clamp(min=1)
+
+
+class Consistency:
+    """An image that nobody labelled is to be segmented like a larger or smaller copy of itself: the consistency of
+    scales of DEC-Seg (Gu et al. 2023, arXiv 2312.16039), with the answer to the image as it is for a target.
+
+    What differs counts as a share of what is labelled, as in a soft Dice, so that small structures count as large ones.
+
+    Args:
+        windows: of the unlabelled images, one a step.
+        weight: of the difference at the end of the budget; before, as much less as there is left of it.
+        trainer: tells how far the training is.
+    """
+
+    ZOOM = 1.5  # the largest factor
+
+    def __init__(self, windows: TrainingWindows, weight: float, trainer: Trainer) -> None:
+        self.windows = windows
+        self.weight = weight
+        self.trainer = trainer
+
+    def __call__(self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor]) -> Tensor:
+        image = self.windows[self.trainer.step][IMAGE][None].to(levels[0].device)
+        factor = math.exp(math.log(self.ZOOM) * float(torch.empty(()).uniform_(-1, 1)))
+        with torch.no_grad():
+            # logits: probabilities would be blurred
+            target = zoomed(network(image), factor).softmax(dim=1)[:, 1:]
+        found = network(zoomed(image, factor)).softmax(dim=1)[:, 1:]
+        apart, both = (found - target).square().sum(), (found.square() + target.square()).sum()
+        return self.weight * min(self.trainer.fraction, 1.0) * apart / (both + 1)
+
+
+def zoomed(image: Tensor, factor: float) -> Tensor:
+    """What (1, C, R, A, S) shows, larger by ``factor`` about its middle, on the same voxels."""
+    grid = F.affine_grid(torch.eye(3, 4, device=image.device)[None] / factor, list(image.shape), align_corners=False)
+    return F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False)

@@ -49,6 +49,7 @@ class Settings:
             slices, all of a subject's are taken.
         pool: from how many cases, drawn in the same way, the base chooses those to learn from (see
             :mod:`...learn.ranking`); 0: chance alone chooses.
+        unlabelled: how many more cases, drawn in the same way, are there without their label maps.
         shift: images to learn from and to measure on are as another scanner would have made them (see :mod:`..shift`);
             ``old_dice`` is then measured on the same cases as they were.
         labels: values to keep; others become background. By default all.
@@ -62,6 +63,7 @@ class Settings:
     how: str = "adapt"
     cases: int = 5
     pool: int = 0
+    unlabelled: int = 0
     shift: bool = False
     labels: list[int] = field(default_factory=list)
     split: str = "test"
@@ -77,14 +79,14 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join(HOW)}")
     dataset, temporary = _dataset(settings, context), context.folder / "data"
     random = np.random.default_rng(row["seed"])
-    chosen = _draw(dataset, settings, random)
+    chosen, unlabelled = _draw(dataset, settings, random)
     model = load_model(find(settings.base), context.device)
     if settings.pool:
         chosen = _ranked(model, dataset, chosen, settings, context.folder / "pool")
     numbers: dict[str, float] = {}
     val = 0.0
     if settings.how == "adapt":
-        _write(dataset, chosen, settings, temporary)
+        _write(dataset, chosen, settings, temporary, unlabelled)
         output = context.folder / "adapter.safetensors"
         result = adapt(
             find(settings.base),
@@ -149,17 +151,17 @@ def _subject(dataset: Dataset, id: str, sides: int) -> str:
     return str((int(number[0]) - 1) // sides)
 
 
-def _draw(dataset: Dataset, settings: Settings, random: np.random.Generator) -> list[Case]:
-    """The cases to learn from: more cases hold all of fewer ones with the same seed."""
+def _draw(dataset: Dataset, settings: Settings, random: np.random.Generator) -> tuple[list[Case], list[Case]]:
+    """The cases to learn from, and those without a label map: more cases hold all of fewer ones with the same seed."""
     train = dataset.split("train")
     if not settings.cases:
-        return train
+        return train, []
     subjects = random.permutation(sorted({dataset.subjects[case.id] for case in train}))
-    subjects = subjects[: settings.pool or settings.cases]
-    drawn = []
-    for subject in subjects:
+    count = settings.pool or settings.cases
+    drawn: tuple[list[Case], list[Case]] = ([], [])
+    for number, subject in enumerate(subjects[: count + settings.unlabelled]):
         own = [case for case in train if dataset.subjects[case.id] == subject]
-        drawn += own if settings.sides == 1 else [own[int(random.integers(len(own)))]]
+        drawn[number >= count].extend(own if settings.sides == 1 else [own[int(random.integers(len(own)))]])
     return drawn
 
 
@@ -173,13 +175,16 @@ def _ranked(model: Model, dataset: Dataset, cases: Sequence[Case], settings: Set
     return [dataset.cases[entry.id] for entry in order[: settings.cases]]
 
 
-def _write(dataset: Dataset, cases: Sequence[Case], settings: Settings, folder: Path) -> None:
+def _write(
+    dataset: Dataset, cases: Sequence[Case], settings: Settings, folder: Path, unlabelled: Sequence[Case] = ()
+) -> None:
     """A data set folder of labelled cases, without splits: what is held out of them is for adapting to choose."""
-    for case in cases:
+    for case in [*cases, *unlabelled]:
         images, label = _load(dataset, case, settings)
         for channel, image in enumerate(images):
             write_image(image, folder / "imagesTr" / f"{case.id}_{channel:04d}.nii.gz")
-        write_image(label, folder / "labelsTr" / f"{case.id}.nii.gz")
+        if case in cases:
+            write_image(label, folder / "labelsTr" / f"{case.id}.nii.gz")
     description = {
         "name": dataset.name,
         "channel_names": dict(enumerate(dataset.modalities)),
