@@ -525,6 +525,18 @@ def test_a_budget_of_minutes_ends(make_trainer, monkeypatch):
     assert again.fraction == pytest.approx(outcome.seconds / 120)
 
 
+def test_a_budget_of_cpu_time_ends_by_the_cpu_clock(make_trainer, monkeypatch):
+    """Each look at the processors' clock takes fourteen seconds of two threads; the wall clock would never end it."""
+    spent = iter(range(1000, 10**6, 14))
+    monkeypatch.setattr(
+        trainer_module, "time", SimpleNamespace(monotonic=lambda: 5.0, process_time=lambda: float(next(spent)))
+    )
+    monkeypatch.setattr(trainer_module.torch, "get_num_threads", lambda: 2)
+    outcome = make_trainer(minutes=1, validations=2, clock="cpu").run()
+    assert outcome.seconds >= 60
+    assert 5 <= outcome.steps <= 9
+
+
 def test_exactly_one_budget(make_trainer):
     for config in ({}, {"steps": 5, "minutes": 1}):
         with pytest.raises(ValueError, match="steps or minutes"):

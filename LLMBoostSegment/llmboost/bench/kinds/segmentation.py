@@ -43,7 +43,7 @@ class Settings:
         data: a data set in the folder of data, or ``phantom``, which is made up.
         network, options: of the network, see :mod:`...networks`.
         booster: ``none``, or fields of :class:`BoosterConfig`.
-        steps, minutes, rate, validations: of :class:`TrainingConfig`.
+        steps, minutes, clock, rate, validations: of :class:`TrainingConfig`.
         fraction: the share of the train split's subjects that is trained on; the seed draws them.
         split: what is measured at the end.
         sides: how many cases, numbered one after the other, show one subject.
@@ -56,6 +56,7 @@ class Settings:
     booster: str | dict[str, Any] = "none"
     steps: int | None = None
     minutes: float | None = None
+    clock: str = "wall"
     rate: float = 1e-3
     validations: int = 10
     fraction: float = 1.0
@@ -72,6 +73,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     config = TrainingConfig(
         steps=settings.steps,
         minutes=settings.minutes,
+        clock=settings.clock,
         rate=settings.rate,
         validations=settings.validations,
         seed=row["seed"],
