@@ -1,4 +1,4 @@
-"""What all tests share: the --slow option and the folder with optional real data."""
+"""What all tests share: the --slow option, which examples are tried, and the folder with optional real data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -17,6 +18,12 @@ DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow (over a minute each)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The normal run tries the same examples every time, so that it fails for a change alone; the slow one searches."""
+    hypothesis.settings.register_profile("normal", derandomize=True)
+    hypothesis.settings.load_profile("default" if config.getoption("--slow") else "normal")
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
