@@ -126,6 +126,7 @@ def test_few_cases_are_all_learnt_from(base, local, tmp_path, cases):
     assert result.steps == 4
     assert result.after.mean_dice is None
     assert len(result.card.adapter.cases) == cases
+    assert result.card.adapter.settings["share"] == 0.8
     assert any("too few to hold one out" in warning for warning in result.warnings)
     assert load_model(tmp_path / "mine.safetensors").card.figures["held_out"] == 0
 
@@ -144,6 +145,16 @@ def test_nothing_better_than_the_base_keeps_the_base(base, dataset_folder, tmp_p
     result = run(base, dataset_folder, tmp_path / "mine.safetensors", settings)
     assert result.after.mean_dice == pytest.approx(result.before.mean_dice, abs=1e-3)
     assert any("nothing was better than the base" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize(("cases", "learns"), [(5, True), (8, False)])  # every fourth of them is held out
+def test_one_case_alone_does_not_choose(base, local, tmp_path, monkeypatch, cases, learns):
+    scores = iter(range(0, -100, -1))  # the base is the best
+    monkeypatch.setattr(Trainer, "_score", lambda self: (float(next(scores)), {}))
+    settings = AdaptSettings(steps=60, validations=2, rank=2, rate=1e-2)
+    result = run(base, local(cases), tmp_path / "mine.safetensors", settings)
+    assert (result.after.mean_dice > result.before.mean_dice + 0.1) == learns
+    assert result.card.adapter.settings["share"] == (0.8 if learns else None)
 
 
 def test_new_labels_get_a_new_head(base, local, tmp_path):

@@ -20,6 +20,7 @@ from ..model import Model, load_model, save_tensors
 from ..predict import Cancelled
 from ..preprocessing import preprocess
 from .adaptation import (
+    CAUTIOUS,
     IMPROVE,
     MINUTES,
     NEW_LABELS,
@@ -36,7 +37,7 @@ from .adaptation import (
     train_adapter,
     where_to_keep,
 )
-from .adapters import default_rank, layer_by_layer
+from .adapters import default_rank, layer_by_layer, merged, towards
 from .dataset import Case, Dataset, check, load, read_dataset, unlabelled_cases
 from .loss import IGNORED
 from .plan import Plan, make_plan
@@ -65,8 +66,9 @@ def adapt(
     """Train an adapter of the model at ``base_path`` on the data set ``folder`` and write it to ``output``.
 
     Cases are held out, to choose the best weights by and for the figures: those of the split "val", or, without one,
-    every fourth subject. Fewer than four cases are all learnt from, to the end of the budget. If nothing is better than
-    the base, the base is what is kept. A run that was killed is continued when it is started again.
+    every fourth subject. Fewer than four cases are all learnt from. One case held out is too few to choose by (on val,
+    it cost 0.02 of Dice): with one or none, training goes to the end of the budget. If what comes of it is not better
+    than the base on the cases held out, the base is kept. A killed run is continued when it is started again.
 
     Args:
         old: a data set of the base's own, to tell what it unlearnt: the split "val" is measured before and after.
@@ -101,6 +103,9 @@ def adapt(
     for volume in train_volumes:
         if not bool((volume.label > 0).any()):
             warnings.append(f"{volume.id}: nothing is labelled; it is learnt from as an example of nothing")
+    few = len(val) < 2
+    if settings.share is None and few and task == IMPROVE and settings.scope != "scratch":
+        settings = replace(settings, share=CAUTIOUS)
     rank = settings.rank or default_rank(len(train))
     adapter = adapter_entry(base.card, settings, task, rank, [case_digest(case) for case in [*train, *unlabelled]])
     with run_of(output, adapter) as run, layer_by_layer():
@@ -139,7 +144,8 @@ def adapt(
                 contrast=settings.contrast,
                 thick=settings.thick,
                 first=task == IMPROVE,
-                patience=settings.patience,
+                last=few,
+                patience=0 if few else settings.patience,
             ),
             run,
             device,
@@ -154,14 +160,16 @@ def adapt(
         result = network_of(base, **options)
         tensors, outcome, stopped = train_adapter(base, trainer, result, settings, resume, cancelled, finishing)
         after = measure(result, val_volumes, card)
+        if task == IMPROVE and val and (after.mean_dice or 0) <= (before.mean_dice or 0):
+            warnings.append(
+                "nothing was better than the base on the cases held out, so this is the base; add more cases"
+            )
+            tensors, after = towards(base.network, tensors, 0.0), before
+            result.load_state_dict(merged(base.network, result, tensors))
         old_after = measure(result, old_volumes, card).mean_dice
         if not val:
             warnings.append(
                 f"{len(train)} case(s): too few to hold one out, so how good the model is now was not measured"
-            )
-        elif task == IMPROVE and outcome.dice <= (before.mean_dice or 0):
-            warnings.append(
-                "nothing was better than the base on the cases held out, so this is the base; add more cases"
             )
         training = {"steps": outcome.steps, "minutes": round((time.monotonic() - started) / 60, 2)}
         figures = {"before": before.mean_dice, "after": after.mean_dice}

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 IMPROVE, NEW_LABELS = "improve", "new-labels"
 TASKS = (IMPROVE, NEW_LABELS)
 MINUTES = 2.0  # by default
+CAUTIOUS = 0.8  # the share of the changes that is kept where hardly a case tells what they are worth
 RUN = "adapt.json"
 
 
@@ -48,7 +49,8 @@ class AdaptSettings:
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
         consistency: how much agreement on cases without a label map counts, see :class:`.regularizers.Consistency`; for
             segmenters.
-        share: of the changes that are kept in the end, see :func:`.adapters.towards`.
+        share: of the changes that are kept in the end, see :func:`.adapters.towards`; None: ``CAUTIOUS`` for the base's
+            own labels where fewer than two cases are held out, else all.
         seed: of order, augmentation and new heads.
     """
 
@@ -64,7 +66,7 @@ class AdaptSettings:
     thick: float = 0.0
     distill: float = 0.0
     consistency: float = 0.0
-    share: float = 1.0
+    share: float | None = None
     validations: int = 8
     patience: int = 6
     seed: int = 0
@@ -180,7 +182,8 @@ def train_adapter(
     stopped = "finish" if finishing() else "budget" if trainer.fraction >= 1 else "early"
     network = trainer.network
     network.load_state_dict({**network.state_dict(), **outcome.state})
-    tensors = towards(base.network.cpu(), trained(network), settings.share)
+    share = 1.0 if settings.share is None else settings.share
+    tensors = towards(base.network.cpu(), trained(network), share)
     if settings.block:
         unpack(result)
     result.load_state_dict(merged(base.network, result, tensors))

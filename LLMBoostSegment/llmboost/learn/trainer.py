@@ -53,6 +53,7 @@ class TrainingConfig:
         balance: how much rare labels weigh at the start, see :class:`.loss.SegmentationLoss`; it falls to zero over the
             budget, for what is learnt with it is drawn too large.
         first: validate before the first step, too: a network that knows something already may stay the best.
+        last: keep the last weights, not those of the best validation: for cases too few to choose by.
         patience: validations in a row without a better one after which training ends; 0 waits for the budget's end.
     """
 
@@ -70,12 +71,14 @@ class TrainingConfig:
     thick: float = 0.0
     balance: float = 0.0
     first: bool = False
+    last: bool = False
     patience: int = 0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a training: the best validation's weights and figures; without validation, the last weights."""
+    """The end of a training: the best validation's weights and figures; without validation, or with
+    ``TrainingConfig.last``, the last weights."""
 
     state: dict[str, Tensor]
     dice: float
@@ -206,7 +209,7 @@ class Trainer:
                 self.seconds = self._now() - started
                 self.last_validation = (self.seconds, self.seconds - before)
                 self._checkpoint()
-        if not self.val and self.step:
+        if self.step and (self.config.last or not self.val):
             self.best = self._weights()
         if not self.best:
             raise Cancelled
