@@ -126,7 +126,7 @@ def test_few_cases_are_all_learnt_from(base, local, tmp_path, cases):
     assert result.steps == 4
     assert result.after.mean_dice is None
     assert len(result.card.adapter.cases) == cases
-    assert result.card.adapter.settings["share"] == 0.8
+    assert result.card.adapter.settings["share"] == 0.5
     assert any("too few to hold one out" in warning for warning in result.warnings)
     assert load_model(tmp_path / "mine.safetensors").card.figures["held_out"] == 0
 
@@ -154,7 +154,7 @@ def test_one_case_alone_does_not_choose(base, local, tmp_path, monkeypatch, case
     settings = AdaptSettings(steps=60, validations=2, rank=2, rate=1e-2)
     result = run(base, local(cases), tmp_path / "mine.safetensors", settings)
     assert (result.after.mean_dice > result.before.mean_dice + 0.1) == learns
-    assert result.card.adapter.settings["share"] == (0.8 if learns else None)
+    assert result.card.adapter.settings["share"] == (0.8 if learns else 1.0)
 
 
 def test_new_labels_get_a_new_head(base, local, tmp_path):

@@ -13,6 +13,7 @@ from llmboost.learn.adapters import (
     BLOCKS,
     AdapterConfig,
     default_rank,
+    default_share,
     fitted,
     inject,
     layer_by_layer,
@@ -184,6 +185,12 @@ def test_ranks_grow_with_the_cases():
     assert ranks == sorted(ranks)
     with pytest.raises(LLMBoostError, match="rank 0"):
         AdapterConfig(0)
+
+
+def test_more_is_kept_where_more_cases_tell_what_it_is_worth():
+    shares = [default_share(held_out) for held_out in (0, 1, 2, 16)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
 
 
 def test_modules_that_only_hold_others_are_no_targets():

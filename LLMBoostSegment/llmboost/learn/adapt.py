@@ -20,7 +20,6 @@ from ..model import Model, load_model, save_tensors
 from ..predict import Cancelled
 from ..preprocessing import preprocess
 from .adaptation import (
-    CAUTIOUS,
     IMPROVE,
     MINUTES,
     NEW_LABELS,
@@ -37,7 +36,7 @@ from .adaptation import (
     train_adapter,
     where_to_keep,
 )
-from .adapters import default_rank, layer_by_layer, merged, towards
+from .adapters import default_rank, default_share, layer_by_layer, merged, towards
 from .dataset import Case, Dataset, check, load, read_dataset, unlabelled_cases
 from .loss import IGNORED
 from .plan import Plan, make_plan
@@ -104,8 +103,8 @@ def adapt(
         if not bool((volume.label > 0).any()):
             warnings.append(f"{volume.id}: nothing is labelled; it is learnt from as an example of nothing")
     few = len(val) < 2
-    if settings.share is None and few and task == IMPROVE and settings.scope != "scratch":
-        settings = replace(settings, share=CAUTIOUS)
+    if settings.share is None and task == IMPROVE and settings.scope != "scratch":
+        settings = replace(settings, share=default_share(len(val)))
     rank = settings.rank or default_rank(len(train))
     adapter = adapter_entry(base.card, settings, task, rank, [case_digest(case) for case in [*train, *unlabelled]])
     with run_of(output, adapter) as run, layer_by_layer():

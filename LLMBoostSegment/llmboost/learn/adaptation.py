@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 IMPROVE, NEW_LABELS = "improve", "new-labels"
 TASKS = (IMPROVE, NEW_LABELS)
 MINUTES = 2.0  # by default
-CAUTIOUS = 0.8  # the share of the changes that is kept where hardly a case tells what they are worth
 RUN = "adapt.json"
 
 
@@ -49,8 +48,8 @@ class AdaptSettings:
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
         consistency: how much agreement on cases without a label map counts, see :class:`.regularizers.Consistency`; for
             segmenters.
-        share: of the changes that are kept in the end, see :func:`.adapters.towards`; None: ``CAUTIOUS`` for the base's
-            own labels where fewer than two cases are held out, else all.
+        share: of the changes that are kept in the end, see :func:`.adapters.towards`; None: for the base's own labels
+            what :func:`.adapters.default_share` says, else all.
         seed: of order, augmentation and new heads.
     """
 
