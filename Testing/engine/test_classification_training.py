@@ -513,11 +513,10 @@ def test_a_boosted_model_learns_around_a_frozen_block_and_is_small(discs, tmp_pa
         assert not any("booster.blocks" in name for name in checkpoint.keys()), "it is its source's"  # noqa: SIM118
 
 
-@pytest.mark.parametrize("name", ["adrenal", "retina"])
+@pytest.mark.parametrize("name", ["adrenal", "breast", "retina"])
 def test_the_recipes_of_the_shipped_models_give_small_files(name):
     script = Path(llmboost.__file__).parents[2] / "scripts" / "train_classifiers.py"
     entry = runpy.run_path(str(script))["SETS"][name]
-    flat = name == "retina"
     flat = "network" not in entry
     sizes = {"channels": 3, "classes": 5} if flat else {"window": (entry["size"],) * 3}
     network = build(
