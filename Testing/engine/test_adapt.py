@@ -189,6 +189,14 @@ def test_a_base_of_volumes_learns_slices(base, local, tmp_path):
     assert found.labelmap.array.any()
 
 
+def test_a_base_that_cannot_take_slices_says_so(base, local, tmp_path):
+    def slice_of(image, label):
+        return tuple(Image(one.array[:, :, 11:12], one.spacing, one.origin, one.direction) for one in (image, label))
+
+    with pytest.raises(LLMBoostError, match="single slices, but 'ellipsoids' needs volumes; choose another base"):
+        run(base, local(2, slice_of), tmp_path / "mine.safetensors")
+
+
 def test_voxels_that_nobody_labelled_are_no_background(base, local, tmp_path):
     def partly(image, label):
         array = label.array.copy()

@@ -88,6 +88,8 @@ def adapt(
     task = settings.task or _task(base.card, dataset)
     train, val, warnings = _split(dataset)
     dataset, plan, card = _goal(base, dataset, train, task)
+    if card.preprocessing.slice_axis is None and min(load(train[0])[0][0].shape) == 1:
+        raise LLMBoostError(f"{folder}: single slices, but '{base.card.name}' needs volumes; choose another base")
 
     torch.manual_seed(settings.seed)
     options: dict[str, Any] = {"classes": card.classes, **({"strides": plan.strides} if plan else {})}
