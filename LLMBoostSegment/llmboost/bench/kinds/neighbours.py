@@ -9,20 +9,21 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from monai.networks.nets.diffusion_model_unet import DiffusionModelUNet
-from monai.networks.schedulers import DDIMScheduler
+from monai.networks.schedulers.ddim import DDIMScheduler
 from monai.networks.utils import one_hot
 from torch import Tensor, nn
 
 from ...learn.augment import IMAGE, LABEL
+from ...learn.dataset import read_dataset
 from ...learn.loss import IGNORED, SegmentationLoss
 from ...learn.plan import make_plan
 from ...learn.trainer import Trainer, TrainingConfig, mean_dice_of, read_volume
-from ...networks.hybrid_vit import HybridAttention, HybridViT, HybridViTConfig, MultiScaleFusion, Size
+from ...networks.hybrid_vit import HybridAttention, HybridViT, HybridViTConfig, MultiScaleFusion, Size, kernel_of
 from ...networks.tap import to_grid, to_tokens
 from . import Context, Measure, segmentation, settings_of
 
@@ -47,9 +48,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     settings = settings_of(row, Settings)
     whole = segmentation.Settings(settings.data, sides=settings.sides)
     dataset = segmentation._dataset(whole, context)
-    part = segmentation.read_dataset(
-        segmentation._part(dataset, settings.fraction, row["seed"], context.folder / "data")
-    )
+    part = read_dataset(segmentation._part(dataset, settings.fraction, row["seed"], context.folder / "data"))
     plan = make_plan(part, part.split("train"))
     config = TrainingConfig(
         steps=settings.steps,
@@ -193,8 +192,7 @@ class AxialViT(HybridViT):
     def __init__(self, config: HybridViTConfig) -> None:
         super().__init__(config)
         for block in self.transformer:
-            kernel = block.attention.local.kernel_size
-            block.attention = AxialHybridAttention(config.width, config.heads, kernel)
+            cast(Any, block).attention = AxialHybridAttention(config.width, config.heads, kernel_of(self.stride))
 
 
 # -- seUNet-Trans: position-free tokens of all scales with spatial-reduction attention ---------------------------------
@@ -232,8 +230,8 @@ class Bridge(MultiScaleFusion):
         nn.init.zeros_(self.add.weight)
 
     def forward(self, x: Tensor, skips: list[Tensor]) -> Tensor:
-        size = skips[-1].shape[2:]
-        stacked = torch.cat([F.adaptive_avg_pool3d(skip, size) for skip in skips], dim=1)
+        r, a, s = skips[-1].shape[2:]
+        stacked = torch.cat([F.adaptive_avg_pool3d(skip, (r, a, s)) for skip in skips], dim=1)
         skips[-1] = skips[-1] + self.add(self.blocks(self.embed(stacked)))
         return super().forward(x, skips)
 
@@ -241,7 +239,7 @@ class Bridge(MultiScaleFusion):
 class BridgedViT(HybridViT):
     def __init__(self, config: HybridViTConfig) -> None:
         super().__init__(config)
-        self.fusion = Bridge(config.stem, config.width, self.fusion.dilated[0].kernel_size)
+        self.fusion = Bridge(config.stem, config.width, kernel_of(self.stride))
 
 
 # -- CA-GANformer: tokens re-sampled where they tell classes apart -----------------------------------------------------
@@ -282,7 +280,7 @@ class ClassAwareFusion(MultiScaleFusion):
 class ClassAwareViT(HybridViT):
     def __init__(self, config: HybridViTConfig) -> None:
         super().__init__(config)
-        self.fusion = ClassAwareFusion(config.stem, config.width, self.fusion.dilated[0].kernel_size)
+        self.fusion = ClassAwareFusion(config.stem, config.width, kernel_of(self.stride))
 
 
 # -- AC-Former: affine views that must agree ---------------------------------------------------------------------------
@@ -378,7 +376,7 @@ class RefinerTrainer(TrialTrainer):
 
     def _loss(self, batch: dict[str, Tensor]) -> Tensor:
         label = batch[LABEL].long()
-        refined, anchor = self.network.denoised(batch[IMAGE], label)
+        refined, anchor = cast(Any, self.network).denoised(batch[IMAGE], label)
         unsure = anchor.amax(dim=1, keepdim=True) < Refiner.SURE
         return self.loss([refined], torch.where(unsure, label, IGNORED))
 
