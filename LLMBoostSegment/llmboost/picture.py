@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ class Scene:
 Plane = tuple[str, int, tuple[int, int], tuple[str, str]]
 HEAT = "inferno"
 OPACITY = 0.75
+CAPTION = 36  # letters that fit below a plane
 MARGIN = 40.0  # mm that are shown around a map: enough to tell where in a head it is
 
 # title, the axis cut, the axes shown to the right and upwards, and what lies at the picture's left and right edge
@@ -93,7 +95,7 @@ def draw_map(title: str, image: Image, heat: Image, name: str, path: Path, segme
     planes = [plane for plane in PLANES if min(image.shape[axis] for axis in plane[2]) > 1]
     places = np.unravel_index(int(values.argmax()), values.shape)
     low, high = np.percentile(image.array, (1, 99.5))
-    figure = Figure(figsize=(3 * len(planes), 3.9), layout="constrained", facecolor="black")
+    figure = Figure(figsize=(3 * len(planes), 4.1), layout="constrained", facecolor="black")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(planes), squeeze=False)[0]
     for axis, plane in zip(axes, planes, strict=True):
@@ -116,7 +118,8 @@ def draw_map(title: str, image: Image, heat: Image, name: str, path: Path, segme
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 1), HEAT), ax=axes, location="bottom", shrink=0.5, aspect=40, ticks=(0, 0.5, 1)
     )
-    bar.set_label(name if segment is None else f"{name} (outlined)", color="white")
+    caption = name if segment is None else f"{name} (outlined)"
+    bar.set_label(fill(caption, CAPTION * len(planes)), color="white")
     bar.ax.tick_params(colors="white")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=100)
