@@ -42,6 +42,9 @@ class Consistency:
     """An image that nobody labelled is to be segmented like a larger or smaller copy of itself: the consistency of
     scales of DEC-Seg (Gu et al. 2023, arXiv 2312.16039), with the answer to the image as it is for a target.
 
+    Off by default: on val, 20 such cases beside 5 labelled ones gave +0.011 of Dice (-0.000 to 0.026, two seeds) for
+    twice the time, which is not told apart from twice the steps without them (`adapt_unlabelled`).
+
     What differs counts as a share of what is labelled, as in a soft Dice, so that small structures count as large ones.
 
     Args:
