@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 
 import llmboost as package
@@ -166,6 +167,8 @@ def test_new_labels_get_a_new_head(base, local, tmp_path):
     result = run(base, folder, output, AdaptSettings(steps=40, validations=2, rank=2, rate=1e-2))
     assert [(label.value, label.name) for label in result.card.labels] == [(3, "egg")]
     assert result.card.cascade is None
+    with safetensors.safe_open(output, framework="pt") as file:
+        assert "decoder.0.0.weight" in set(file.keys()), "a new structure gets a decoder of its own"
     assert result.after.mean_dice > 0.5
     model = load_model(output)
     assert evaluate(model, dataclasses.replace(read_dataset(folder)), "val")["mean_dice"] > 0.5

@@ -141,6 +141,20 @@ def test_what_attention_never_sees_is_trained():
     assert {"transformer.0.attention.qkv.weight.lora_A", "transformer.0.mlp.2.weight.lora_B"} <= names
 
 
+def test_the_decoder_is_trained_when_asked():
+    network = boosted()
+    inject(network, AdapterConfig(2))
+    assert not any(name.startswith(("decoder.", "up.", "fusion.")) for name in _kernels(network))
+    network = boosted()
+    inject(network, AdapterConfig(2, decoder=True))
+    assert {"decoder.0.0.weight", "decoder.2.3.weight", "up.1.weight", "fusion.mix.weight"} <= _kernels(network)
+
+
+def _kernels(network):
+    """What is trained as it is, but for norms and biases."""
+    return {name for name, tensor in trained(network).items() if tensor.ndim > 1 and ".lora_" not in name}
+
+
 def test_a_share_of_the_changes_lies_between_base_and_adapter():
     base, network = boosted(), boosted()
     inject(network, AdapterConfig(2))

@@ -121,7 +121,7 @@ def adapt(
         old_before = measure(base.network.to(device), old_volumes, base.card).mean_dice
         took = time.monotonic() - before_seconds
         before = before if task == IMPROVE else Figures()
-        open_up(network, settings, rank)
+        open_up(network, settings, rank, task)
         minutes = None
         if settings.steps is None:
             # what comes after the training takes as long as what came before it, and one validation more

@@ -149,11 +149,11 @@ def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module
     return network.eval()
 
 
-def open_up(network: nn.Module, settings: AdaptSettings, rank: int) -> None:
+def open_up(network: nn.Module, settings: AdaptSettings, rank: int, task: str) -> None:
     """Freeze ``network`` but for what is to be trained, see :func:`.adapters.inject`."""
     if settings.block:
         unpack(network)
-    inject(network, AdapterConfig(rank, settings.scope, settings.block))
+    inject(network, AdapterConfig(rank, settings.scope, settings.block, decoder=task == NEW_LABELS))
 
 
 def train_adapter(

@@ -2,8 +2,9 @@
 
 Linear layers of the transformer get low-rank updates W + B A (LoRA, Hu et al. 2021, arXiv 2106.09685; PEFT's layers).
 What a scanner changes enters at the stem, which such updates of attention never see: stem, norms, heads and the
-booster's two adapters, all small, are trained as they are; the decoder's convolutions stay. An adapter's tensors are
-these: ``NAME.lora_A`` and ``NAME.lora_B`` of a weight NAME of the network, and whole tensors under their own names.
+booster's two adapters, all small, are trained as they are; so is the decoder where labels are new, and else it stays. An
+adapter's tensors are these: ``NAME.lora_A`` and ``NAME.lora_B`` of a weight NAME of the network, and whole tensors under
+their own names.
 
 Merging is two matrix products a layer and needs no PEFT, so that using an adapted model needs none either.
 """
@@ -28,6 +29,7 @@ SCALE = 4  # of low-rank updates in training: with rates that suit whole weights
 # children of a network, by what they are
 STEM = frozenset(("stem", "down", "embed", "position", "class_token", "class_position"))
 HEADS = ("head", "heads")
+DECODER = ("fusion", "up", "decoder")
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm3d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 SCOPES = ("adapter", "norms", "head", "full", "scratch")
@@ -42,11 +44,13 @@ class AdapterConfig:
         scope: ``adapter`` as told above; for comparison, ``norms`` alone, ``head`` alone, ``full`` (all but the
             language model's block), or ``scratch``: the same, from random weights.
         block: low-rank updates of the language model's block, too.
+        decoder: all of the decoder, too: what shows one structure has little to say of another one.
     """
 
     rank: int = 8
     scope: str = "adapter"
     block: bool = False
+    decoder: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -84,7 +88,7 @@ def inject(network: nn.Module, config: AdapterConfig) -> None:
         inject_adapter_in_model(lora, network)
     for name, module in network.named_modules():
         for key, parameter in module.named_parameters(name, recurse=False):
-            if _whole(key, module, config.scope):
+            if _whole(key, module, config):
                 parameter.requires_grad_()
 
 
@@ -100,11 +104,14 @@ def _targets(network: nn.Module, block: bool) -> list[str]:
     return names
 
 
-def _whole(name: str, module: nn.Module, scope: str) -> bool:
+def _whole(name: str, module: nn.Module, config: AdapterConfig) -> bool:
     """Whether a parameter is trained as it is."""
     if BLOCKS in name:
         return ".lora_" in name
-    if scope in ("full", "scratch") or name.split(".")[0] in HEADS or ".lora_" in name:
+    scope, child = config.scope, name.split(".")[0]
+    if scope in ("full", "scratch") or child in HEADS or ".lora_" in name:
+        return True
+    if config.decoder and scope == "adapter" and child in DECODER:
         return True
     norm = isinstance(module, NORMS)
     if scope == "adapter":

@@ -91,7 +91,7 @@ def adapt_classifier(
         count = len(data.classes)
         network = network_of(base, fresh=settings.scope == "scratch", classes=count).to(device)
         before = _measure(network, held_out, data, steps.mirror) if task == IMPROVE else Figures()
-        open_up(network, settings, rank)
+        open_up(network, settings, rank, task)
         minutes = None
         if settings.steps is None:
             minutes = max((settings.minutes or MINUTES) - 1.2 * (time.monotonic() - started) / 60, 1 / 60)
