@@ -258,6 +258,12 @@ def test_a_coarser_level_counts_half(label):
     assert loss([good, bad], label) == pytest.approx(float(loss([bad], half)) / 3, abs=1e-3)
 
 
+def test_equally_fine_logits_count_alike(label):
+    loss = SegmentationLoss()
+    good, bad = logits_of(label), torch.zeros(2, 3, 8, 8, 8)
+    assert loss([good, bad], label) == pytest.approx(float(loss([bad], label)) / 2, abs=1e-3)
+
+
 def test_unknown_voxels_have_no_say(label):
     loss = SegmentationLoss()
     label[:, :, :3] = IGNORED

@@ -2,9 +2,9 @@
 
 Linear layers of the transformer get low-rank updates W + B A (LoRA, Hu et al. 2021, arXiv 2106.09685; PEFT's layers).
 What a scanner changes enters at the stem, which such updates of attention never see: stem, norms, heads and the
-booster's two adapters, all small, are trained as they are; so is the decoder where labels are new, and else it stays. An
-adapter's tensors are these: ``NAME.lora_A`` and ``NAME.lora_B`` of a weight NAME of the network, and whole tensors under
-their own names.
+booster's two adapters, all small, are trained as they are; so is the decoder where labels are new, and else it stays.
+An adapter's tensors are these: ``NAME.lora_A`` and ``NAME.lora_B`` of a weight NAME of the network, and whole tensors
+under their own names.
 
 Merging is two matrix products a layer and needs no PEFT, so that using an adapted model needs none either.
 """
