@@ -326,6 +326,21 @@ def test_report(recipe, coins, tmp_path):
         assert f"({plot})" in page
 
 
+def test_what_nothing_was_measured_for_is_no_column(recipe, coins, tmp_path):
+    throw = coins.run
+
+    def without_edges(row, context):
+        figures = throw(row, context)
+        return {**figures, "cases": [{**case, "edge": None} for case in figures["cases"]]}
+
+    coins.run = without_edges
+    run_coins(recipe(), tmp_path)
+    write_report(recipe(), tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "Heads" in table
+    assert "Edge" not in table
+
+
 def test_nothing_to_report(recipe, coins, tmp_path):
     with pytest.raises(LLMBoostError, match="no finished row"):
         write_report(recipe(), tmp_path)

@@ -46,7 +46,9 @@ def write_report(recipe: Recipe, output: Path) -> Path:
     results = compare(recipe, records, measures)
     if not results:
         raise LLMBoostError(f"{output / ROWS}: no finished row of '{recipe.name}' to report on; run the recipe first")
-    table = tables(recipe, results, measures)
+    # what no arm was measured for, such as old images where there are none, is no column
+    shown = [m for m in measures if not all(np.isnan(result.figures[m.name].value) for result in results)]
+    table = tables(recipe, results, shown or measures)
     write_whole(output / TABLE, table.encode())
     plots = [_plot_figures(results, measures[0], output / "figures.png")]
     if any(result.differences for result in results):
