@@ -17,6 +17,9 @@ from .dataset import Case, Dataset, load
 # what a step on two CPU cores affords: a window of 40 x 56 x 40 has 90,000 voxels
 WINDOW_VOXELS = 110_000
 HALVINGS = 3
+# minutes are better spent on many coarse slices than on few fine ones, as long as a structure stays this wide
+SLICE_VOXELS = 128 * 128
+ACROSS = 12
 # an axis at least this many times coarser than the finest is not halved together with it
 ANISOTROPY = 2.0
 CT = ("CT", "CBCT")
@@ -43,13 +46,15 @@ class _Facts:
     spacing: np.ndarray
     extent: np.ndarray  # mm
     foreground: list[np.ndarray]  # a sample of labelled voxels' intensities, for each channel
+    areas: list[int]  # voxels of each label
 
 
 def make_plan(dataset: Dataset, cases: Sequence[Case], given: Strides | None = None, fold: int = 1) -> Plan:
     """Spacing, window, intensities, mirroring, strides and batch from the training cases.
 
     Args:
-        given, fold: of a network that is there already: the plan keeps to its levels, and strides no further.
+        given, fold: of a network that is there already, and is to learn in minutes: the plan keeps to its levels, and
+            strides no further; large slices become coarser.
 
     Raises:
         LLMBoostError: no case has a labelled voxel.
@@ -63,6 +68,12 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], given: Strides | None = N
     # thick slices: keep the detail of the better cases (nnU-Net's 10th percentile)
     spacing[coarse] = np.percentile(spacings, 10, axis=0)[coarse]
     sizes = np.array([np.maximum(np.round(fact.extent / spacing), 1) for fact in facts])
+    factor = 1
+    if given is not None and np.median(sizes, axis=0).min() == 1:
+        factor = _coarsening(facts, float(np.median(sizes, axis=0).prod()))
+        flat = np.median(sizes, axis=0) == 1
+        spacing = np.where(flat, spacing, factor * spacing)
+        sizes = np.maximum(np.round(np.where(flat, sizes, sizes / factor)), 1)
     strides = _strides(spacing, np.median(sizes, axis=0))
     if given is not None:
         strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(given, strides, strict=False))
@@ -83,8 +94,9 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], given: Strides | None = N
     )
     # small windows allow more of them, but a step should not see most of a small data set
     batch = int(np.clip(round(2 * WINDOW_VOXELS / np.prod(window)), 2, np.clip(len(cases) // 10, 2, 16)))
+    coarser = f"{factor} times " if factor > 1 else ""
     reasons = (
-        f"spacing {preprocessing.spacing} mm (R, A, S): the median of {len(cases)} training cases",
+        f"spacing {preprocessing.spacing} mm (R, A, S): {coarser}the median of {len(cases)} training cases",
         f"window {preprocessing.window} voxels: the median case, up to {WINDOW_VOXELS:,} voxels",
         f"batch {batch}: about {2 * WINDOW_VOXELS:,} voxels, at most a tenth of the cases",
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
@@ -110,7 +122,17 @@ def _facts(case: Case, ignore: int | None) -> _Facts:
         spacing=spacing,
         extent=spacing * canonical.shape,
         foreground=[image.array[inside][::step].astype(np.float32) for image in images],
+        areas=np.unique(label.array[inside], return_counts=True)[1].tolist(),
     )
+
+
+def _coarsening(facts: Sequence[_Facts], size: float) -> int:
+    """How many times coarser slices of ``size`` voxels may become: a power of two."""
+    across = np.sqrt(np.median([min(fact.areas) for fact in facts if fact.areas]))
+    factor = 1
+    while size / factor**2 > SLICE_VOXELS and across / (2 * factor) >= ACROSS:
+        factor *= 2
+    return factor
 
 
 def ct_window(values: np.ndarray) -> Normalization:
