@@ -23,6 +23,7 @@ from llmboost.learn.classification.augment import Augmentation
 from llmboost.learn.classification.imageset import read_image_set
 from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
 from llmboost.learn.classification.trainer import ClassificationConfig
+from llmboost.library import find
 from llmboost.model import load_model
 
 LICENSE = "CC BY 4.0 (MedMNIST v2, Yang et al. 2023); the booster's block: SmolLM2-135M-Instruct, Apache-2.0"
@@ -92,15 +93,14 @@ def recipe_of(
     changes: dict[str, Any],
     booster: BoosterConfig | None,
     teachers: tuple[Path, ...],
-    folder: Path,
 ) -> ClassificationRecipe:
-    """The recipe of one network; with ``teachers``, of the one that is shipped; ``folder`` holds where some start."""
+    """The recipe of one network; with ``teachers``, of the one that is shipped; some start from a shipped one."""
     entry = SETS[name] | changes
     card = {key: entry.pop(key) for key in ("title", "description")}
     card |= {"name": name, "version": "1.0", "license": LICENSE, "description": f"{card['description']} {LIMITS}"}
     del entry["file"], entry["teachers"]
     if entry.get("start"):
-        entry["start"] = folder / f"{entry['start']}.safetensors"
+        entry["start"] = find(entry["start"])
     boosted = entry.pop("boosted", {})
     entry["options"] = {**entry.get("options", {}), **(boosted if booster else {})}
     config = ClassificationConfig(**entry.pop("config"), seed=seed)
@@ -128,7 +128,7 @@ def main() -> None:
         if output.exists():
             return read_card(output)
         output.parent.mkdir(parents=True, exist_ok=True)
-        recipe = recipe_of(arguments.name, seed, changes, boosted, teachers, folder)
+        recipe = recipe_of(arguments.name, seed, changes, boosted, teachers)
         data = arguments.data / SETS[arguments.name]["file"]
         resume = (output.with_suffix(".run") / "checkpoint.safetensors").exists()
         card = train_classifier(data, output, recipe, device=torch.device("cpu"), resume=resume)

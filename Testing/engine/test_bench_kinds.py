@@ -36,13 +36,13 @@ def pairs(tmp_path_factory, make_case, write_dataset):
 
 def part(dataset, folder, fraction, seed=0):
     folder.mkdir()
-    found = read_dataset(segmentation._part(dataset, fraction, seed, folder / "data"))
+    found = read_dataset(segmentation.part_of(dataset, fraction, seed, folder / "data"))
     return [case.id for case in found.split("train")], [case.id for case in found.split("val")]
 
 
 def test_share_of_the_subjects(pairs, tmp_path):
     settings = segmentation.Settings("pairs", sides=2)
-    dataset = segmentation._dataset(settings, context(tmp_path / "row", pairs.parent))
+    dataset = segmentation.dataset_of(settings, context(tmp_path / "row", pairs.parent))
     shares = {fraction: part(dataset, tmp_path / f"{fraction}", fraction) for fraction in (0.01, 0.5, 1.0)}
     assert [len(train) for train, _ in shares.values()] == [2, 6, 12]
     assert {tuple(val) for _, val in shares.values()} == {("case_13", "case_14")}

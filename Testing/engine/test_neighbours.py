@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmboost.bench.kinds.neighbours import NETWORKS, AffineConsistency, Refiner, SubsetLoss
+from llmboost.bench.kinds.neighbours import NETWORKS, AffineConsistency, Refiner
 from llmboost.learn.augment import IMAGE
 from llmboost.learn.loss import SegmentationLoss
 from llmboost.networks.hybrid_vit import HybridViT, HybridViTConfig
@@ -24,8 +24,7 @@ def label():
 @pytest.mark.parametrize("idea", NETWORKS)
 def test_an_idea_is_a_network_that_learns_with_all_of_its_weights(idea, image, label):
     network = NETWORKS[idea](SMALL)
-    loss = SubsetLoss() if idea == "stage-subsets" else SegmentationLoss()
-    loss(network.deep(image), label).backward()
+    SegmentationLoss()(network.deep(image), label).backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
     assert network.eval()(image).shape == (1, 3, 16, 24, 16)
 

@@ -68,17 +68,17 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], given: Strides | None = N
     # thick slices: keep the detail of the better cases (nnU-Net's 10th percentile)
     spacing[coarse] = np.percentile(spacings, 10, axis=0)[coarse]
     sizes = np.array([np.maximum(np.round(fact.extent / spacing), 1) for fact in facts])
+    size = np.median(sizes, axis=0)
     factor = 1
-    if given is not None and np.median(sizes, axis=0).min() == 1:
-        factor = _coarsening(facts, float(np.median(sizes, axis=0).prod()))
-        flat = np.median(sizes, axis=0) == 1
-        spacing = np.where(flat, spacing, factor * spacing)
-        sizes = np.maximum(np.round(np.where(flat, sizes, sizes / factor)), 1)
-    strides = _strides(spacing, np.median(sizes, axis=0))
+    if given is not None and size.min() == 1:
+        factor = _coarsening(facts, float(size.prod()))
+        spacing = np.where(size == 1, spacing, factor * spacing)
+        size = np.where(size == 1, 1, np.round(size / factor))
+    strides = _strides(spacing, size)
     if given is not None:
         strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(given, strides, strict=False))
     total = fold * np.prod(np.array(strides), axis=0)
-    window = _window(np.median(sizes, axis=0), total)
+    window = _window(size, total)
     ct = [modality.strip().upper() in CT for modality in dataset.modalities]
     normalization = tuple(
         ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()

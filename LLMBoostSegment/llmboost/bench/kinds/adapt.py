@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from ..phantom import write_phantom
 from ..shift import shifted
 from ..sunnybrook import write_sunnybrook
 from . import Context, Measure, settings_of
+from .segmentation import subject_of
 
 MEASURES = (
     Measure("dice", "Dice"),
@@ -139,16 +139,9 @@ def _dataset(settings: Settings, context: Context) -> Dataset:
     keep = settings.labels or list(dataset.labels)
     return replace(
         dataset,
-        subjects={id: _subject(dataset, id, settings.sides) for id in dataset.cases},
+        subjects={id: subject_of(dataset, id, settings.sides) for id in dataset.cases},
         labels={value: name for value, name in dataset.labels.items() if value in keep},
     )
-
-
-def _subject(dataset: Dataset, id: str, sides: int) -> str:
-    number = re.search(r"\d+$", id)
-    if id in dataset.subjects or sides == 1 or number is None:
-        return dataset.subjects.get(id, id)
-    return str((int(number[0]) - 1) // sides)
 
 
 def _draw(dataset: Dataset, settings: Settings, random: np.random.Generator) -> tuple[list[Case], list[Case]]:

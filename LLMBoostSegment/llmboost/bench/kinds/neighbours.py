@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any, cast
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from ...learn.augment import IMAGE, LABEL
 from ...learn.dataset import read_dataset
-from ...learn.loss import IGNORED, SegmentationLoss
+from ...learn.loss import IGNORED
 from ...learn.plan import make_plan
 from ...learn.trainer import Trainer, TrainingConfig, mean_dice_of, read_volume
 from ...networks.hybrid_vit import HybridAttention, HybridViT, HybridViTConfig, MultiScaleFusion, Size, kernel_of
@@ -32,7 +31,7 @@ MEASURES = (Measure("dice", "Dice on val"),)
 
 @dataclass(frozen=True)
 class Settings:
-    """As :class:`.segmentation.Settings`; ``idea`` is one of ``IDEAS`` or ``none``."""
+    """Settings of a row; ``idea``: a name in ``NETWORKS``, ``affine-views``, ``diffusion`` or ``none``."""
 
     data: str
     idea: str = "none"
@@ -47,8 +46,8 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Train on a part of the train split; the best of the validations is measured on val, on the network's grid."""
     settings = settings_of(row, Settings)
     whole = segmentation.Settings(settings.data, sides=settings.sides)
-    dataset = segmentation._dataset(whole, context)
-    part = read_dataset(segmentation._part(dataset, settings.fraction, row["seed"], context.folder / "data"))
+    dataset = segmentation.dataset_of(whole, context)
+    part = read_dataset(segmentation.part_of(dataset, settings.fraction, row["seed"], context.folder / "data"))
     plan = make_plan(part, part.split("train"))
     config = TrainingConfig(
         steps=settings.steps,
@@ -67,8 +66,6 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     trainer = TrialTrainer(network, train, val, plan.preprocessing, config, *where)
     if settings.idea == "affine-views":
         trainer.regularizers = [AffineConsistency(row["seed"])]
-    if settings.idea == "stage-subsets":
-        trainer.loss = SubsetLoss()
     outcome = trainer.run()
     network.load_state_dict(outcome.state)
     network.eval()
@@ -114,28 +111,10 @@ def _mean(scores: list[float]) -> float:
 
 
 class SummedStages(HybridViT):
-    """Answers with the sum of all decoder levels' logits; ``deep`` gives the sum of every subset, all of them first.
+    """The option that came of this idea, see ``sum_levels`` of :class:`...networks.hybrid_vit.HybridViTConfig`."""
 
-    MERIT (Rahman & Marculescu 2023, arXiv 2303.16892), MUTATION.
-    """
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.deep(image)[0]
-
-    def deep(self, image: Tensor) -> list[Tensor]:
-        levels = super().deep(image)
-        full = [F.interpolate(level, levels[0].shape[2:], mode="trilinear") for level in levels]
-        sizes = range(len(full), 0, -1)
-        return [sum(chosen[1:], chosen[0]) for size in sizes for chosen in combinations(full, size)]
-
-
-class SubsetLoss(SegmentationLoss):
-    """The mean over all subsets, each counted alike."""
-
-    def forward(self, levels: list[Tensor], label: Tensor) -> Tensor:
-        total = sum(super(SubsetLoss, self).forward([logits], label) for logits in levels)
-        assert isinstance(total, Tensor)
-        return total / len(levels)
+    def __init__(self, config: HybridViTConfig) -> None:
+        super().__init__(replace(config, sum_levels=True))
 
 
 # -- MedT: gated axial attention ---------------------------------------------------------------------------------------

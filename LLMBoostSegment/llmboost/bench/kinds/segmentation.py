@@ -68,8 +68,8 @@ class Settings:
 def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Train, select, measure; the model file stays in the row's folder."""
     settings = settings_of(row, Settings)
-    dataset = _dataset(settings, context)
-    part = _part(dataset, settings.fraction, row["seed"], context.folder / "data")
+    dataset = dataset_of(settings, context)
+    part = part_of(dataset, settings.fraction, row["seed"], context.folder / "data")
     config = TrainingConfig(
         steps=settings.steps,
         minutes=settings.minutes,
@@ -127,7 +127,8 @@ def host_weights(network: nn.Module) -> float:
     return round(sum(p.numel() for name, p in network.named_parameters() if "booster.blocks." not in name) / 1e6, 3)
 
 
-def _dataset(settings: Settings, context: Context) -> Dataset:
+def dataset_of(settings: Settings, context: Context) -> Dataset:
+    """The data set that is named, with ``subjects`` of every case."""
     if settings.data == PHANTOM:
         folder = context.folder / PHANTOM
         write_phantom(folder)
@@ -145,7 +146,7 @@ def subject_of(dataset: Dataset, id: str, sides: int) -> str:
     return str((int(number[0]) - 1) // sides)
 
 
-def _part(dataset: Dataset, fraction: float, seed: int, folder: Path) -> Path:
+def part_of(dataset: Dataset, fraction: float, seed: int, folder: Path) -> Path:
     """A data set folder with a share of the subjects to train on, by links to the files of ``dataset``.
 
     A larger share holds all of a smaller one with the same seed.
