@@ -86,12 +86,12 @@ def localize(
         return bool(limits[0] <= size <= limits[1] and certainty[piece].mean() >= cascade.certainty)
 
     constant = work.array.min() == work.array.max()
-    if constant or not is_it(_largest_piece(found > 0), cascade.subject_ml):
+    if constant or not is_it(largest_piece(found > 0), cascade.subject_ml):
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
     edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
     for target in cascade.targets:
-        structure = _largest_piece(found == numbers[target.structure])
+        structure = largest_piece(found == numbers[target.structure])
         if not is_it(structure, cascade.target_ml):
             notes.append(f"{target.structure}: not in view")
             continue
@@ -103,8 +103,13 @@ def localize(
     return boxes, tuple(notes)
 
 
-def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    pieces, count = ndimage.label(mask)
+def largest_piece(mask: np.ndarray, neighbours: np.ndarray | None = None) -> np.ndarray:
+    """The largest connected piece of a mask, as a mask; by default voxels are connected through faces alone.
+
+    Args:
+        neighbours: (3, 3, 3), which voxels around one are connected to it.
+    """
+    pieces, count = ndimage.label(mask, structure=neighbours)
     if count < 2:
         return mask
     sizes = np.bincount(pieces.ravel())

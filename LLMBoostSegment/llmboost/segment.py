@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from .card import SEGMENTATION, Card, Label
-from .cascade import localize, look_at
+from .cascade import largest_piece, localize, look_at
 from .errors import LLMBoostError
 from .image import Image, resample
 from .model import Model
@@ -343,12 +343,8 @@ def largest_component(indices: np.ndarray) -> np.ndarray:
     if not box:
         return indices
     part = indices[box[0]]
-    pieces, count = ndimage.label(part > 0, structure=np.ones((3, 3, 3)))
-    if count < 2:
-        return indices
-    sizes = np.bincount(pieces.ravel())
     result = np.zeros_like(indices)
-    result[box[0]] = part * (pieces == 1 + int(sizes[1:].argmax()))
+    result[box[0]] = part * largest_piece(part > 0, np.ones((3, 3, 3)))
     return result
 
 

@@ -15,7 +15,7 @@ from llmboost.bench.kinds.segmentation import booster_of
 from llmboost.bench.recipe import read_recipe, shipped
 from llmboost.bench.report import compare, write_report
 from llmboost.bench.runner import ROWS, check_settings, read_rows, run
-from llmboost.bench.statistics import estimate, holm
+from llmboost.bench.statistics import estimate, holm, share
 from llmboost.errors import LLMBoostError
 
 CPU = torch.device("cpu")
@@ -131,6 +131,7 @@ def test_factors_may_be_groups_of_settings(recipe):
         ('title = "Coins"', "", "title"),
         ("seeds = [0, 1, 2]", "seeds = []", "no seeds"),
         ("[settings]", "[setings]", "unknown entry 'setings'"),
+        ("seeds =", 'way = ["fair", "square"]\nseeds =', "from one arm to another"),
         ("throws = 20", "throws = ", "no valid TOML"),
     ],
 )
@@ -297,6 +298,21 @@ def test_false_alarms_are_as_rare_as_promised():
     assert sum(value < 0.1 for value in p) <= 18
 
 
+def test_share_of_the_way():
+    random = np.random.default_rng(6)
+    start, noise = random.normal(0.6, 0.1, (3, 40)), random.normal(0, 0.02, (3, 40))
+    found = share(seeds_of(start + 0.06 + noise), seeds_of(start), seeds_of(start + 0.1), HEADS)
+    error = noise.std() / np.sqrt(noise.size) / 0.1
+    assert found.value == pytest.approx(0.6, abs=4 * error)
+    assert found.interval[0] < found.value < found.interval[1]
+    assert 2 * error < np.ptp(found.interval) < 10 * error
+    # the ends, and a way of no length
+    assert share(seeds_of(start), seeds_of(start), seeds_of(start + 0.1), HEADS).interval == (0.0, 0.0)
+    assert share(seeds_of(start + 1), seeds_of(start), seeds_of(start), HEADS).value == np.inf
+    with pytest.raises(ValueError, match="same seeds"):
+        share(seeds_of(start), seeds_of(start[:2]), seeds_of(start), HEADS)
+
+
 def test_undefined_values_and_few_cases():
     found = estimate(seeds_of([[0.5, None, 0.7]]), HEADS)
     assert found.value == pytest.approx(0.6)
@@ -324,6 +340,17 @@ def test_report(recipe, coins, tmp_path):
     for plot in ("figures.png", "differences.png"):
         assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
         assert f"({plot})" in page
+
+
+def test_a_way_has_a_column(recipe, coins, tmp_path):
+    bent = "[arms.bent]\nbias = 0.15\n\n[tune]"
+    towards = recipe(("seeds =", 'way = ["fair", "unfair"]\nseeds ='), ("[tune]", bent))
+    run_coins(towards, tmp_path)
+    write_report(towards, tmp_path)
+    header, _, fair, _, halfway = (tmp_path / "table.md").read_text().splitlines()[2:7]
+    place = header.split(" | ").index("share of the way from fair to unfair")
+    assert halfway.split(" | ")[place] == "0.5000 (0.5000 to 0.5000)"
+    assert fair.split(" | ")[place] == ""
 
 
 def test_what_nothing_was_measured_for_is_no_column(recipe, coins, tmp_path):

@@ -7,6 +7,7 @@
     kind = "segmentation"         # a module of bench/kinds
     reference = "none"            # the arm that the others are compared with
     seeds = [0, 1, 2]             # the same for all arms: differences are paired
+    way = ["none", "best"]        # optional, two arms: how much of the way from one to the other each arm has gone
 
     [settings]                    # of all rows, see the kind's Settings
     data = "Task04_Hippocampus"   # in the folder of data
@@ -40,7 +41,7 @@ from typing import Any
 from ..errors import LLMBoostError
 
 SHIPPED = resources.files(__package__) / "recipes"
-FIELDS = {"title", "description", "kind", "reference", "seeds", "settings", "factors", "arms", "tune"}
+FIELDS = {"title", "description", "kind", "reference", "seeds", "way", "settings", "factors", "arms", "tune"}
 
 Cell = tuple[str, str]
 
@@ -86,6 +87,7 @@ class Recipe:
     arms: dict[str, dict[str, Any]]
     factors: dict[str, dict[Any, dict[str, Any]]] = field(default_factory=dict)
     tune: dict[str, dict[Any, dict[str, Any]]] = field(default_factory=dict)
+    way: tuple[str, str] | None = None
 
     def rows(self, seed: int) -> list[Row]:
         """Every arm under every combination of the factors, with every candidate of what is tuned."""
@@ -139,6 +141,9 @@ def _recipe(name: str, raw: dict[str, Any]) -> Recipe:
         raise ValueError(f"unknown entry '{min(unknown)}'")
     if raw["reference"] not in raw["arms"]:
         raise ValueError(f"the reference '{raw['reference']}' is no arm")
+    way = raw.get("way")
+    if way is not None and (len(way) != 2 or not raw["arms"].keys() >= set(way)):
+        raise ValueError(f"the way {way} does not lead from one arm to another")
     if not raw["seeds"]:
         raise ValueError("no seeds")
     return Recipe(
@@ -152,6 +157,7 @@ def _recipe(name: str, raw: dict[str, Any]) -> Recipe:
         arms=raw["arms"],
         factors={factor: _choices(factor, values) for factor, values in raw.get("factors", {}).items()},
         tune={setting: _choices(setting, values) for setting, values in raw.get("tune", {}).items()},
+        way=None if way is None else (way[0], way[1]),
     )
 
 

@@ -14,7 +14,7 @@ from ..files import write_whole
 from .kinds import Measure, load_kind
 from .recipe import Recipe
 from .runner import ROWS, Record, read_rows, selected
-from .statistics import Estimate, estimate, holm
+from .statistics import Estimate, estimate, holm, share
 
 TABLE, PAGE = "table.md", "report.md"
 
@@ -23,7 +23,8 @@ TABLE, PAGE = "table.md", "report.md"
 class ArmResult:
     """An arm under one condition: figures and differences to the reference by the measures' names.
 
-    ``differences`` is empty for the reference, and where the two have no seed in common.
+    ``differences`` is empty for the reference, and where the two have no seed in common. ``way`` is the share of the
+    recipe's way that the arm has gone by the first measure, over the seeds that all three have; None without one.
     """
 
     arm: str
@@ -33,6 +34,7 @@ class ArmResult:
     figures: dict[str, Estimate]
     differences: dict[str, Estimate]
     numbers: dict[str, float]
+    way: Estimate | None = None
 
 
 def write_report(recipe: Recipe, output: Path) -> Path:
@@ -83,6 +85,7 @@ def compare(recipe: Recipe, records: Mapping[str, Record], measures: Sequence[Me
                     if both
                 },
                 {name: float(np.mean([one[name] for one in numbers])) for name in numbers[0]},
+                _way(recipe, cells, condition, arm, measures[0]),
             )
         )
     first = measures[0].name
@@ -96,6 +99,18 @@ def compare(recipe: Recipe, records: Mapping[str, Record], measures: Sequence[Me
     return sorted(results, key=lambda result: (conditions.index(result.condition), arms.index(result.arm)))
 
 
+def _way(
+    recipe: Recipe, cells: Mapping[tuple[str, str], Mapping[int, Record]], condition: str, arm: str, measure: Measure
+) -> Estimate | None:
+    """The share of the recipe's way that an arm has gone; of the way's own ends, none is told."""
+    if recipe.way is None or arm in recipe.way:
+        return None
+    three = [cells.get((condition, name), {}) for name in (arm, *recipe.way)]
+    seeds = [seed for seed in three[0] if all(seed in one for one in three)]
+    gone, start, end = ([_cases(one[seed]) for seed in seeds] for one in three)
+    return share(gone, start, end, measure) if seeds else None
+
+
 def _cases(record: Record) -> list[dict[str, Any]]:
     return sorted(record["figures"]["cases"], key=lambda case: str(case["id"]))
 
@@ -106,12 +121,14 @@ def tables(recipe: Recipe, results: Sequence[ArmResult], measures: Sequence[Meas
     for condition in dict.fromkeys(result.condition for result in results):
         here = [result for result in results if result.condition == condition]
         tuned, numbers = list(here[0].tuned), list(here[0].numbers)
-        header = ["arm", "seeds", *(m.title for m in measures), *tuned, *numbers]
+        way = [f"share of the way from {recipe.way[0]} to {recipe.way[1]}"] if recipe.way else []
+        header = ["arm", "seeds", *(m.title for m in measures), *way, *tuned, *numbers]
         rows = [
             [
                 result.arm,
                 str(len(result.seeds)),
                 *(_shown(result.figures[m.name]) for m in measures),
+                *("" if result.way is None else _shown(result.way) for _ in way),
                 *(f"{result.tuned[name]}" for name in tuned),
                 *(f"{result.numbers[name]:.3g}" if name in result.numbers else "" for name in numbers),
             ]

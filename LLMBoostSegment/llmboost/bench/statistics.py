@@ -9,7 +9,7 @@ another seed would give.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,31 +45,61 @@ def estimate(arm: Sequence[Cases], measure: Measure, other: Sequence[Cases] | No
     Raises:
         ValueError: seeds or cases differ.
     """
-    subjects = [str(case.get("subject", case["id"])) for case in arm[0]]
-    ids = [[case["id"] for case in cases] for cases in (*arm, *(other or ()))]
-    if any(one != ids[0] for one in ids) or (other is not None and len(arm) != len(other)):
+    each, drawn = _resampled([arm] if other is None else [arm, other], measure, seed)
+    if other is None:
+        return _estimate(float(each.mean()), each[0], drawn[0])
+    each, drawn = each[0] - each[1], drawn[0] - drawn[1]
+    result, defined = _estimate(float(each.mean()), each, drawn), drawn[~np.isnan(drawn)]
+    if not len(defined):
+        return result
+    beyond = min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))
+    return replace(result, p=min(1.0, 2 * (int(beyond) + 1) / (len(defined) + 1)))
+
+
+def share(arm: Sequence[Cases], start: Sequence[Cases], end: Sequence[Cases], measure: Measure) -> Estimate:
+    """How much of the way from one arm's measure to another's this arm has gone: 0 at the start, 1 at the end.
+
+    A ratio of means over the seeds, all three arms with the same seeds and cases.
+
+    Raises:
+        ValueError: seeds or cases differ.
+    """
+    each, drawn = _resampled([arm, start, end], measure)
+    mean = each.mean(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value, seeds, draws = ((of[0] - of[1]) / (of[2] - of[1]) for of in (mean, each, drawn))
+    return _estimate(float(value), seeds, draws)
+
+
+def _resampled(
+    arms: Sequence[Sequence[Cases]], measure: Measure, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The measure of each arm for each seed (arms, seeds), and its mean over the seeds in each resample (arms, draws);
+    none of one subject alone."""
+    first = arms[0][0]
+    if any(len(arm) != len(arms[0]) or any(_ids(cases) != _ids(first) for cases in arm) for arm in arms):
         raise ValueError("arms that are compared need the same seeds and the same cases")
-    seeds, cases = _draws(len(arm), subjects, seed)
+    subjects = [str(case.get("subject", case["id"])) for case in first]
     whole = np.ones((1, len(subjects)))
-
-    def values(weights: NDArray[np.float64]) -> NDArray[np.float64]:  # (seeds, draws)
-        result = np.array([measure(one, weights) for one in arm])
-        return result if other is None else result - np.array([measure(one, weights) for one in other])
-
-    each = values(whole)[:, 0]
-    value = float(each.mean())
+    each = np.array([[measure(cases, whole)[0] for cases in arm] for arm in arms])
     if len(set(subjects)) < 2:
-        return Estimate(value, None, tuple(each.tolist()))
-    drawn = (seeds * values(cases).T).sum(axis=1) / len(arm)
-    drawn = drawn[~np.isnan(drawn)]
+        return each, np.empty((len(arms), 0))
+    seeds, weights = _draws(len(arms[0]), subjects, seed)
+    values = np.array([[measure(cases, weights) for cases in arm] for arm in arms])  # (arms, seeds, draws)
+    return each, (seeds.T * values).sum(axis=1) / len(arms[0])
+
+
+def _ids(cases: Cases) -> list[Any]:
+    return [case["id"] for case in cases]
+
+
+def _estimate(value: float, each: NDArray[np.float64], drawn: NDArray[np.float64]) -> Estimate:
+    drawn = drawn[np.isfinite(drawn)]
+    seeds = tuple(each.tolist())
     if not len(drawn):
-        return Estimate(value, None, tuple(each.tolist()))
+        return Estimate(value, None, seeds)
     low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    p = None
-    if other is not None:
-        beyond = min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))
-        p = min(1.0, 2 * (int(beyond) + 1) / (len(drawn) + 1))
-    return Estimate(value, (float(low), float(high)), tuple(each.tolist()), p)
+    return Estimate(value, (float(low), float(high)), seeds)
 
 
 def _draws(seeds: int, subjects: Sequence[str], seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
