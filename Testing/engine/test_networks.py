@@ -77,25 +77,6 @@ def test_hybrid_vit_shapes(kind, stride, size, channels, classes):
     torch.testing.assert_close(network(x), levels[0])
 
 
-def test_summed_levels_are_every_subset_of_the_levels_and_all_of_them_the_answer():
-    plain, summed = small("hybrid-vit"), small("hybrid-vit", sum_levels=True)
-    seen = image(16, 24, 8)
-    fine, middle, coarse = (
-        torch.nn.functional.interpolate(level, seen.shape[2:], mode="trilinear") for level in plain.deep(seen)
-    )
-    expected = [
-        fine + middle + coarse,
-        fine + middle,
-        fine + coarse,
-        middle + coarse,
-        fine,
-        middle,
-        coarse,
-    ]
-    torch.testing.assert_close(summed.deep(seen), expected)
-    torch.testing.assert_close(summed(seen), expected[0])
-
-
 def test_folding_makes_the_finest_level_coarser_and_the_logits_no_coarser():
     network = small("hybrid-vit", small_booster(), stem=(4, 6), strides=((2, 2, 2),) * 2, fold=2)
     assert network.stride == (8, 8, 8)

@@ -12,8 +12,7 @@ IGNORED = -1
 
 
 class SegmentationLoss(nn.Module):
-    """Soft Dice + cross-entropy with deep supervision (nnU-Net: a level counts half of the next finer one; here, logits
-    count as they are fine).
+    """Soft Dice + cross-entropy with deep supervision (nnU-Net: a level counts half of the next finer one).
 
     Args:
         balance: in the cross-entropy, a voxel of a class that fills the share f of the labelled voxels weighs
@@ -33,12 +32,10 @@ class SegmentationLoss(nn.Module):
             levels: logits (B, classes, ...), full resolution first.
             label: (B, 1, R, A, S), ``IGNORED`` where unknown.
         """
-        finest = levels[0].shape[2:]
-        weights = [min(own / full for own, full in zip(logits.shape[2:], finest, strict=True)) for logits in levels]
+        weights = [0.5**n for n in range(len(levels))]
         total = sum(
-            weight
-            * self._level(logits, label if weight == 1 else F.interpolate(label.float(), logits.shape[2:]).long())
-            for weight, logits in zip(weights, levels, strict=True)
+            weight * self._level(logits, label if n == 0 else F.interpolate(label.float(), logits.shape[2:]).long())
+            for n, (weight, logits) in enumerate(zip(weights, levels, strict=True))
         )
         assert isinstance(total, Tensor)
         return total / sum(weights)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -42,8 +41,6 @@ class HybridViTConfig:
             coarser voxels. For coarse work that must be fast.
         width, depth, heads, mlp_ratio: of the transformer.
         dropout: of features in the transformer's residual branches.
-        sum_levels: answer with the sum of all decoder levels' logits; training then looks at the sum of every subset of
-            them (MERIT's "mutation", Rahman & Marculescu 2023, arXiv 2303.16892).
     """
 
     channels: int = 1
@@ -56,7 +53,6 @@ class HybridViTConfig:
     heads: int = 5
     mlp_ratio: int = 3
     dropout: float = 0.1
-    sum_levels: bool = False
 
 
 class HybridViT(nn.Module):
@@ -101,8 +97,7 @@ class HybridViT(nn.Module):
         return self.deep(image)[0]
 
     def deep(self, image: Tensor) -> list[Tensor]:
-        """Logits of every decoder level, full resolution first: for deep supervision in training. With ``sum_levels``,
-        those of every subset of the levels, all at full resolution, the sum of all levels first."""
+        """Logits of every decoder level, full resolution first: for deep supervision in training."""
         fold = self.config.fold
         x, skips = pixelunshuffle(image, 3, fold), []  # (B, channels * fold^3, R / fold, A / fold, S / fold)
         for stem, down in zip(self.stem, self.down, strict=True):
@@ -115,8 +110,7 @@ class HybridViT(nn.Module):
         for up, decoder, head, skip in reversed(list(zip(self.up, self.decoder, self.heads, skips, strict=True))):
             x = decoder(torch.cat([up(x), skip], dim=1))
             logits.append(pixelshuffle(head(x), 3, fold))
-        levels = logits[::-1]
-        return sums_of_subsets(levels) if self.config.sum_levels else levels
+        return logits[::-1]
 
     def encode(self, x: Tensor) -> Tensor:
         """The transformer with its booster, on the token grid (B, width, r, a, s)."""
@@ -209,12 +203,6 @@ class MultiScaleFusion(nn.Module):
         finer = [F.adaptive_avg_pool3d(skip, (r, a, s)) for skip in skips]
         coarser = [dilated(x) for dilated in self.dilated]
         return x + self.mix(F.gelu(self.norm(torch.cat([*finer, *coarser], dim=1))))
-
-
-def sums_of_subsets(levels: list[Tensor]) -> list[Tensor]:
-    """The sums of every subset of logits (B, classes, ...), at the first one's resolution, the largest subset first."""
-    full = [F.interpolate(level, levels[0].shape[2:], mode="trilinear") for level in levels]
-    return [torch.stack(subset).sum(dim=0) for count in range(len(full), 0, -1) for subset in combinations(full, count)]
 
 
 def kernel_of(stride: Size) -> Size:
