@@ -83,6 +83,11 @@ def test_memory_of_a_process_is_its_own():
     assert ballast[0] == 1
 
 
+def test_a_command_that_fails_tells_why():
+    with pytest.raises(LLMBoostError, match="status 3; out of paper"):
+        measured([sys.executable, "-c", "print('out of paper'); raise SystemExit(3)"])
+
+
 # -- classification ----------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import LLMBoostError
+
 # in a process between, which has no other children: a parent that is large itself would be counted
 _BETWEEN = (
     "import resource, subprocess, sys;"
@@ -22,11 +24,13 @@ def measured(command: Sequence[str | Path]) -> tuple[float, float, str]:
     """Seconds from start to end, peak memory in GB, and the last line of what it said (not on Windows).
 
     Raises:
-        CalledProcessError: the command failed; its output's last lines tell why.
+        LLMBoostError: the command failed, with the last line of what it said.
     """
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", _BETWEEN, *command], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", _BETWEEN, *command], stdout=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - started
     message, kilobytes = done.stdout.splitlines()[-2:]
+    if done.returncode:
+        raise LLMBoostError(f"{' '.join(map(str, command))}: failed with status {done.returncode}; {message}")
     unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes
     return seconds, int(kilobytes) / unit, message
