@@ -48,7 +48,9 @@ def train(
         Path | None,
         typer.Option("--pretrained", help="With vit-s: a folder with a vision transformer's weights (.safetensors)."),
     ] = None,
-    rate: Annotated[float, typer.Option("--rate", help="Peak learning rate.")] = 1e-3,
+    rate: Annotated[
+        float, typer.Option("--rate", help="Peak learning rate; a segmenter learns faster in minutes with 3e-3.")
+    ] = 1e-3,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
