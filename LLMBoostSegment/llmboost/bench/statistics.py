@@ -34,18 +34,17 @@ class Estimate:
     p: float | None = None
 
 
-def estimate(arm: Sequence[Cases], measure: Measure, other: Sequence[Cases] | None = None, seed: int = 0) -> Estimate:
+def estimate(arm: Sequence[Cases], measure: Measure, other: Sequence[Cases] | None = None) -> Estimate:
     """The measure of an arm, or the difference to another arm, with an interval.
 
     Args:
         arm: for each seed, the cases; the same ones in the same order.
         other: the other arm with the same seeds and cases.
-        seed: of the resampling.
 
     Raises:
         ValueError: seeds or cases differ.
     """
-    each, drawn = _resampled([arm] if other is None else [arm, other], measure, seed)
+    each, drawn = _resampled([arm] if other is None else [arm, other], measure)
     if other is None:
         return _estimate(float(each.mean()), each[0], drawn[0])
     each, drawn = each[0] - each[1], drawn[0] - drawn[1]
@@ -71,9 +70,7 @@ def share(arm: Sequence[Cases], start: Sequence[Cases], end: Sequence[Cases], me
     return _estimate(float(value), seeds, draws)
 
 
-def _resampled(
-    arms: Sequence[Sequence[Cases]], measure: Measure, seed: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _resampled(arms: Sequence[Sequence[Cases]], measure: Measure) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The measure of each arm for each seed (arms, seeds), and its mean over the seeds in each resample (arms, draws);
     none of one subject alone."""
     first = arms[0][0]
@@ -84,7 +81,7 @@ def _resampled(
     each = np.array([[measure(cases, whole)[0] for cases in arm] for arm in arms])
     if len(set(subjects)) < 2:
         return each, np.empty((len(arms), 0))
-    seeds, weights = _draws(len(arms[0]), subjects, seed)
+    seeds, weights = _draws(len(arms[0]), subjects)
     values = np.array([[measure(cases, weights) for cases in arm] for arm in arms])  # (arms, seeds, draws)
     return each, (seeds.T * values).sum(axis=1) / len(arms[0])
 
@@ -102,9 +99,9 @@ def _estimate(value: float, each: NDArray[np.float64], drawn: NDArray[np.float64
     return Estimate(value, (float(low), float(high)), seeds)
 
 
-def _draws(seeds: int, subjects: Sequence[str], seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+def _draws(seeds: int, subjects: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
     """How often each resample holds each seed (draws, seeds) and each case (draws, cases)."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     member = np.unique(np.asarray(subjects), return_inverse=True)[1]
 
     def draw(n: int) -> NDArray[np.float64]:
