@@ -18,7 +18,7 @@ RAS = np.diag([-1.0, -1.0, 1.0])
 def plan_of(monkeypatch):
     """``plan_of([(shape, spacing), ...])``: the plan for cases on these grids, which lie in memory alone."""
 
-    def make(grids, modality="MRI", names=("thing",), ignore=None, values=None, direction=RAS, given=None):
+    def make(grids, modality="MRI", names=("thing",), ignore=None, values=None, direction=RAS, **how):
         def load(number):
             shape, spacing = grids[number]
             label = np.zeros(shape, np.uint8)
@@ -33,7 +33,7 @@ def plan_of(monkeypatch):
         monkeypatch.setattr(planning, "load", load)
         labels = {n + 1: name for n, name in enumerate(names)}
         dataset = SimpleNamespace(modalities=(modality,), labels=labels, ignore=ignore, folder="data")
-        return make_plan(dataset, range(len(grids)), given)
+        return make_plan(dataset, range(len(grids)), **how)
 
     return make
 
@@ -78,6 +78,11 @@ def test_one_slice_images(plan_of):
     assert plan.preprocessing.window == (256, 224, 1)
 
 
+def test_a_network_that_is_there_keeps_its_levels(plan_of):
+    grids = [((256, 224, 1), (1.0, 1.0, 1.0))] * 2
+    assert plan_of(grids, levels=((2, 2, 2), (1, 1, 1))).strides == ((2, 2, 1), (1, 1, 1))
+
+
 @pytest.mark.parametrize(("wide", "spacing", "size"), [(60, 2.0, 128), (30, 2.0, 128), (20, 1.0, 256)])
 def test_a_network_that_learns_in_minutes_sees_large_slices_coarsely(plan_of, wide, spacing, size):
     """As long as the structure stays 12 voxels wide."""
@@ -88,7 +93,7 @@ def test_a_network_that_learns_in_minutes_sees_large_slices_coarsely(plan_of, wi
         return np.zeros(shape, np.float32), label
 
     grids = [((256, 256, 1), (1.0, 1.0, 5.0))]
-    plan = plan_of(grids, values=square, given=((2, 2, 2),) * 3)
+    plan = plan_of(grids, values=square, quick=True)
     assert plan.preprocessing.spacing == (spacing, spacing, 5.0)
     assert plan.preprocessing.window == (size, size, 1)
     assert plan_of(grids, values=square).preprocessing.spacing == (1.0, 1.0, 5.0), "with time, every detail"

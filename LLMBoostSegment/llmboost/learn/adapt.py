@@ -270,7 +270,7 @@ def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[
     plan = None
     preprocessing = card.preprocessing
     if "strides" in card.network:
-        plan = make_plan(dataset, train, _strides(card), card.network.get("fold", 1))
+        plan = make_plan(dataset, train, levels=_strides(card), fold=card.network.get("fold", 1), quick=True)
         preprocessing = plan.preprocessing
     goal = replace(
         new_goal(card, dataset, dataset.labels.values(), learnt_from),

@@ -49,12 +49,15 @@ class _Facts:
     areas: list[int]  # voxels of each label
 
 
-def make_plan(dataset: Dataset, cases: Sequence[Case], given: Strides | None = None, fold: int = 1) -> Plan:
+def make_plan(
+    dataset: Dataset, cases: Sequence[Case], *, levels: Strides | None = None, fold: int = 1, quick: bool = False
+) -> Plan:
     """Spacing, window, intensities, mirroring, strides and batch from the training cases.
 
     Args:
-        given, fold: of a network that is there already, and is to learn in minutes: the plan keeps to its levels, and
-            strides no further; large slices become coarser.
+        levels, fold: the strides of a network that is there already: the plan has as many levels, and strides no
+            further on any.
+        quick: for learning in minutes; large slices become coarser.
 
     Raises:
         LLMBoostError: no case has a labelled voxel.
@@ -70,13 +73,13 @@ def make_plan(dataset: Dataset, cases: Sequence[Case], given: Strides | None = N
     sizes = np.array([np.maximum(np.round(fact.extent / spacing), 1) for fact in facts])
     size = np.median(sizes, axis=0)
     factor = 1
-    if given is not None and size.min() == 1:
+    if quick and size.min() == 1:
         factor = _coarsening(facts, float(size.prod()))
         spacing = np.where(size == 1, spacing, factor * spacing)
         size = np.where(size == 1, 1, np.round(size / factor))
     strides = _strides(spacing, size)
-    if given is not None:
-        strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(given, strides, strict=False))
+    if levels is not None:
+        strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(levels, strides, strict=False))
     total = fold * np.prod(np.array(strides), axis=0)
     window = _window(size, total)
     ct = [modality.strip().upper() in CT for modality in dataset.modalities]
