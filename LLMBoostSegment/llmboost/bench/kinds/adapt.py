@@ -24,9 +24,9 @@ from ...model import Model, load_model
 from ...segment import segment
 from ..phantom import write_phantom
 from ..shift import shifted
+from ..subjects import with_subjects
 from ..sunnybrook import write_sunnybrook
 from . import Context, Measure, settings_of
-from .segmentation import subject_of
 
 MEASURES = (
     Measure("dice", "Dice"),
@@ -135,13 +135,9 @@ def _dataset(settings: Settings, context: Context) -> Dataset:
             with tempfile.TemporaryDirectory(dir=context.folder) as temporary:
                 write_sunnybrook(source, Path(temporary) / SUNNYBROOK)
                 (Path(temporary) / SUNNYBROOK).rename(folder)
-    dataset = read_dataset(folder)
+    dataset = with_subjects(read_dataset(folder), settings.sides)
     keep = settings.labels or list(dataset.labels)
-    return replace(
-        dataset,
-        subjects={id: subject_of(dataset, id, settings.sides) for id in dataset.cases},
-        labels={value: name for value, name in dataset.labels.items() if value in keep},
-    )
+    return replace(dataset, labels={value: name for value, name in dataset.labels.items() if value in keep})
 
 
 def _draw(dataset: Dataset, settings: Settings, random: np.random.Generator) -> tuple[list[Case], list[Case]]:

@@ -20,8 +20,8 @@ from ...library import find
 from ...model import load_model
 from ...predict import predict
 from ...preprocessing import preprocess
+from ..subjects import with_subjects
 from . import Context, Measure, settings_of
-from .segmentation import subject_of
 
 MEASURES = (
     Measure("energy", "energy in the segment"),
@@ -64,7 +64,8 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     settings = settings_of(row, Settings)
     model = load_model(find(settings.model), context.device)
     network = randomised(model.network, row["seed"]) if settings.weights == "random" else model.network
-    dataset, steps = read_dataset(context.data / settings.data), model.card.preprocessing
+    dataset = with_subjects(read_dataset(context.data / settings.data), settings.sides)
+    steps = model.card.preprocessing
     generator = torch.Generator().manual_seed(row["seed"])
     chosen, cases = dataset.split(settings.split)[:: settings.every], []
     for n, case in enumerate(chosen):
@@ -92,8 +93,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
             found.append((inside, share, inside / share, float(points_into(heat, mask)), deletion, insertion))
         names = ("energy", "chance", "gain", "pointing", "deletion", "insertion")
         means = [None if None in values else float(np.mean(values)) for values in zip(*found, strict=True)]
-        subject = subject_of(dataset, case.id, settings.sides)
-        cases.append({"id": case.id, "subject": subject, **dict(zip(names, means, strict=True))})
+        cases.append({"id": case.id, "subject": dataset.subjects[case.id], **dict(zip(names, means, strict=True))})
         context.report({"event": "step", "step": n + 1, "fraction": (n + 1) / len(chosen)})
     return {
         "val": float(np.mean([case["gain"] for case in cases])),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from ...model import load_model
 from ...networks import DEFAULT_SEGMENTER
 from ..footprint import measured
 from ..phantom import write_phantom
+from ..subjects import with_subjects
 from . import Context, Measure, settings_of
 
 MEASURES = (
@@ -134,16 +134,7 @@ def dataset_of(settings: Settings, context: Context) -> Dataset:
         write_phantom(folder)
     else:
         folder = context.data / settings.data
-    dataset = read_dataset(folder)
-    return replace(dataset, subjects={id: subject_of(dataset, id, settings.sides) for id in dataset.cases})
-
-
-def subject_of(dataset: Dataset, id: str, sides: int) -> str:
-    """Whom a case shows: as the data set says, else one subject a number of ``sides`` cases."""
-    number = re.search(r"\d+$", id)
-    if id in dataset.subjects or sides == 1 or number is None:
-        return dataset.subjects.get(id, id)
-    return str((int(number[0]) - 1) // sides)
+    return with_subjects(read_dataset(folder), settings.sides)
 
 
 def part_of(dataset: Dataset, fraction: float, seed: int, folder: Path) -> Path:
