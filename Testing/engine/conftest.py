@@ -84,6 +84,18 @@ def dataset_folder(tmp_path_factory, write_dataset) -> Path:
     return write_dataset(tmp_path_factory.mktemp("ellipsoids"), cases, splits)
 
 
+@pytest.fixture(scope="module")
+def volumes(dataset_folder):
+    """(train, val) of ``dataset_folder`` as a network with the steps of training_samples.py sees them."""
+    from llmboost.learn.dataset import read_dataset
+    from llmboost.learn.trainer import read_volume
+
+    from .training_samples import STEPS
+
+    dataset = read_dataset(dataset_folder)
+    return tuple([read_volume(dataset, case, STEPS) for case in dataset.split(name)] for name in ("train", "val"))
+
+
 @pytest.fixture
 def tiny_network():
     """``tiny_network(seed, **options)`` gives a network of 30,000 weights."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
+import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+from scipy.spatial.transform import Rotation
 
 CT_IMAGE = UID("1.2.840.10008.5.1.4.1.1.2")
 ENHANCED_CT_IMAGE = UID("1.2.840.10008.5.1.4.1.1.2.1")
@@ -21,7 +25,22 @@ PICTURES = {
     "SC": UID("1.2.840.10008.5.1.4.1.1.7"),
 }
 
+OBLIQUE = Rotation.from_euler("xyz", (0.2, -0.3, 0.4)).as_matrix()
+PLACE: dict[str, Any] = {"spacing": (0.7, 0.9, 2.5), "origin": (-31.5, 12.25, 480.0), "direction": OBLIQUE}
+
 Change = Callable[[Dataset, int], None]
+
+
+def noise(
+    shape: tuple[int, ...] = (5, 8, 6), dtype: type[np.integer] = np.int16, bits: int = 12, seed: int = 0
+) -> np.ndarray:
+    """[k, j, i] integers that use all of their bits."""
+    info = np.iinfo(dtype)
+    bits = min(bits, info.bits)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if info.min else (0, 2**bits)
+    array = np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
+    array.flat[:2] = low, high - 1
+    return array
 
 
 def slice_positions(
@@ -163,6 +182,50 @@ def write_picture(
     if change is not None:
         change(dataset)
     return save(dataset, path)
+
+
+def by_pydicom(syntax: UID, **options: Any) -> Change:
+    """A change for write_series: compressed by pydicom."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        set_syntax(dataset, ExplicitVRLittleEndian)
+        dataset.compress(syntax, generate_instance_uid=False, **options)
+
+    return change
+
+
+def by_gdcm(compressor: str, syntax: UID) -> Change:
+    """A change for write_series: uint16 compressed by GDCM, through SimpleITK."""
+
+    def change(dataset: Dataset, k: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            writer = sitk.ImageFileWriter()
+            writer.SetFileName(f"{folder}/one.dcm")
+            writer.SetImageIO("GDCMImageIO")
+            writer.UseCompressionOn()
+            writer.SetCompressor(compressor)
+            writer.Execute(sitk.GetImageFromArray(stored(dataset)))
+            compressed = pydicom.dcmread(f"{folder}/one.dcm")
+        assert compressed.file_meta.TransferSyntaxUID == syntax
+        set_syntax(dataset, syntax)
+        dataset["PixelData"] = compressed["PixelData"]
+
+    return change
+
+
+JPEG_2000 = by_gdcm("JPEG2000", JPEG2000Lossless)
+
+
+def stored(dataset: Dataset) -> np.ndarray:
+    """uint16 [k, j, i] of a dataset that is not compressed."""
+    shape = (int(dataset.get("NumberOfFrames", 1)), dataset.Rows, dataset.Columns)
+    return np.frombuffer(dataset.PixelData, "<u2").reshape(shape)
+
+
+def set_syntax(dataset: Dataset, syntax: UID) -> None:
+    """In file meta information that says nothing else."""
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def save(dataset: Dataset, path: Path) -> Path:

@@ -142,6 +142,13 @@ class Case:
         assert not self.client.busy
 
 
+def setCommand(text: str) -> None:
+    """The worker's command, as the user sets it."""
+    import qt  # there only once the host has started
+
+    qt.QSettings().setValue(COMMAND_SETTING, text)
+
+
 def names(segmentationNode: Any) -> list[str]:
     """Of the segments."""
     segmentation = segmentationNode.GetSegmentation()

@@ -1,0 +1,210 @@
+"""From cases to windows to train on: classes on the network's grid, which windows are cut, and augmentation."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Compose
+
+from llmboost.card import Preprocessing
+from llmboost.image import Image
+from llmboost.learn import trainer as trainer_module
+from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
+from llmboost.learn.loss import IGNORED
+from llmboost.learn.trainer import read_volume
+from llmboost.learn.windows import FOREGROUND, TrainingWindows, Volume, cut
+
+from .training_samples import STEPS
+
+
+def ball(shape=(24, 24, 24), ignored=False):
+    """A case whose image is its label: 1 in a ball, 0 elsewhere; in one half unknown, if ``ignored``."""
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    label = torch.from_numpy((((index - np.array(shape) / 2) ** 2).sum(-1) < 64).astype(np.int16))[None]
+    image = label.float()
+    if ignored:
+        label[:, : shape[0] // 2] = IGNORED
+    return Volume("ball", image, label)
+
+
+# cases
+
+
+def dataset_of(labels, ignore=None):
+    return SimpleNamespace(labels=labels, ignore=ignore)
+
+
+def test_labels_become_classes_on_the_networks_grid(monkeypatch):
+    values = np.zeros((6, 8, 10), np.uint8)
+    values[:, 2:4], values[:, 4:6], values[:, 6:] = 5, 2, 9
+    place = ((1.0, 1.0, 1.0), (0, 0, 0), np.eye(3))
+    case = SimpleNamespace(id="x")
+    monkeypatch.setattr(
+        trainer_module, "load", lambda case: ([Image(values.astype(float), *place)], Image(values, *place))
+    )
+    dataset = dataset_of({2: "two", 5: "five"}, ignore=9)
+    volume = read_volume(dataset, case, Preprocessing())
+    # LPS to RAS turns the first two axes round
+    assert volume.label[0, 0, :, 0].tolist() == [IGNORED, IGNORED, 1, 1, 2, 2, 0, 0]
+    assert volume.label.dtype == torch.int16
+    assert volume.image.shape == (1, 6, 8, 10)
+    fine = read_volume(dataset, case, Preprocessing(spacing=(1.0, 0.5, 1.0)))
+    assert fine.label.shape == (1, 6, 16, 10)
+    assert fine.label[0, 0, :, 0].tolist() == [IGNORED] * 4 + [1] * 4 + [2] * 4 + [0] * 4
+
+
+# windows
+
+
+def test_the_nth_window_is_always_the_same(volumes):
+    def windows(seed):
+        return TrainingWindows(volumes[0], STEPS.window, STEPS.mirror, 12, seed)
+
+    first, again, other = windows(5), windows(5), windows(6)
+    backwards = {n: again[n] for n in reversed(range(12))}
+    for n in range(12):
+        sample = first[n]
+        assert type(sample[IMAGE]) is torch.Tensor
+        assert sample[IMAGE].shape == sample[LABEL].shape == (1, *STEPS.window)
+        assert torch.equal(sample[IMAGE], backwards[n][IMAGE])
+        assert torch.equal(sample[LABEL], backwards[n][LABEL])
+        assert set(sample[LABEL].unique().tolist()) <= {0, 1, 2}
+        assert torch.isfinite(sample[IMAGE]).all()
+        assert not torch.equal(sample[IMAGE], other[n][IMAGE])
+    assert not torch.equal(first[0][IMAGE], first[5][IMAGE]), "epochs differ"
+
+
+def test_an_epoch_sees_each_case_once():
+    cases = [
+        Volume(str(n), torch.full((1, 8, 8, 8), float(n)), torch.zeros(1, 8, 8, 8, dtype=torch.int16)) for n in range(5)
+    ]
+    windows = TrainingWindows(cases, (8, 8, 8), (), 100, 0)
+    windows.augment = Compose([])
+    orders = [[int(windows[5 * epoch + n][IMAGE].mean()) for n in range(5)] for epoch in range(6)]
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+    assert len(set(map(tuple, orders))) > 1
+
+
+def test_the_share_of_windows_with_foreground():
+    """One labelled voxel in a large case: only windows meant for it are likely to hold it."""
+    label = torch.zeros(1, 80, 80, 80, dtype=torch.int16)
+    label[0, 3, 40, 77] = 1
+    windows = TrainingWindows([Volume("a", torch.zeros(1, 80, 80, 80), label)], (8, 8, 8), (), 600, 0)
+    windows.augment = Compose([])
+    share = np.mean([bool(windows[n][LABEL].any()) for n in range(600)])
+    assert share == pytest.approx(FOREGROUND, abs=0.06)
+
+
+def test_cutting_inside_and_outside():
+    volume = torch.arange(1.0, 1 + 4 * 5 * 6).reshape(1, 4, 5, 6)
+    assert torch.equal(cut(volume, (1, 0, 2), (2, 5, 3), 0), volume[:, 1:3, :, 2:5])
+    padded = cut(volume, (-2, -1, 0), (7, 6, 6), -9)
+    assert torch.equal(padded[:, 2:6, 1:6], volume)
+    assert (padded == -9).sum() == padded.numel() - volume.numel()
+
+
+def test_small_images_lie_in_the_middle_of_the_window():
+    case = Volume("a", torch.ones(1, 5, 10, 8), torch.ones(1, 5, 10, 8, dtype=torch.int16))
+    windows = TrainingWindows([case], (8, 8, 16), (), 20, 0)
+    windows.augment = Compose([])
+    for n in range(20):
+        sample = windows[n]
+        where = torch.nonzero(sample[IMAGE][0])
+        assert where.min(dim=0).values.tolist() in ([1, 0, 4], [2, 0, 4])
+        assert (where.max(dim=0).values - where.min(dim=0).values + 1).tolist() == [5, 8, 8]
+        assert torch.equal(sample[LABEL], sample[IMAGE])
+
+
+def spatial_only(windows):
+    """Leave out what changes intensities."""
+    windows.augment.transforms = tuple(
+        step for step in windows.augment.transforms if "Flip" in str(step) or "Affine" in str(step)
+    )
+    return windows
+
+
+def test_image_and_label_move_together():
+    windows = spatial_only(TrainingWindows([ball()], (24, 24, 24), (0, 1, 2), 40, 0))
+    moved = 0
+    for n in range(40):
+        sample = windows[n]
+        a, b = sample[IMAGE] > 0.5, sample[LABEL] > 0.5
+        assert 2 * (a & b).sum() / (a.sum() + b.sum()) > 0.9
+        moved += not torch.equal(sample[LABEL], ball().label.float())
+    assert moved > 20
+
+
+def test_intensities_alone_change_nothing_in_the_label():
+    windows = TrainingWindows([ball()], (24, 24, 24), (), 30, 0)
+    windows.augment.transforms = tuple(step for step in windows.augment.transforms if "Affine" not in str(step))
+    for n in range(30):
+        assert torch.equal(windows[n][LABEL], ball().label.float())
+
+
+def test_random_contrasts_turn_bright_into_dark_and_keep_the_scale():
+    image = torch.linspace(-2, 3, 16**3).reshape(1, 16, 16, 16)
+    step = RandContrastd(IMAGE, prob=1.0).set_random_state(seed=0)
+    seen = [step({IMAGE: image})[IMAGE] for _ in range(40)]
+    for one in seen:
+        assert one.mean() == pytest.approx(float(image.mean()), abs=1e-3)
+        assert one.std() == pytest.approx(float(image.std()), rel=1e-2)
+    falling = sum(bool(one.flatten()[0] > one.flatten()[-1]) for one in seen)
+    assert 8 < falling < 32
+    flat = torch.full_like(image, 0.5)
+    assert torch.isfinite(step({IMAGE: flat})[IMAGE]).all()
+
+
+def test_thick_slices_blur_one_axis_and_stay_where_they_are():
+    image = torch.zeros(1, 24, 24, 24)
+    image[:, 8:16, 8:16, 8:16] = 1
+    step = RandThickSlicesd(IMAGE, prob=1.0).set_random_state(seed=0)
+    for _ in range(20):
+        thick = step({IMAGE: image})[IMAGE]
+        assert thick.shape == image.shape
+        ranges = [len(torch.unique(torch.nonzero(thick[0] > 0.01)[:, axis])) for axis in range(3)]
+        assert sorted(ranges)[:2] == [8, 8], "two axes stay sharp"
+        assert max(ranges) > 8
+        places = torch.nonzero(thick[0] > 0.5).float()
+        assert places.mean(dim=0).numpy() == pytest.approx([11.5] * 3, abs=1.5)
+        assert thick.sum() == pytest.approx(float(image.sum()), rel=0.25)
+
+
+def test_the_share_of_windows_in_another_contrast(volumes):
+    share = {
+        contrast: np.mean(
+            [
+                "RandContrastd" in [type(step).__name__ for step in windows.augment.transforms if step._do_transform]
+                for windows in [TrainingWindows(volumes[0], STEPS.window, (), 60, 0, contrast)]
+                for n in range(60)
+                if windows[n]
+            ]
+        )
+        for contrast in (0.0, 0.5)
+    }
+    assert share[0.0] == 0
+    assert 0.3 < share[0.5] < 0.7
+
+
+def test_unknown_voxels_stay_unknown_and_labels_whole():
+    windows = TrainingWindows([ball(ignored=True)], (24, 24, 24), (0,), 40, 0)
+    for n in range(40):
+        label = windows[n][LABEL]
+        assert set(label.unique().tolist()) <= {IGNORED, 0, 1}
+        assert 0.1 < (label == IGNORED).float().mean() < 0.7
+
+
+def test_everything_unknown_survives_inside_the_image():
+    """What turns to background lies outside the moved image, hence at the window's border."""
+    case = Volume("a", torch.ones(1, 24, 24, 24), torch.full((1, 24, 24, 24), IGNORED, dtype=torch.int16))
+    windows = TrainingWindows([case], (24, 24, 24), (), 40, 0)
+    for n in range(40):
+        label = windows[n][LABEL]
+        assert set(label.unique().tolist()) <= {IGNORED, 0}
+        assert (label[0, 9:15, 9:15, 9:15] == IGNORED).all()
+
+
+def test_a_constant_image_stays_finite():
+    case = Volume("a", torch.zeros(1, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.int16))
+    windows = TrainingWindows([case], (8, 8, 8), (0,), 60, 0)
+    assert all(torch.isfinite(windows[n][IMAGE]).all() for n in range(60))
