@@ -103,7 +103,7 @@ def recipe_of(
         entry["start"] = find(entry["start"])
     boosted = entry.pop("boosted", {})
     entry["options"] = {**entry.get("options", {}), **(boosted if booster else {})}
-    config = ClassificationConfig(**entry.pop("config"), seed=seed)
+    config = ClassificationConfig(**{"rate": 1e-3, **entry.pop("config")}, seed=seed)
     return ClassificationRecipe(config, booster=booster, teachers=teachers, card=card, **entry)
 
 

@@ -57,7 +57,7 @@ CARD = {
     "citation": "Antonelli et al. 2022, arXiv 2106.05735; Simpson et al. 2019, arXiv 1902.09063",
 }
 STAGES = {
-    1: TrainingConfig(steps=7000),
+    1: TrainingConfig(steps=7000, rate=1e-3),
     2: TrainingConfig(steps=750, rate=4e-4, contrast=0.5, validations=5),
     3: TrainingConfig(steps=500, rate=3e-4, contrast=0.4, thick=0.4, validations=2),
 }

@@ -158,6 +158,7 @@ def test_what_training_refuses(refusal, dataset_folder, tmp_path):
     assert "'sideways' is none of none, inner" in refused("--residual", "sideways")
     assert "booster 'gpt5': unknown source" in refused("--booster", "gpt5")
     assert "use one of auto, cpu, cuda" in refused(*none, "--device", "tpu")
+    assert "--rate must be greater than zero" in refused(*none, "--rate", 0)
     assert "no checkpoint to resume from" in refused(*none, "--resume")
     assert list(tmp_path.glob("*.safetensors")) == []
 

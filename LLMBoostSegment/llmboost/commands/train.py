@@ -49,8 +49,8 @@ def train(
         typer.Option("--pretrained", help="With vit-s: a folder with a vision transformer's weights (.safetensors)."),
     ] = None,
     rate: Annotated[
-        float, typer.Option("--rate", help="Peak learning rate; a segmenter learns faster in minutes with 3e-3.")
-    ] = 1e-3,
+        float | None, typer.Option("--rate", help="Peak learning rate; 3e-3 to segment, 5e-4 to classify.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
@@ -65,6 +65,8 @@ def train(
         raise LLMBoostError("give a budget: either --minutes N or --steps N")
     if (minutes or steps or 0) <= 0:
         raise LLMBoostError("the budget must be greater than zero")
+    if rate is not None and rate <= 0:
+        raise LLMBoostError("--rate must be greater than zero")
     layers = () if layer is None else (layer,)
     if download:
         hub.find(booster, layers, download=True)
@@ -76,7 +78,9 @@ def train(
         except ValueError as error:
             raise LLMBoostError(str(error)) from error
     chosen: dict[str, Any] = {"booster": boosted, **({"network": network} if network else {})}
-    budget: dict[str, Any] = {"steps": steps, "minutes": minutes, "rate": rate, "seed": seed}
+    budget: dict[str, Any] = {"steps": steps, "minutes": minutes, "seed": seed}
+    if rate is not None:
+        budget["rate"] = rate
     with progress_bar() as progress:
         task = progress.add_task("preparing", total=1.0)
         options: dict[str, Any] = {

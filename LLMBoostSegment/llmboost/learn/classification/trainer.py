@@ -32,6 +32,7 @@ class ClassificationConfig(TrainingConfig):
     """What classifiers add.
 
     Attributes:
+        rate: the default is the best one with a booster in the recipe ``booster_headline_retina``, of 1e-4 to 2e-3.
         mixup: Beta's parameter of the mixture of two images and their targets (Zhang et al. 2017, arXiv 1710.09412); 0
             mixes none.
         smoothing: of the targets, towards all classes alike.
@@ -40,6 +41,7 @@ class ClassificationConfig(TrainingConfig):
     """
 
     batch: int = 32
+    rate: float = 5e-4
     validations: int = 20
     weight_decay: float = 0.05
     mixup: float = 0.2
