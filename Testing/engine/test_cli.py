@@ -155,7 +155,8 @@ def test_what_training_refuses(refusal, dataset_folder, tmp_path):
     none = ("--booster", "none")
     assert "a model file ends in .safetensors" in refused(*none, output="m.pt")
     assert "network 'unet' is unknown; use one of hybrid-vit" in refused(*none, "--network", "unet")
-    assert "'sideways' is none of none, inner" in refused("--residual", "sideways")
+    assert "'sideways' is none of none, inner" in refused("--booster", "smollm2", "--residual", "sideways")
+    assert "are the booster's; add --booster smollm2" in refused("--residual", "inner")
     assert "booster 'gpt5': unknown source" in refused("--booster", "gpt5")
     assert "use one of auto, cpu, cuda" in refused(*none, "--device", "tpu")
     assert "--rate must be greater than zero" in refused(*none, "--rate", 0)
@@ -163,10 +164,20 @@ def test_what_training_refuses(refusal, dataset_folder, tmp_path):
     assert list(tmp_path.glob("*.safetensors")) == []
 
 
+def test_training_with_a_booster(llmboost, dataset_folder, tmp_path):
+    model = tmp_path / "boosted.safetensors"
+    booster = ("--booster", "smollm2", "--residual", "inner", "--place", "middle", "--layer", 10)
+    done = llmboost("train", dataset_folder, "--output", model, "--steps", 1, *booster)
+    assert done.status == 0, done.err
+    entry = read_card(model).booster
+    assert (entry["source"], entry["residual"], entry["place"], entry["layers"]) == ("smollm2", "inner", "middle", [10])
+    assert entry["state"] == "frozen"
+
+
 def test_training_and_using_what_was_trained(llmboost, refusal, dataset_folder, tmp_path):
     """The default network, for a moment."""
     model = tmp_path / "mine.safetensors"
-    arguments = ("train", dataset_folder, "--output", model, "--booster", "none")
+    arguments = ("train", dataset_folder, "--output", model)
     done = llmboost(*arguments, "--steps", 2)
     assert done.status == 0, done.err
     assert "  spacing (1.0, 1.0, 1.0) mm (R, A, S): the median of 5 training cases\n" in done.out

@@ -20,19 +20,26 @@ def train(
     booster: Annotated[
         str,
         typer.Option(
-            "--booster", help="smollm2, none, random (spectrum-matched), a Hugging Face folder, or hub:NAME[@REVISION]."
+            "--booster",
+            help="none (default), smollm2, random (spectrum-matched), a Hugging Face folder, or hub:NAME[@REVISION].",
         ),
-    ] = "smollm2",
+    ] = "none",
     download: Annotated[
         bool, typer.Option("--download", help="Fetch from the hub what --booster hub:NAME lacks on this machine.")
     ] = False,
-    residual: Annotated[str, typer.Option("--residual", help="none, inner, outer or hybrid.")] = "outer",
-    place: Annotated[str, typer.Option("--place", help="The booster's place: head, middle or tail.")] = "tail",
+    residual: Annotated[
+        str | None, typer.Option("--residual", help="The booster's: none, inner, outer (default) or hybrid.")
+    ] = None,
+    place: Annotated[
+        str | None, typer.Option("--place", help="The booster's place: head, middle or tail (default).")
+    ] = None,
     layer: Annotated[
         int | None,
         typer.Option("--layer", help="Which layer of the language model, from 0; by default two thirds of the way up."),
     ] = None,
-    state: Annotated[str, typer.Option("--state", help="The block: frozen, lora or full.")] = "frozen",
+    state: Annotated[
+        str | None, typer.Option("--state", help="The booster's block: frozen (default), lora or full.")
+    ] = None,
     network: Annotated[
         str,
         typer.Option(
@@ -68,15 +75,19 @@ def train(
     if rate is not None and rate <= 0:
         raise LLMBoostError("--rate must be greater than zero")
     layers = () if layer is None else (layer,)
+    details: dict[str, Any] = {"residual": residual, "place": place, "state": state, "layers": layers or None}
+    given = {name: value for name, value in details.items() if value is not None}
     if download:
         hub.find(booster, layers, download=True)
     boosted = None
     if booster != "none":
         source, init = ("smollm2", "random") if booster == "random" else (booster, "pretrained")
         try:
-            boosted = BoosterConfig(source, layers, init, state, residual, place, seed=seed)
+            boosted = BoosterConfig(source, init=init, seed=seed, **given)
         except ValueError as error:
             raise LLMBoostError(str(error)) from error
+    elif given:
+        raise LLMBoostError("--residual, --place, --layer and --state are the booster's; add --booster smollm2")
     chosen: dict[str, Any] = {"booster": boosted, **({"network": network} if network else {})}
     budget: dict[str, Any] = {"steps": steps, "minutes": minutes, "seed": seed}
     if rate is not None:

@@ -38,7 +38,7 @@ class Recipe:
     config: TrainingConfig
     network: str = DEFAULT_SEGMENTER
     options: dict[str, Any] = field(default_factory=dict)
-    booster: BoosterConfig | None = field(default_factory=BoosterConfig)
+    booster: BoosterConfig | None = None
     card: dict[str, Any] = field(default_factory=dict)
     start: Path | None = None
 

@@ -56,7 +56,7 @@ class ClassificationRecipe:
     config: ClassificationConfig
     network: str = ""
     options: dict[str, Any] = field(default_factory=dict)
-    booster: BoosterConfig | None = field(default_factory=BoosterConfig)
+    booster: BoosterConfig | None = None
     size: int = 0
     mirror: tuple[int, ...] | None = None
     augmentation: Augmentation | None = None
