@@ -37,6 +37,7 @@ from llmboost.networks import build
 from llmboost.predict import Cancelled
 
 from .class_samples import SIZE, TINY, pictures, three_splits, volumes, write_npz
+from .training_samples import losses_of
 
 CPU = torch.device("cpu")
 STEPS = Preprocessing(window=(SIZE, SIZE, 1), mirror=(0,))
@@ -238,13 +239,6 @@ def test_all_images_that_cannot_be_used_are_named_at_once(tmp_path):
 
 
 # -- the same again ----------------------------------------------------------------------------------------------------
-
-
-def losses_of(trainer):
-    losses = []
-    trainer.report = lambda event: losses.append(event["loss"]) if event["event"] == "step" else None
-    trainer.run()
-    return losses
 
 
 def test_a_seed_fixes_everything(make_trainer):

@@ -25,7 +25,7 @@ from llmboost.learn.windows import Volume
 from llmboost.networks import build
 from llmboost.predict import Cancelled
 
-from .training_samples import STEPS, logits_of
+from .training_samples import STEPS, logits_of, losses_of
 
 CPU = torch.device("cpu")
 
@@ -76,13 +76,6 @@ def test_training_learns(make_trainer, tiny_network, volumes, tmp_path):
     assert [entry["step"] for entry in logged] == [20, 40, 60]
     assert max(entry["dice"] for entry in logged) == logged[-1]["best"] == outcome.dice
     assert logged[1]["loss"] == pytest.approx(np.mean([event["loss"] for event in steps[20:40]]))
-
-
-def losses_of(trainer):
-    losses = []
-    trainer.report = lambda event: losses.append(event["loss"]) if event["event"] == "step" else None
-    trainer.run()
-    return losses
 
 
 def test_a_seed_fixes_everything(make_trainer):

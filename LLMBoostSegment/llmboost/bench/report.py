@@ -127,8 +127,8 @@ def tables(recipe: Recipe, results: Sequence[ArmResult], measures: Sequence[Meas
             [
                 result.arm,
                 str(len(result.seeds)),
-                *(_shown(result.figures[m.name]) for m in measures),
-                *("" if result.way is None else _shown(result.way) for _ in way),
+                *(shown(result.figures[m.name]) for m in measures),
+                *("" if result.way is None else shown(result.way) for _ in way),
                 *(f"{result.tuned[name]}" for name in tuned),
                 *(f"{result.numbers[name]:.3g}" if name in result.numbers else "" for name in numbers),
             ]
@@ -142,7 +142,7 @@ def tables(recipe: Recipe, results: Sequence[ArmResult], measures: Sequence[Meas
             rows = [
                 [
                     f"{result.arm} − {recipe.reference}",
-                    *(_shown(result.differences[m.name], sign="+") for m in measures),
+                    *(shown(result.differences[m.name], sign="+") for m in measures),
                     _probability(result.differences[measures[0].name].p),
                 ]
                 for result in compared
@@ -156,7 +156,8 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _shown(figure: Estimate, sign: str = "") -> str:
+def shown(figure: Estimate, sign: str = "") -> str:
+    """The value and, in brackets, its interval; ``sign``: "+" for differences."""
     text = f"{figure.value:{sign}.4f}"
     return (
         text
@@ -215,20 +216,26 @@ def _plot_figures(results: Sequence[ArmResult], measure: Measure, path: Path) ->
         _draw_interval(axes, place, figure)
         axes.plot(figure.seeds, [place] * len(figure.seeds), "o", color="white", markeredgecolor="0.2", markersize=4)
     axes.set(xlabel=f"{measure.title} (dots: seeds; lines: 95 % intervals)")
-    _name_rows(axes, [_name(result) for result in results])
+    _name_rows(axes, [name_of(result) for result in results])
     return save(path)
 
 
 def _plot_differences(recipe: Recipe, results: Sequence[ArmResult], measure: Measure, path: Path) -> Path:
     """Each arm's paired difference to the reference."""
-    compared = [result for result in results if result.differences]
-    axes, save = _canvas(len(compared))
-    axes.axvline(0, color="0.4", linewidth=1)
-    for place, result in enumerate(compared):
-        _draw_interval(axes, place, result.differences[measure.name])
+    rows = [(name_of(result), result.differences[measure.name]) for result in results if result.differences]
     better = "right" if measure.better == "higher" else "left"
-    axes.set(xlabel=f"{measure.title}, difference to '{recipe.reference}' (95 % interval; {better} is better)")
-    _name_rows(axes, [_name(result) for result in compared])
+    title = f"{measure.title}, difference to '{recipe.reference}' (95 % interval; {better} is better)"
+    return draw_differences(rows, title, path)
+
+
+def draw_differences(rows: Sequence[tuple[str, Estimate]], title: str, path: Path) -> Path:
+    """A PNG of differences, each with its name and interval, around a line at zero."""
+    axes, save = _canvas(len(rows))
+    axes.axvline(0, color="0.4", linewidth=1)
+    for place, (_, difference) in enumerate(rows):
+        _draw_interval(axes, place, difference)
+    axes.set(xlabel=title)
+    _name_rows(axes, [name for name, _ in rows])
     return save(path)
 
 
@@ -258,5 +265,6 @@ def _name_rows(axes: Any, names: Sequence[str]) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def _name(result: ArmResult) -> str:
+def name_of(result: ArmResult) -> str:
+    """The arm and its condition, in words."""
     return f"{result.arm} ({result.condition})" if result.condition else result.arm
