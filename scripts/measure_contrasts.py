@@ -14,7 +14,7 @@ import torch
 
 from llmboost.image import Image, resample, resample_to_spacing
 from llmboost.learn.augment import IMAGE, RandContrastd
-from llmboost.learn.dataset import load, read_dataset
+from llmboost.learn.dataset import Dataset, load, read_dataset
 from llmboost.library import find
 from llmboost.metrics import segmentation_scores
 from llmboost.model import Model, load_model
@@ -29,17 +29,23 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("models", nargs="+")
     arguments = parser.parse_args()
-    cases = [(images[0], label) for images, label in map(load, read_dataset(arguments.dataset).split("val"))]
+    dataset = read_dataset(arguments.dataset)
     for name in arguments.models:
-        model = load_model(find(name))
-        plain = [_dice(model, image, label) for image, label in cases]
-        other = [_dice(model, _in_another_contrast(image, SEED + n), label) for n, (image, label) in enumerate(cases)]
-        thick = [_dice(model, image, label, axis=n % 3) for n, (image, label) in enumerate(cases)]
-        print(
-            f"{name}: val Dice {np.mean(plain):.4f}, in random contrasts {np.mean(other):.4f},"
-            f" in slices of {THICK:g} mm {np.mean(thick):.4f}",
-            flush=True,
-        )
+        found = measure(load_model(find(name)), dataset)
+        print(f"{name}: " + ", ".join(f"{figure} {dice:.4f}" for figure, dice in found.items()), flush=True)
+
+
+def measure(model: Model, dataset: Dataset) -> dict[str, float]:
+    """Mean Dice of the val cases by the figures' names."""
+    cases = [(images[0], label) for images, label in map(load, dataset.split("val"))]
+    plain = [_dice(model, image, label) for image, label in cases]
+    other = [_dice(model, _in_another_contrast(image, SEED + n), label) for n, (image, label) in enumerate(cases)]
+    thick = [_dice(model, image, label, axis=n % 3) for n, (image, label) in enumerate(cases)]
+    return {
+        "val_dice": float(np.mean(plain)),
+        "val_dice_in_random_contrasts": float(np.mean(other)),
+        f"val_dice_in_{THICK:g}_mm_slices": float(np.mean(thick)),
+    }
 
 
 def _in_another_contrast(image: Image, seed: int) -> Image:
