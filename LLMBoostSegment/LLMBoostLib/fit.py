@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from llmboost.card import CLASSIFICATION, Card
 from llmboost.errors import LLMBoostError
+from llmboost.modality import differ, term
 
 from .segmentinput import SegmentInput, takesSegment
 from .volumes import isLinear, roiFromNode, volumesFromNode, worldFromVoxels
@@ -89,10 +90,11 @@ def windowMm(card: Card) -> np.ndarray:
 
 def _modality(card: Card, volumeNode: Any) -> str:
     told = modalityInScene(volumeNode)
-    expected = card.modality.upper()
+    expected = term(card.modality)
     if told:
-        if told != expected and {told, expected} <= {"CT", "MR", "PT", "US", "CR", "DX", "MG", "XA", "NM", "OPT"}:
-            return _("The image is {told}, the model was trained on {expected}.").format(told=told, expected=expected)
+        if differ(told, card.modality):
+            text = _("The image is {told}, the model was trained on {expected}.")
+            return text.format(told=told, expected=card.modality)
         return ""
     lowest = volumeNode.GetImageData().GetScalarRange()[0]
     if expected == "MR" and lowest < AIR_HU:

@@ -16,11 +16,11 @@ from .card import CLASSIFICATION
 from .errors import LLMBoostError
 from .framing import frame
 from .image import Image
+from .modality import differ
 from .model import Model
 from .predict import Cancelled
 from .preprocessing import orient
 from .roi import Roi
-from .segment import is_foreign
 
 BATCH = 32  # images at a time
 
@@ -220,7 +220,7 @@ def _range(model: Model, framed: np.ndarray, score: float, modality: str) -> Ran
     card, meaning = model.card, model.card.classification
     assert meaning is not None
     reasons = []
-    if is_foreign(modality, card.modality):
+    if differ(modality, card.modality):
         reasons.append(f"the image is {modality}, and model '{card.name}' takes {card.modality}")
     if not any(np.ptp(part) > 0 for part in framed):
         reasons.append("the image is uniform: there is nothing to see")

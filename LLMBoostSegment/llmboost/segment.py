@@ -20,6 +20,7 @@ from .card import SEGMENTATION, Card, Label
 from .cascade import largest_piece, localize, look_at
 from .errors import LLMBoostError
 from .image import Image, resample
+from .modality import differ
 from .model import Model
 from .predict import probability_slabs
 from .preprocessing import orient, preprocess
@@ -28,8 +29,6 @@ from .roi import Roi
 
 # an image that extends this many times further than the model's window is hardly the kind it was trained on
 EXTENT_FACTOR = 2.5
-# DICOM's terms; others say nothing of what an image shows
-MODALITIES = {"CT", "MR", "PT", "NM", "US", "CR", "DX", "MG", "XA"}
 # larger maps lie in a temporary file
 MAPS_IN_MEMORY = 2**28
 
@@ -115,7 +114,7 @@ def segment(
     if canvas.chances is not None:
         canvas.chances[0] = 1  # what is not computed is background
     part = canvas.see(lambda array: array[(..., *roi.bounds(whole))]) if roi else canvas
-    foreign = by_cascade and is_foreign(modality, card.modality)
+    foreign = by_cascade and differ(modality, card.modality)
     if foreign:
         notes = [f"the images are {modality}, and model '{card.name}' takes {card.modality}: nothing was segmented"]
     elif by_cascade:
@@ -144,12 +143,6 @@ def segment(
         # an adapted model is sure in its own way
         quality=flag(card.quality, canvas.tallies) if card.quality and not card.adapter else None,
     )
-
-
-def is_foreign(modality: str, expected: str) -> bool:
-    """Whether both are known to be different modalities."""
-    both = {modality, expected}
-    return modality != expected and both <= MODALITIES and both != {"CR", "DX"}  # two words for an X-ray
 
 
 @dataclass(frozen=True)

@@ -126,13 +126,6 @@ def test_of_a_series_in_space_models_of_slices_see_what_itk_gives_and_volume_mod
         assert np.array_equal(image.array.transpose(), expected)
 
 
-def test_an_x_ray_is_no_other_modality_than_an_x_ray():
-    from llmboost.segment import is_foreign
-
-    assert not is_foreign("CR", "DX")
-    assert is_foreign("US", "DX")
-
-
 # -- color -------------------------------------------------------------------------------------------------------------
 
 

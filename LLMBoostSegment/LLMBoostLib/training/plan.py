@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from llmboost.card import SEGMENTATION, Card
 from llmboost.image import read_image, write_image
 from llmboost.learn.dataset import IGNORE
+from llmboost.modality import differ
 
 from ..fit import LARGE, THIN, windowMm
 from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, Case, CaseStore, Kind, link, writeDataset
@@ -145,7 +146,7 @@ def _examineCase(plan: Plan, store: CaseStore, case: Case) -> Findings:
     if apart:
         text = _("shows the same patient as case {other}, which is used to {role}: use both for the same")
         found.problems.append(text.format(other=apart[0].id, role=apart[0].role))
-    if case.modality and case.modality != plan.card.modality.upper() and case.modality != "IMAGE":
+    if differ(case.modality, plan.card.modality):
         text = _("its modality is {told}, the base was trained on {expected}: look whether that suits")
         found.notes.append(text.format(told=case.modality, expected=plan.card.modality))
     if case.role == UNLABELLED:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from ..card import Card, Label
 from ..cascade import localize, look_at
 from ..image import Image, resample
+from ..modality import differ
 from ..model import Model
 from ..predict import Cancelled, probability_slabs, tile
 from ..preprocessing import orient, preprocess
 from ..roi import Roi
-from ..segment import check, is_foreign, largest_component
+from ..segment import check, largest_component
 from .maps import relevance
 from .target import find_target
 
@@ -62,7 +63,7 @@ def explain_segment(
             return result, label, nothing, None
         part.array[...] = found
         return result, label, [], None
-    if is_foreign(modality, card.modality):
+    if differ(modality, card.modality):
         note = f"the images are {modality}, and model '{card.name}' takes {card.modality}: nothing was explained"
         return result, label, [note], None
     assert card.cascade is not None

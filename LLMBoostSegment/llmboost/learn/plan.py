@@ -12,6 +12,7 @@ import numpy as np
 from ..card import Normalization, Preprocessing
 from ..errors import LLMBoostError
 from ..image import to_canonical
+from ..modality import term
 from .dataset import Case, Dataset, load
 
 # what a step on two CPU cores affords: a window of 40 x 56 x 40 has 90,000 voxels
@@ -22,7 +23,6 @@ SLICE_VOXELS = 128 * 128
 ACROSS = 12
 # an axis at least this many times coarser than the finest is not halved together with it
 ANISOTROPY = 2.0
-CT = ("CT", "CBCT")
 SIDED = re.compile(r"\b(left|right|lh|rh|l|r)\b", re.IGNORECASE)
 
 
@@ -82,7 +82,7 @@ def make_plan(
         strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(levels, strides, strict=False))
     total = fold * np.prod(np.array(strides), axis=0)
     window = _window(size, total)
-    ct = [modality.strip().upper() in CT for modality in dataset.modalities]
+    ct = [term(word) == "CT" for word in dataset.modalities]
     normalization = tuple(
         ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
         for c, is_ct in enumerate(ct)

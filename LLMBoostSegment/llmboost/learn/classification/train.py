@@ -17,10 +17,11 @@ from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, 
 from ...classification_metrics import classification_scores
 from ...classify import distance, probabilities
 from ...errors import LLMBoostError
+from ...modality import term
 from ...model import Model, load_model, save_model
 from ...networks import CLASSIFIERS, build, describe
 from ..curve import draw_curve
-from ..plan import CT, SIDED, ct_window
+from ..plan import SIDED, ct_window
 from ..train import check_output, default_labels, made_with
 from ..trainer import Outcome
 from .augment import Augmentation
@@ -149,7 +150,7 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         framing, why = "square", "the middle square of each image"
     else:
         facts = [sample.read(Preprocessing())[0] for sample in survey[:20]]
-        masks = data.modality.upper() == "SEG" or all(len(np.unique(image.array)) <= 2 for image in facts)
+        masks = term(data.modality) == "SEG" or all(len(np.unique(image.array)) <= 2 for image in facts)
         extents = np.median([np.array(image.shape) * image.spacing for image in facts], axis=0)
         spacing = round(float(extents.max()) / size, 4)
         steps = Preprocessing(1, (spacing,) * 3, (size,) * 3, (Normalization(),), mirror)
@@ -177,7 +178,7 @@ def _intensities(
         pixels = [np.stack([channel.array.ravel() for channel in sample.read(steps)]) for sample in survey]
         values = np.concatenate(pixels, axis=1)
         return [Normalization("window", 0.0, 255.0, float(v.mean()), max(float(v.std()), 1e-3)) for v in values]
-    if data.modality.upper() in CT:
+    if term(data.modality) == "CT":
         values = np.concatenate([sample.read(steps)[0].array.ravel()[::97] for sample in survey])
         return [ct_window(values.astype(np.float32))]
     return [Normalization()]
