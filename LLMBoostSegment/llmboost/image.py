@@ -10,7 +10,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import log, sqrt
+from math import inf, log, sqrt
 from pathlib import Path
 from typing import Literal, cast
 
@@ -97,10 +97,15 @@ class Image:
         return replace(self, array=array)
 
     def same_grid(self, other: Image, tolerance: float = 1e-3) -> bool:
-        """Whether both grids have equal sizes and all voxel centres within ``tolerance`` voxels of each other."""
+        """Whether both grids have equal sizes and all voxel centers within ``tolerance`` voxels of each other."""
+        return self.grid_distance(other) <= tolerance
+
+    def grid_distance(self, other: Image) -> float:
+        """How far the voxel centers of ``other`` lie from those of this image: at most, along any axis, in voxels of
+        this image; infinite if the sizes differ."""
         if self.shape != other.shape:
-            return False
-        return bool(np.all(np.abs(_index_map(other, self) - _corners(self.shape)) <= tolerance))
+            return inf
+        return float(np.abs(_index_map(self, other) - _corners(self.shape)).max())
 
 
 def read_image(path: str | Path) -> Image:

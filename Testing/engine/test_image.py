@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -228,6 +229,17 @@ def test_programming_errors_are_value_errors(tmp_path):
     with pytest.raises(ValueError, match="channel"):
         write_image(image.with_array(np.zeros((2, 2, 3, 4))), tmp_path / "a.nrrd")
     assert not image.same_grid(Image(image.array, (1, 1, 1.01), (0, 0, 0), np.eye(3)))
+
+
+def test_distance_of_grids_in_voxels():
+    image = Image(np.zeros((11, 5, 4)), (2, 1, 1), (0, 0, 0), np.eye(3))
+    assert image.grid_distance(image) == 0
+    assert image.grid_distance(replace(image, origin=(0.1, 0, 0))) == pytest.approx(0.05)
+    assert image.grid_distance(replace(image, spacing=(2.01, 1, 1))) == pytest.approx(0.05)  # at the far end
+    turned = np.array([[1, -0.01, 0], [0.01, 1, 0], [0, 0, 1]])  # the far end moves by 20 mm times 0.01
+    assert image.grid_distance(replace(image, direction=turned)) == pytest.approx(0.2)
+    assert image.grid_distance(image.with_array(np.zeros((2, 11, 5, 4)))) == 0
+    assert image.grid_distance(replace(image, array=np.zeros((11, 5, 5)))) == np.inf
 
 
 # --- files ---
