@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
+import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import LLMBoostError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _wait_for(handle: int) -> None:
+        while True:
+            try:
+                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+                return
+            except PermissionError:  # taken
+                time.sleep(0.01)
+else:
+    import fcntl
+
+    def _wait_for(handle: int) -> None:
+        # network file systems may know no locks: whoever writes there alone is as safe as ever
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+
+
+WINDOWS = os.name == "nt"
+LOCK = ".llmboost.lock"
 
 # what a killed process leaves behind
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.")
@@ -81,3 +109,54 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``; raises LLMBoostError as :func:`atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until no other process or thread is in here for the same folder, and keep them out meanwhile.
+
+    The system lifts the lock of a process that dies; the lock's file is removed by whoever holds it.
+
+    Raises:
+        LLMBoostError: nothing can be written into the folder.
+    """
+    path = folder / LOCK
+    try:
+        handle = _take(path)
+    except OSError as error:
+        raise LLMBoostError(
+            f"{folder}: cannot be written ({error.strerror}); check the folder's permissions and free space"
+        ) from error
+    try:
+        yield
+    finally:
+        # removed while it is locked: those who wait for it see that it is the folder's no more; Windows removes no
+        # open file, and none that another has open
+        if WINDOWS:
+            os.close(handle)
+        with suppress(OSError):
+            path.unlink()
+        if not WINDOWS:
+            os.close(handle)
+
+
+def _take(path: Path) -> int:
+    """The open file ``path``, locked; closing it lifts the lock."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            if not (WINDOWS and path.exists()):
+                raise
+            time.sleep(0.01)  # just being removed
+            continue
+        try:
+            _wait_for(handle)
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        except FileNotFoundError:
+            pass  # removed by the one before
+        except OSError:
+            os.close(handle)
+            raise
+        os.close(handle)
