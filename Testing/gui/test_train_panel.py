@@ -320,7 +320,7 @@ def test_a_result_waits_for_a_decision_also_in_the_next_slicer(ready, host):
 def test_what_a_killed_slicer_left_is_removed_when_it_is_old(case, host):
     from LLMBoostLib.training.training import STALE_SECONDS  # needs the host's Qt
 
-    old, new = case.cases / "runs" / "a", case.cases / "runs" / "b"
+    old, new = case.cases / "runs" / "0123456a", case.cases / "runs" / "0123456b"
     for run in (old, new):
         run.mkdir(parents=True)
     past = time.time() - STALE_SECONDS - 10
@@ -328,6 +328,22 @@ def test_what_a_killed_slicer_left_is_removed_when_it_is_old(case, host):
     host.reload(MODULE)
     assert not old.exists()
     assert new.exists()
+
+
+def test_in_a_folder_of_others_nothing_is_trained_and_nothing_removed(case, host):
+    from LLMBoostLib.training.training import STALE_SECONDS  # needs the host's Qt
+
+    theirs = [case.cases / "runs" / "0123456a" / "weights.pt", case.cases / "pending" / "outcome.json"]
+    for path in (*theirs, case.cases / "dataset.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("theirs")
+    past = time.time() - STALE_SECONDS - 10
+    os.utime(theirs[0].parent, (past, past))
+    host.reload(MODULE)
+    with pytest.raises(LLMBoostError, match="not a folder of LLMBoost Train's"):
+        case.logic.train(dataset=case.cases, steps=1)
+    assert all(path.read_text() == "theirs" for path in theirs)
+    assert not case.ui.removeAllButton.enabled
 
 
 # Trouble

@@ -11,19 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from llmboost.errors import LLMBoostError
-from llmboost.files import write_whole
+from llmboost.files import LOCK, TEMPORARY, locked, printable, write_whole
 from llmboost.image import Image, read_image, write_image
+from llmboost.library import EXTENSION as MODEL_EXTENSION
+
+from .filechanges import FOLDER_MODE, FileChanges, makeFolder, makePrivate
 
 FOLDER_VARIABLE = "LLMBOOST_TRAINING"
 FOLDER_SETTING = "LLMBoost/TrainingFolder"  # of the application: a path is nothing for a scene
@@ -33,7 +39,11 @@ IMAGES, LABELS, UNLABELLED_IMAGES = "imagesTr", "labelsTr", "imagesTs"
 EXTENSION = ".nii.gz"
 TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
 ROLES = (TRAIN, VAL, TEST, UNLABELLED)
+RUNS, PENDING, OUTCOME = "runs", "pending", "outcome.json"  # of trainings
 ID_LENGTH = 8
+_ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
+FOREIGN = "not a folder of LLMBoost Train's; choose an empty one"
+LITTER = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # of file managers
 MAX_KINDS = 2**16 - 1
 
 
@@ -91,10 +101,13 @@ class Case:
 
 
 class CaseStore:
-    """The snapshots of a folder, which is made with the first of them.
+    """The snapshots of a folder, which is made with the first of them, for the user alone.
+
+    Several Slicers may use one folder: each looks again at what is there before it changes something, while the others
+    wait. A change is made as a whole, or not at all.
 
     Raises:
-        LLMBoostError: the folder holds an index that cannot be read.
+        LLMBoostError: the folder holds other files and is not ours, or an index that cannot be read.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -104,15 +117,14 @@ class CaseStore:
         self.cases: dict[str, Case] = {}
         self._seen: tuple[int, int] | None = None  # the index, as it was when it was read or written last
         self.refresh()
+        if self._seen:  # else the folder is not ours yet
+            self._tighten()
 
     def refresh(self) -> None:
         """Look into the folder again, where others may have added cases; raises LLMBoostError."""
         state = self._state()
-        if state != self._seen:
-            self.kinds, self.mapping, self.cases = {}, {}, {}
-            self._seen = None  # until it could be read
+        if state is None or state != self._seen:
             self._read()
-            self._seen = state
 
     def image(self, case: Case) -> Path:
         """The file of a case's image."""
@@ -141,36 +153,26 @@ class CaseStore:
         Raises:
             LLMBoostError: the image cannot be kept, or the files cannot be written; nothing is left behind then.
         """
-        id = newId()
-        self.refresh()
-        extent = np.abs(image.direction * image.spacing) @ image.shape
-        case = Case(
-            id,
-            role,
-            partly=partly,
-            extent=tuple(float(mm) for mm in extent),
-            spacing=tuple(float(mm) for mm in image.spacing),
-            modality=modality,
-            digest=digestOf(image),
-            subject=subject or id,
-        )
-        kinds = dict(self.kinds)
-        case, labelmap = self._labelmap(case, image, masks)
-        if not case.labelled:
-            case = replace(case, role=UNLABELLED)
-        try:
-            write_image(image, self.image(case))
+        with self._changing() as changes:
+            id = newId()
+            extent = np.abs(image.direction * image.spacing) @ image.shape
+            case = Case(
+                id,
+                _known(role),
+                partly=partly,
+                extent=tuple(float(mm) for mm in extent),
+                spacing=tuple(float(mm) for mm in image.spacing),
+                modality=modality,
+                digest=digestOf(image),
+                subject=subject or id,
+            )
+            case, labelmap = self._labelmap(case, image, masks)
+            if not case.labelled:
+                case = replace(case, role=UNLABELLED)
+            changes.write(self.image(case), partial(write_image, image))
             if labelmap is not None:
-                write_image(image.with_array(labelmap), self.labels(case))
+                changes.write(self.labels(case), partial(write_image, image.with_array(labelmap)))
             self.cases[id] = case
-            self._save()
-        except LLMBoostError:
-            self.cases.pop(id, None)
-            self.kinds = kinds
-            for path in (self.image(case), self.labels(case)):
-                with suppress(OSError):
-                    path.unlink()
-            raise
         return case
 
     def update(self, id: str, image: Image, masks: Sequence[tuple[Kind, np.ndarray]]) -> Case:
@@ -179,66 +181,75 @@ class CaseStore:
         Raises:
             LLMBoostError: the image is another one by now, or the files cannot be written: all stays as it was.
         """
-        self.refresh()
-        case, kinds = self._case(id), dict(self.kinds)
-        if digestOf(image) != case.digest:
-            raise LLMBoostError(f"case {id}: its image was changed since; remove the case, and add the image again")
-        changed, labelmap = self._labelmap(case, image, masks)
-        try:
-            if labelmap is not None:
-                write_image(image.with_array(labelmap), self.labels(case))
+        with self._changing() as changes:
+            case = self._case(id)
+            if digestOf(image) != case.digest:
+                raise LLMBoostError(f"case {id}: its image was changed since; remove the case, and add the image again")
+            changed, labelmap = self._labelmap(case, image, masks)
+            if labelmap is None:
+                changes.delete(self.labels(case))
+            else:
+                changes.write(self.labels(case), partial(write_image, image.with_array(labelmap)))
             if case.role == UNLABELLED and changed.labelled:
                 changed = replace(changed, role=TRAIN)
             elif not changed.labelled:
                 changed = replace(changed, role=UNLABELLED)
-            self._change(changed)
-            if labelmap is None:
-                self.labels(case).unlink(missing_ok=True)
-        except LLMBoostError:
-            self.kinds = kinds
-            raise
-        return self.cases[id]
+            self._change(changed, changes)
+        return changed
 
     def setRole(self, id: str, role: str) -> None:
         """Use a case otherwise; raises LLMBoostError for one without segments that is to be learnt from."""
-        self.refresh()
-        case = self._case(id)
-        if role != UNLABELLED and not case.labelled:
-            raise LLMBoostError(f"case {id}: has no segments; draw them with Edit, then it can be used to {role}")
-        self._change(replace(case, role=role))
+        with self._changing() as changes:
+            case = self._case(id)
+            if role != UNLABELLED and not case.labelled:
+                raise LLMBoostError(f"case {id}: has no segments; draw them with Edit, then it can be used to {role}")
+            self._change(replace(case, role=_known(role)), changes)
 
     def setPartly(self, id: str, partly: bool | None) -> None:
         """Say whether voxels without a segment are not labelled (True) or background (False)."""
-        self.refresh()
-        self._change(replace(self._case(id), partly=partly))
+        with self._changing() as changes:
+            self._change(replace(self._case(id), partly=partly), changes)
 
     def setMapping(self, purpose: str, mapping: Mapping[int, str]) -> None:
         """Keep which label each kind of segment is, for what is learnt."""
-        self.refresh()
-        self.mapping[purpose] = dict(mapping)
-        self._save()
+        with self._changing():
+            self.mapping[purpose] = dict(mapping)
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Delete cases."""
-        self.refresh()
-        for id in list(ids):
-            case = self._case(id)
-            del self.cases[id]
-            for path in (self.image(case), self.labels(case)):
-                path.unlink(missing_ok=True)
-        used = {value for case in self.cases.values() for value in case.voxels}
-        self.kinds = {value: kind for value, kind in self.kinds.items() if value in used}
-        self._save()
+        """Delete cases: all of these, or none if that fails."""
+        with self._changing() as changes:
+            for id in list(ids):
+                case = self._case(id)
+                del self.cases[id]
+                changes.delete(self.image(case))
+                changes.delete(self.labels(case))
+            used = {value for case in self.cases.values() for value in case.voxels}
+            self.kinds = {value: kind for value, kind in self.kinds.items() if value in used}
 
     def removeAll(self) -> None:
-        """Delete the cases and what earlier runs left; a folder that holds nothing else goes, too."""
-        for name in (IMAGES, LABELS, UNLABELLED_IMAGES, "runs", "pending"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
-        for name in (INDEX, "dataset.json", "splits.json"):
-            (self.folder / name).unlink(missing_ok=True)
-        self.refresh()
+        """Delete the cases and what earlier runs left, and no file of anybody else; an empty folder goes, too."""
+        if not self.folder.exists():
+            return
+        with locked(self.folder):
+            self._read()
+            with FileChanges() as changes:
+                for case in self.cases.values():
+                    changes.delete(self.image(case))
+                    changes.delete(self.labels(case))
+                for name in self._descriptions():
+                    if not self._isEdited(name):
+                        changes.delete(self.folder / name)
+                changes.delete(self.folder / INDEX)
+            removeRuns(self.folder)
+            folders = [self.folder / name for name in (IMAGES, LABELS, UNLABELLED_IMAGES)]
+            for path in [path for folder in folders for path in folder.glob(".*") if TEMPORARY.match(path.name)]:
+                path.unlink(missing_ok=True)  # what a Slicer that was killed was writing
+            for folder in folders:
+                with suppress(OSError):  # it holds other files
+                    folder.rmdir()
         with suppress(OSError):
             self.folder.rmdir()
+        self.kinds, self.mapping, self.cases, self._seen = {}, {}, {}, None
 
     def read(self, case: Case) -> Image:
         """The image of a case; raises LLMBoostError."""
@@ -290,59 +301,98 @@ class CaseStore:
             return None
         return status.st_mtime_ns, status.st_size
 
-    def _change(self, case: Case) -> None:
-        """Write what changed of a case; on failure, all stays as it was."""
-        before = self.cases[case.id]
-        source, target = self.image(before), self.image(case)
+    @contextmanager
+    def _changing(self) -> Iterator[FileChanges]:
+        """Everything as it is in the folder now, to be changed in the block; its end writes all, the index last.
+
+        On failure all stays as it was, here and in the folder.
+        """
+        made = [] if self.folder.is_dir() else makeFolder(self.folder)
+        before = None
         try:
-            if source != target:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(source, target)
-            self.cases[case.id] = case
-            self._save()
-        except (OSError, LLMBoostError) as error:
-            self.cases[case.id] = before
-            with suppress(OSError):
-                if source != target:
-                    os.replace(target, source)
-            raise LLMBoostError(f"{target}: cannot be written ({error}); check its folder") from error
+            with locked(self.folder):
+                self._read()
+                before = dict(self.kinds), dict(self.mapping), dict(self.cases)
+                isNew = self._seen is None
+                edited = [name for name in self._descriptions() if self._isEdited(name)]
+                with FileChanges() as changes:
+                    yield changes
+                    for name in edited:
+                        changes.move(self.folder / name, _freeName(self.folder / name))
+                    for name, value in {**self._descriptions(), INDEX: self._index()}.items():
+                        changes.write(self.folder / name, partial(Path.write_bytes, data=_json(value)))
+                if isNew:
+                    self._tighten()
+                self._seen = self._state()
+        except BaseException:
+            if before is not None:
+                self.kinds, self.mapping, self.cases = before
+            for folder in made:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+
+    def _tighten(self) -> None:
+        """Let only the user read what is ours, whoever could before."""
+        with suppress(OSError):  # another user's
+            os.chmod(self.folder, FOLDER_MODE)
+        for name in (INDEX, *self._descriptions(), IMAGES, LABELS, UNLABELLED_IMAGES, RUNS, PENDING):
+            makePrivate(self.folder / name)
+
+    def _change(self, case: Case, changes: FileChanges) -> None:
+        source, target = self.image(self.cases[case.id]), self.image(case)
+        if source != target:
+            changes.move(source, target)
+        self.cases[case.id] = case
 
     def _read(self) -> None:
-        path = self.folder / INDEX
-        if not path.exists():
+        """Read the index; raises LLMBoostError if that fails, or if the folder is not ours to write into."""
+        self.kinds, self.mapping, self.cases, self._seen = {}, {}, {}, None
+        state = self._state()
+        if state is None:
+            _checkFree(self.folder)
             return
+        path = self.folder / INDEX
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
+            if not (isinstance(raw, dict) and {"format", "kinds", "mapping", "cases"} <= set(raw)):
+                raise LLMBoostError(f"{self.folder}: {FOREIGN} ({INDEX} there is another program's)")
             if raw["format"] > FORMAT:
                 raise LLMBoostError(f"{path}: written by a newer LLMBoost; update the extension")
-            self.kinds = {int(value): Kind(**kind) for value, kind in raw["kinds"].items()}
-            self.mapping = {
-                purpose: {int(value): str(name) for value, name in mapping.items()}
-                for purpose, mapping in raw["mapping"].items()
+            kinds = {int(value): Kind(**kind) for value, kind in raw["kinds"].items()}
+            mapping = {
+                purpose: {int(value): str(name) for value, name in chosen.items()}
+                for purpose, chosen in raw["mapping"].items()
             }
-            for one in raw["cases"]:
-                voxels = {int(value): int(count) for value, count in one["voxels"].items()}
-                triples = {name: tuple(one[name]) for name in ("extent", "spacing")}
-                case = Case(**{**one, **triples, "voxels": voxels})
-                if case.role not in ROLES or not case.id.isalnum() or not set(voxels) <= set(self.kinds):
-                    raise ValueError(f"case {case.id}")
-                self.cases[case.id] = case
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LLMBoostError(f"{path}: cannot be read ({error}); mend it, or choose another folder") from error
+            cases = {case.id: case for case in map(_case, raw["cases"])}
+            if not all(set(case.voxels) <= set(kinds) for case in cases.values()):
+                raise ValueError("a case has segments of no kind")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = printable(str(error))
+            raise LLMBoostError(f"{path}: cannot be read ({reason}); mend it, or choose another folder") from error
+        self.kinds, self.mapping, self.cases, self._seen = kinds, mapping, cases, state
 
-    def _save(self) -> None:
-        """Write the index, and the two files that other programs read."""
-        index = {
+    def _index(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "kinds": {value: asdict(kind) for value, kind in self.kinds.items()},
             "mapping": self.mapping,
             "cases": [asdict(case) for case in self.cases.values()],
         }
+
+    def _descriptions(self) -> dict[str, Any]:
+        """The two files that other programs read, by name."""
         labels = {"0": "background", **{str(value): kind.name for value, kind in self.kinds.items()}}
         modality = next((case.modality for case in self.cases.values() if case.modality), "image")
-        writeDataset(self.folder, labels, modality, self.cases.values())
-        _writeJson(self.folder / INDEX, index)  # the last one: it makes the others valid
-        self._seen = self._state()
+        return describe(labels, modality, self.cases.values())
+
+    def _isEdited(self, name: str) -> bool:
+        """Whether one of those two is there, but not as it was written here."""
+        try:
+            data = (self.folder / name).read_bytes()
+        except OSError:
+            return False
+        return bool(data != _json(self._descriptions()[name]))
 
 
 def newId() -> str:
@@ -355,10 +405,10 @@ def digestOf(image: Image) -> str:
     return hashlib.sha256(np.ascontiguousarray(image.array)).hexdigest()[:16]
 
 
-def writeDataset(
-    folder: Path, labels: Mapping[str, str], modality: str, cases: Iterable[Case], name: str = "local cases"
-) -> None:
-    """Write dataset.json and splits.json of a folder in the Decathlon's form."""
+def describe(
+    labels: Mapping[str, str], modality: str, cases: Iterable[Case], name: str = "local cases"
+) -> dict[str, Any]:
+    """What dataset.json and splits.json of a folder in the Decathlon's form hold."""
     cases = list(cases)
     splits: dict[str, Any] = {role: [case.id for case in cases if case.role == role] for role in ROLES[:3]}
     splits["subjects"] = {case.id: case.subject for case in cases if case.subject != case.id}
@@ -367,7 +417,7 @@ def writeDataset(
         for case in cases
         if case.role != UNLABELLED
     ]
-    description = {
+    dataset = {
         "name": name,
         "description": "Snapshots of LLMBoost Train",
         "tensorImageSize": "3D",
@@ -377,8 +427,40 @@ def writeDataset(
         "training": entries,
         "test": [f"./{UNLABELLED_IMAGES}/{case.id}{EXTENSION}" for case in cases if case.role == UNLABELLED],
     }
-    _writeJson(folder / "dataset.json", description)
-    _writeJson(folder / "splits.json", splits)
+    return {"dataset.json": dataset, "splits.json": splits}
+
+
+def writeDataset(
+    folder: Path, labels: Mapping[str, str], modality: str, cases: Iterable[Case], name: str = "local cases"
+) -> None:
+    """Write dataset.json and splits.json, and let only the user read what is in the folder; raises LLMBoostError."""
+    for file, value in describe(labels, modality, cases, name).items():
+        write_whole(folder / file, _json(value))
+    makePrivate(folder)
+
+
+def removeRuns(folder: Path) -> None:
+    """Delete what runs left in a folder of ours."""
+    for run in runs(folder):
+        shutil.rmtree(run, ignore_errors=True)
+    with suppress(OSError):
+        (folder / RUNS).rmdir()
+    discardPending(folder)
+
+
+def runs(folder: Path) -> list[Path]:
+    """The folders of runs; others may lie beside them."""
+    return [run for run in (folder / RUNS).glob("*") if _ID.fullmatch(run.name) and not run.is_symlink()]
+
+
+def discardPending(folder: Path) -> None:
+    """Delete an adapter that waits for a decision."""
+    place = folder / PENDING
+    for path in (place / OUTCOME, *place.glob("*" + MODEL_EXTENSION)):
+        with suppress(OSError):
+            path.unlink()
+    with suppress(OSError):
+        place.rmdir()
 
 
 def link(source: Path, target: Path) -> None:
@@ -388,7 +470,7 @@ def link(source: Path, target: Path) -> None:
         LLMBoostError: it cannot be made.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        makeFolder(target.parent)
         try:
             os.link(source, target)
         except OSError:  # a disk without links
@@ -398,5 +480,43 @@ def link(source: Path, target: Path) -> None:
         raise LLMBoostError(f"{target}: cannot be written ({reason}); check its folder and the free space") from error
 
 
-def _writeJson(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False).encode())
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode()
+
+
+def _known(role: str) -> str:
+    if role not in ROLES:
+        raise LLMBoostError(f"'{role}' is no use of a case; take one of {', '.join(ROLES)}")
+    return role
+
+
+def _case(raw: Mapping[str, Any]) -> Case:
+    """A case of the index. Raises KeyError, TypeError or ValueError: it is none."""
+    voxels = {int(value): int(count) for value, count in raw["voxels"].items()}
+    triples = {name: tuple(float(mm) for mm in raw[name]) for name in ("extent", "spacing")}
+    case = Case(**{**raw, **triples, "voxels": voxels})
+    # its id becomes the name of files, which will be deleted with it
+    if not (_ID.fullmatch(case.id) and case.role in ROLES and len(case.extent) == len(case.spacing) == 3):
+        raise ValueError(f"case {case.id}")
+    return case
+
+
+def _checkFree(folder: Path) -> None:
+    """Refuse a folder that others keep files in: a data set there would be written over. Raises LLMBoostError."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return
+    except NotADirectoryError as error:
+        raise LLMBoostError(f"{folder}: a file; choose a folder") from error
+    except OSError as error:
+        raise LLMBoostError(f"{folder}: cannot be read ({error.strerror}); choose another folder") from error
+    others = [name for name in names if name not in (RUNS, PENDING, LOCK, *LITTER) and not TEMPORARY.match(name)]
+    if others:
+        raise LLMBoostError(f"{folder}: {FOREIGN} (it holds {printable(others[0])})")
+
+
+def _freeName(path: Path) -> Path:
+    """Where what the user made of a file of ours is kept."""
+    names = (path.with_name(f"{path.stem}-edited-{number}{path.suffix}") for number in count(1))
+    return next(name for name in names if not os.path.lexists(name))

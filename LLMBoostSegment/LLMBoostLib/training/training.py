@@ -21,10 +21,9 @@ from llmboost.files import write_whole
 from ..client import Answer, Client, Progress
 from ..install import ensureInstalled
 from ..readiness import checkCommand
-from .casestore import defaultFolder, newId
+from .casestore import OUTCOME, PENDING, RUNS, CaseStore, defaultFolder, discardPending, newId, runs
+from .filechanges import makeFolder, makePrivate
 
-RUNS, PENDING = "runs", "pending"
-_OUTCOME = "outcome.json"
 STALE_SECONDS = 3600.0  # a run folder that nobody wrote to for so long was left by a Slicer that is gone
 ALIVE_SECONDS = 60.0
 
@@ -146,12 +145,13 @@ class Training:
     def _check(self, name: str) -> None:
         if self.running:
             raise LLMBoostError(_("a training runs already; wait for it, or cancel it"))
+        CaseStore(self.folder)  # raises for a folder that others keep files in
         checkName(name)
 
     def _prepare(self, settings: Mapping[str, Any], freeze: Callable[[Path], Path]) -> dict[str, Any]:
         assert self._run
         dataset = freeze(self._run / "dataset")
-        self._run.mkdir(parents=True, exist_ok=True)
+        makeFolder(self._run)
         self.client.haveMachineToItself()
         fields = {key: value for key, value in settings.items() if key != "name"}
         return {**fields, "dataset": str(dataset), "output": str(self._output(settings["name"]))}
@@ -190,10 +190,11 @@ class Training:
         )
         discardPending(self.folder)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            makeFolder(target.parent)
             shutil.move(self._output(name), target)
             known = {key: value for key, value in asdict(outcome).items() if key != "path"}
-            write_whole(target.parent / _OUTCOME, json.dumps(known).encode())
+            write_whole(target.parent / OUTCOME, json.dumps(known).encode())
+            makePrivate(target.parent)
         except OSError as error:
             raise LLMBoostError(f"{target}: cannot be written ({error.strerror}); check the free space") from error
         return outcome
@@ -265,15 +266,10 @@ def accept(outcome: Outcome) -> Card:
     return card
 
 
-def discardPending(folder: Path) -> None:
-    """Delete an adapter that waits for a decision."""
-    shutil.rmtree(folder / PENDING, ignore_errors=True)
-
-
 def pending(folder: Path) -> Outcome | None:
     """The adapter that an earlier training, perhaps in an earlier Slicer, left for a decision."""
     try:
-        known = json.loads((folder / PENDING / _OUTCOME).read_text(encoding="utf-8"))
+        known = json.loads((folder / PENDING / OUTCOME).read_text(encoding="utf-8"))
         path = folder / PENDING / (known["name"] + library.EXTENSION)
         outcome = Outcome(path=path, **{**known, "warnings": tuple(known["warnings"])})
         read_card(path)
@@ -291,7 +287,9 @@ def removeRun(run: Path) -> None:
 
 def removeStale(folder: Path) -> None:
     """Delete what runs left whose Slicer was killed; others may still run, in another Slicer."""
-    for run in (folder / RUNS).glob("*"):
-        with suppress(OSError):
-            if time.time() - run.stat().st_mtime > STALE_SECONDS:
-                shutil.rmtree(run, ignore_errors=True)
+    with suppress(LLMBoostError):
+        CaseStore(folder)  # raises for a folder that others keep files in
+        for run in runs(folder):
+            with suppress(OSError):
+                if time.time() - run.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(run, ignore_errors=True)
