@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -19,7 +18,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .errors import LLMBoostError
+from .figures import doubts
 from .files import check_regular, printable, write_whole
+from .jsonfile import parse_json
+from .typed import check_types
 
 FORMAT = 1
 CROP = 1.25  # windows of the model: an image that extends further is no crop
@@ -30,6 +32,8 @@ SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
 DIGEST = re.compile("[0-9a-f]{64}")
 FRAMINGS = ("square", "center", "mask")
+MAX_LABEL = 2**16 - 1  # label maps are of 16 bits
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # of a name, it would break files and lines
 
 
 @dataclass(frozen=True)
@@ -259,8 +263,16 @@ class Card:
             for label in self.labels
         )
 
+    @property
+    def doubts(self) -> str:
+        """Why the model is hardly of use, by its own figures, such as "model 'x' has learnt nothing (Dice 0.03 on
+        validation cases)"; empty if there is no sign of that."""
+        found = doubts(self)
+        return f"model '{printable(self.name)}' {found}" if found else ""
+
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)
+        """Raises ValueError if a figure is no finite number."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True, allow_nan=False)
 
     @staticmethod
     def from_json(text: str, source: str = "the card") -> Card:
@@ -270,15 +282,16 @@ class Card:
             LLMBoostError: the text is no card, or one of a newer format.
         """
         try:
-            raw = json.loads(text)
+            raw = parse_json(text)
             if type(version := raw["format"]) is not int:
                 raise TypeError("the format is no number")
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise LLMBoostError(f"{source}: not a LLMBoost model (its card cannot be read)") from error
+        except (ValueError, TypeError, KeyError) as error:
+            reason = printable(str(error))
+            raise LLMBoostError(f"{source}: not a LLMBoost model (its card cannot be read: {reason})") from error
         if version > FORMAT:
             raise LLMBoostError(
-                f"{source}: written by a newer LLMBoost (card format {version}, this one reads up to {FORMAT});"
-                " update the extension"
+                f"{source}: written by a newer LLMBoost (card format {printable(str(version))}, this one reads up to"
+                f" {FORMAT}); update the extension"
             )
         try:
             card = _card(raw)
@@ -286,6 +299,11 @@ class Card:
             return card
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {printable(str(error))})") from error
+
+
+def same_name(name: str) -> str:
+    """A label's name without what does not tell it from another: capitals, blanks."""
+    return " ".join(name.casefold().split())
 
 
 def _on_side(label: Label, side: Code | None) -> Label:
@@ -307,7 +325,7 @@ def _card(raw: dict[str, Any]) -> Card:
         Label(
             **{
                 **label,
-                "color": tuple(int(c) for c in label["color"]),
+                "color": tuple(label["color"]),
                 "category": code(label["category"]),
                 "type": code(label["type"]),
                 **{name: code(label.get(name)) for name in ("modifier", "region", "region_modifier")},
@@ -343,22 +361,19 @@ def _check(card: Card) -> None:
         if not fine:
             raise ValueError(what)
 
-    texts = (card.name, card.title, card.description, card.modality, card.license, card.citation, card.version)
-    require(all(isinstance(text, str) for text in (*texts, *(label.name for label in card.labels))), "text expected")
-    tables = (card.network, card.booster, card.training, card.figures)
-    require(all(isinstance(table, dict) for table in tables), "table expected")
+    check_types(card)
     require(card.task in (SEGMENTATION, CLASSIFICATION), f"task {card.task}")
-    for label in card.labels:
-        require(type(label.value) is int, f"label {label.value}")
-        require(len(label.color) == 3 and all(0 <= c <= 255 for c in label.color), f"color {label.color}")
+    for name in (card.name, *(label.name for label in card.labels)):
+        require(not CONTROL.search(name), f"the name {name!r}")
+    _check_labels(card, require)
     steps = card.preprocessing
-    require(len(steps.spacing) == 3 and all(0 < s < math.inf for s in steps.spacing), f"spacing {steps.spacing}")
-    require(len(steps.window) == 3 and all(type(w) is int and w > 0 for w in steps.window), f"window {steps.window}")
+    require(min(steps.spacing) > 0, f"spacing {steps.spacing}")
+    require(min(steps.window) > 0, f"window {steps.window}")
     require(set(steps.mirror) <= {0, 1, 2}, f"mirror {steps.mirror}")
     require(len(steps.normalization) == steps.channels, f"{steps.channels} channels")
-    require(type(steps.color) is bool and (steps.channels == 3 or not steps.color), "color takes three channels")
+    require(steps.channels == 3 or not steps.color, "color takes three channels")
     for how in steps.normalization:
-        require(how.kind in ("zscore", "window") and 0 < how.std < math.inf, f"normalization {how}")
+        require(how.kind in ("zscore", "window") and how.std > 0, f"normalization {how}")
     if card.cascade is not None:
         _check_cascade(card, card.cascade, require)
     require((card.classification is not None) == (card.task == CLASSIFICATION), "classification")
@@ -366,10 +381,21 @@ def _check(card: Card) -> None:
         _check_classification(card, card.classification, require)
     if card.adapter is not None:
         _check_adapter(card.adapter, require)
-    if card.quality is not None:
-        numbers = (card.quality.slope, card.quality.intercept, card.quality.limit)
-        require(all(math.isfinite(number) for number in numbers), f"quality {numbers}")
-        require(isinstance(card.quality.figures, dict), "table expected")
+
+
+def _check_labels(card: Card, require: Callable[[bool, str], None]) -> None:
+    """Each label has a value and a name of its own: results are told apart by both."""
+    lowest = int(card.task == SEGMENTATION)
+    values: dict[str, int] = {}
+    for label in card.labels:
+        require(lowest <= label.value <= MAX_LABEL, f"label value {label.value}")
+        require(all(0 <= c <= 255 for c in label.color), f"color {label.color}")
+        require(label.value not in values.values(), f"two labels have the value {label.value}")
+        other = values.setdefault(same_name(label.name), label.value)
+        require(other == label.value, f"values {other} and {label.value} are both called {label.name}")
+    if card.cascade is not None and card.labels:
+        highest = max(values.values()) * len(card.cascade.targets)
+        require(highest <= MAX_LABEL, f"label value {highest}")
 
 
 def _check_classification(card: Card, meaning: Classification, require: Callable[[bool, str], None]) -> None:
@@ -380,27 +406,23 @@ def _check_classification(card: Card, meaning: Classification, require: Callable
     wanted = len(names) if meaning.multi_label else int(bool(meaning.positive))
     require(len(meaning.thresholds) == wanted, f"{len(meaning.thresholds)} thresholds")
     require(all(0 <= threshold <= 1 for threshold in meaning.thresholds), f"thresholds {meaning.thresholds}")
-    require(0 < meaning.temperature < math.inf, f"temperature {meaning.temperature}")
-    require(0 <= meaning.range_limit < math.inf, f"range limit {meaning.range_limit}")
+    require(meaning.temperature > 0, f"temperature {meaning.temperature}")
+    require(meaning.range_limit >= 0, f"range limit {meaning.range_limit}")
 
 
 def _check_adapter(adapter: Adapter, require: Callable[[bool, str], None]) -> None:
-    texts = (adapter.base, adapter.base_version, adapter.base_digest, *adapter.cases)
-    require(all(isinstance(text, str) for text in texts), "text expected")
     require(DIGEST.fullmatch(adapter.base_digest) is not None, f"base digest {adapter.base_digest}")
-    require(type(adapter.rank) is int and adapter.rank >= 0, f"rank {adapter.rank}")
-    require(isinstance(adapter.settings, dict), "table expected")
+    require(adapter.rank >= 0, f"rank {adapter.rank}")
 
 
 def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], None]) -> None:
     texts = (cascade.localizer, cascade.subject, *(target.structure for target in cascade.targets))
-    require(all(isinstance(text, str) and bool(text) for text in texts), "text expected")
+    require(all(text and not CONTROL.search(text) for text in texts), "text expected")
     require(cascade.localizer != card.name, "a model cannot be its own localizer")
     sides = [target.side for target in cascade.targets]
     require(0 < len(set(sides)) == len(sides), "one target for each side")
-    require(all(type(target.mirror) is bool for target in cascade.targets), "mirror is true or false")
     for low, high in (cascade.subject_ml, cascade.target_ml):
-        require(0 < low < high < math.inf, f"from {low} to {high} mL")
+        require(0 < low < high, f"from {low} to {high} mL")
     require(0 <= cascade.certainty <= 1, f"certainty {cascade.certainty}")
     require(card.preprocessing.slice_axis is None, "a cascade needs a model of volumes")
 
@@ -472,6 +494,17 @@ def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
+def check_weights(path: Path, card: Card) -> None:
+    """Raises LLMBoostError unless the file's tensors are those that its card was written with, and finite numbers."""
+    if tensor_digest(path) != card.digest:
+        raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
+    if broken := _not_finite(path):
+        raise LLMBoostError(
+            f"{path}: holds weights that are no numbers (NaN or infinite, in {printable(broken)}): a training that"
+            " failed; train it again"
+        )
+
+
 def tensor_digest(path: Path) -> str:
     """SHA-256 (hex) of the tensor section of the safetensors file at ``path``."""
     with path.open("rb") as file:
@@ -480,3 +513,22 @@ def tensor_digest(path: Path) -> str:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _not_finite(path: Path) -> str:
+    """The name of a tensor with a value that is NaN or infinite: all bits of its exponent are set."""
+    import numpy as np  # not above: a card alone is read without
+
+    exponents = {"F16": (np.uint16, 0x7C00), "BF16": (np.uint16, 0x7F80), "F32": (np.uint32, 0x7F800000)}
+    with path.open("rb") as file:
+        header, start = _header(file, path)
+        for name, entry in header.items():
+            if name == "__metadata__" or entry["dtype"] not in exponents:
+                continue
+            kind, exponent = exponents[entry["dtype"]]
+            low, high = entry["data_offsets"]
+            file.seek(start + low)
+            values = np.frombuffer(file.read(high - low), kind)
+            if ((values & exponent) == exponent).any():
+                return str(name)
+    return ""

@@ -134,7 +134,7 @@ def classify(
         slice_probabilities=each,
         range=known,
         seconds=time.monotonic() - started,
-        warnings=known.reasons,
+        warnings=(*([card.doubts] if card.doubts else []), *known.reasons),
     )
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
-from .card import Adapter, Card, read_card, tensor_digest
+from .card import Adapter, Card, check_weights, read_card
 from .errors import LLMBoostError
 from .files import atomic_path, printable
 
@@ -39,7 +39,7 @@ def find(model: str | Path) -> Path:
     known = installed()
     if str(model) in known:
         return known[str(model)]
-    if os.path.lexists(model) and not os.path.isdir(model):
+    if "\0" not in str(model) and os.path.lexists(model) and not os.path.isdir(model):
         return Path(model)
     names, model = ", ".join(known) or "none", printable(str(model))
     raise LLMBoostError(f"model '{model}': no such file, and no installed model of that name (installed: {names})")
@@ -63,17 +63,24 @@ def find_base(adapter: Adapter, path: Path) -> Path:
     )
 
 
-def import_model(path: Path) -> Card:
+def import_model(path: Path, *, anyway: bool = False) -> Card:
     """Copy a model file into the user's folder, under its card's name.
 
+    Args:
+        anyway: also a model that has learnt nothing by its own figures, see :attr:`.card.Card.doubts`.
+
     Raises:
-        LLMBoostError: no model file, a damaged one, a model of that name is there already, or an adapter's base is not.
+        LLMBoostError: no model file, a damaged one, one that has learnt nothing, a model of that name is there already,
+            or an adapter's base is not.
     """
     card = read_card(path)
-    if tensor_digest(path) != card.digest:
-        raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
+    check_weights(path, card)
+    if card.doubts and not anyway:
+        raise LLMBoostError(
+            f"{path}: {card.doubts}; train it longer or on more cases (--anyway imports it all the same)"
+        )
     if not card.name or Path(card.name).name != card.name or card.name.startswith("."):
-        raise LLMBoostError(f"{path}: its name '{card.name}' cannot be a file's name")
+        raise LLMBoostError(f"{path}: its name '{printable(card.name)}' cannot be a file's name")
     target = user_folder() / (card.name + EXTENSION)
     if card.name in installed():
         raise LLMBoostError(f"{path}: a model named '{card.name}' is installed already; remove it first")
@@ -104,7 +111,7 @@ def remove_model(name: str) -> Path:
         LLMBoostError: no such model in the user's folder, or adapters there need it.
     """
     path = user_folder() / (name + EXTENSION)
-    if Path(name).name != name or not path.is_file():
+    if Path(name).name != name or "\0" in name or not path.is_file():
         raise LLMBoostError(f"model '{name}': not among the imported models in {user_folder()}; nothing removed")
     if adapters := _adapters_of(path):
         raise LLMBoostError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from .card import METADATA_KEY, Card, read_card, tensor_digest
+from .card import METADATA_KEY, Card, check_weights, read_card
 from .errors import LLMBoostError
 from .files import printable, write_whole
 from .learn.adapters import merged
@@ -33,6 +34,8 @@ _MISFITS = (
     TypeError,
     ValueError,
 )
+# of torch's allocators, of CUDA, and of the operating system
+_SCARCE = re.compile("can't allocate memory|out of memory|cannot allocate", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,10 @@ def save_tensors(tensors: Mapping[str, Tensor], card: Card, path: Path) -> Card:
     if broken:
         raise LLMBoostError(f"{path}: not written, weights are not finite ({broken[0]}); train with a smaller rate")
     card = dataclasses.replace(card, digest=_digest(safetensors.torch.save(tensors)))
-    data = safetensors.torch.save(tensors, metadata={METADATA_KEY: card.to_json()})
+    try:
+        data = safetensors.torch.save(tensors, metadata={METADATA_KEY: card.to_json()})
+    except ValueError as error:
+        raise LLMBoostError(f"{path}: not written, a figure of its card is no finite number") from error
     write_whole(path, data)
     return card
 
@@ -85,8 +91,18 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
             is not at hand.
     """
     card = read_card(path)
-    if tensor_digest(path) != card.digest:
-        raise LLMBoostError(f"{path}: damaged model file (its digest does not match its weights); copy it again")
+    try:
+        check_weights(path, card)
+        network = _read_network(path, card)
+        return Model(card, network.eval().requires_grad_(False).to(device))
+    except (MemoryError, OSError, RuntimeError) as error:
+        # the allocator's own error is a RuntimeError, and what maps the file raises an OSError
+        raise LLMBoostError(
+            f"{path}: out of memory; close other programs, or use a machine with more ({_reason(error)})"
+        ) from error
+
+
+def _read_network(path: Path, card: Card) -> nn.Module:
     options = dict(card.network)
     base = load_model(find_base(card.adapter, path)).network if card.adapter else None
     try:
@@ -101,10 +117,17 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
             tensors = merged(base, network, tensors)
         network.load_state_dict(tensors, assign=True)
     except _MISFITS as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        reason = printable(lines[-1])
-        raise LLMBoostError(f"{path}: the weights do not fit the card ({reason}); the file is of no use") from error
-    return Model(card, network.eval().requires_grad_(False).to(device))
+        if _SCARCE.search(str(error)):
+            raise MemoryError(_reason(error)) from error
+        raise LLMBoostError(
+            f"{path}: the weights do not fit the card ({_reason(error)}); the file is of no use"
+        ) from error
+    return network
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return printable(lines[-1])
 
 
 def _digest(data: bytes) -> str:

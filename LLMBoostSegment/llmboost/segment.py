@@ -136,7 +136,11 @@ def segment(
         labels=labels,
         volumes_ml=volumes_ml,
         seconds=time.monotonic() - started,
-        warnings=(*notes, *([f"not found: {', '.join(missing)}"] if missing else [])),
+        warnings=(
+            *([card.doubts] if card.doubts else []),
+            *notes,
+            *([f"not found: {', '.join(missing)}"] if missing else []),
+        ),
         probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
         localizer=model.localizer.card if by_cascade and not foreign else None,

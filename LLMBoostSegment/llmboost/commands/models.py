@@ -11,6 +11,7 @@ from rich.table import Table
 from .. import library
 from ..card import read_card
 from ..errors import LLMBoostError
+from ..figures import measured
 from .terminal import console, messages
 
 LISTED = 3  # labels of a model in the list of models
@@ -20,9 +21,10 @@ app = typer.Typer(help="The models at hand.", no_args_is_help=True)
 
 @app.command("list")
 def list_models() -> None:
-    """List the installed models."""
-    table = Table("name", "what", "modality", "labels", "version", "MB")
-    damaged = []
+    """List the installed models, with the figure of each, and an adapter's base."""
+    table = Table("name", "what", "modality", "labels", "figure", "version", "MB")
+    table.columns[1].min_width = 12
+    damaged, doubtful = [], []
     for name, path in library.installed().items():
         try:
             card = read_card(path)
@@ -33,22 +35,33 @@ def list_models() -> None:
         if len(card.labels) > LISTED:
             labels += f" and {len(card.labels) - LISTED} more"
         size = f"{path.stat().st_size / 1e6:.1f}"
-        table.add_row(name, card.title, card.modality, labels, card.version, size)
+        base = f" (adapted from {card.adapter.base} {card.adapter.base_version})" if card.adapter else ""
+        figure = measured(card) + (" (!)" if card.doubts else "")
+        doubtful += [card.doubts] if card.doubts else []
+        table.add_row(name, card.title + base, card.modality, labels, figure, card.version, size)
     console.print(table)
-    for line in damaged:
+    for line in [*damaged, *doubtful]:
         messages.print(f"warning: {line}")
 
 
 @app.command("show")
 def show_model(model: Annotated[str, typer.Argument(help="Name or file.")]) -> None:
-    """Print a model's card as JSON."""
-    console.print_json(read_card(library.find(model)).to_json())
+    """Print a model's card as JSON; what its figures say goes to the error output."""
+    card = read_card(library.find(model))
+    console.print_json(card.to_json())
+    messages.print(f"{measured(card)}" + (f"; warning: {card.doubts}" if card.doubts else ""))
 
 
 @app.command("import")
-def import_model(file: Annotated[Path, typer.Argument(help="A model file.")]) -> None:
+def import_model(
+    file: Annotated[Path, typer.Argument(help="A model file.")],
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also a model that has learnt nothing.")] = False,
+) -> None:
     """Copy a model file into your library."""
-    console.print(f"imported '{library.import_model(file).name}'")
+    card = library.import_model(file, anyway=anyway)
+    console.print(f"imported '{card.name}'")
+    if card.doubts:
+        messages.print(f"warning: {card.doubts}")
 
 
 @app.command("export")
