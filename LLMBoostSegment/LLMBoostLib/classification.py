@@ -38,7 +38,7 @@ class Classification:
     """What a model says about an image, and the tables that tell it in the scene.
 
     Attributes:
-        classes: all that the model knows, in its order.
+        classes: all that the model knows, in its order; none if it refuses the image.
         decision: the names of those it decides for: one, or any number where classes do not exclude each other.
         positive: the name of the class that counts as a finding; empty where none does.
         threshold: from this probability on it is decided for that class; None: for the most probable one.
@@ -64,8 +64,15 @@ class Classification:
     seconds: float = 0.0
 
     @property
+    def refused(self) -> bool:
+        """Whether the model gives no answer, for the image is of another kind than it knows."""
+        return not self.classes
+
+    @property
     def name(self) -> str:
         """Says in a line what was decided."""
+        if self.refused:
+            return _("not an image that this model knows")
         return ", ".join(self.decision) or _("none of the classes")
 
     @property
@@ -112,7 +119,7 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
 
     classes = tuple(ClassChance(int(x["value"]), str(x["name"]), float(x["probability"])) for x in fields["classes"])
     decision = fields["decision"]
-    decision = (decision,) if isinstance(decision, str) else tuple(decision)
+    decision = tuple(decision) if isinstance(decision, list) else (decision,) if classes else ()
     slices = tuple((int(one["slice"]), tuple(map(float, one["probabilities"]))) for one in fields["slices"])
     tableNode = table(
         "classes",
@@ -146,8 +153,9 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
 
 
 def asRichText(found: Classification) -> str:
-    """The decision, and a bar for each class, as the panel shows them."""
-    rows = "".join(_row(one, found) for one in found.classes)
+    """The decision, and a bar for each class, as the panel shows them; or that there is no answer."""
+    if found.refused:
+        return f"<p><b>{escape(found.name)}</b></p>"
     notes = []
     if len(found.slices) > 1:
         notes.append(_("over {count} slices").format(count=len(found.slices)))
@@ -157,6 +165,7 @@ def asRichText(found: Classification) -> str:
         text = _("positive class: {name}, reported from {percent} on")
         notes.append(text.format(name=found.positive, percent=_percent(found.threshold)))
     notes.append(_("not for clinical use"))
+    rows = "".join(_row(one, found) for one in found.classes)
     table = f'<table cellspacing="0" cellpadding="2">{rows}</table>'
     return f"<p><b>{escape(found.name)}</b></p>{table}<p>{escape(' · '.join(notes))}</p>"
 

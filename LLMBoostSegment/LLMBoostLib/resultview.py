@@ -64,8 +64,8 @@ class ResultView:
 
     def _showClasses(self, found: Classification) -> None:
         self._showVerdict(asRichText(found))
-        outside = [_("Outside of the model's range: its answer means little here."), *found.outside]
-        self._ui.rangeLabel.text = "\n".join(outside)
+        outside = [] if found.refused else [_("Outside of the model's range: its answer means little here.")]
+        self._ui.rangeLabel.text = "\n".join([*outside, *found.outside])
         self._ui.rangeLabel.visible = bool(found.outside)
         self._showTable(found.slicesNode)
 

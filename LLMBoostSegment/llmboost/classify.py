@@ -1,4 +1,4 @@
-"""Classifying one case: calibrated probabilities, the decision, and whether the model knows such images at all."""
+"""Classifying one case: whether the model knows such images at all, calibrated probabilities, the decision."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a model says of a case.
+    """What a model says of a case; of one that it refuses, nothing but why: no probabilities, no decision.
 
     Attributes:
         probabilities: of each class, calibrated; of several slices the mean.
@@ -65,6 +65,15 @@ class Finding:
     seconds: float
     warnings: tuple[str, ...] = ()
 
+    @property
+    def refused(self) -> bool:
+        return not self.probabilities
+
+
+def refusal(known: Range) -> str:
+    """Why a case is refused, in a line."""
+    return f"not an image that this model knows: {'; '.join(known.reasons)}"
+
 
 def classify(
     model: Model,
@@ -73,9 +82,10 @@ def classify(
     roi: Roi | None = None,
     slice_number: int | None = None,
     modality: str = "",
+    anyway: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Finding:
-    """Classify a case.
+    """Classify a case, unless it is of another kind than the model knows.
 
     Args:
         model: a classifier.
@@ -83,6 +93,7 @@ def classify(
         roi: limits what the model sees.
         slice_number: of a 2D model, the one slice to look at, counted along the image's slice axis; by default all.
         modality: of the images, in DICOM's terms, where it is known.
+        anyway: answer for a case of another kind, too, with a warning.
         cancelled: asked between batches.
 
     Raises:
@@ -99,9 +110,14 @@ def classify(
     if roi:
         channels = [roi.crop(channels[0]), *channels[1:]]
     framed, _place = frame(channels, card.preprocessing, meaning.framing)
-    batches = torch.from_numpy(framed).split(BATCH)
-    found, distances = [], []
-    for batch in batches:
+    if cancelled():
+        raise Cancelled
+    known = known_range(model, framed, modality)
+    if known.outside and not anyway:
+        none = np.empty((0, len(card.labels)), np.float32)
+        return Finding((), (), (), none, known, time.monotonic() - started, known.reasons)
+    found = []
+    for batch in torch.from_numpy(framed).split(BATCH):
         if cancelled():
             raise Cancelled
         found.append(
@@ -113,10 +129,8 @@ def classify(
                 temperature=meaning.temperature,
             )
         )
-        distances.append(distance(model.network, batch))
     each = torch.cat(found).numpy()
     mean = each.mean(axis=0)
-    known = _range(model, framed, float(torch.cat(distances).median()), modality)
     numbers = range(0)
     if card.preprocessing.slice_axis is None:
         each = each[:0]
@@ -216,9 +230,11 @@ def slice_axis_of(image: Image, model: Model) -> int:
     return int(np.abs(across @ image.direction).argmax())
 
 
-def _range(model: Model, framed: np.ndarray, score: float, modality: str) -> Range:
+def known_range(model: Model, framed: np.ndarray, modality: str) -> Range:
+    """Whether a case, as :func:`.framing.frame` gives it, is of the kind that the model knows."""
     card, meaning = model.card, model.card.classification
     assert meaning is not None
+    score = float(distance(model.network, torch.from_numpy(framed)).median())
     reasons = []
     if differ(modality, card.modality):
         reasons.append(f"the image is {modality}, and model '{card.name}' takes {card.modality}")

@@ -107,7 +107,7 @@ def evaluate_classifier(
     cases = []
     for sample in samples:
         try:
-            found = classify(model, sample.read(card.preprocessing))
+            found = classify(model, sample.read(card.preprocessing), anyway=True)
         except LLMBoostError as error:
             raise LLMBoostError(f"{data.path}: {sample.id}: {error}") from error
         cases.append(

@@ -12,6 +12,8 @@ from .errors import LLMBoostError
 from .image import Image, resample, resample_to_spacing
 from .preprocessing import normalize, orient
 
+LABELS = 256  # a label map's values lie below
+
 
 def frame(channels: Sequence[Image], steps: Preprocessing, framing: str) -> tuple[np.ndarray, Image]:
     """A classifier's input.
@@ -27,8 +29,8 @@ def frame(channels: Sequence[Image], steps: Preprocessing, framing: str) -> tupl
         across them (its array holds no values).
 
     Raises:
-        LLMBoostError: another number of images than channels, a single slice for a model of volumes, or a mask that is
-            empty.
+        LLMBoostError: another number of images than channels, a single slice for a model of volumes, or, for a model of
+            masks, what is no mask, or one that is empty.
     """
     if len(channels) != steps.channels:
         raise LLMBoostError(f"the model takes {steps.channels} image(s) a case, {len(channels)} given")
@@ -36,6 +38,8 @@ def frame(channels: Sequence[Image], steps: Preprocessing, framing: str) -> tupl
         raise LLMBoostError("a single slice, but the model needs a volume; give the whole series")
     grid, volumes = None, []
     for image in channels:
+        if framing == "mask":
+            _check_mask(image)
         if not image.same_grid(channels[0]):
             image = resample(image, channels[0], "linear")
         work = orient(image, steps)
@@ -52,6 +56,20 @@ def frame(channels: Sequence[Image], steps: Preprocessing, framing: str) -> tupl
         for channel, how in zip(part, steps.normalization, strict=True):
             normalize(channel, how)
     return parts, grid.with_array(np.broadcast_to(np.float32(0), grid.shape))
+
+
+def _check_mask(image: Image) -> None:
+    """Raises LLMBoostError unless all voxels are 0 or one other value, above 0."""
+    values = image.array
+    low, high = values.min(), values.max()
+    if low >= 0 and np.all((values == 0) | (values == high)):
+        return
+    if low >= 0 and high < LABELS and np.all(values == np.floor(values)):
+        found = ", ".join(f"{value:g}" for value in np.unique(values) if value)
+        raise LLMBoostError(
+            f"a label map of several segments ({found}), but the model takes one; give a mask of it alone"
+        )
+    raise LLMBoostError("an image, but the model takes a segment (a mask of 0 and one other value)")
 
 
 def _with_border(mask: Image, steps: Preprocessing) -> Image:

@@ -259,7 +259,12 @@ def test_another_modality_and_a_uniform_image_are_told(flat):
     assert known.warnings == ()
     other = classify(flat, [image], modality="CT")
     assert other.range.outside
+    assert other.refused
+    assert (other.probabilities, other.decision, other.slices, len(other.slice_probabilities)) == ((), (), (), 0)
     assert other.warnings == ("the image is CT, and model 'test' takes MR",)
+    answered = classify(flat, [image], modality="CT", anyway=True)
+    assert answered.probabilities == known.probabilities
+    assert answered.warnings == other.warnings
     assert not classify(flat, [image], modality="OT").range.outside, "what a modality is not known to be"
     blank = classify(flat, [image.with_array(np.full(image.shape, 7.0))])
     assert "the image is uniform: there is nothing to see" in blank.warnings
@@ -359,31 +364,56 @@ def test_resuming_does_what_is_left(run, inputs, tmp_path):
 def test_slices_and_regions_of_a_volume(run, tmp_path, trained):
     image = stack(4)
     write_image(image, tmp_path / "stack.nii.gz")
-    assert run(tmp_path / "stack.nii.gz").status == 0
+    assert run(tmp_path / "stack.nii.gz", "--anyway").status == 0
     row = rows(tmp_path / "out")["stack"]
-    expected = classify(load_model(trained), [image])
+    expected = classify(load_model(trained), [image], anyway=True)
     assert [entry["slice"] for entry in row["slices"]] == [0, 1, 2, 3]
     told = [entry["large"] for entry in row["slices"]]
     np.testing.assert_allclose(told, expected.slice_probabilities[:, 1], atol=1e-3)
-    assert run(tmp_path / "stack.nii.gz", "--slice", "2").status == 0
+    assert run(tmp_path / "stack.nii.gz", "--anyway", "--slice", "2").status == 0
     row = rows(tmp_path / "out")["stack"]
     assert row["slices"] == []
     assert row["probabilities"]["large"] == pytest.approx(float(expected.slice_probabilities[2, 1]), abs=1e-3)
-    assert run(tmp_path / "stack.nii.gz", "--slice", "9").status == 1
+    assert run(tmp_path / "stack.nii.gz", "--anyway", "--slice", "9").status == 1
     assert "slice 9: the image has slices 0 to 3" in rows(tmp_path / "out")["stack"]["error"]
     x, y, z = (image.affine @ [8, 8, 1.5, 1])[:3]
-    done = run(tmp_path / "stack.nii.gz", "--roi", *(f"{mm}" for mm in (-x, -y, z, 9, 9, 5)))
+    done = run(tmp_path / "stack.nii.gz", "--anyway", "--roi", *(f"{mm}" for mm in (-x, -y, z, 9, 9, 5)))
     assert done.status == 0, done.err
     assert [entry["slice"] for entry in rows(tmp_path / "out")["stack"]["slices"]] == [1, 2]
 
 
-def test_images_outside_the_range_are_warned_of(run, tmp_path):
-    checks = (np.indices((SIZE, SIZE)).sum(axis=0) % 4 // 2 * 100).astype(np.uint8)
-    PIL.Image.fromarray(checks).save(tmp_path / "checks.png")
-    done = run(tmp_path / "checks.png")
-    assert done.status == 0
+@pytest.fixture
+def checks(tmp_path):
+    """A picture that no disc is in."""
+    pixels = (np.indices((SIZE, SIZE)).sum(axis=0) % 4 // 2 * 100).astype(np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "checks.png")
+    return tmp_path / "checks.png"
+
+
+def test_images_of_another_kind_are_refused(run, inputs, checks, tmp_path):
+    (inputs / "damaged.png").unlink()
+    done = run(inputs, checks, "--explain")
+    assert done.status == 1, "not all was answered"
+    assert f"refused: {checks}: not an image that this model knows: the image is unlike those" in done.err
+    assert "4 of 5 cases classified, 1 refused: not of the kind that the model knows" in done.out
+    row = rows(tmp_path / "out")["checks"]
+    assert (row["status"], row["outside"], row["decision"], row["probabilities"]) == ("refused", True, [], {})
+    assert not list((tmp_path / "out").glob("checks*")), "nor is it explained"
+    with (tmp_path / "out" / "summary.csv").open(newline="") as file:
+        (line,) = (line for line in csv.DictReader(file) if line["id"] == "checks")
+    assert line["status"] == "refused"
+    assert "not an image that this model knows" in line["error"]
+    assert not line["decision"] + line["p(small)"] + line["p(large)"]
+
+
+def test_images_of_another_kind_are_answered_on_request(run, checks, tmp_path):
+    done = run(checks, "--anyway", "--explain")
+    assert done.status == 0, done.err
     assert "warning: the image is unlike those" in done.err
-    assert rows(tmp_path / "out")["checks"]["outside"]
+    row = rows(tmp_path / "out")["checks"]
+    assert row["outside"]
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert (tmp_path / "out" / "checks_explanation.nii.gz").exists()
 
 
 def test_commands_refuse_models_of_the_other_task(refusal, trained, trained_model, inputs, tmp_path):
@@ -439,17 +469,22 @@ def test_what_a_dicom_file_says_of_itself_is_told(run, tmp_path):
     )
     one_dicom_slice(tmp_path / "foreign", Modality="CT")
     done = run(*(tmp_path / name for name in ("plain", "inverse", "foreign")))
-    assert done.status == 0, done.err
+    assert done.status == 1
     found = rows(tmp_path / "out")
     assert found["plain"]["warnings"] == []
     assert found["inverse"]["probabilities"] == found["plain"]["probabilities"], "white is black there"
     assert found["inverse"]["warnings"] == []
-    assert found["foreign"]["outside"]
-    assert any("the image is CT, and model 'discs' takes MR" in warning for warning in found["foreign"]["warnings"])
+    assert found["foreign"]["status"] == "refused"
+    assert "this model knows: the image is CT, and model 'discs' takes MR" in found["foreign"]["error"]
+    assert run(tmp_path / "foreign", "--anyway").status == 0
+    answered = rows(tmp_path / "out")["foreign"]
+    assert answered["probabilities"] == found["plain"]["probabilities"]
+    assert any("the image is CT, and model 'discs' takes MR" in warning for warning in answered["warnings"])
 
 
 def test_gray_and_color_do_not_mix(run, tmp_path, tmp_path_factory):
-    PIL.Image.fromarray(np.zeros((SIZE, SIZE, 3), np.uint8)).save(tmp_path / "color.png")
+    color = np.repeat(pictures(1)[0][0][..., None], 3, axis=2)
+    PIL.Image.fromarray(color).save(tmp_path / "color.png")
     assert run(tmp_path / "color.png").status == 1
     assert "color.png: a color image, but a gray one is needed" in rows(tmp_path / "out")["color"]["error"]
     model = untrained(color=True)

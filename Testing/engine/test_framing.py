@@ -203,6 +203,30 @@ def test_a_mask_as_large_as_the_window_is_centered_too():
     assert seen[0, 0, 3:5, 3:5, 3:5].sum() == 8
 
 
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([0, 1, 2, 5], r"a label map of several segments \(1, 2, 5\), but the model takes one"),
+        ([-1024, 40], "an image, but the model takes a segment"),
+        ([0, 0.25, 1], "an image, but the model takes a segment"),
+        ([0, 100, 900], "an image, but the model takes a segment"),
+    ],
+)
+def test_what_is_no_mask_is_refused(values, reason):
+    image = noise((9, 9, 9))
+    image = image.with_array(np.random.default_rng(0).choice(np.array(values), image.shape))
+    with pytest.raises(LLMBoostError, match=reason):
+        frame([image], steps_of(), "mask")
+
+
+@pytest.mark.parametrize("value", [1, 255, 0.5, True])
+def test_a_mask_may_have_any_one_value(value):
+    image = mask((9, 8, 7))
+    expected, _ = frame([image], steps_of(spacing=1.0), "mask")
+    seen, _ = frame([image.with_array(np.where(image.array, value, 0))], steps_of(spacing=1.0), "mask")
+    np.testing.assert_array_equal(seen, expected)
+
+
 def test_an_empty_mask_is_refused():
     with pytest.raises(LLMBoostError, match="the mask is empty; choose a segment with voxels"):
         frame([noise((9, 9, 9)).with_array(np.zeros((9, 9, 9), np.uint8))], steps_of(), "mask")

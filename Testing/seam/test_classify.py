@@ -94,6 +94,7 @@ def test_an_answer_is_the_engines_own(warm, model, image):
     assert fields["range"] == {
         "score": pytest.approx(own.range.score, abs=1e-4), "limit": 9.0, "outside": False, "reasons": []
     }  # fmt: skip
+    assert (fields["refused"], fields["reasons"]) == (False, [])
     assert fields["warnings"] == []
     assert fields["seconds"] > 0
     assert fields["provenance"]["LLMBoost.Model"] == "slices"
@@ -115,10 +116,22 @@ def test_one_slice_and_a_region(warm, model, image):
     assert [entry["probability"] for entry in found["classes"]] == pytest.approx(own.probabilities, abs=1e-5)
 
 
-def test_what_speaks_against_a_case_is_told(warm, model, image):
+def test_a_case_of_another_kind_is_refused_unless_asked_for_anyway(warm, model, image):
+    reasons = ["the image is CT, and model 'slices' takes MR"]
     fields = warm.call("classify", *request(model, image, modality="CT")).fields
+    assert fields["refused"]
     assert fields["range"]["outside"]
-    assert fields["warnings"] == fields["range"]["reasons"] == ["the image is CT, and model 'slices' takes MR"]
+    assert fields["reasons"] == fields["warnings"] == fields["range"]["reasons"] == reasons
+    assert (fields["classes"], fields["decision"], fields["slices"]) == ([], "", [])
+    with pytest.raises(WorkerError, match="not an image that this model knows: the image is CT") as error:
+        warm.call("explain", *request(model, image, modality="CT"))
+    assert error.value.kind == "bad_input"
+    answered = warm.call("classify", *request(model, image, modality="CT", anyway=True)).fields
+    plain = warm.call("classify", *request(model, image)).fields
+    assert (answered["refused"], answered["reasons"], answered["warnings"]) == (False, reasons, reasons)
+    assert answered["classes"] == plain["classes"]
+    assert answered["decision"] == plain["decision"]
+    assert warm.call("explain", *request(model, image, modality="CT", anyway=True)).arrays["map"].any()
 
 
 def test_several_labels_and_no_positive_class(warm, image, tmp_path):

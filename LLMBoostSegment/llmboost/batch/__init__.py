@@ -2,13 +2,14 @@
 
 from .classifying import ClassifyOptions, ClassifyRow, classify_cases
 from .explaining import ExplainOptions
-from .run import FAILED, OK, Row, provenance
+from .run import FAILED, OK, REFUSED, Row, provenance
 from .segmenting import FORMATS, BatchOptions, SegmentRow, segment_cases
 
 __all__ = [
     "FAILED",
     "FORMATS",
     "OK",
+    "REFUSED",
     "BatchOptions",
     "ClassifyOptions",
     "ClassifyRow",

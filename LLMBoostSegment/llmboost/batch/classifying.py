@@ -8,29 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from ..cases import Case
-from ..classify import classify
+from ..classify import classify, refusal
 from ..errors import LLMBoostError
 from ..image import Image
 from ..model import Model
 from ..roi import Roi
 from .explaining import ExplainOptions, explanation_files, write_explanation
-from .run import Row, run_cases
+from .run import REFUSED, Row, run_cases
 
 
 @dataclass(frozen=True)
 class ClassifyOptions:
     """What to compute for each case: ``roi`` and ``slice_number`` as for :func:`.classify.classify`; ``frame`` of
-    series in time, see :meth:`.cases.Case.read`; with ``explain``, also write where the model looked."""
+    series in time, see :meth:`.cases.Case.read`; with ``explain``, also write where the model looked; with ``anyway``,
+    answer for images of another kind than the model knows, too."""
 
     roi: Roi | None = None
     slice_number: int | None = None
     frame: str = ""
     explain: ExplainOptions | None = None
+    anyway: bool = False
 
 
 @dataclass
 class ClassifyRow(Row):
-    """A classified case in the summary; ``outside``: it is no image of the kind that the model knows."""
+    """A classified case in the summary; ``outside``: it is no image of the kind that the model knows, and is refused,
+    with the reason for an error, or answered all the same."""
 
     decision: list[str] = field(default_factory=list)
     probabilities: dict[str, float] = field(default_factory=dict)
@@ -80,8 +83,9 @@ class _Classifying:
                 roi=options.roi,
                 slice_number=options.slice_number,
                 modality=case.series.modality if case.series else "",
+                anyway=options.anyway,
             )
-            if options.explain:
+            if options.explain and not found.refused:
                 row.warnings += write_explanation(
                     self.model,
                     channels,
@@ -90,16 +94,19 @@ class _Classifying:
                     row.id,
                     roi=options.roi,
                     slice_number=options.slice_number,
+                    anyway=True,
                 )
         except LLMBoostError as error:  # knows images, but not their files
             raise LLMBoostError(f"{case.names[0]}: {error}") from error
+        row.seconds, row.outside = round(found.seconds, 3), found.range.outside
+        if found.refused:
+            row.status, row.error = REFUSED, f"{case.names[0]}: {refusal(found.range)}"
+            return
         row.decision = list(found.decision)
         row.probabilities = {name: round(p, 4) for name, p in zip(names, found.probabilities, strict=True)}
-        row.outside = found.range.outside
         if len(found.slices) > 1:
             row.slices = [
                 {"slice": number, **{name: round(float(p), 4) for name, p in zip(names, chances, strict=True)}}
                 for number, chances in zip(found.slices, found.slice_probabilities, strict=True)
             ]
-        row.seconds = round(found.seconds, 3)
         row.warnings += found.warnings

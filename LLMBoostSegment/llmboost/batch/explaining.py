@@ -38,6 +38,7 @@ def write_explanation(
     roi: Roi | None = None,
     slice_number: int | None = None,
     modality: str = "",
+    anyway: bool = False,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> list[str]:
     """Explain a case, write the results into ``folder``, and give the explanation's warnings.
@@ -62,6 +63,7 @@ def write_explanation(
         roi=roi,
         slice_number=slice_number,
         modality=modality,
+        anyway=anyway,
         progress=progress,
     )
     file, picture = (folder / name for name in explanation_files(id))

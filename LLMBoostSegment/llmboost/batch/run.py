@@ -19,7 +19,7 @@ from ..files import TEMPORARY, write_whole
 from ..image import Image
 from ..model import Model
 
-OK, FAILED = "ok", "failed"
+OK, FAILED, REFUSED = "ok", "failed", "refused"
 NOTICE = "Not for clinical use"
 
 
@@ -54,7 +54,7 @@ class Work(Protocol[R]):
         ...
 
     def compute(self, row: R, case: Case, channels: list[Image]) -> None:
-        """Write the results and fill the row."""
+        """Write the results and fill the row, whose status is OK."""
         ...
 
 
@@ -118,10 +118,9 @@ class _Run(Generic[R]):
         for id, channels in images.items():
             if every and self.is_done(id, case):
                 continue
-            row = self.work.row(id, case.names, FAILED, warnings=list(notes))
+            row = self.work.row(id, case.names, OK, warnings=list(notes))
             try:
                 self.work.compute(row, case, channels)
-                row.status = OK
             except Exception as error:
                 row = _failed(row, error)
             self.add(row)
@@ -148,7 +147,7 @@ def _failed(row: R, error: Exception) -> R:
         reason = f"{row.input[0]}: not enough memory ({reason}); limit it to a region of interest (--roi)"
     elif not isinstance(error, LLMBoostError):
         reason = f"{row.input[0]}: could not be computed ({type(error).__name__}: {reason})"
-    row.error = reason
+    row.status, row.error = FAILED, reason
     return row
 
 

@@ -44,9 +44,15 @@ def classify(
     target: TargetOption = None,
     method: MethodOption = "grad-cam",
     layer: LayerOption = "after",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Answer for images of another kind than the model knows, too.")
+    ] = False,
     resume: ResumeOption = False,
 ) -> None:
-    """Classify images: summary.csv and summary.json with each class's probability, calibrated."""
+    """Classify images: summary.csv and summary.json with each class's probability, calibrated.
+
+    An image that is not of the kind that the model knows is refused, with the reason.
+    """
     from .. import batch
     from ..card import CLASSIFICATION
     from ..cases import find_cases
@@ -55,7 +61,7 @@ def classify(
     loaded = load_for(CLASSIFICATION, model, device)
     cases = find_cases(inputs, loaded.card.preprocessing, series)
     explanation = explanation_of(explain, target, method, layer)
-    options = batch.ClassifyOptions(box_of(roi), slice_number, frame, explanation)
+    options = batch.ClassifyOptions(box_of(roi), slice_number, frame, explanation, anyway)
     with progress_bar() as progress:
         task = progress.add_task(f"classifying with {loaded.card.name}", total=len(cases))
 
@@ -64,7 +70,7 @@ def classify(
             chances = ", ".join(f"{name} {p:.0%}" for name, p in row.probabilities.items())
             decision = ", ".join(row.decision) or "none"
             progress.console.print(
-                f"{row.id}: {decision} ({chances})" if row.status == batch.OK else f"failed: {row.error}"
+                f"{row.id}: {decision} ({chances})" if row.status == batch.OK else f"{row.status}: {row.error}"
             )
             for warning in row.warnings:
                 progress.console.print(f"  warning: {warning}")

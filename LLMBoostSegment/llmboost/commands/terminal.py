@@ -97,10 +97,14 @@ def load_for(task: str, name: str, device: str) -> Model:
 
 
 def conclude(rows: Sequence[Row], done: str, output: Path) -> None:
-    """Tell how a batch went; raises typer.Exit(1) if a case failed."""
-    failed = sum(bool(row.error) for row in rows)
-    console.print(f"{len(rows) - failed} of {len(rows)} cases {done}, see {output / 'summary.csv'}")
-    if failed:
+    """Tell how a batch went; raises typer.Exit(1) if a case failed or was refused."""
+    from ..batch import REFUSED
+
+    without = sum(bool(row.error) for row in rows)
+    refused = sum(row.status == REFUSED for row in rows)
+    told = f", {refused} refused: not of the kind that the model knows" if refused else ""
+    console.print(f"{len(rows) - without} of {len(rows)} cases {done}{told}, see {output / 'summary.csv'}")
+    if without:
         raise typer.Exit(1)
 
 

@@ -50,6 +50,7 @@ def explain(
     roi: Roi | None = None,
     slice_number: int | None = None,
     modality: str = "",
+    anyway: bool = False,
     progress: Callable[[float], None] = lambda fraction: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Explanation:
@@ -65,18 +66,20 @@ def explain(
         roi: limits what the model sees; the map is 0 elsewhere.
         slice_number: of a 2D classifier, the one slice to explain; by default all.
         modality: of the images, in DICOM's terms, where it is known.
+        anyway: of a classifier, explain an image of another kind than it knows, too.
         progress: called with the fraction done.
         cancelled: asked before each window.
 
     Raises:
-        LLMBoostError: no such target, method or layer, or the model cannot take the images.
+        LLMBoostError: no such target, method or layer, or the model cannot take the images or does not know their
+            kind.
         Cancelled: ``cancelled`` answered True.
     """
     started = time.monotonic()
     check_choice(method, layer)
     if model.card.task == CLASSIFICATION:
         array, label, notes = explain_class(
-            model, channels, target, method, layer, roi, slice_number, progress, cancelled
+            model, channels, target, method, layer, roi, slice_number, modality, anyway, progress, cancelled
         )
         localizer = None
     else:

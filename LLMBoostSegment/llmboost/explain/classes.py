@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..card import Label
-from ..classify import decide, one_slice, probabilities
+from ..classify import decide, known_range, one_slice, probabilities, refusal
+from ..errors import LLMBoostError
 from ..framing import frame
 from ..image import Image, resample
 from ..model import Model
@@ -29,6 +30,8 @@ def explain_class(
     layer: str,
     roi: Roi | None,
     slice_number: int | None,
+    modality: str,
+    anyway: bool,
     progress: Callable[[float], None],
     cancelled: Callable[[], bool],
 ) -> tuple[np.ndarray, Label, list[str]]:
@@ -43,6 +46,8 @@ def explain_class(
     if roi:
         channels, part = [roi.crop(channels[0]), *channels[1:]], roi.crop(part)
     framed, place = frame(channels, card.preprocessing, card.classification.framing)
+    if not anyway and (known := known_range(model, framed, modality)).outside:
+        raise LLMBoostError(refusal(known))
     images = torch.from_numpy(framed)
     label, number = _target(model, images, target)
     axis = card.preprocessing.slice_axis

@@ -16,11 +16,14 @@ def classify(engine: Engine, job: Job) -> Answer:
 
     Fields: ``model`` (name, path or "sha256:..."), ``device``, ``roi`` and ``modality`` as for segments; ``slice``
     (of a 2D model, the one slice to look at, counted along the image's slice axis; None: all); ``geometry`` and arrays
-    of the channels (:func:`llmboost.wire.pack_volumes`).
+    of the channels (:func:`llmboost.wire.pack_volumes`); ``anyway``: true answers for an image of another kind than the
+    model knows, too.
 
-    Gives ``classes`` (value, name, calibrated probability), ``decision`` (a name, or with several labels a list),
-    ``positive`` (the class that is looked for, or empty) and its ``threshold``, ``slices`` (of several slices, each
-    one's number and probabilities), ``range`` (score, limit, outside, reasons), ``warnings``, ``seconds``,
+    Gives ``refused`` (true: it is of another kind, and ``anyway`` was not asked for) and ``reasons`` (why it is of
+    another kind, in words; with ``anyway``, of an answer, too; else empty); ``classes`` (value, name, calibrated
+    probability; empty if refused), ``decision`` (a name, or with several labels a list; empty if refused), ``positive``
+    (the class that is looked for, or empty) and its ``threshold``, ``slices`` (of several slices, each one's number and
+    probabilities; empty if refused), ``range`` (score, limit, outside, reasons), ``warnings``, ``seconds``,
     ``provenance``.
     """
     channels = images_of(job)
@@ -35,16 +38,20 @@ def classify(engine: Engine, job: Job) -> Answer:
         roi=roi_of(job),
         slice_number=slice_of(job),
         modality=str(job.fields.get("modality") or ""),
+        anyway=job.fields.get("anyway") is True,
         cancelled=job.cancelled,
     )
     card, meaning = model.card, model.card.classification
     assert meaning is not None
+    labels = () if found.refused else card.labels
     return {
+        "refused": found.refused,
+        "reasons": list(found.range.reasons),
         "classes": [
             {"value": label.value, "name": label.name, "color": label.color, "probability": chance}
-            for label, chance in zip(card.labels, found.probabilities, strict=True)
+            for label, chance in zip(labels, found.probabilities, strict=True)
         ],
-        "decision": list(found.decision) if meaning.multi_label else found.decision[0],
+        "decision": list(found.decision) if meaning.multi_label else "".join(found.decision),
         "positive": meaning.positive,
         "threshold": meaning.thresholds[0] if meaning.positive else None,
         "slices": [

@@ -16,7 +16,7 @@ def explain(engine: Engine, job: Job) -> Answer:
 
     Fields: as for segments or classes, and ``target`` (value of a class, or of a label as it was drawn; None: the class
     that the model decides for, or the first label), ``method`` and ``layer`` (see :mod:`llmboost.explain.maps`; None:
-    the defaults).
+    the defaults). A classifier's map of an image that it refuses is refused, too, unless ``anyway`` is true.
 
     Gives ``target`` (value and name), ``method``, ``layer``, ``warnings``, ``seconds``, ``provenance``; array ``map``
     [k, j, i] on the first channel's grid as uint8 (255 is 1).
@@ -37,6 +37,7 @@ def explain(engine: Engine, job: Job) -> Answer:
         roi=roi_of(job),
         slice_number=slice_of(job),
         modality=str(job.fields.get("modality") or ""),
+        anyway=job.fields.get("anyway") is True,
         progress=lambda fraction: job.progress(fraction, "explaining"),
         cancelled=job.cancelled,
     )
