@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..image import Image, images_of
-from .file import FUNCTIONAL_GROUPS, PIXEL_FORMAT, color_of, read_headers, read_pixels
+from .file import read_headers
+from .groups import FUNCTIONAL_GROUPS
+from .pixels import PIXEL_FORMAT, color_of, read_pixels
 from .series import Series
 from .slices import checked_slice, headers_of, numbers, rescaled, value_type
 

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM, DSfloat
@@ -27,6 +27,7 @@ from ..card import Card, Code, Label
 from ..errors import LLMBoostError
 from ..files import atomic_path
 from ..image import Image, to_canonical
+from .dataset import open_dataset
 from .grid import JITTER
 from .series import Series
 
@@ -131,7 +132,7 @@ def _refusing(series: Series) -> Iterator[None]:
     """Turn what headers that lack something, or say something impossible, lead to into a line for the user."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, OSError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise LLMBoostError(
             f"{series.files[0].parent}: the headers of series {series.uid} do not suffice for a DICOM segmentation"
             f" ({' '.join(str(error).split())}); write .seg.nrrd instead"
@@ -148,7 +149,7 @@ def _sources(series: Series) -> list[Dataset]:
 
 
 def _header(file: Path, keywords: list[str] | None = None) -> Dataset:
-    header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=keywords)
+    header = open_dataset(file, keywords)
     for keyword in ("SOPClassUID", "SOPInstanceUID"):
         if not header.get(keyword):  # some anonymizers forget the copy in the file meta information
             setattr(header, keyword, header.file_meta[f"MediaStorage{keyword}"].value)

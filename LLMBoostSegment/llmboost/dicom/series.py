@@ -13,8 +13,9 @@ from pydicom.uid import UID
 
 from ..errors import LLMBoostError
 from ..image import Image
-from .file import Header, read_headers
+from .file import read_headers
 from .grid import lay_out
+from .groups import Header
 from .slices import find_slices, numbers, read_stacks, time_frames
 
 _PLACE = ("InstanceNumber", "ImagePositionPatient")

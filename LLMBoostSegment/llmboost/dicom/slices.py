@@ -12,7 +12,9 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import LLMBoostError
-from .file import FUNCTIONAL_GROUPS, PIXEL_FORMAT, Header, pixel_format, read_headers, read_pixels
+from .file import read_headers
+from .groups import FUNCTIONAL_GROUPS, Header
+from .pixels import PIXEL_FORMAT, pixel_format, read_pixels
 
 _PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _VALUES = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
@@ -239,7 +241,7 @@ def read_stacks(slices: Sequence[Slice], places: np.ndarray, times: Sequence[int
 
 
 def rescaled(stored: np.ndarray, one: Slice, dtype: np.dtype) -> np.ndarray:
-    """The values of a slice, from what :func:`.file.read_pixels` gives.
+    """The values of a slice, from what :func:`.pixels.read_pixels` gives.
 
     Raises:
         LLMBoostError: there are NaN or infinite ones.
