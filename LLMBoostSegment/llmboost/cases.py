@@ -44,7 +44,7 @@ class Case:
             frame: of a series in time or a film: a number counted from 0, or "all"; then ids end in the frame's number.
 
         Returns:
-            the images, and what was repaired in reading, a line each.
+            the images, and what a user should know of their reading, a line each.
 
         Raises:
             LLMBoostError: a file cannot be read, or frames and ``frame`` do not fit.
@@ -61,6 +61,8 @@ class Case:
                 frames = [[volume] for volume in volumes]
         else:
             files = [read_volumes(path, color=steps.color) for path in self.files]
+            names = [f"{path.name}: " if len(files) > 1 else "" for path in self.files]
+            notes = tuple(name + note for name, volumes in zip(names, files, strict=True) for note in volumes[0].notes)
             counts = {len(volumes) for volumes in files}
             if len(files) == steps.channels and counts != {1} and len(counts) == 1:
                 frames = [list(volumes) for volumes in zip(*files, strict=True)]

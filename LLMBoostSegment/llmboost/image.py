@@ -7,6 +7,7 @@ columns of the direction matrix follow the same order, and the world frame is LP
 from __future__ import annotations
 
 import itertools
+import struct
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 import PIL.Image
 import SimpleITK as sitk
 
+from . import nifti
 from .errors import LLMBoostError
 from .files import atomic_path, check_regular
 from .imagecheck import AGAIN, MAX_AXES, NOT_FINITE, bad_spacing, check_image_file
@@ -32,6 +34,7 @@ VOLUMES = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
+NIFTI = (".nii.gz", ".nii")
 PICTURES = (".png", ".jpg", ".jpeg")
 READABLE = (*VOLUMES, *PICTURES)
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -55,6 +58,9 @@ class Image:
         spacing: distance in mm between voxel centres along i, j, k.
         origin: LPS position in mm of the centre of voxel (0, 0, 0).
         direction: (3, 3); column a is the unit vector in LPS along grid axis a.
+        forms: of a NIfTI file with this very grid, what its header says of it, to be written again.
+        oriented: whether it is known how the image lies in the patient; if not, there is no left and right.
+        notes: what a user should know of the reading, a line each.
 
     Raises:
         ValueError: the array has neither 3 nor 4 axes.
@@ -64,6 +70,9 @@ class Image:
     spacing: tuple[float, float, float]
     origin: tuple[float, float, float]
     direction: np.ndarray
+    forms: nifti.Forms | None = None
+    oriented: bool = True
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4):
@@ -96,6 +105,19 @@ class Image:
             raise ValueError(f"array of shape {array.shape} does not fit the grid {self.shape}")
         return replace(self, array=array)
 
+    def on_grid(
+        self, array: np.ndarray, spacing: Sequence[float], origin: Sequence[float] | np.ndarray, direction: np.ndarray
+    ) -> Image:
+        """Voxels on another grid that lies in the patient as this one does."""
+        return replace(
+            self,
+            array=array,
+            spacing=_triple(spacing),
+            origin=_triple(origin),
+            direction=direction,
+            forms=None,
+        )
+
     def same_grid(self, other: Image, tolerance: float = 1e-3) -> bool:
         """Whether both grids have equal sizes and all voxel centers within ``tolerance`` voxels of each other."""
         return self.grid_distance(other) <= tolerance
@@ -109,7 +131,7 @@ class Image:
 
 
 def read_image(path: str | Path) -> Image:
-    """Read one gray image from NIfTI-1, NRRD, MetaImage, PNG or JPEG; a 2D image becomes a volume of one slice.
+    """Read one gray image from NIfTI, NRRD, MetaImage, PNG or JPEG; a 2D image becomes a volume of one slice.
 
     Geometry is ITK's reading of the file, hence Slicer's. PNG and JPEG tell none: theirs is pixels of 1 mm.
 
@@ -131,14 +153,17 @@ def read_volumes(path: str | Path, *, color: bool = False) -> list[Image]:
     """
     path = Path(path)
     check_regular(path)
-    if _extension(path, READABLE) in PICTURES:
+    extension = _extension(path, READABLE)
+    if extension in PICTURES:
         return images_of(_read_picture(path), np.ones(3), np.zeros(3), np.eye(3), path, color)
+    if extension in NIFTI:
+        return _read_nifti(path, color)
     return _volumes(read_sitk(path), path, color)
 
 
 def read_sitk(path: Path) -> sitk.Image:
-    """The volume file as SimpleITK reads it, with its metadata; raises LLMBoostError as ``read_image`` does."""
-    extension = _extension(path, VOLUMES)
+    """The NRRD or MetaImage file as SimpleITK reads it, with its metadata; raises LLMBoostError as ``read_image``."""
+    extension = _extension(path, [extension for extension in VOLUMES if extension not in NIFTI])
     check_image_file(path)
     try:
         return sitk.ReadImage(str(path), imageIO=VOLUMES[extension])
@@ -154,18 +179,27 @@ def image_from_sitk(stored: sitk.Image, path: Path) -> Image:
 def write_image(image: Image, path: str | Path) -> None:
     """Write a 3D image, compressed, in the format of the extension: .nii.gz, .nii, .nrrd or .mha.
 
-    The file appears complete or not at all. float16 is stored as float32 and bool as uint8.
+    The file appears complete or not at all. float16 is stored as float32 and bool as uint8. NIfTI gets the image's own
+    ``forms``, where it has some.
 
     Raises:
-        LLMBoostError: unknown extension, unwritable folder, full disk, or NIfTI asked for a sheared grid.
+        LLMBoostError: unknown extension, unwritable folder, full disk, or NIfTI asked for a sheared or too long grid.
         ValueError: the image has channels.
     """
     path = Path(path)
     extension = _extension(path, WRITABLE)
     if image.array.ndim != 3:
         raise ValueError("an image with channels cannot be written; write one channel at a time")
+    if extension in NIFTI and max(image.shape) > nifti.LARGEST_SIZE:
+        raise LLMBoostError(f"{path}: NIfTI cannot hold {max(image.shape)} voxels along an axis; choose .nrrd")
+    if extension in NIFTI and image.forms is not None:
+        known = _known_type(image.array.dtype)
+        with atomic_path(path) as temporary:
+            nifti.write(image.array.astype(known, copy=False), image.forms, temporary, extension == ".nii.gz")
+            check_image_file(temporary)
+        return
     orthonormal = np.allclose(image.direction.T @ image.direction, np.eye(3), atol=1e-3)
-    if extension in (".nii", ".nii.gz") and not orthonormal:
+    if extension in NIFTI and not orthonormal:
         raise LLMBoostError(f"{path}: NIfTI cannot hold this image's sheared axes; choose .nrrd")
     write_sitk(to_sitk(image), path)
 
@@ -191,10 +225,10 @@ def to_canonical(image: Image) -> Image:
     for axis, flip in zip(axes, flips, strict=True):
         if flip:
             corner[axis], signs[axis] = image.shape[axis] - 1, -1
-    return Image(
+    return image.on_grid(
         _reorder(image.array, axes, flips),
-        _triple([image.spacing[a] for a in axes]),
-        _triple(image.affine[:3, :3] @ corner + image.origin),
+        [image.spacing[a] for a in axes],
+        image.affine[:3, :3] @ corner + image.origin,
         (image.direction * signs)[:, axes],
     )
 
@@ -233,10 +267,10 @@ def resample_to_spacing(image: Image, spacing: Sequence[float], interpolation: I
         return image
     shape = np.maximum(1, np.rint(np.array(image.shape) * old / new)).astype(int)
     shift = ((np.array(image.shape) - 1) * old - (shape - 1) * new) / 2
-    grid = Image(
+    grid = image.on_grid(
         np.broadcast_to(np.float32(0), shape),  # geometry alone: takes no memory
         _triple(new),
-        _triple(image.direction @ shift + image.origin),
+        image.direction @ shift + image.origin,
         image.direction,
     )
     smooth = (new > 1.2 * old) & (interpolation != "nearest")
@@ -320,8 +354,12 @@ def to_sitk(image: Image) -> sitk.Image:
 
 def _voxels(array: np.ndarray) -> sitk.Image:
     """A SimpleITK image of an (I, J, K) array on the unit grid, in the nearest type that SimpleITK knows."""
-    known = {"bool": np.uint8, "float16": np.float32}.get(array.dtype.name, array.dtype)
-    return sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(), dtype=known))
+    return sitk.GetImageFromArray(np.ascontiguousarray(array.transpose(), dtype=_known_type(array.dtype)))
+
+
+def _known_type(dtype: np.dtype) -> np.dtype:
+    """The nearest type that files know."""
+    return np.dtype({"bool": np.uint8, "float16": np.float32}.get(dtype.name, dtype))
 
 
 def _triple(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
@@ -351,17 +389,39 @@ def _read_picture(path: Path) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1).transpose()
 
 
+def _read_nifti(path: Path, color: bool) -> list[Image]:
+    check_image_file(path)
+    header = nifti.read_header(path)
+    try:
+        place = nifti.place(path, header)
+        values = nifti.read_voxels(path, header)
+        images = images_of(values, *_in_space(*place), path, color)
+        notes = nifti.notes(header.forms, images[0].affine, images[0].shape)
+    except (RuntimeError, MemoryError) as error:
+        raise LLMBoostError(f"{path}: {_reason(str(error))}") from error
+    except (ValueError, struct.error) as error:
+        raise LLMBoostError(f"{path}: its header does not tell where it lies ({error}); correct it") from error
+    forms = header.forms
+    return [replace(image, forms=forms, oriented=forms.oriented, notes=tuple(notes)) for image in images]
+
+
 def _volumes(stored: sitk.Image, path: Path, color: bool) -> list[Image]:
     n = stored.GetDimension()
-    m = min(n, 3)
-    spacing, origin, direction = np.ones(3), np.zeros(3), np.eye(3)
-    spacing[:m] = stored.GetSpacing()[:m]
-    origin[:m] = stored.GetOrigin()[:m]
-    direction[:m, :m] = np.reshape(stored.GetDirection(), (n, n))[:m, :m]
+    place = np.array(stored.GetSpacing()), np.array(stored.GetOrigin()), np.reshape(stored.GetDirection(), (n, n))
     values = sitk.GetArrayFromImage(stored).transpose()
     if stored.GetNumberOfComponentsPerPixel() == 1:
         values = values[np.newaxis]
-    return images_of(values, spacing, origin, direction, path, color)
+    return images_of(values, *_in_space(*place), path, color)
+
+
+def _in_space(
+    spacing: np.ndarray, origin: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The geometry of an image of any number of axes as one of three."""
+    m = min(len(spacing), 3)
+    result = np.ones(3), np.zeros(3), np.eye(3)
+    result[0][:m], result[1][:m], result[2][:m, :m] = spacing[:m], origin[:m], direction[:m, :m]
+    return result
 
 
 def images_of(

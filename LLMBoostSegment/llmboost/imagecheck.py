@@ -9,7 +9,6 @@ there.
 
 from __future__ import annotations
 
-import gzip
 import re
 import struct
 import zlib
@@ -21,6 +20,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
+from . import nifti
 from .errors import LLMBoostError
 from .files import check_regular, printable
 
@@ -35,15 +35,6 @@ _PIECE = 2**22
 _PADDING = 512  # what a file may hold beyond its voxels, such as a filled-up last block
 
 # bytes a voxel
-_NIFTI_TYPES = {
-    **dict.fromkeys((2, 256), 1),
-    **dict.fromkeys((4, 512), 2),
-    128: 3,
-    **dict.fromkeys((8, 16, 768, 2304), 4),
-    **dict.fromkeys((32, 64, 1024, 1280), 8),
-    1792: 16,
-}
-_NIFTI_FLOATS = {16: "f4", 64: "f8"}
 _NRRD_TYPES = {
     **dict.fromkeys(("signed char", "int8", "int8_t", "uchar", "unsigned char", "uint8", "uint8_t"), 1),
     **dict.fromkeys(("short", "short int", "signed short", "signed short int", "int16", "int16_t"), 2),
@@ -144,8 +135,10 @@ def _pieces(file: BinaryIO, voxels: _Voxels) -> Iterator[bytes]:
                 raise EOFError("the compressed voxels end early")
             yield stream.decompress(compressed, _PIECE)
         return
-    source = gzip.GzipFile(fileobj=file) if voxels.compression == "gzip" else file
-    while piece := source.read(_PIECE):
+    if voxels.compression == "gzip":
+        yield from nifti.gunzip(file)
+        return
+    while piece := file.read(_PIECE):
         yield piece
 
 
@@ -158,27 +151,17 @@ def _rest(file: BinaryIO) -> int:
 
 
 def _nifti(path: Path) -> _Voxels:
-    zipped = path.name.lower().endswith(".gz")
-    with gzip.open(path, "rb") if zipped else path.open("rb") as file:
-        header = file.read(348)
-    order = next((order for order in "<>" if struct.unpack_from(f"{order}i", header)[0] == 348), None)
-    if 540 in struct.unpack_from("<i", header) + struct.unpack_from(">i", header):
-        raise LLMBoostError(f"{path}: a NIfTI-2 file, which is not read; save it as NIfTI-1 or .nrrd")
-    # a pair of header and image says "ni1": ITK would look for the other file
-    if order is None or header[344:348] != b"n+1\0":
-        raise ValueError("not NIfTI-1")
-    rank, *sizes = struct.unpack_from(f"{order}8h", header, 40)
-    (kind,) = struct.unpack_from(f"{order}h", header, 70)
-    (offset,) = struct.unpack_from(f"{order}f", header, 108)
-    spacing = struct.unpack_from(f"{order}7f", header, 80)[: min(3, rank)]
-    size = _bytes(path, rank, sizes[:rank], _NIFTI_TYPES[kind])
+    header = nifti.read_header(path)
+    sizes, rank = header.sizes, header.forms.rank
+    dtype = np.dtype(header.order + nifti.TYPES[header.type])
+    size = _bytes(path, len(sizes), sizes, dtype.itemsize * nifti.COLORS.get(header.type, 1))
+    spacing = header.forms.pixdim[1 : 1 + rank]
     if not all(0 < s < inf for s in spacing):  # which ITK reads as 1 mm
         raise LLMBoostError(f"{path}: {bad_spacing(spacing)}")
-    start = max(int(offset), len(header))
-    floating = np.dtype(f"{order}{_NIFTI_FLOATS[kind]}") if kind in _NIFTI_FLOATS else None
-    if zipped:
-        return _Voxels(path, 0, size, "gzip", skip=start, floating=floating)
-    return _Voxels(path, start, size, floating=floating)
+    floating = dtype if dtype.kind == "f" else None
+    if header.zipped:
+        return _Voxels(path, 0, size, "gzip", skip=header.start, floating=floating)
+    return _Voxels(path, header.start, size, floating=floating)
 
 
 def _nrrd(path: Path) -> _Voxels:

@@ -53,7 +53,7 @@ def orient(image: Image, steps: Preprocessing) -> Image:
     axes = [axis for axis in range(3) if axis != across]
     axes.insert(wanted, across)
     r, a, s = (image.spacing[axis] for axis in axes)
-    return Image(image.array.transpose(axes), (r, a, s), image.origin, image.direction[:, axes])
+    return image.on_grid(image.array.transpose(axes), (r, a, s), image.origin, image.direction[:, axes])
 
 
 def _spacing(image: Image, steps: Preprocessing) -> list[float]:

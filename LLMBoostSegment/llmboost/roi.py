@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,8 +57,7 @@ class Roi:
         """The voxels within :meth:`bounds`, as a view with its place in space kept; channels are kept."""
         inside = self.bounds(image)
         origin = image.affine[:3, :3] @ [part.start for part in inside] + image.origin
-        array: Any = image.array[(..., *inside)]
-        return replace(image, array=array, origin=(float(origin[0]), float(origin[1]), float(origin[2])))
+        return image.on_grid(image.array[(..., *inside)], image.spacing, origin, image.direction)
 
     def contains(self, image: Image) -> np.ndarray:
         """bool [i, j, k]: which voxel centers of ``image`` lie in the box."""
