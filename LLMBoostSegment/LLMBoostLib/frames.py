@@ -110,7 +110,7 @@ class Frames:
 
     def _writeTable(self, answers: Sequence[Answer], name: str) -> Any:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} volumes")
-        node.SetUseColumnNameAsColumnHeader(True)
+        node.SetUseColumnTitleAsColumnHeader(True)
         index = vtk.vtkStringArray()
         index.SetName(self._sequence.GetIndexName() or _("Frame"))
         columns = [index]

@@ -12,6 +12,7 @@ import vtk
 from llmboost.errors import LLMBoostError
 
 from .scene import derivedNode
+from .views import isShown
 
 COLORS = "vtkMRMLColorTableNodeIron"
 THRESHOLD = 0.1  # what is lower stays transparent
@@ -92,7 +93,10 @@ class Overlay:
                 view.GetForegroundVolumeID(),
                 view.GetForegroundOpacity(),
             )
-        slicer.util.setSliceViewerLayers(background=volumeNode, foreground=mapNode, foregroundOpacity=opacity)
+        isThere = isShown(volumeNode)
+        slicer.util.setSliceViewerLayers(
+            background=volumeNode, foreground=mapNode, foregroundOpacity=opacity, fit=not isThere
+        )
         self._showLegend(True)
 
     def setOpacity(self, opacity: float) -> None:

@@ -43,6 +43,7 @@ from .resultview import ResultView
 from .segmentinput import SegmentInput
 from .training.casestore import CaseStore
 from .training.snapshot import addCase
+from .views import Spotlight, showVolume
 
 APPLY_REST_MS = 600  # in which the second click of a double click would cancel what the first one began
 
@@ -80,6 +81,7 @@ class Panel(VTKObservationMixin):
         self.explanations = ExplainView(ui)
         self.inputs = InputView(ui)
         self.editor = EditorView(ui.editorFrame)
+        self.spotlight = Spotlight()
         self.chooser = ModelChooser(ui.searchEdit, ui.modelList, self._onModel)
         self.advanced = Advanced(ui, logic.client, self.chooser, self._onModels, self._onBusy)
         self._rest = self._makeRest()
@@ -118,9 +120,11 @@ class Panel(VTKObservationMixin):
             self._showHint()
         if self.ui.editorFrame.visible:
             self.editor.resume()
+            self.spotlight.on(self.results.result.segmentationNode)
 
     def exit(self) -> None:
         self.editor.pause()
+        self.spotlight.off()
 
     def useModel(self, name: str) -> None:
         """Choose a model, as another module asks for; one that was added just now is in the list, too."""
@@ -141,7 +145,7 @@ class Panel(VTKObservationMixin):
         self.setParameterNode(None)
         self.results.clear()  # and give the views back
         self.explanations.clear()
-        self.editor.close()
+        self._closeEditor()
         self.removeObservers()
 
     # Parameters
@@ -348,6 +352,7 @@ class Panel(VTKObservationMixin):
             speed.remember(card, question.arguments["device"], extent, result.seconds)
         self._endedWith(result.name)
         self._question = question
+        showVolume(result.volumeNode)
         self.results.show(result)
         self.explanations.offer(result.targets)
         self._update()
@@ -418,7 +423,10 @@ class Panel(VTKObservationMixin):
 
     def _onEdit(self) -> None:
         with errorsShown():
-            self.editor.open(self.results.result.segmentationNode, self.results.result.volumeNode)
+            result = self.results.result
+            showVolume(result.volumeNode)
+            self.editor.open(result.segmentationNode, result.volumeNode)
+            self.spotlight.on(result.segmentationNode)
             self._showPage(editing=True)
 
     def _onAddCase(self) -> None:
@@ -429,17 +437,20 @@ class Panel(VTKObservationMixin):
             self._tell(_("Added to the cases of LLMBoost Train ({count} in all)").format(count=len(store.cases)))
 
     def _onBack(self) -> None:
-        self.editor.close()
-        self._showPage(editing=False)
+        self._closeEditor()
         self.results.refresh()
+
+    def _closeEditor(self) -> None:
+        self.editor.close()
+        self.spotlight.off()
+        self._showPage(editing=False)
 
     def _showPage(self, editing: bool) -> None:
         self.ui.editorFrame.visible = editing
         self.ui.mainFrame.visible = not editing
 
     def _forgetResult(self, keepUndo: bool = False) -> None:
-        self.editor.close()
-        self._showPage(editing=False)
+        self._closeEditor()
         self.results.clear()
         self.explanations.clear()
         self._question = None

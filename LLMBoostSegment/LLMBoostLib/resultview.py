@@ -138,7 +138,11 @@ class ResultView:
             return
         node = self.result.segmentationNode
         if shown:
+            isNew = not self._hasSurfaces()
             node.CreateClosedSurfaceRepresentation()
+            layoutManager = slicer.app.layoutManager()
+            if isNew and layoutManager:
+                layoutManager.resetThreeDViews()  # what was looked at may be far from them
         else:
             node.RemoveClosedSurfaceRepresentation()
 

@@ -47,7 +47,7 @@ def measureTable(tableNode: Any, segmentationNode: Any) -> None:
 def fillTable(node: Any, columns: Mapping[str, Sequence[str] | Sequence[int] | Sequence[float]]) -> None:
     """Replace what a table node holds; each column's values are of one kind."""
     wasModifying = node.StartModify()
-    node.SetUseColumnNameAsColumnHeader(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
     node.RemoveAllColumns()
     for title, values in columns.items():
         column = _ARRAYS[type(values[0]) if values else str]()

@@ -164,6 +164,7 @@ class qSlicerLayoutManager(QtCore.QObject):
     def __init__(self, session: Session):
         super().__init__()
         self._session = session
+        self._resets = 0
         self._slices = {name: qMRMLSliceWidget(logic, self) for name, logic in session.sliceLogics.items()}
 
     def sliceViewNames(self) -> tuple:
@@ -183,7 +184,8 @@ class qSlicerLayoutManager(QtCore.QObject):
             widget.fitSliceToBackground()
 
     def resetThreeDViews(self) -> None:
-        pass
+        """There are no 3D views here: it is counted."""
+        self._resets += 1
 
     def setLayout(self, layout: int) -> None:
         self.__dict__["_layout"] = layout
@@ -285,6 +287,8 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._settings = QtCore.QSettings()
         self._manager = qSlicerModuleManager(session)
         self._layoutManager = qSlicerLayoutManager(session)
+        for logic in session.sliceLogics.values():
+            logic.GetSliceNode().SetMappedInLayout(True)  # as layouts do with the views that they show
         self._window: Any = qSlicerMainWindow(self._manager)
         self._window.show()
 

@@ -125,6 +125,8 @@ class qMRMLPlotView(QtWidgets.QLabel):
 
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
         chart = self._chart()
+        if chart is not None:
+            plotview.complain(chart)
         if chart is None or not any(points for _, points in plotview.seriesOf(chart)):
             super().paintEvent(event)
             return

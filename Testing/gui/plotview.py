@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import vtk
 from PySide6 import QtCore, QtGui
 from vtk.util.numpy_support import vtk_to_numpy
 
@@ -33,6 +34,13 @@ def seriesOf(chart: Any) -> list[Series]:
         if len(columns) == 2 and all(columns):
             found.append((node, list(zip(*(vtk_to_numpy(column).tolist() for column in columns), strict=True))))
     return found
+
+
+def complain(chart: Any) -> None:
+    """Report what VTK does when it draws a line with less than two points."""
+    for node, points in seriesOf(chart):
+        if len(points) < 2 and node.GetLineStyle() != node.LineStyleNone:
+            vtk.vtkOutputWindow.GetInstance().DisplayErrorText("Attempted to paint a line with <2 points.")
 
 
 def draw(painter: QtGui.QPainter, area: QtCore.QRect, chart: Any) -> None:

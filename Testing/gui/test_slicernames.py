@@ -23,6 +23,7 @@ VARIABLES = {
     "uiWidget": "qMRMLWidget",
     "_editor": "qMRMLSegmentEditorWidget",
     "_plot": "qMRMLPlotWidget",
+    "layoutManager": "qMRMLLayoutManager",
     "selector": "qMRMLSegmentSelectorWidget",
     "PyTorchUtilsLogic": "PyTorchUtils.PyTorchUtilsLogic",
     "SampleDataLogic": "SampleData.SampleDataLogic",

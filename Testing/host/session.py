@@ -20,6 +20,9 @@ from .parameters import parameterNodeModule
 
 SLICES = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
 
+# what is warned of here alone: color files come with the application, and there is no display
+_OWN_WARNINGS = (".txt can't be found", "bad X server connection")
+
 # nodes that Slicer lists in the subject hierarchy as soon as they are added
 _IN_SUBJECT_HIERARCHY = (
     "vtkMRMLVolumeNode",
@@ -36,6 +39,7 @@ class Session:
 
     def __init__(self) -> None:
         self.errors: list[str] = []
+        self.warnings: list[str] = []
         self._listens()
         self._folders = [tempfile.TemporaryDirectory(prefix="slicer-") for _ in range(2)]
         self.scene = slicer.vtkMRMLScene()
@@ -53,14 +57,16 @@ class Session:
         self.appLogic.SetSliceLogics(vtk.vtkCollection())
         self.appLogic.SetViewLogics(vtk.vtkCollection())
         self.sliceLogics = {name: self._makeSlice(name, orientation) for name, orientation in SLICES.items()}
-        self.errors.clear()  # color files and terminologies come with the application alone
+        self.errors.clear()
+        self.warnings.clear()  # color files and terminologies come with the application alone
         self.scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._onNodeAdded)
         self.scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeRemoved)
 
     def clear(self) -> None:
-        """Close the scene, as the application does: views and color tables stay. Errors of VTK are forgotten."""
+        """Close the scene, as the application does: views and color tables stay. What VTK reported is forgotten."""
         self.scene.Clear(False)
         self.errors.clear()
+        self.warnings.clear()
 
     def load(self, path: Path, parent: scripted.ModuleParent | None = None) -> ModuleType:
         """Load a module file as Slicer does: its folder goes on sys.path, the module's class is made with a parent."""
@@ -78,7 +84,7 @@ class Session:
         return module
 
     def _listens(self) -> None:
-        """Collect what VTK and MRML report as errors, in place of printing it."""
+        """Collect what VTK and MRML report as errors and as warnings, in place of printing it."""
         self._output = vtk.vtkOutputWindow()
         self._output.SetDisplayModeToNever()
         vtk.vtkOutputWindow.SetInstance(self._output)
@@ -88,7 +94,13 @@ class Session:
         def onError(caller: Any, event: str, text: str) -> None:
             self.errors.append(text.strip())
 
+        @vtk.calldata_type(vtk.VTK_STRING)
+        def onWarning(caller: Any, event: str, text: str) -> None:
+            if not any(own in text for own in _OWN_WARNINGS):
+                self.warnings.append(text.strip())
+
         self._output.AddObserver(vtk.vtkCommand.ErrorEvent, onError)
+        self._output.AddObserver(vtk.vtkCommand.WarningEvent, onWarning)
 
     def _makeLogics(self) -> dict[str, Any]:
         colors = self.appLogic.GetColorLogic()
@@ -156,12 +168,12 @@ def emptySession() -> Iterator[Session]:
     """The session with an empty scene, for one test.
 
     Raises:
-        AssertionError: VTK or MRML reported an error meanwhile.
+        AssertionError: VTK or MRML reported an error or a warning meanwhile.
     """
     session = start()
     session.clear()
     yield session
-    errors = list(session.errors)
+    errors = session.errors + session.warnings
     session.clear()
     assert not errors, "\n".join(errors)
 

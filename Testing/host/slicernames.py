@@ -75,7 +75,11 @@ NAMES = {
         qSlicerScriptedLoadableModuleWidget.isEntered
     """,
     "Slicer/Base/QTGUI/qSlicerApplication.h": """
+        slicer.app.layoutManager()
         slicer.app.startupCompleted()
+    """,
+    "Slicer/Libs/MRML/Widgets/qMRMLLayoutManager.h": """
+        qMRMLLayoutManager.resetThreeDViews()
     """,
     "Slicer/Base/QTCore/qSlicerBaseQTCorePythonQtDecorators.h": """
         slicer.app.testingEnabled()

@@ -23,11 +23,11 @@ from LLMBoostLib.client import Answer
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    """The application's stand-in with an empty scene; a test fails if VTK or MRML reported an error."""
+    """The application's stand-in with an empty scene; a test fails if VTK or MRML reported an error or a warning."""
     session = start()
     session.clear()
     yield session
-    errors = list(session.errors)
+    errors = session.errors + session.warnings
     session.clear()
     assert not errors, "\n".join(errors)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from llmboost.wire import pack_volumes
@@ -14,6 +13,7 @@ from ..client import Answer, Client, Progress
 from ..fit import modalityInScene
 from ..scene import derivedNode, inSameStudy
 from ..segmentation import writeSegmentation
+from ..views import showVolume
 from ..volumes import volumesFromNode
 
 BEFORE, AFTER = "before", "after"
@@ -60,7 +60,7 @@ class Comparison:
             answers.append(answer)
             try:
                 nodes = [_show(one, volumeNode, role) for one, role in zip(answers, (BEFORE, AFTER), strict=True)]
-                slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+                showVolume(volumeNode)
             except Exception as error:
                 onError(error)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,7 @@ STEP = "Step"
 SECONDS = 0.5  # between two changes of a table, each of which draws the chart anew
 SMOOTHING = 0.9  # of the loss, whose single steps say little
 _COLORS = {"loss": (0.0, 0.45, 0.7), "dice": (0.9, 0.62, 0.0)}
-_ROLE = "LLMBoost.Curve"
+LINE = 2  # points, at least: VTK complains of a line with fewer
 
 
 class Curves:
@@ -23,6 +24,7 @@ class Curves:
     def __init__(self) -> None:
         self.clear()
         self.chartNode: Any = None
+        self._series: dict[str, Any] = {}
 
     def clear(self) -> None:
         """A new training."""
@@ -35,12 +37,11 @@ class Curves:
         if not event:
             return
         kind, step = event.get("event"), float(event.get("step") or 0)
-        if kind == "step" and event.get("loss") is not None:
-            loss = float(event["loss"])
+        if kind == "step" and (loss := _finite(event.get("loss"))) is not None:
             self._smooth = loss if self._smooth is None else SMOOTHING * self._smooth + (1 - SMOOTHING) * loss
             self.points["loss"].append((step, self._smooth))
-        elif kind == "validation" and event.get("dice") is not None:
-            self.points["dice"].append((step, float(event["dice"])))
+        elif kind == "validation" and (dice := _finite(event.get("dice"))) is not None:
+            self.points["dice"].append((step, dice))
             self._shown = 0.0
         else:
             return
@@ -50,19 +51,23 @@ class Curves:
     def show(self) -> Any:
         """Bring the nodes up to date; the chart node."""
         self._shown = time.monotonic()
-        if self.chartNode is None or not slicer.mrmlScene.IsNodePresent(self.chartNode):
-            self.chartNode = self._makeChart()
-        for name, points in self.points.items():
-            _fill(self._series(name).GetTableNode(), name, points)
+        if not self._series or not all(map(slicer.mrmlScene.IsNodePresent, (self.chartNode, *self._series.values()))):
+            self._makeNodes()
+        for name, series in self._series.items():
+            points, isDrawn = self.points[name], self.chartNode.HasPlotSeriesNodeID(series.GetID())
+            drawable = len(points) >= LINE
+            if isDrawn and not drawable:  # before its points go
+                self.chartNode.RemovePlotSeriesNodeID(series.GetID())
+            _fill(series.GetTableNode(), name, points)
+            if drawable and not isDrawn:
+                self.chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
         return self.chartNode
 
-    def _series(self, name: str) -> Any:
-        series = (self.chartNode.GetNthPlotSeriesNode(n) for n in range(self.chartNode.GetNumberOfPlotSeriesNodes()))
-        return next(one for one in series if one.GetAttribute(_ROLE) == name)
-
-    def _makeChart(self) -> Any:
+    def _makeNodes(self) -> None:
         scene = slicer.mrmlScene
-        chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(_("Training")))
+        self.chartNode = chart = scene.AddNewNodeByClass(
+            "vtkMRMLPlotChartNode", scene.GenerateUniqueName(_("Training"))
+        )
         chart.SetTitle("")
         chart.SetTitleVisibility(False)
         chart.SetXAxisTitle(_("Step"))
@@ -71,7 +76,6 @@ class Curves:
         for name, title in (("loss", _("Loss")), ("dice", _("Dice of the checked cases"))):
             table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{chart.GetName()} {name}"))
             series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", title)
-            series.SetAttribute(_ROLE, name)
             series.SetPlotType(series.PlotTypeScatter)
             series.SetMarkerStyle(series.MarkerStyleCircle if name == "dice" else series.MarkerStyleNone)
             series.SetLineStyle(series.LineStyleSolid)
@@ -80,8 +84,7 @@ class Curves:
             series.SetAndObserveTableNodeID(table.GetID())
             series.SetXColumnName(STEP)
             series.SetYColumnName(name)
-            chart.AddAndObservePlotSeriesNodeID(series.GetID())
-        return chart
+            self._series[name] = series
 
 
 class CurvesView:
@@ -136,6 +139,11 @@ class CurvesView:
 HEIGHT = 190  # pixels, at least
 _TAG = "LLMBoostTrain"
 _OWNER = "LLMBoostTrain"  # the module's parameter node
+
+
+def _finite(value: Any) -> float | None:
+    """A number that can be drawn; None for any other."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _fill(tableNode: Any, name: str, points: list[tuple[float, float]]) -> None:

@@ -25,6 +25,7 @@ from ..modelchooser import Entry, entries
 from ..progressview import ProgressView
 from ..segmentation import writeSegmentation
 from ..speed import duration
+from ..views import Spotlight, showVolume
 from .adapters import AdaptersView
 from .casestore import FOLDER_SETTING, UNLABELLED, Case, CaseStore
 from .casesview import CasesView, title
@@ -64,6 +65,7 @@ class Panel(VTKObservationMixin):
         self.progress = ProgressView(ui.progressBar, ui.statusLabel)
         self.curves, self.curvesView = Curves(), CurvesView(ui.plotFrame)
         self.editor = EditorView(ui.editorFrame)
+        self.spotlight = Spotlight()  # on what is edited or compared
         self.cases = CasesView(ui, self._update, self._showButtons, errorsShown)
         self.outcome = OutcomeView(ui)
         self.next = NextView(ui, self._showButtons)
@@ -115,12 +117,14 @@ class Panel(VTKObservationMixin):
             self.refresh()
 
     def enter(self) -> None:
-        if self.ui.editorFrame.visible:
+        if self._edited:
             self.editor.resume()
+            self.spotlight.on(self._edited[2])
 
     def exit(self) -> None:
         """A training goes on meanwhile."""
         self.editor.pause()
+        self.spotlight.off()
 
     def forgetScene(self) -> None:
         """The scene is about to be closed. A training goes on: it has copies of all it needs."""
@@ -136,7 +140,7 @@ class Panel(VTKObservationMixin):
         self.logic.client.shutDown()
         self.setParameterNode(None)
         self.curvesView.close()
-        self.editor.close()
+        self._closeEditor()
         self.removeObservers()
 
     def refresh(self) -> None:
@@ -350,11 +354,14 @@ class Panel(VTKObservationMixin):
     def _openEditor(self, case: Case) -> None:
         volumeNode, segmentationNode = openCase(self._store, case)
         self.cases.isEdited(case)  # remembers what was copied, if the node is new
-        slicer.util.setSliceViewerLayers(background=volumeNode, fit=True)
+        showVolume(volumeNode)
         self._edited = case, volumeNode, segmentationNode
         self.ui.editorLabel.text = _("Case {name}").format(name=title(case))
         self._showPage(editing=True)
         self.editor.open(segmentationNode, volumeNode)
+        self.spotlight.on(segmentationNode)
+        if self._parameterNode is None:  # the module was left while the segments were computed
+            self.exit()
 
     def _onSave(self) -> None:
         with errorsShown():
@@ -370,6 +377,7 @@ class Panel(VTKObservationMixin):
 
     def _closeEditor(self) -> None:
         self.editor.close()
+        self.spotlight.off()
         self._edited = None
         self._showPage(editing=False)
 
@@ -441,7 +449,7 @@ class Panel(VTKObservationMixin):
     def _onAccept(self) -> None:
         with errorsShown():
             card = self.logic.accept(self.outcome.outcome)
-            self.outcome.clear()
+            self._clearOutcome()
             self._tell(_("{name} is in the list of LLMBoost Segment").format(name=card.name))
             self.adapters.refresh()
             self.ui.adaptersButton.collapsed = False
@@ -449,9 +457,13 @@ class Panel(VTKObservationMixin):
 
     def _onDiscard(self) -> None:
         self.logic.discard(self.outcome.outcome)
-        self.outcome.clear()
+        self._clearOutcome()
         self._tell(_("Discarded"))
         self._update()
+
+    def _clearOutcome(self) -> None:
+        self.outcome.clear()
+        self.spotlight.off()
 
     # Other computations
 
@@ -477,6 +489,8 @@ class Panel(VTKObservationMixin):
         done = _("{before} (outlines) and {after} (filled) are in the views")
 
         def show(before: Any, after: Any) -> None:
+            if self._parameterNode is not None:  # the module was not left meanwhile
+                self.spotlight.on(before, after)
             self._ended(done.format(before=before.GetName(), after=after.GetName()))
 
         device = self._parameterNode.device.value
