@@ -14,8 +14,10 @@ from .classification_metrics import classification_scores
 from .classify import classify
 from .errors import LLMBoostError
 from .files import write_whole
+from .jsonfile import append_json
 from .learn.classification.imageset import ImageSet
 from .learn.dataset import Case, Dataset, load
+from .learn.labels import NEAR, exchanged
 from .metrics import segmentation_scores, summarize
 from .model import Model
 from .segment import segment
@@ -48,6 +50,8 @@ def evaluate(
             f"{dataset.folder}: model '{model.card.name}' has no label {', '.join(unknown)};"
             " evaluate it on a data set with its own labels"
         )
+    if wrong := exchanged(dataset.labels, {label.value: label.name for label in model.card.labels}):
+        raise LLMBoostError(f"{dataset.folder / 'dataset.json'}: {wrong} for model '{model.card.name}'; renumber it")
     results = []
     for case in cases:
         results.append(_measure(model, dataset, case, mirror))
@@ -68,12 +72,12 @@ def _measure(model: Model, dataset: Dataset, case: Case, mirror: bool) -> dict[s
     channels, reference = load(case)
     if reference is None:
         raise LLMBoostError(f"{case.images[0]}: no label map to compare with; put one into labelsTr")
-    if not reference.same_grid(channels[0]):
+    if not reference.same_grid(channels[0], NEAR):
         raise LLMBoostError(f"{case.label}: does not lie on the grid of its image {case.images[0].name}")
     result = segment(model, channels, mirror=mirror)
     scores = segmentation_scores(
         result.merged(model.card.labels).array,
-        reference.array.round().astype("int32"),
+        reference.array.astype("int32"),
         reference.spacing,
         dataset.labels,
         ignore=dataset.ignore,
@@ -153,5 +157,4 @@ def write_evaluation(result: dict[str, Any], path: Path) -> None:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **{key: result[key] for key in LOGGED if key in result},
     }
-    with path.with_suffix(".jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    append_json(path.with_suffix(".jsonl"), line)

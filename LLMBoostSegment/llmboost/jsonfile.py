@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,21 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise LLMBoostError(f"{path}: a JSON object is expected")
     return value
+
+
+def append_json(path: Path, entry: dict[str, Any]) -> None:
+    """Add a line to a log.
+
+    Raises:
+        LLMBoostError: it cannot be written, or is no file of its own: a link would change another, a pipe waits.
+    """
+    try:
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            raise LLMBoostError(f"{path}: a link, a folder or a device, not a file of its own; remove it")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+    except OSError as error:
+        raise LLMBoostError(f"{path}: cannot be written ({error.strerror}); check the free space") from error
 
 
 def _refuse(word: str) -> float:

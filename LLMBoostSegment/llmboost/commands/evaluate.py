@@ -10,17 +10,25 @@ from rich.table import Table
 
 from .. import library
 from ..errors import LLMBoostError
-from .terminal import DatasetArgument, DeviceOption, MirrorOption, ModelOption, console, progress_bar
+from .terminal import DatasetArgument, DeviceOption, MirrorOption, ModelOption, console, messages, progress_bar
 
 if TYPE_CHECKING:
     from ..card import Card
+    from ..learn.classification.imageset import ImageSet
+    from ..learn.dataset import Dataset
 
 
 def evaluate(
     dataset: DatasetArgument,
     model: ModelOption,
     json_file: Annotated[Path, typer.Option("--json", help="The file to write.")],
-    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
+    asked: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            help="train, val, test (default), or all: every labelled case, the default if none are for testing.",
+        ),
+    ] = "",
     device: DeviceOption = "auto",
     mirror: MirrorOption = False,
 ) -> None:
@@ -34,26 +42,37 @@ def evaluate(
     if json_file.suffix == ".jsonl":
         raise LLMBoostError(f"--json {json_file}: choose another extension, a .jsonl file keeps the history beside it")
     loaded = load_model(library.find(model), choose_device(device))
-    title = f"{loaded.card.name}, {split}"
     with progress_bar() as progress:
-        task = progress.add_task(title, total=None)
+        task = progress.add_task(loaded.card.name, total=None)
 
         def advance(case: dict[str, Any]) -> None:
             progress.advance(task)
 
         if is_image_set(dataset):
             images = read_image_set(dataset)
+            split = asked or _split_of(dataset, images)
             progress.update(task, total=len(images.split(split)))
             result = evaluation.evaluate_classifier(loaded, images, split, report=advance)
         else:
             data = read_dataset(dataset)
+            split = asked or _split_of(dataset, data)
             progress.update(task, total=len(data.split(split)))
             result = evaluation.evaluate(loaded, data, split, mirror=mirror, report=advance)
     evaluation.write_evaluation(result, json_file)
+    title = f"{loaded.card.name}, {split}"
     if loaded.card.classification:
         _print_classification(title, result)
     else:
         _print_segmentation(title, loaded.card, result)
+    if split == "all" != asked:
+        messages.print("no splits.json tells which cases are for testing: all that are labelled were measured")
+
+
+def _split_of(path: Path, data: Dataset | ImageSet) -> str:
+    """The cases for testing; of a data set without splits, on which hardly anything was trained, all of its cases."""
+    if data.splits["test"] or path.is_file() or any((path / name).exists() for name in ("splits.json", "train")):
+        return "test"
+    return "all"
 
 
 def _print_segmentation(title: str, card: Card, result: dict[str, Any]) -> None:

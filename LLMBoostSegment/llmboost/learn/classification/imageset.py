@@ -18,7 +18,7 @@ from ...cases import ALL_FRAMES, find_cases
 from ...dicom import find_series
 from ...errors import LLMBoostError
 from ...image import READABLE, Image
-from ..dataset import SPLITS
+from ..dataset import ALL, SPLITS
 
 DESCRIPTION = "dataset.json"  # in a folder of classes; beside NAME.npz it is NAME.json
 # of MedMNIST (Yang et al., Sci Data 10:41, 2023; its info.py), what the .npz files do not say
@@ -72,11 +72,13 @@ class ImageSet:
     notes: tuple[str, ...] = field(default=())
 
     def split(self, name: str) -> list[Sample]:
-        """The images of a split.
+        """The images of a split, or all.
 
         Raises:
             LLMBoostError: there are none.
         """
+        if name == ALL:
+            return [sample for samples in self.splits.values() for sample in samples]
         if not self.splits.get(name):
             counts = ", ".join(f"{len(samples)} {split}" for split, samples in self.splits.items())
             raise LLMBoostError(f"{self.path}: no images in split '{name}' (it has {counts})")
@@ -85,7 +87,8 @@ class ImageSet:
 
 def is_image_set(path: Path) -> bool:
     """Whether ``path`` is labelled for classification, not for segmentation."""
-    return path.suffix.lower() == ".npz" or (path.is_dir() and not (path / "imagesTr").exists())
+    segmented = any((path / name).exists() for name in ("imagesTr", "imagesTs"))
+    return path.suffix.lower() == ".npz" or (path.is_dir() and not segmented)
 
 
 def read_image_set(path: Path) -> ImageSet:
