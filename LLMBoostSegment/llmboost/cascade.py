@@ -16,6 +16,7 @@ from .model import Model
 from .predict import predict
 from .preprocessing import preprocess
 from .roi import Roi
+from .sides import without_sides
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,17 @@ def localize(
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
     edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
+    merged, kept = without_sides(localizer.card.labels)
     for target in cascade.targets:
-        structure = largest_piece(found == numbers[target.structure])
+        number = numbers[target.structure]
+        structure = largest_piece(found == number)
+        name = target.structure if image.sides_known else merged[kept[number - 1]].name
         if not is_it(structure, cascade.target_ml):
-            notes.append(f"{target.structure}: not in view")
+            notes.append(f"{name}: not in view")
             continue
         places = np.argwhere(structure)
         if (places == 0).any() or (places == np.array(structure.shape) - 1).any():
-            notes.append(f"{target.structure}: reaches the border of the image, so it may be cut")
+            notes.append(f"{name}: reaches the border of the image, so it may be cut")
         center = work.affine[:3, :3] @ places.mean(axis=0) + work.origin
         boxes[target] = Roi(list(center), list(edges), work.direction)
     return boxes, tuple(notes)

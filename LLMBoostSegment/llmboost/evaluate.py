@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def _measure(model: Model, dataset: Dataset, case: Case, mirror: bool) -> dict[s
         raise LLMBoostError(f"{case.images[0]}: no label map to compare with; put one into labelsTr")
     if not reference.same_grid(channels[0], NEAR):
         raise LLMBoostError(f"{case.label}: does not lie on the grid of its image {case.images[0].name}")
-    result = segment(model, channels, mirror=mirror)
+    # the labels to compare with tell sides, whether or not the image does
+    result = segment(model, [replace(channel, sides_known=True) for channel in channels], mirror=mirror)
     scores = segmentation_scores(
         result.merged(model.card.labels).array,
         reference.array.astype("int32"),

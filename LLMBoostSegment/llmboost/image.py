@@ -59,7 +59,7 @@ class Image:
         origin: LPS position in mm of the centre of voxel (0, 0, 0).
         direction: (3, 3); column a is the unit vector in LPS along grid axis a.
         forms: of a NIfTI file with this very grid, what its header says of it, to be written again.
-        oriented: whether it is known how the image lies in the patient; if not, there is no left and right.
+        sides_known: whether it is known how the image lies in the patient; if not, there is no left and right.
         notes: what a user should know of the reading, a line each.
 
     Raises:
@@ -71,7 +71,7 @@ class Image:
     origin: tuple[float, float, float]
     direction: np.ndarray
     forms: nifti.Forms | None = None
-    oriented: bool = True
+    sides_known: bool = True
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -402,7 +402,7 @@ def _read_nifti(path: Path, color: bool) -> list[Image]:
     except (ValueError, struct.error) as error:
         raise LLMBoostError(f"{path}: its header does not tell where it lies ({error}); correct it") from error
     forms = header.forms
-    return [replace(image, forms=forms, oriented=forms.oriented, notes=tuple(notes)) for image in images]
+    return [replace(image, forms=forms, sides_known=forms.sides_known, notes=tuple(notes)) for image in images]
 
 
 def _volumes(stored: sitk.Image, path: Path, color: bool) -> list[Image]:

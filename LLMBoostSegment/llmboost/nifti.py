@@ -75,7 +75,7 @@ class Forms:
     rows: tuple[float, ...]
 
     @property
-    def oriented(self) -> bool:
+    def sides_known(self) -> bool:
         """Whether the header says at all how the image lies in the patient."""
         return max(self.codes) > 0
 
@@ -221,7 +221,7 @@ def _place(forms: Forms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As :func:`place`, of files that ITK does not read, by the same rule."""
     n = forms.rank
     spacing = np.array(forms.pixdim[1 : n + 1]) * _MM.get(forms.units & 7, 1.0)
-    if not forms.oriented:
+    if not forms.sides_known:
         return spacing, np.zeros(n), np.eye(n)
     qform, sform = _qform(forms), _sform(forms)
     sizes = np.linalg.norm(sform[:3, :3], axis=0)
@@ -242,8 +242,8 @@ def notes(forms: Forms, affine: np.ndarray, shape: tuple[int, int, int]) -> list
     Raises:
         ValueError: the form that was used holds no rotation.
     """
-    if not forms.oriented:
-        return ["orientation unknown (the codes of its sform and qform are 0): left and right cannot be told"]
+    if not forms.sides_known:
+        return ["orientation unknown (the codes of its sform and qform are 0): no left and right are told"]
     corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))]).T
     used = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     found, apart = {}, {}

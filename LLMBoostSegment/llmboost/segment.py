@@ -26,6 +26,7 @@ from .predict import probability_slabs
 from .preprocessing import orient, preprocess
 from .quality import Flag, Tally, flag
 from .roi import Roi
+from .sides import without_sides
 
 # an image that extends this many times further than the model's window is hardly the kind it was trained on
 EXTENT_FACTOR = 2.5
@@ -39,7 +40,8 @@ class Segmentation:
 
     Attributes:
         labelmap: label values, unsigned integers [i, j, k]; 0 is background.
-        labels: what its values mean: the model's labels, or those of each side that the model's cascade looked at.
+        labels: what its values mean: the model's labels, or those of each side that the model's cascade looked at; no
+            sides, where the image does not tell them.
         volumes_ml: millilitres of each label, by name.
         probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request.
         entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; on request.
@@ -60,8 +62,8 @@ class Segmentation:
 
     def merged(self, labels: Sequence[Label]) -> Image:
         """The label map with the values of the model's own ``labels``, both sides alike."""
-        values = np.zeros(max(label.value for label in self.labels) + 1, self.labelmap.array.dtype)
-        for n, label in enumerate(self.labels):
+        values = np.arange(max(label.value for label in self.labels) + 1, dtype=self.labelmap.array.dtype)
+        for n, label in enumerate(self.labels[len(labels) :]):
             values[label.value] = labels[n % len(labels)].value
         return self.labelmap.with_array(values[self.labelmap.array])
 
@@ -124,6 +126,10 @@ def segment(
         notes += _too_large(card, first)
         _trim(part.indices, first, roi, card)
 
+    if not whole.sides_known:
+        merged, places = without_sides(card.labels)
+        _merge(canvas, [places[n % len(places)] for n in range(len(labels))])
+        labels = merged
     counts = np.zeros(len(labels) + 1, int)
     for plane in canvas.indices:  # bincount takes eight bytes a voxel
         counts += np.bincount(plane.ravel(), minlength=len(counts))
@@ -323,6 +329,19 @@ def _maps(shape: tuple[int, ...]) -> np.ndarray:
         raise LLMBoostError(
             f"{folder}: no room for {size / 2**30:.1f} GB of maps ({error.strerror}); free some, or set TMPDIR"
         ) from error
+
+
+def _merge(canvas: _Canvas, places: Sequence[int]) -> None:
+    """Draw each label as the one at its place; the probability of those that become one is that of any of them."""
+    numbers = np.array([0, *(place + 1 for place in places)])
+    for plane in canvas.indices:  # one at a time: memory stays bounded
+        plane[...] = numbers[plane]
+    if canvas.chances is None or len(canvas.chances) != len(numbers):  # a cascade's model knows no sides
+        return
+    for place in set(places):
+        classes = [n + 1 for n, other in enumerate(places) if other == place]
+        if len(classes) > 1:
+            canvas.chances[classes] = canvas.chances[classes].sum(axis=0)
 
 
 def _trim(indices: np.ndarray, image: Image, roi: Roi | None, card: Card) -> None:

@@ -70,9 +70,9 @@ def test_an_image_lies_as_itk_reads_it_and_the_note_tells_the_truth(tmp_path, co
     text = "; ".join(image.notes)
     if codes == (0, 0):
         assert "orientation unknown" in text
-        assert not image.oriented
+        assert not image.sides_known
         return
-    assert image.oriented
+    assert image.sides_known
     if 0 in codes or sform is TURNED:
         assert not text
         return
@@ -98,7 +98,7 @@ def test_the_rule_holds_in_what_itk_does_not_read(tmp_path, codes, sform):
             continue
         wanted, image = read_image(path), read_image(other)
         assert np.allclose(image.affine, wanted.affine, atol=1e-5)
-        assert (image.notes, image.oriented) == (wanted.notes, wanted.oriented)
+        assert (image.notes, image.sides_known) == (wanted.notes, wanted.sides_known)
         write_image(image, tmp_path / "d.nii.gz")
         assert np.allclose(read_image(tmp_path / "d.nii.gz").affine, wanted.affine, atol=1e-5)
 
@@ -157,7 +157,7 @@ def test_another_grid_does_not_carry_them(tmp_path):
         assert np.allclose(header.get_sform(), ras(other), atol=1e-4)
     unknown = read_image(write(tmp_path / "a.nii", (TURNED, 0), (TURNED, 0)))
     for other in (to_canonical(unknown), resample_to_spacing(unknown, (1, 1, 1)), unknown.with_array(VOXELS)):
-        assert not other.oriented
+        assert not other.sides_known
 
 
 @pytest.mark.parametrize("order", "<>")

@@ -19,6 +19,7 @@ from ..predict import Cancelled, probability_slabs, tile
 from ..preprocessing import orient, preprocess
 from ..roi import Roi
 from ..segment import check, largest_component
+from ..sides import without_sides
 from .maps import relevance
 from .target import find_target
 
@@ -55,6 +56,9 @@ def explain_segment(
     by_cascade = card.needs_cascade([n * mm for n, mm in zip(first.shape, first.spacing, strict=True)])
     labels = card.sided_labels if by_cascade else card.labels
     label, number = find_target(card, labels, labels[0].value if target is None else target)
+    if not whole.sides_known:
+        merged, places = without_sides(card.labels)
+        label = merged[places[number % len(places)]]
     explained = _Segment(model, number % len(card.labels) + 1, method, layer, cancelled)
     nothing = [f"{label.name}: not found, so there is nothing to explain"]
     if not by_cascade:
