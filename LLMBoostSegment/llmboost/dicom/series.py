@@ -8,19 +8,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pydicom.uid import UID
 
 from ..errors import LLMBoostError
+from ..files import printable
 from ..image import Image
 from .file import read_headers
-from .grid import lay_out
+from .frames import find_stacks
 from .groups import Header
-from .slices import find_slices, numbers, read_stacks, time_frames
+from .identity import IDENTITY, parts_of
+from .slices import TELLING, find_slices, numbers, read_stacks
 
-_PLACE = ("InstanceNumber", "ImagePositionPatient")
 _KIND = ("SOPClassUID", "SOPInstanceUID", "Rows")
-_SERIES = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality")
+_SERIES = ("SeriesInstanceUID", "SeriesDescription", *IDENTITY)
+# what differs between images, where anonymizers took their UIDs away or gave the same to all
+_IMAGE = ("InstanceNumber", "ImagePositionPatient", *TELLING)
+# how many series a message lists
+_LISTED = 50
 # objects that are stored as pixels, yet are no images: segmentations, label maps and doses
 _NO_IMAGES = {f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("66.4", "66.7", "481.2")}
 
@@ -35,6 +39,9 @@ class Series:
         description: SeriesDescription, often empty.
         modality: such as CT, MR or PT.
         files: its files, sorted by path.
+        part: counted from 1 where several series have its UID, as those of two patients may; else 0.
+        apart: what tells it from those, such as "patient 1 of 2".
+        problem: why it cannot be read; empty if it may.
     """
 
     uid: str
@@ -42,12 +49,22 @@ class Series:
     description: str
     modality: str
     files: tuple[Path, ...]
+    part: int = 0
+    apart: str = ""
+    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """What chooses it: its UID, with #1, #2, ... where several have that."""
+        return f"{self.uid}#{self.part}" if self.part else self.uid
 
     def __str__(self) -> str:
         """One line to choose by."""
         files = f"{len(self.files)} file{'s'[: len(self.files) > 1]}"
         number = "-" if self.number is None else self.number
-        return f"{number}: {self.modality} {self.description!r}, {files}, {self.uid or 'no UID'}"
+        apart = f" ({self.apart}, from {self.files[0]})" if self.apart else ""
+        words = f"{printable(self.modality)} {printable(self.description)!r}"
+        return f"{number}: {words}, {files}, {printable(self.name) or 'no UID'}{apart}"
 
 
 def find_series(folder: str | Path) -> list[Series]:
@@ -64,32 +81,35 @@ def find_series(folder: str | Path) -> list[Series]:
         folder = folder.parent
     if not folder.exists():
         raise LLMBoostError(f"{folder}: no such file or folder")
-    found: dict[str, list[Path]] = defaultdict(list)
-    about: dict[str, Header] = {}
+    found: dict[str, list[tuple[Path, Header]]] = defaultdict(list)
     seen = set()
     for path in sorted(_files(folder)):
-        for header in read_headers(path, (*_KIND, *_PLACE, *_SERIES)):
+        for header in read_headers(path, (*_KIND, *_SERIES, *_IMAGE)):
             if not _is_image(header, path):
                 continue
-            uid = str(header.get("SeriesInstanceUID") or "")
-            # Anonymizers may take the instance's UID away, or give the same to all.
-            instance = header.get("SOPInstanceUID") or path
-            identity = tuple(str(part) for part in (uid, instance, *(header.get(keyword) for keyword in _PLACE)))
-            if identity not in seen:
-                seen.add(identity)
-                found[uid].append(path)
-                about.setdefault(uid, header)
-    series = [
-        Series(
-            uid,
-            None if (number := numbers(about[uid].get("SeriesNumber"), 1)) is None else int(number[0]),
-            str(about[uid].get("SeriesDescription") or ""),
-            str(about[uid].get("Modality") or ""),
-            tuple(files),
-        )
-        for uid, files in found.items()
-    ]
-    return sorted(series, key=lambda one: (one.number is None, one.number, one.uid))
+            said = (str(header.get(keyword)) for keyword in (*_SERIES, *_IMAGE))
+            image = (str(header.get("SOPInstanceUID") or path), *said)
+            if image not in seen:
+                seen.add(image)
+                found[str(header.get("SeriesInstanceUID") or "")].append((path, header))
+    series = []
+    for uid, members in found.items():
+        parts = parts_of(members)
+        for n, part in enumerate(parts, 1):
+            header = part.members[0][1]
+            number = numbers(header.get("SeriesNumber"), 1)
+            one = Series(
+                uid,
+                None if number is None else int(number[0]),
+                str(header.get("SeriesDescription") or ""),
+                str(header.get("Modality") or ""),
+                tuple(path for path, _ in part.members),
+                part=n if len(parts) > 1 else 0,
+                apart=part.apart,
+                problem=part.problem,
+            )
+            series.append(one)
+    return sorted(series, key=lambda one: (one.number is None, one.number, one.uid, one.part))
 
 
 def choose_series(found: Sequence[Series], uid: str | None, folder: str | Path) -> Series:
@@ -97,26 +117,28 @@ def choose_series(found: Sequence[Series], uid: str | None, folder: str | Path) 
 
     Args:
         found: what ``find_series(folder)`` gives.
-        uid: the SeriesInstanceUID, its beginning or its end, or the series' number; None if there is only one.
+        uid: the SeriesInstanceUID (with #1, #2, ... where several series have it), its beginning or its end, or the
+            series' number; None if there is only one.
 
     Raises:
         LLMBoostError: none fits, or several do; the message lists them.
     """
     if not found:
         raise LLMBoostError(f"{folder}: holds no DICOM images; give the folder of a DICOM series")
-    listed = "; ".join(map(str, found))
+    listed = "; ".join(map(str, found[:_LISTED])) + f"; and {len(found) - _LISTED} more" * (len(found) > _LISTED)
     if uid is None:
         if len(found) > 1:
             raise LLMBoostError(f"{folder}: holds {len(found)} series, choose one by --series UID: {listed}")
         return found[0]
     fits = (
-        [one for one in found if one.uid == uid]
+        [one for one in found if one.name == uid]
+        or [one for one in found if one.uid == uid]
         or [one for one in found if str(one.number) == uid]
         or [one for one in found if uid and (one.uid.startswith(uid) or one.uid.endswith(uid))]
     )
     if len(fits) != 1:
         problem = "several series fit" if fits else "no series fits"
-        raise LLMBoostError(f"{folder}: {problem} --series {uid}; choose one of {listed}")
+        raise LLMBoostError(f"{folder}: {problem} --series {printable(uid)}; choose one of {listed}")
     return fits[0]
 
 
@@ -134,24 +156,29 @@ def read_series(series: Series, *, negative: bool = False) -> tuple[list[Image],
             several images at one place that nothing tells apart, gaps, damaged files, unreadable compressions.
     """
     where = str(series.files[0] if len(series.files) == 1 else series.files[0].parent)
+    if series.problem:
+        raise LLMBoostError(f"{where}: {series.problem}")
     slices, localizers = find_slices(series.files, where, negative=negative)
-    first = slices[0]
-    positions = np.array([one.position for one in slices])
-    layout = lay_out(positions, first.orientation, first.pixel, first.thickness or 1.0, where)
-    times, varied = time_frames(slices, layout.places)
-    notes = []
-    if localizers:
-        notes.append(f"left out {localizers} localizer image(s)")
-    if varied:
-        notes.append(f"{max(times) + 1} images of each place, told apart by {', '.join(varied)}")
-    elif len(slices) > len(layout.depths):
-        notes.append(f"left out {len(slices) - len(layout.depths)} duplicate slice(s)")
-    if first.inverted:
-        notes.append("MONOCHROME1 (small values are white): values are kept as stored, where ITK gives the negative")
-    if len(layout.depths) == 1 and not first.thickness:
-        notes.append("one slice that does not tell its thickness: taken as 1 mm")
-    stacks = read_stacks(slices, layout.places, times)
-    return [layout.to_image(stack) for stack in stacks], (*notes, *layout.notes())
+    stacks, told = find_stacks(slices, where)
+    notes = [f"left out {localizers} localizer image(s)"] if localizers else []
+    notes += told
+    for stack in stacks:
+        first = stack.slices[0]
+        notes += stack.notes()
+        if first.inverted:
+            notes.append(
+                "MONOCHROME1 (small values are white): values are kept as stored, where ITK gives the negative"
+            )
+        if len(stack.layout.depths) == 1 and not first.thickness:
+            notes.append("one slice that does not tell its thickness: taken as 1 mm")
+        notes += stack.layout.notes()
+    notes += [doubt for stack in stacks for doubt in stack.doubts()]
+    images = [
+        stack.layout.to_image(array)
+        for stack in stacks
+        for array in read_stacks(stack.slices, stack.layout.places, stack.times)
+    ]
+    return images, tuple(dict.fromkeys(notes))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -1,8 +1,7 @@
-"""The slices of a DICOM series: checked, told apart in time, and read as stacks of values."""
+"""The slices of a DICOM series: checked, and read as stacks of values."""
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +18,26 @@ from .pixels import PIXEL_FORMAT, pixel_format, read_pixels
 _PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _VALUES = ("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence")
 _THICKNESS = ("SliceThickness", "SpacingBetweenSlices")
-# what tells several images of one place apart, the outermost first
-_FRAMES = (
-    *("TemporalPositionIdentifier", "TemporalPositionIndex", "NominalCardiacTriggerDelayTime", "TriggerTime"),
-    *("DiffusionBValue", "InversionTime", "EchoTime", "EffectiveEchoTime", "EchoNumbers", "ComplexImageComponent"),
-    *("AcquisitionNumber", "FrameReferenceTime", "AcquisitionTime", "FrameAcquisitionDateTime", "ImageType"),
+# What tells images apart: first their kind, which is the same for all slices of an image, ...
+KINDS = (
+    *("SeriesDescription", "ImageType", "FrameType", "ComplexImageComponent", "CorrectedImage", "ConvolutionKernel"),
+    *("KVP", "EchoTime", "EffectiveEchoTime", "EchoNumbers", "InversionTime", "InversionTimes", "FlipAngle"),
+    *("DiffusionBValue", "DiffusionGradientOrientation", "ASLContext"),
+    *("TemporalPositionIdentifier", "TemporalPositionIndex", "TemporalPositionTimeOffset"),
+    *("NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase"),
 )
-_READ = (*_PLACE, *_VALUES, *_THICKNESS, *_FRAMES, *PIXEL_FORMAT, *FUNCTIONAL_GROUPS, "FrameType", "ImagerPixelSpacing")
+# ... then times, which may differ from slice to slice
+TIMES = (
+    *("AcquisitionNumber", "FrameAcquisitionNumber", "NominalCardiacTriggerDelayTime", "TriggerTime"),
+    *("FrameReferenceTime", "AcquisitionTime", "FrameAcquisitionDateTime"),
+)
+TELLING = (*KINDS, *TIMES)
+# the value of one of them, to be compared and sorted: a number, or 0 and a text
+Told = tuple[float, str]
+_READ = (
+    *(*_PLACE, *_VALUES, *_THICKNESS, *TELLING, *PIXEL_FORMAT, *FUNCTIONAL_GROUPS),
+    *("InstanceNumber", "ImagerPixelSpacing"),
+)
 
 _INTEGERS = (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64)
 _SAME_DIRECTION = 1e-3  # cosines of parallel slices may differ by so much: files round them
@@ -46,7 +58,8 @@ class Slice:
         slope, intercept: value = slope * stored + intercept; where a negative is wanted, these make it.
         bounds: the smallest and the largest value that could be stored; None if values are no integers.
         inverted: whether it is shown with small values in white, but values are as they are stored.
-        time: what tells it from others of its place, in the order of _FRAMES.
+        told: what tells it from others, in the order of TELLING.
+        number: of the image in its series; those of a file with many frames follow each other.
     """
 
     path: Path
@@ -60,7 +73,8 @@ class Slice:
     intercept: float
     bounds: tuple[float, float] | None
     inverted: bool
-    time: tuple[tuple[float, str], ...]
+    told: tuple[Told, ...]
+    number: float
 
 
 def find_slices(files: Sequence[Path], where: str, *, negative: bool = False) -> tuple[list[Slice], int]:
@@ -160,7 +174,8 @@ def checked_slice(path: Path, frame: int, header: Header, *, negative: bool) -> 
         intercept,
         bounds,
         inverted,
-        tuple(_sortable(header.get(keyword)) for keyword in _FRAMES),
+        tuple(_sortable(header.get(keyword)) for keyword in TELLING),
+        (_number(header.get("InstanceNumber"), None) or 0) + frame / stored.frames,
     )
 
 
@@ -186,30 +201,9 @@ def _number(value: Any, default: float | None) -> float | None:
     return None if array is None else float(array[0])
 
 
-def _sortable(value: Any) -> tuple[float, str]:
+def _sortable(value: Any) -> Told:
     array = numbers(value, 1)
     return (0.0, str(value)) if array is None else (float(array[0]), "")
-
-
-def time_frames(slices: Sequence[Slice], places: np.ndarray) -> tuple[list[int], list[str]]:
-    """Which of the images of its place each slice is, and the elements that tell them apart.
-
-    Counted in order of time at each place, for times may differ from place to place. All zero, and no element, unless
-    all places have as many images, all of which can be told apart.
-    """
-    members: dict[int, list[int]] = defaultdict(list)
-    for n in sorted(range(len(slices)), key=lambda n: slices[n].time):
-        members[int(places[n])].append(n)
-    groups = list(members.values())
-    alike = any(slices[a].time == slices[b].time for group in groups for a, b in itertools.pairwise(group))
-    ranks = [0] * len(slices)
-    if alike or len({len(group) for group in groups}) > 1:
-        return ranks, []
-    for group in groups:
-        for rank, n in enumerate(group):
-            ranks[n] = rank
-    columns = zip(*(slices[n].time for n in groups[0]), strict=True)
-    return ranks, [keyword for keyword, column in zip(_FRAMES, columns, strict=True) if len(set(column)) > 1]
 
 
 def read_stacks(slices: Sequence[Slice], places: np.ndarray, times: Sequence[int]) -> list[np.ndarray]:
