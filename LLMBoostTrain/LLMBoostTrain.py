@@ -131,21 +131,33 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         self._store.refresh()
         return self._store
 
-    def addCase(self, volumeNode: Any, segmentationNode: Any = None, role: str = "train") -> Case:
+    def addCase(self, volumeNode: Any, segmentationNode: Any = None, role: str = "train", base: str = "") -> Case:
+        """As :meth:`addCases`; of several cases, the first."""
+        return self.addCases(volumeNode, segmentationNode, role, base)[0]
+
+    def addCases(
+        self, volumeNode: Any, segmentationNode: Any = None, role: str = "train", base: str = ""
+    ) -> list[Case]:
         """Keep a copy of an image and its segments as a case; what already is a case is updated.
+
+        Of an image larger than the crops that a model knows, such as a whole head, a crop around each structure that
+        was drawn becomes a case of its own.
 
         Args:
             segmentationNode: without one, the case waits to be labelled.
             role: train, val or test.
+            base: the model that is to learn from it; by default the one that drew the segments.
 
         Raises:
-            LLMBoostError: the image is of no use, or the folder cannot be written.
+            LLMBoostError: the image is of no use, what was drawn does not fit the model's crops, or the folder cannot
+                be written.
         """
-        return snapshot.addCase(self.store, volumeNode, segmentationNode, role)
+        card = read_card(library.find(base)) if base else None
+        return snapshot.addCases(self.store, volumeNode, segmentationNode, role, card)
 
-    def addAllOfScene(self) -> list[Case]:
-        """Every segmentation that lies on a volume becomes a case; raises LLMBoostError."""
-        return snapshot.addAllOfScene(self.store)
+    def addAllOfScene(self, base: str = "") -> list[Case]:
+        """Every segmentation that lies on a volume becomes a case, as by :meth:`addCases`; raises LLMBoostError."""
+        return snapshot.addAllOfScene(self.store, card=read_card(library.find(base)) if base else None)
 
     def updateCase(self, id: str) -> Case:
         """Copy what became of a case's segmentation in the scene; raises LLMBoostError."""

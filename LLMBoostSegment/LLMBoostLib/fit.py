@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ LARGE = 2.0  # times the model's window, along an axis
 THIN = 0.25
 COARSE = 2.5  # times the model's spacing
 HUGE = 2**27  # voxels
+_RAS = np.diag([-1.0, -1.0, 1.0])  # to LPS, and back
 AIR_HU = -500  # CT has voxels below, MR has none
 
 
@@ -76,11 +78,19 @@ def concerns(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> list[str
 
 
 def extentMm(volumeNode: Any, roiNode: Any = None) -> np.ndarray:
-    """(3,): how far the image, or the ROI in it, reaches along R, A and S."""
+    """(3,): how far the image, or the ROI in it, reaches along its own axes that are nearest to R, A and S.
+
+    So the engine counts, too: an image that lies askew is not larger for that.
+    """
+    matrix = worldFromVoxels(volumeNode)[:3, :3]
+    axes = matrix / np.linalg.norm(matrix, axis=0)
     if roiNode is not None and isLinear(volumeNode):
         box = roiFromNode(roiNode, volumeNode)
-        return np.abs(np.reshape(box["axes"], (3, 3))) @ box["size"]
-    return np.abs(worldFromVoxels(volumeNode)[:3, :3]) @ volumeNode.GetImageData().GetDimensions()
+        sizes = np.abs((_RAS @ axes).T @ np.reshape(box["axes"], (3, 3))) @ box["size"]
+    else:
+        sizes = np.linalg.norm(matrix, axis=0) * volumeNode.GetImageData().GetDimensions()
+    order = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())
+    return np.array(sizes[list(order)])
 
 
 def windowMm(card: Card) -> np.ndarray:

@@ -42,7 +42,7 @@ from .result import Result
 from .resultview import ResultView
 from .segmentinput import SegmentInput
 from .training.casestore import CaseStore
-from .training.snapshot import addCase
+from .training.snapshot import addCases
 from .views import Spotlight, showVolume
 
 APPLY_REST_MS = 600  # in which the second click of a double click would cancel what the first one began
@@ -433,8 +433,11 @@ class Panel(VTKObservationMixin):
         """The image, and its segments as they are now, are something to learn from for LLMBoost Train."""
         with errorsShown():
             store, result = CaseStore(), self.results.result
-            addCase(store, result.volumeNode, result.segmentationNode)
-            self._tell(_("Added to the cases of LLMBoost Train ({count} in all)").format(count=len(store.cases)))
+            cases = addCases(store, result.volumeNode, result.segmentationNode)
+            text = _("Added to the cases of LLMBoost Train ({count} in all)")
+            if len(cases) > 1:
+                text = _("Added to the cases of LLMBoost Train as {crops} crops, a side each ({count} in all)")
+            self._tell(text.format(crops=len(cases), count=len(store.cases)))
 
     def _onBack(self) -> None:
         self._closeEditor()

@@ -92,6 +92,29 @@ def test_adding_choosing_a_use_and_removing(case, host):
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
 
 
+def test_a_whole_head_of_the_other_module_is_added_and_can_be_trained_with(case, host):
+    other = host.openModule("LLMBoostSegment")
+    head = slicer.util.addVolumeFromArray(
+        np.random.default_rng(0).integers(0, 99, (100, 140, 150), np.int16), name="head"
+    )
+    choose(other.ui.inputSelector, "head")
+    host.runUntil(lambda: other.ui.applyButton.enabled)
+    click(other.ui.applyButton)
+    host.runUntil(lambda: not other.panel._running and not other.panel._rest.active)
+    click(other.ui.addCaseButton)
+    assert other.ui.statusLabel.text.endswith("as 2 crops, a side each (2 in all)")
+    host.selectModule(MODULE)
+    table = case.ui.caseTable
+    assert [case.cell(table, row, 0) for row in range(2)] == ["head (left)", "head (right)"]
+    assert [case.cell(table, row, 4) for row in range(2)] == ["ready", "ready"]
+    assert case.ui.startButton.enabled, case.ui.problemsLabel.text
+    case.select(*list(case.store.cases.values())[:1])
+    click(case.ui.editButton)  # in the head, not in a crop of it
+    assert case.panel.editor._editor.sourceVolumeNode() is head
+    click(case.ui.saveButton)
+    assert len(case.store.cases) == 2
+
+
 def test_problems_stand_in_the_row_until_they_are_mended(case):
     case.add("good", 1)
     case.add("odd", 2, ("Segment_1", "Posterior hippocampus"))

@@ -26,7 +26,7 @@ import numpy as np
 
 from llmboost.errors import LLMBoostError
 from llmboost.files import LOCK, TEMPORARY, locked, printable, write_whole
-from llmboost.image import Image, read_image, write_image
+from llmboost.image import Image, read_image, to_canonical, write_image
 from llmboost.library import EXTENSION as MODEL_EXTENSION
 
 from .filechanges import FOLDER_MODE, FileChanges, makeFolder, makePrivate
@@ -77,7 +77,7 @@ class Case:
         overlap: voxels that several segments claimed; the last one has got them.
         partly: whether voxels without a segment are "not labelled" rather than background; None: as it follows from
             the labels that are missing.
-        extent: mm along the patient's right, anterior, superior.
+        extent: mm along its axes that are nearest to the patient's right, anterior, superior.
         spacing: mm along the voxels' axes.
         modality: DICOM's term, or empty.
         digest: of the image's voxels, to find doubles.
@@ -155,7 +155,8 @@ class CaseStore:
         """
         with self._changing() as changes:
             id = newId()
-            extent = np.abs(image.direction * image.spacing) @ image.shape
+            grid = to_canonical(image)
+            extent = np.array(grid.shape) * grid.spacing
             case = Case(
                 id,
                 _known(role),

@@ -15,7 +15,7 @@ from .casestore import ROLES, UNLABELLED, Case, CaseStore
 from .cells import NOTE_COLOR, PROBLEM_COLOR, Table
 from .mapping import BACKGROUND, meaningOf
 from .plan import Findings, Plan, choices, purposeOf, summary
-from .snapshot import nodesOf, segmentsState
+from .snapshot import nodesOf, segmentsState, sideOf
 
 MAX_LINES = 6  # of problems below the table
 
@@ -143,7 +143,10 @@ class CasesView:
 def title(case: Case) -> str:
     """What the panel calls a case: the node's name where it is in the scene, for a snapshot has none."""
     volumeNode = nodesOf(case)[0]
-    return volumeNode.GetName() if volumeNode is not None else case.id
+    if volumeNode is None:
+        return case.id
+    side = sideOf(case)
+    return f"{volumeNode.GetName()} ({side.lower()})" if side else str(volumeNode.GetName())
 
 
 def _extent(case: Case) -> str:

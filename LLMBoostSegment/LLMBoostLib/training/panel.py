@@ -33,8 +33,8 @@ from .compare import Comparison, segmentVolume
 from .curves import Curves, CurvesView
 from .nextview import NextView
 from .outcomeview import OutcomeView
-from .plan import Findings, Plan, examine, makePlan
-from .snapshot import CASE, openCase
+from .plan import IMPROVE, Findings, Plan, examine, makePlan
+from .snapshot import CASE, nodesOf, openCase
 from .training import Outcome, checkName, freeName, removeStale, whenLocal
 
 TITLE = "LLMBoost"
@@ -171,6 +171,11 @@ class Panel(VTKObservationMixin):
         name = self._parameterNode.base if self._parameterNode is not None else ""
         return next((entry.card for entry in self._bases if entry.name == name), None)
 
+    @property
+    def _cropper(self) -> str:
+        """The base model, if it is to learn its own labels, for which large images are cropped."""
+        return self._card.name if self._card is not None and self._parameterNode.task.value == IMPROVE else ""
+
     def _plan(self, store: CaseStore | None) -> Plan | None:
         card = self._card
         return makePlan(store, card, self._parameterNode.task.value) if store and card else None
@@ -281,16 +286,19 @@ class Panel(VTKObservationMixin):
     def _onAdd(self) -> None:
         with errorsShown():
             node = self._parameterNode
-            case = self.logic.addCase(node.inputVolume, node.inputSegmentation)
-            self.cases.remember(case)
-            self._tell(
-                _("{name} is a case now ({count} in all)").format(name=title(case), count=len(self._store.cases))
-            )
+            cases = self.logic.addCases(node.inputVolume, node.inputSegmentation, base=self._cropper)
+            for case in cases:
+                self.cases.remember(case)
+            text = _("{name} is a case now ({count} in all)")
+            if len(cases) > 1:
+                text = _("crops of it are cases now: {name} ({count} in all)")
+            names = ", ".join(title(case) for case in cases)
+            self._tell(text.format(name=names, count=len(self._store.cases)))
         self._update()
 
     def _onAddAll(self) -> None:
         with errorsShown():
-            cases = self.logic.addAllOfScene()
+            cases = self.logic.addAllOfScene(self._cropper)
             for case in cases:
                 self.cases.remember(case)
             self._tell(_("{count} case(s) added from the scene").format(count=len(cases)))
@@ -310,7 +318,8 @@ class Panel(VTKObservationMixin):
         with errorsShown():
             for case in self.cases.selected:
                 if self.cases.isEdited(case):
-                    self.cases.remember(self.logic.updateCase(case.id))
+                    for one in self.logic.addCases(*nodesOf(case), base=self._cropper):
+                        self.cases.remember(one)
         self._update()
 
     def _onRemove(self) -> None:
@@ -365,10 +374,11 @@ class Panel(VTKObservationMixin):
 
     def _onSave(self) -> None:
         with errorsShown():
-            case, volumeNode, segmentationNode = self._edited
-            self.cases.remember(self.logic.addCase(volumeNode, segmentationNode))
+            _case, volumeNode, segmentationNode = self._edited
+            for one in self.logic.addCases(volumeNode, segmentationNode, base=self._cropper):
+                self.cases.remember(one)
             self._closeEditor()
-            self._tell(_("{name}: the segments were copied into the case").format(name=title(case)))
+            self._tell(_("{name}: the segments were copied into the case").format(name=volumeNode.GetName()))
         self._update()
 
     def _onBack(self) -> None:

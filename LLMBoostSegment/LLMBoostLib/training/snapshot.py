@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 
+from llmboost import library
+from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.image import VOLUMES, Image
 from llmboost.learn.dataset import IGNORE, identity, load, read_dataset
@@ -17,48 +21,156 @@ from llmboost.learn.dataset import Case as DatasetCase
 from ..fit import modalityInScene
 from ..segmentation import writeSegmentation
 from ..volumes import volumesFromNode
-from .casestore import TRAIN, UNLABELLED_IMAGES, Case, CaseStore, Kind, digestOf, newId
+from .casestore import TRAIN, UNLABELLED, UNLABELLED_IMAGES, Case, CaseStore, Kind, digestOf, newId
+from .crops import findCrops
 
-CASE = "LLMBoost.Case"  # attribute of the nodes that a case was made of: its id
+CASE = "LLMBoost.Case"  # attribute of the nodes that a case was made of: its id, or those of several crops
+_CROPS, _MODEL = "LLMBoost.Crops", "LLMBoost.CropsFor"  # attributes: what the cases have of an image, for which model
 _SUBJECT = "LLMBoost.Subject"  # attribute of a patient in the subject hierarchy: a generated id
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 
 
-def addCase(store: CaseStore, volumeNode: Any, segmentationNode: Any = None, role: str = TRAIN) -> Case:
+def addCase(
+    store: CaseStore, volumeNode: Any, segmentationNode: Any = None, role: str = TRAIN, card: Card | None = None
+) -> Case:
+    """The same as :func:`addCases`, for an image that is one case; of several, the first."""
+    return addCases(store, volumeNode, segmentationNode, role, card)[0]
+
+
+def addCases(
+    store: CaseStore, volumeNode: Any, segmentationNode: Any = None, role: str = TRAIN, card: Card | None = None
+) -> list[Case]:
     """Keep a copy of an image and of its segments as a case; what is edited afterwards does not change it.
 
-    A segmentation that is a case of this store already updates that one.
+    Of an image that is larger than the crops that a model knows, a crop around each structure that was drawn becomes a
+    case, all of one subject. A segmentation that is a case of this store already updates that one.
+
+    Args:
+        card: of the model that is to learn from it; by default of the one that drew the segments.
 
     Raises:
-        LLMBoostError: the image is of no use, or the files cannot be written.
+        LLMBoostError: the image is of no use, what was drawn does not fit the model's crops, or the files cannot be
+            written.
     """
     image = _image(volumeNode)
     masks = masksOf(segmentationNode, volumeNode) if segmentationNode is not None else []
+    modality, subject = modalityInScene(volumeNode), _subject(volumeNode)
     known = caseOf(store, segmentationNode) if segmentationNode is not None else None
     known = known or caseOf(store, volumeNode)
-    if known is not None and known.digest == digestOf(image):
-        case = store.update(known.id, image, masks)
+    card = _cropper(store, segmentationNode, card, image)
+    crops: dict[str, Any] = {}
+    if card is not None and any(mask.any() for _kind, mask in masks):
+        earlier = _crops(store, segmentationNode)
+        subject = subject or (known.subject if known else newId())
+        crops = _addCrops(store, earlier, card, image, masks, role, modality, subject)
+        waiting = [known.id] if known is not None and known.role == UNLABELLED else []
+        store.remove(id for id in {*earlier, *waiting} if id in store.cases and id not in crops)
+        cases = [store.cases[id] for id in crops]
+    elif known is not None and known.digest == digestOf(image):
+        cases = [store.update(known.id, image, masks)]
     else:
-        case = store.add(image, masks, role, modality=modalityInScene(volumeNode), subject=_subject(volumeNode))
+        cases = [store.add(image, masks, role, modality=modality, subject=subject)]
     for node in (volumeNode, segmentationNode):
         if node is not None:
-            node.SetAttribute(CASE, case.id)
-    return case
+            node.SetAttribute(CASE, " ".join(case.id for case in cases))
+            node.SetAttribute(_CROPS, json.dumps(crops) if crops else None)
+            node.SetAttribute(_MODEL, card.name if card is not None and crops else None)
+    return cases
+
+
+def _cropper(store: CaseStore, segmentationNode: Any, card: Card | None, image: Image) -> Card | None:
+    """The card of the model that learns from crops of this image; None: the image is learnt from as it is."""
+    if segmentationNode is None:
+        return None
+    if _crops(store, segmentationNode):  # as before
+        card = _installed(segmentationNode.GetAttribute(_MODEL))
+    card = card or _installed(segmentationNode.GetAttribute("LLMBoost.Model"))
+    extent = [n * mm for n, mm in zip(image.shape, image.spacing, strict=True)]
+    return card if card is not None and card.needs_cascade(extent) else None
+
+
+def _installed(name: str | None) -> Card | None:
+    """The card of a model of this computer."""
+    with suppress(LLMBoostError):
+        return read_card(library.find(name)) if name else None
+    return None
+
+
+def _addCrops(
+    store: CaseStore,
+    earlier: dict[str, Any],
+    card: Card,
+    image: Image,
+    masks: list[tuple[Kind, np.ndarray]],
+    role: str,
+    modality: str,
+    subject: str,
+) -> dict[str, Any]:
+    """Add or update a case for each structure, all or none; what :func:`_crops` gives from then on."""
+    ids = {one["target"]: id for id, one in earlier.items()}
+    places = {one["target"]: tuple(slice(*ends) for ends in one["inside"]) for one in earlier.values()}
+    found: dict[str, Any] = {}
+    new: list[str] = []
+    try:
+        for crop in findCrops(card, image, masks, places):
+            part, own = crop.image(image), crop.masks(image, masks, card)
+            case = store.cases.get(ids.get(crop.target, ""))
+            if case is not None and case.digest == digestOf(part):
+                case = store.update(case.id, part, own)
+            else:
+                case = store.add(part, own, case.role if case else role, modality=modality, subject=subject)
+                new.append(case.id)
+            inside = [[one.start, one.stop] for one in crop.inside]
+            found[case.id] = {"target": crop.target, "side": crop.side, "inside": inside}
+    except LLMBoostError:
+        store.remove(id for id in new if id in store.cases)
+        raise
+    return found
+
+
+def _crops(store: CaseStore, segmentationNode: Any) -> dict[str, Any]:
+    """What is known of the crops that are cases of this store: target, side and voxels, by the case's id."""
+    try:
+        known = json.loads(segmentationNode.GetAttribute(_CROPS) or "{}")
+        found = {id: one for id, one in known.items() if id in store.cases}
+        places = [[int(end) for end in ends] for one in found.values() for ends in one["inside"]]
+        return found if all(len(ends) == 2 for ends in places) else {}
+    except (ValueError, TypeError, KeyError, AttributeError):  # of a scene that somebody else wrote
+        return {}
+
+
+def sideOf(case: Case) -> str:
+    """Of a case that is a crop of an image in the scene: the side of the body, in words; else empty."""
+    node = nodesOf(case)[1]
+    known = (node.GetAttribute(_CROPS) if node is not None else None) or "{}"
+    with suppress(ValueError, TypeError, KeyError, AttributeError):
+        return str(json.loads(known)[case.id]["side"])
+    return ""
 
 
 def caseOf(store: CaseStore, node: Any) -> Case | None:
-    """The case that was made of a node."""
-    return store.cases.get(node.GetAttribute(CASE) or "")
+    """The case that was made of a node; of several, the first."""
+    return next((store.cases[id] for id in _ids(node) if id in store.cases), None)
 
 
 def nodesOf(case: Case) -> tuple[Any, Any]:
     """The volume and the segmentation in the scene that a case was made of; None where there is none any more."""
-    found = []
-    for className in ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"):
-        nodes = (node for node in slicer.util.getNodesByClass(className) if node.GetAttribute(CASE) == case.id)
-        found.append(next(nodes, None))
-    return found[0], found[1]
+    volumes, segmentations = (
+        [node for node in slicer.util.getNodesByClass(className) if case.id in _ids(node)]
+        for className in ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode")
+    )
+    segmentationNode = next(iter(segmentations), None)
+    if segmentationNode is None:
+        # without segments, nothing tells what of the image the case is, unless it is all
+        return next((node for node in volumes if not node.GetAttribute(_CROPS)), None), None
+    own = segmentationNode.GetNodeReference(slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole())
+    return (own if own in volumes else next(iter(volumes), None)), segmentationNode
+
+
+def _ids(node: Any) -> list[str]:
+    """Of the cases that were made of a node."""
+    return (node.GetAttribute(CASE) or "").split()
 
 
 def openCase(store: CaseStore, case: Case) -> tuple[Any, Any]:
@@ -96,15 +208,21 @@ def segmentsState(segmentationNode: Any) -> tuple[int, ...]:
     return tuple(layer.GetMTime() if layer else 0 for layer in layers)
 
 
-def addAllOfScene(store: CaseStore, role: str = TRAIN) -> list[Case]:
-    """Every segmentation that lies on a volume becomes a case, unless it is one; raises LLMBoostError."""
+def addAllOfScene(store: CaseStore, role: str = TRAIN, card: Card | None = None) -> list[Case]:
+    """Every segmentation that lies on a volume becomes a case, unless it is one; see :func:`addCases`."""
     reference = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    cases = []
+    cases: list[Case] = []
+    problems: list[str] = []  # that do not keep others from becoming cases
     for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         volumeNode = segmentationNode.GetNodeReference(reference)
         ready = volumeNode is not None and segmentationNode.GetSegmentation().GetNumberOfSegments()
         if ready and caseOf(store, segmentationNode) is None:
-            cases.append(addCase(store, volumeNode, segmentationNode, role))
+            try:
+                cases += addCases(store, volumeNode, segmentationNode, role, card)
+            except LLMBoostError as error:
+                problems.append(str(error))
+    if problems:
+        raise LLMBoostError("\n".join(problems))
     return cases
 
 
