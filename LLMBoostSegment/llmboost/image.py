@@ -435,6 +435,9 @@ def images_of(
     if values.ndim > MAX_AXES:
         raise LLMBoostError(f"{path}: more than four axes; split it and give one volume")
     components, *shape, volumes = values.shape
+    picture = values.dtype == np.uint8 and components in (3, 4) and shape[2] == volumes == 1
+    if picture and not color and (values[1:3] == values[0]).all():  # X-rays often are gray, stored as color
+        values, components = values[:1], 1
     colored = components in (3, 4) and values.dtype == np.uint8
     if components > 1 and not colored:
         raise LLMBoostError(f"{path}: a vector image ({components} values a voxel); give an image of one component")

@@ -1,5 +1,6 @@
 """DICOM without a place in space, or in color: X-rays, ultrasound, fundus photographs, for models of slices."""
 
+import io
 import json
 import warnings
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from PIL import Image as Picture
 from pydicom import uid as uids
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 
 from llmboost.card import Normalization, Preprocessing
 from llmboost.cases import find_cases
@@ -202,6 +205,49 @@ def test_gray_and_color_are_refused_where_the_other_is_needed(tmp_path):
         case.read(COLOR)
 
 
+def as_palette(dataset):
+    """A palette of grays."""
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "PALETTE COLOR"
+    del dataset.PlanarConfiguration
+    dataset.PixelData = (255 - ramps()[..., 0]).tobytes()
+    for color in ("Red", "Green", "Blue"):
+        setattr(dataset, f"{color}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        setattr(dataset, f"{color}PaletteColorLookupTableData", (np.arange(255, -1, -1) * 257).astype("<u2").tobytes())
+
+
+def by_pillow(dataset):
+    file = io.BytesIO()
+    Picture.fromarray(np.repeat(ramps()[..., :1], 3, axis=-1)).save(file, "JPEG", quality=95)
+    dataset.file_meta.TransferSyntaxUID = uids.JPEGBaseline8Bit
+    dataset.PhotometricInterpretation = "YBR_FULL_422"
+    dataset.PixelData = encapsulate([file.getvalue()])
+    dataset["PixelData"].is_undefined_length = True
+
+
+GRAYS = {  # kind, what else, tolerance
+    "RGB": ("RGB", None, 0),
+    "RLE": ("RGB", lambda dataset: dataset.compress(uids.RLELossless), 0),
+    "YBR_FULL": ("YBR_FULL", None, 0),
+    "palette": ("RGB", as_palette, 0),
+    "JPEG": ("RGB", by_pillow, 8),
+}
+
+
+@pytest.mark.parametrize("name", GRAYS)
+def test_gray_that_is_stored_as_color_is_gray(tmp_path, name):
+    kind, change, tolerance = GRAYS[name]
+    stored = np.repeat(ramps()[..., :1], 3, axis=-1)
+    if kind == "YBR_FULL":
+        stored[..., 1:] = 128
+    path = write_picture(tmp_path / "x", stored, sop_class="DX", color=kind, change=change)
+    assert np.abs(read_gray(path).array[..., 0].transpose().astype(int) - ramps()[..., 0]).max() <= tolerance
+    assert read_rgb(path).shape == (16, 24, 3)
+    stored[3, 4, 2] += 1 if kind == "RGB" else 40
+    if change is None:  # one pixel in color
+        colored = write_picture(tmp_path / "y", stored, sop_class="DX", color=kind)
+        assert "a color image, but a gray one is needed" in refusal(colored, color=False)
+
+
 def test_what_is_damaged_or_not_readable_is_refused(tmp_path):
     path = write_picture(tmp_path / "x", ramps(), sop_class="OP", color="RGB")
     path.write_bytes(path.read_bytes()[:-300])
@@ -279,12 +325,13 @@ def test_classifying_on_the_command_line(llmboost, tmp_path):
     film = write_picture(tmp_path / "film.dcm", noise((3, 30, 40), np.uint8, 8), sop_class="US film")
     eye = write_picture(tmp_path / "eye.dcm", ramps(40, 40), sop_class="OP", color="RGB")
 
-    done = llmboost("classify", xray, film, "--model", gray, "--output", out, "--frame", "all")
+    # the model says that it knows MR alone
+    done = llmboost("classify", xray, film, "--model", gray, "--output", out, "--frame", "all", "--anyway")
     assert done.status == 0, done.err
     assert list(rows(out)) == ["xray", "film_frame000", "film_frame001", "film_frame002"]
-    done = llmboost("classify", film, "--model", gray, "--output", out, "--frame", "1")
+    done = llmboost("classify", film, "--model", gray, "--output", out, "--frame", "1", "--anyway")
     assert done.status == 0, done.err
-    done = llmboost("classify", eye, "--model", color, "--output", out)
+    done = llmboost("classify", eye, "--model", color, "--output", out, "--anyway")
     assert done.status == 0, done.err
     assert rows(out)["eye"]["status"] == "ok"
     assert llmboost("classify", eye, "--model", gray, "--output", out).status == 1

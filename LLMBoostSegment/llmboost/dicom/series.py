@@ -15,14 +15,15 @@ from ..files import printable
 from ..image import Image
 from .file import read_headers
 from .frames import find_stacks
-from .groups import Header
-from .identity import IDENTITY, parts_of
+from .groups import FUNCTIONAL_GROUPS, Header
+from .identity import IDENTITY, Part, parts_of
 from .slices import TELLING, find_slices, numbers, read_stacks
 
 _KIND = ("SOPClassUID", "SOPInstanceUID", "Rows")
 _SERIES = ("SeriesInstanceUID", "SeriesDescription", *IDENTITY)
 # what differs between images, where anonymizers took their UIDs away or gave the same to all
 _IMAGE = ("InstanceNumber", "ImagePositionPatient", *TELLING)
+_PLACED = ("ImagePositionPatient", *FUNCTIONAL_GROUPS)
 # how many series a message lists
 _LISTED = 50
 # objects that are stored as pixels, yet are no images: segmentations, label maps and doses
@@ -95,6 +96,8 @@ def find_series(folder: str | Path) -> list[Series]:
     series = []
     for uid, members in found.items():
         parts = parts_of(members)
+        if len(parts) > 1 and not any(_has_place(path) for path, _ in members):
+            parts = [Part(tuple(members))]  # pictures: each is an image of its own, whoever it is of
         for n, part in enumerate(parts, 1):
             header = part.members[0][1]
             number = numbers(header.get("SeriesNumber"), 1)
@@ -193,6 +196,10 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         walked.add(real)
         yield from (path for name in names if (path := Path(place, name)).is_file())
+
+
+def _has_place(path: Path) -> bool:
+    return any(header.get("ImagePositionPatient") for header in read_headers(path, _PLACED)[:1])
 
 
 def _is_image(header: Header, path: Path) -> bool:
