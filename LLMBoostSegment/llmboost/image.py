@@ -22,7 +22,18 @@ import SimpleITK as sitk
 from . import nifti
 from .errors import LLMBoostError
 from .files import atomic_path, check_regular
-from .imagecheck import AGAIN, MAX_AXES, NOT_FINITE, bad_spacing, check_image_file
+from .imagecheck import (
+    AGAIN,
+    MAX_AXES,
+    NOT_FINITE,
+    bad_spacing,
+    check_image_file,
+    is_big_endian,
+    is_unsized,
+    read_bytes,
+    read_fields,
+)
+from .spaces import Place, meta_place, nrrd_place
 
 Interpolation = Literal["linear", "nearest", "cubic"]
 
@@ -35,6 +46,7 @@ VOLUMES = {
     ".mhd": "MetaImageIO",
 }
 NIFTI = (".nii.gz", ".nii")
+NRRD = (".nrrd", ".nhdr")
 PICTURES = (".png", ".jpg", ".jpeg")
 READABLE = (*VOLUMES, *PICTURES)
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -166,9 +178,28 @@ def read_sitk(path: Path) -> sitk.Image:
     extension = _extension(path, [extension for extension in VOLUMES if extension not in NIFTI])
     check_image_file(path)
     try:
+        if extension not in NRRD and is_unsized(fields := read_fields(path)):
+            return _read_unsized(path, is_big_endian(fields))
         return sitk.ReadImage(str(path), imageIO=VOLUMES[extension])
     except RuntimeError as error:
         raise LLMBoostError(f"{path}: {_reason(str(error))}") from error
+
+
+def _read_unsized(path: Path, big_endian: bool) -> sitk.Image:
+    """A MetaImage of whose voxels ITK does not know the end."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(VOLUMES[".mha"])
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    components, sizes = reader.GetNumberOfComponents(), reader.GetSize()
+    kind = sitk.GetArrayViewFromImage(sitk.Image([1] * len(sizes), reader.GetPixelID(), components)).dtype
+    values = read_bytes(path).view(kind.newbyteorder(">" if big_endian else "<")).astype(kind, copy=False)
+    shape = (*reversed(sizes), components) if components > 1 else tuple(reversed(sizes))
+    result = sitk.GetImageFromArray(values.reshape(shape), isVector=components > 1)
+    result.SetSpacing(reader.GetSpacing())
+    result.SetOrigin(reader.GetOrigin())
+    result.SetDirection(reader.GetDirection())
+    return result
 
 
 def image_from_sitk(stored: sitk.Image, path: Path) -> Image:
@@ -407,11 +438,17 @@ def _read_nifti(path: Path, color: bool) -> list[Image]:
 
 def _volumes(stored: sitk.Image, path: Path, color: bool) -> list[Image]:
     n = stored.GetDimension()
-    place = np.array(stored.GetSpacing()), np.array(stored.GetOrigin()), np.reshape(stored.GetDirection(), (n, n))
+    geometry = np.array(stored.GetSpacing()), np.array(stored.GetOrigin()), np.reshape(stored.GetDirection(), (n, n))
     values = sitk.GetArrayFromImage(stored).transpose()
     if stored.GetNumberOfComponentsPerPixel() == 1:
         values = values[np.newaxis]
-    return images_of(values, *_in_space(*place), path, color)
+    reading = nrrd_place if _extension(path, VOLUMES) in NRRD else meta_place
+    flat = min((*stored.GetSize(), 1)[:3]) == 1
+    place = reading(path, read_fields(path), Place(*_in_space(*geometry)), flat)
+    if place.scaling:
+        values = nifti.scaled(values, *place.scaling)
+    images = images_of(values, place.spacing, place.origin, place.direction, path, color)
+    return [replace(image, sides_known=place.sides_known, notes=place.notes) for image in images]
 
 
 def _in_space(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, prod
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from . import nifti
+from . import nifti, spaces
 from .errors import LLMBoostError
 from .files import check_regular, printable
 
@@ -53,6 +53,9 @@ _META_TYPES = {
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
 _META_PLACE = ("Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation")
+
+
+_NRRD = (".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,18 @@ def check_image_file(path: Path) -> None:
         _check_voxels(path, voxels)
     except (OSError, EOFError, zlib.error, struct.error, ValueError, LookupError, OverflowError) as error:
         raise LLMBoostError(f"{path}: not a {format} file, or a damaged one; {AGAIN}") from error
+
+
+def read_bytes(path: Path) -> np.ndarray:
+    """The bytes of the voxels of a file that was found sound, decompressed."""
+    voxels = next(read for ends, (_, read) in _FORMATS.items() if path.name.lower().endswith(ends))(path)
+    result, done = np.empty(voxels.size, np.uint8), 0
+    with voxels.file.open("rb") as file:
+        for piece in _pieces(file, voxels):
+            wanted = piece[: voxels.size - done]
+            result[done : done + len(wanted)] = np.frombuffer(wanted, np.uint8)
+            done += len(wanted)
+    return result
 
 
 def bad_spacing(spacing: Sequence[float] | np.ndarray) -> str:
@@ -164,21 +179,57 @@ def _nifti(path: Path) -> _Voxels:
     return _Voxels(path, header.start, size, floating=floating)
 
 
-def _nrrd(path: Path) -> _Voxels:
-    fields: dict[str, str] = {}
+def read_fields(path: Path) -> dict[str, str]:
+    """The fields of the header of an NRRD (their names in small letters, without spaces) or a MetaImage."""
     with path.open("rb") as file:
-        if not file.readline(16).startswith(b"NRRD000"):
-            raise ValueError("not NRRD")
-        for line in _lines(file):
-            if not line:
-                break
-            key, free_text, _ = line.partition(":=")
-            if free_text or key.startswith("#"):
-                continue
-            if len(key) > _MAX_FIELD:
-                raise ValueError("a field that is too long for ITK's NRRD reader, which crashes")
-            key, _, value = key.partition(":")
-            fields.setdefault(key.lower().replace(" ", ""), value.strip())
+        return _nrrd_fields(file) if path.name.lower().endswith(_NRRD) else _meta_fields(file)
+
+
+def is_unsized(fields: Mapping[str, str]) -> bool:
+    """Whether ITK does not know where the compressed voxels of a MetaImage end, and leaves in memory what was there."""
+    inside = fields.get("ElementDataFile", "").upper() == "LOCAL"
+    return inside and _is_true(fields, "CompressedData") and not int(fields.get("CompressedDataSize", "0"))
+
+
+def is_big_endian(fields: Mapping[str, str]) -> bool:
+    """Whether the voxels of a MetaImage are."""
+    return _is_true(fields, "BinaryDataByteOrderMSB") or _is_true(fields, "ElementByteOrderMSB")
+
+
+def _is_true(fields: Mapping[str, str], name: str) -> bool:
+    return fields.get(name, "False")[:1] in ("T", "t", "1")
+
+
+def _nrrd_fields(file: BinaryIO) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    if not file.readline(16).startswith(b"NRRD000"):
+        raise ValueError("not NRRD")
+    for line in _lines(file):
+        if not line:
+            break
+        key, free_text, _ = line.partition(":=")
+        if free_text or key.startswith("#"):
+            continue
+        if len(key) > _MAX_FIELD:
+            raise ValueError("a field that is too long for ITK's NRRD reader, which crashes")
+        key, _, value = key.partition(":")
+        fields.setdefault(key.lower().replace(" ", ""), value.strip())
+    return fields
+
+
+def _meta_fields(file: BinaryIO) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in _lines(file):
+        key, *values = re.split(r"\s*[=:]\s*", line, maxsplit=1)
+        fields.setdefault(key, "".join(values))
+        if key == "ElementDataFile":
+            break
+    return fields
+
+
+def _nrrd(path: Path) -> _Voxels:
+    with path.open("rb") as file:
+        fields = _nrrd_fields(file)
         start = file.tell()
     sizes = [int(word) for word in fields["sizes"].split()]
     size = _bytes(path, int(fields["dimension"]), sizes, _NRRD_TYPES[fields["type"].lower()])
@@ -193,6 +244,7 @@ def _nrrd(path: Path) -> _Voxels:
                 f"{path}: its voxels are stored in a way that is not read ({printable(other)}); {SAVE_AS}"
             )
     _check_nrrd_spacing(path, fields, len(sizes))
+    spaces.check_nrrd(path, fields, len(sizes))
     file_name = fields.get("datafile")
     data = path if file_name is None else _beside(path, file_name)
     if file_name is not None:
@@ -214,13 +266,8 @@ def _check_nrrd_spacing(path: Path, fields: dict[str, str], axes: int) -> None:
 
 
 def _metaimage(path: Path) -> _Voxels:
-    fields: dict[str, str] = {}
     with path.open("rb") as file:
-        for line in _lines(file):
-            key, *values = re.split(r"\s*[=:]\s*", line, maxsplit=1)
-            fields.setdefault(key, "".join(values))
-            if key == "ElementDataFile":
-                break
+        fields = _meta_fields(file)
         start, left = file.tell(), _rest(file)
     sizes = [int(word) for word in fields["DimSize"].split()]
     voxel = _META_TYPES[fields["ElementType"]]
@@ -231,19 +278,20 @@ def _metaimage(path: Path) -> _Voxels:
     if not all(isfinite(float(word)) for word in place.split()):  # which MetaIO reads as 0
         raise ValueError("the image lies nowhere")
     size = _bytes(path, int(fields["NDims"]), sizes, voxel * channels)
+    spaces.check_meta(path, fields, len(sizes))
     if fields.get("BinaryData", "True")[:1] not in ("T", "t", "1"):
         raise LLMBoostError(f"{path}: its voxels are stored in a way that is not read (text); {SAVE_AS}")
     data = path
     if fields["ElementDataFile"].upper() != "LOCAL":
         data = _beside(path, fields["ElementDataFile"])
         start, left = 0, data.stat().st_size
-    compressed = fields.get("CompressedData", "False")[:1] in ("T", "t", "1")
+    compressed = _is_true(fields, "CompressedData")
     stored = int(fields.get("CompressedDataSize", "0"))
     skip = int(fields.get("HeaderSize", "0"))
     if skip < -1 or (skip and compressed):
         raise LLMBoostError(f"{path}: its voxels lie behind other data; {SAVE_AS}")
     if compressed:
-        if not (0 < stored <= left or (stored == 0 and data != path)):
+        if not 0 <= stored <= left:
             raise LLMBoostError(f"{path}: truncated ({left} of {stored} bytes of compressed voxels); {AGAIN}")
         return _Voxels(data, start, size, "zlib", stored=stored or left)
     if skip:
@@ -253,7 +301,7 @@ def _metaimage(path: Path) -> _Voxels:
 
 _FORMATS: dict[tuple[str, ...], tuple[str, Callable[[Path], _Voxels]]] = {
     (".nii", ".nii.gz"): ("NIfTI-1", _nifti),
-    (".nrrd", ".nhdr"): ("NRRD", _nrrd),
+    _NRRD: ("NRRD", _nrrd),
     (".mha", ".mhd"): ("MetaImage", _metaimage),
 }
 
@@ -277,6 +325,7 @@ def _beside(path: Path, name: str) -> Path:
 
     One in another folder is refused: a file from elsewhere must not decide what is opened on this machine.
     """
+    name = name.removeprefix("./")
     if not re.fullmatch(r"(?!LIST\b|-$)[^/\\%:\x00-\x1f]*[^/\\%:\x00-\x1f.]", name):
         raise LLMBoostError(f"{path}: its voxels lie in '{printable(name)}', not in one file beside it; {SAVE_AS}")
     file = path.with_name(name)

@@ -188,13 +188,17 @@ def read_voxels(path: Path, header: Header) -> np.ndarray:
     values = stored.reshape((colors, *header.sizes), order="F")
     if header.intent in _VECTORS and colors == 1 and values.ndim == 6:
         values = np.moveaxis(values[0], 4, 0)
-    if header.scaling in (None, (1.0, 0.0)) or colors > 1 or values.dtype.kind == "c":
+    if header.scaling is None or header.scaling == (1.0, 0.0) or colors > 1 or values.dtype.kind == "c":
         return values
-    slope, intercept = header.scaling
-    scaled = np.empty_like(values, dtype=values.dtype if values.dtype.kind == "f" else np.float32)
+    return scaled(values, *header.scaling)
+
+
+def scaled(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Values times slope plus intercept: float32, or the values' own type of real numbers."""
+    result = np.empty_like(values, dtype=values.dtype if values.dtype.kind == "f" else np.float32)
     for n in range(values.shape[-1]):  # piece by piece: memory stays bounded
-        scaled[..., n] = values[..., n].astype(np.float64) * slope + intercept
-    return scaled
+        result[..., n] = values[..., n].astype(np.float64) * slope + intercept
+    return result
 
 
 def place(path: Path, header: Header) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
