@@ -81,9 +81,9 @@ def write_series(
     axes = np.eye(3) if direction is None else direction
     if positions is None:
         positions = slice_positions(len(array), spacing, origin, axes)
-    elements.setdefault("StudyInstanceUID", generate_uid())
-    elements.setdefault("SeriesInstanceUID", generate_uid())
-    elements.setdefault("FrameOfReferenceUID", generate_uid())
+    series = elements.setdefault("SeriesInstanceUID", generate_uid())
+    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):  # files of one series have the same
+        elements.setdefault(keyword, generate_uid(entropy_srcs=[series, keyword]))
     paths = []
     for k, (plane, position) in enumerate(zip(array, positions, strict=True)):
         dataset = _image(CT_IMAGE, plane)
