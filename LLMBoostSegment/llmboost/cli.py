@@ -12,6 +12,8 @@ from .commands import adapt, bench, classify, doctor, evaluate, models, segment,
 from .commands.terminal import console, messages
 from .errors import LLMBoostError
 
+INTERRUPTED = 130  # the exit status of what Ctrl-C has ended, as shells have it
+
 app = typer.Typer(
     help="Segment medical images with networks boosted by a language model's frozen block. Research use only.",
     no_args_is_help=True,
@@ -56,7 +58,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         messages.print("stopped")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:  # so typer ends on Ctrl-C, without a word
+        if end.code == INTERRUPTED:
+            messages.print("stopped")
+        raise
 
 
 if __name__ == "__main__":

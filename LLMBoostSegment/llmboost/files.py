@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
+import shutil
+import socket
 import stat
 import sys
 import time
+import unicodedata
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +30,15 @@ if sys.platform == "win32":
                 return
             except PermissionError:  # taken
                 time.sleep(0.01)
+
+    def _runs(pid: int) -> bool:
+        import ctypes
+
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(0x100000, False, pid)  # the right to wait for it
+        timed_out = bool(handle) and kernel.WaitForSingleObject(handle, 0) == 0x102
+        kernel.CloseHandle(handle)
+        return timed_out
 else:
     import fcntl
 
@@ -36,12 +50,22 @@ else:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
 
+    def _runs(pid: int) -> bool:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # somebody else's
+        return True
+
 
 WINDOWS = os.name == "nt"
 LOCK = ".llmboost.lock"
 
-# what a killed process leaves behind
-TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.")
+# of what a killed process leaves behind: its machine, its number there, and 16 digits that are never twice the same
+_TEMPORARY = re.compile(r"\.([0-9a-f]{8})([0-9a-f]{8})[0-9a-f]{16}(?:\.|$)")
+_MACHINE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 # a message about such a name is more than one line, or cannot be printed
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -75,8 +99,23 @@ def check_regular(path: Path) -> None:
 
 def printable(text: str) -> str:
     """Words from a file for a message: short, in one line, and without the power to confuse a terminal."""
-    text = text if len(text) <= 100 else text[:100] + "..."
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return visible(text if len(text) <= 100 else text[:100] + "...")
+
+
+def visible(text: str) -> str:
+    """Text in one line in which characters that steer a terminal, turn the direction or show nothing are spelled out.
+
+    Letters of all scripts stay, and blanks of all widths.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in text)
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -90,16 +129,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     # in small letters: ITK's NIfTI writer does not know .NII
     # not tempfile: its files are readable by their owner alone, results lie in shared folders
-    temporary = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes[-2:]).lower()}")
+    temporary = path.with_name(f"{_temporary_name()}{''.join(path.suffixes[-2:]).lower()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
     except (OSError, RuntimeError, LLMBoostError) as error:
-        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
-        raise LLMBoostError(
-            f"{path}: cannot be written{reason}; check the folder's permissions and free space"
-        ) from error
+        raise _not_written(path, error) from error
     finally:
         with suppress(OSError):  # such as a parent that is no folder
             temporary.unlink()
@@ -109,6 +145,45 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path``; raises LLMBoostError as :func:`atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A hidden folder within ``folder`` for results that are to be put in place together; it is removed at the end.
+
+    Raises:
+        LLMBoostError: it cannot be made.
+    """
+    stage = folder / _temporary_name()
+    try:
+        stage.mkdir()
+    except OSError as error:
+        raise _not_written(folder, error) from error
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine have left of files that were being written into a folder."""
+    for path in folder.iterdir():
+        found = _TEMPORARY.match(path.name)
+        if not found or found[1] != _MACHINE or _runs(int(found[2], 16)):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _temporary_name() -> str:
+    return f".{_MACHINE}{os.getpid():08x}{uuid.uuid4().hex[:16]}"
+
+
+def _not_written(path: Path, error: Exception) -> LLMBoostError:
+    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    return LLMBoostError(f"{path}: cannot be written{reason}; check the folder's permissions and free space")
 
 
 @contextmanager
@@ -124,9 +199,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         handle = _take(path)
     except OSError as error:
-        raise LLMBoostError(
-            f"{folder}: cannot be written ({error.strerror}); check the folder's permissions and free space"
-        ) from error
+        raise _not_written(folder, error) from error
     try:
         yield
     finally:

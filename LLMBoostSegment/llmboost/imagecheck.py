@@ -110,6 +110,18 @@ def read_bytes(path: Path) -> np.ndarray:
     return result
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files that hold an image: the one that is named and, beside a detached header, that of its voxels."""
+    name = path.name.lower()
+    for ends, (_, read_header) in _FORMATS.items():
+        if name.endswith(ends):
+            try:
+                return tuple(dict.fromkeys((path, read_header(path).file)))
+            except (OSError, EOFError, zlib.error, struct.error, ValueError, LookupError, OverflowError):
+                pass  # reading it will tell
+    return (path,)
+
+
 def bad_spacing(spacing: Sequence[float] | np.ndarray) -> str:
     values = ", ".join(f"{s:g}" for s in spacing)
     return f"its header gives the voxel spacing as ({values}) mm; correct it (in Slicer: module Volumes)"

@@ -210,12 +210,8 @@ def test_whatever_happens_to_a_case_the_others_go_on(run, images, tmp_path, monk
     assert "\n" not in found["berta"]["error"]
 
 
-def test_what_is_refused_before_anything_is_done(refused, images, tmp_path, make_case):
+def test_what_is_refused_before_anything_is_done(refused, images, tmp_path):
     out = tmp_path / "out"
-    (tmp_path / "other").mkdir()
-    write_image(make_case(50)[0], tmp_path / "other" / "anna.mha")
-    assert "same name ('anna')" in refused(images, tmp_path / "other")
-    assert "same name ('anna')" in refused(images, images / "anna.nii.gz")
     assert "use one of seg.nrrd, nii.gz" in refused(images, "--format", "nrrd")
     (tmp_path / "empty").mkdir()
     assert f"{tmp_path / 'empty'}: no images" in refused(tmp_path / "empty")
@@ -308,8 +304,12 @@ def test_resume_with_another_model(llmboost, run, refusal, images, tmp_path, mod
     save_with_bias(model, 1, other)
     assert read_card(other).digest != model.card.digest
     arguments = ("segment", images / "anna.nii.gz", "--model", other, "--output", tmp_path / "out")
-    assert "results of another model" in refusal(*arguments, "--resume")
-    assert llmboost(*arguments).status == 0
+    before = (tmp_path / "out" / "anna.seg.nrrd").read_bytes()
+    for options in ((), ("--resume",)):
+        assert "results of another model" in refusal(*arguments, *options)
+    assert (tmp_path / "out" / "anna.seg.nrrd").read_bytes() == before
+    assert llmboost(*arguments, "--overwrite").status == 0
+    assert summary(tmp_path / "out")["digest"] == read_card(other).digest
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"digest": 5', '{"cases": [{"id": 1}], "digest": "DIGEST"}'])

@@ -67,8 +67,7 @@ def test_cases_of_several_channels(tmp_path):
         "a": ["a_0000.nrrd", "a_0001.nrrd"], "b": ["b_0000.nrrd", "b_0001.nrrd"]
     }  # fmt: skip
     assert list(find_cases([tmp_path / "a_0000.nrrd"], ONE)) == ["a"]
-    with pytest.raises(LLMBoostError, match="same name"):
-        find_cases([tmp_path / "a_0000.nrrd", tmp_path / "a_0000.nrrd"], ONE)
+    assert list(find_cases([tmp_path / "a_0000.nrrd", tmp_path / "a_0000.nrrd"], ONE)) == ["a"]
 
 
 def test_pictures_in_a_folder_are_cases_of_2d_models_only(tmp_path):
@@ -143,7 +142,7 @@ def test_a_color_picture(llmboost, color_model, trained_model, tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
     sitk.WriteImage(sitk.GetImageFromArray(picture, isVector=True), str(tmp_path / "eye.png"))
     sitk.WriteImage(sitk.GetImageFromArray(picture[..., 0]), str(tmp_path / "gray.png"))
-    out = tmp_path / "out"
+    out, gray = tmp_path / "out", tmp_path / "gray"
     assert llmboost("segment", tmp_path / "eye.png", "--model", color_model, "--output", out).status == 0
     labelmap = read_segmentation(out / "eye.seg.nrrd")[0]
     assert labelmap.shape == (50, 40, 1)
@@ -152,10 +151,10 @@ def test_a_color_picture(llmboost, color_model, trained_model, tmp_path):
 
     assert llmboost("segment", tmp_path / "gray.png", "--model", color_model, "--output", out).status == 1
     assert "gray" in rows(out)["gray"]["error"]
-    assert llmboost("segment", tmp_path / "eye.png", "--model", trained_model, "--output", out).status == 1
-    assert "color" in rows(out)["eye"]["error"]
-    assert llmboost("segment", tmp_path / "gray.png", "--model", trained_model, "--output", out).status == 1
-    assert f"{tmp_path / 'gray.png'}: a single slice" in rows(out)["gray"]["error"]
+    assert llmboost("segment", tmp_path / "eye.png", "--model", trained_model, "--output", gray).status == 1
+    assert "color" in rows(gray)["eye"]["error"]
+    assert llmboost("segment", tmp_path / "gray.png", "--model", trained_model, "--output", gray).status == 1
+    assert f"{tmp_path / 'gray.png'}: a single slice" in rows(gray)["gray"]["error"]
 
 
 # regions of interest
@@ -203,19 +202,18 @@ def test_several_series_are_listed_and_one_is_chosen(run, refused, make_case, tm
     line = refused(scan)
     assert all(part in line for part in (str(scan), "1.2.3.0", "1.2.3.1", "thin", "thick", "--series"))
     assert run(scan, "--series", "1.2.3.1").status == 0
-    assert "1.2.3.1" in rows(tmp_path / "out")["scan"]["input"][0]
+    assert rows(tmp_path / "out")["scan"]["input"] == [f"{scan / 'thick'} (DICOM series 1)"]
     assert "1.2.3.7" in refused(scan, "--series", "1.2.3.7")
 
 
 def test_images_beside_a_series(run, make_case, tmp_path):
-    """Volume files are cases of their own; --series asks for the DICOM files among them."""
+    """Both are cases; --series asks for the DICOM files among them."""
     folder = tmp_path / "both"
     write_dicom(folder, integers(make_case(20)[0]), SeriesInstanceUID="1.2.3.4")
     write_image(make_case(21)[0], folder / "other.nrrd")
     assert run(folder).status == 0
-    assert list(rows(tmp_path / "out")) == ["other"]
-    assert run(folder, "--series", "1.2.3.4").status == 0
-    assert list(rows(tmp_path / "out")) == ["both"]
+    assert sorted(rows(tmp_path / "out")) == ["both", "other"]
+    assert list(find_cases([folder], ONE, "1.2.3.4")) == ["both"]
 
 
 def test_repairs_are_told(run, make_case, tmp_path):
@@ -268,10 +266,18 @@ def test_a_damaged_series_does_not_stop_the_others(run, make_case, tmp_path):
     assert str(paths[4]) in found["bad"]["error"]
 
 
-def test_two_inputs_of_one_name(refused, make_case, tmp_path):
-    for folder in ("one", "two"):
-        write_dicom(tmp_path / folder / "scan", integers(make_case(20)[0]))
-    assert "same name ('scan')" in refused(tmp_path / "one" / "scan", tmp_path / "two" / "scan")
+def test_two_inputs_of_one_name(run, make_case, tmp_path):
+    """Each keeps its own result; told in a line; the names do not hang on the order."""
+    one, two = tmp_path / "one" / "scan", tmp_path / "two" / "scan"
+    for seed, folder in enumerate((one, two)):
+        write_dicom(folder, integers(make_case(20 + seed)[0]))
+    done = run(two, one)
+    assert done.status == 0
+    assert f"note: {two}: another input is named 'scan', too; this is 'two_scan'\n" in done.err
+    found = {id: row["input"][0].split(" (")[0] for id, row in rows(tmp_path / "out").items()}
+    assert found == {"scan": str(one), "two_scan": str(two)}
+    assert {path.name for path in (tmp_path / "out").glob("*.nrrd")} == {"scan.seg.nrrd", "two_scan.seg.nrrd"}
+    assert "2 cases done before, left alone" in run(one, two, "--resume").out
 
 
 # memory

@@ -331,10 +331,11 @@ def test_classifying_on_the_command_line(llmboost, tmp_path):
     assert list(rows(out)) == ["xray", "film_frame000", "film_frame001", "film_frame002"]
     done = llmboost("classify", film, "--model", gray, "--output", out, "--frame", "1", "--anyway")
     assert done.status == 0, done.err
-    done = llmboost("classify", eye, "--model", color, "--output", out, "--anyway")
+    colors = tmp_path / "colors"
+    done = llmboost("classify", eye, "--model", color, "--output", colors, "--anyway")
     assert done.status == 0, done.err
-    assert rows(out)["eye"]["status"] == "ok"
+    assert rows(colors)["eye"]["status"] == "ok"
     assert llmboost("classify", eye, "--model", gray, "--output", out).status == 1
     assert f"{eye}: a color image, but a gray one is needed" in rows(out)["eye"]["error"]
-    assert llmboost("classify", xray, "--model", color, "--output", out).status == 1
-    assert f"{xray}: not a color image" in rows(out)["xray"]["error"]
+    assert llmboost("classify", xray, "--model", color, "--output", colors).status == 1
+    assert f"{xray}: not a color image" in rows(colors)["xray"]["error"]

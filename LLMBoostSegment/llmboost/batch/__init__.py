@@ -2,8 +2,9 @@
 
 from .classifying import ClassifyOptions, ClassifyRow, classify_cases
 from .explaining import ExplainOptions
-from .run import FAILED, OK, REFUSED, Row, provenance
+from .run import provenance
 from .segmenting import FORMATS, BatchOptions, SegmentRow, segment_cases
+from .summary import FAILED, OK, REFUSED, Row
 
 __all__ = [
     "FAILED",

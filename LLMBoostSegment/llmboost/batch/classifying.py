@@ -14,7 +14,8 @@ from ..image import Image
 from ..model import Model
 from ..roi import Roi
 from .explaining import ExplainOptions, explanation_files, write_explanation
-from .run import REFUSED, Row, run_cases
+from .run import run_cases
+from .summary import REFUSED, Row
 
 
 @dataclass(frozen=True)
@@ -54,27 +55,28 @@ def classify_cases(
     options: ClassifyOptions,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     report: Callable[[ClassifyRow], None] = lambda row: None,
 ) -> list[ClassifyRow]:
     """Classify each case; ``output`` gets the summary, see :func:`.run.run_cases`.
 
     Raises:
-        LLMBoostError: the folder cannot be written.
+        LLMBoostError: as :func:`.run.run_cases`.
     """
-    work = _Classifying(model, output, options)
-    return run_cases(work, cases, output, frame=options.frame, resume=resume, report=report)
+    work = _Classifying(model, options)
+    return run_cases(work, cases, output, frame=options.frame, resume=resume, overwrite=overwrite, report=report)
 
 
 class _Classifying:
     row = ClassifyRow
 
-    def __init__(self, model: Model, output: Path, options: ClassifyOptions) -> None:
-        self.model, self.output, self.options = model, output, options
+    def __init__(self, model: Model, options: ClassifyOptions) -> None:
+        self.model, self.options = model, options
 
     def files(self, id: str) -> list[str]:
         return explanation_files(id) if self.options.explain else []
 
-    def compute(self, row: ClassifyRow, case: Case, channels: list[Image]) -> None:
+    def compute(self, row: ClassifyRow, case: Case, channels: list[Image], folder: Path) -> None:
         options, names = self.options, [label.name for label in self.model.card.labels]
         try:
             found = classify(
@@ -90,7 +92,7 @@ class _Classifying:
                     self.model,
                     channels,
                     options.explain,
-                    self.output,
+                    folder,
                     row.id,
                     roi=options.roi,
                     slice_number=options.slice_number,

@@ -1,60 +1,41 @@
-"""What all batches share: the loop over cases, rows, and the summary that is kept up to date."""
+"""What all batches share: the loop over cases, what is left alone, and what is put in place."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from .. import __version__
-from ..card import Card
+from ..card import Card, read_card
 from ..cases import ALL_FRAMES, Case
 from ..errors import LLMBoostError
-from ..files import TEMPORARY, write_whole
+from ..files import remove_leftovers, staging
 from ..image import Image
+from ..library import find
 from ..model import Model
-
-OK, FAILED, REFUSED = "ok", "failed", "refused"
-NOTICE = "Not for clinical use"
-
-
-@dataclass
-class Row:
-    """A case in the summary."""
-
-    id: str
-    input: list[str]
-    status: str
-    output: str = ""
-    error: str = ""
-    seconds: float = 0.0
-    warnings: list[str] = field(default_factory=list)
-
-    def columns(self) -> dict[str, Any]:
-        """What summary.csv shows of the result, by column."""
-        return {}
-
+from .summary import FAILED, NOTICE, OK, Row, Summary
 
 R = TypeVar("R", bound=Row)
 
 
 class Work(Protocol[R]):
-    """What is done with each case."""
+    """What is done with each case; ``options`` is a dataclass."""
 
     model: Model
+    options: Any
     row: type[R]
 
     def files(self, id: str) -> list[str]:
-        """The names of a case's results in the output folder."""
+        """The names of a case's results in the output folder; the one that tells that it is complete is the first."""
         ...
 
-    def compute(self, row: R, case: Case, channels: list[Image]) -> None:
-        """Write the results and fill the row, whose status is OK."""
+    def compute(self, row: R, case: Case, channels: list[Image], folder: Path) -> None:
+        """Write the results into ``folder`` and fill the row, whose status is OK."""
         ...
 
 
@@ -65,83 +46,123 @@ def run_cases(
     *,
     frame: str = "",
     resume: bool = False,
+    overwrite: bool = False,
     report: Callable[[R], None] = lambda row: None,
 ) -> list[R]:
-    """Do the work for each case and keep summary.json and summary.csv in ``output`` up to date.
+    """Do the work for each case and keep summary.json and summary.csv in ``output`` up to date, see :class:`.Summary`.
 
-    A case that fails is a row with its error. With ``resume``, cases that the summary lists as done from the same
-    input, and whose files are all there, are left alone.
+    A case that fails is a row with its error. With ``resume``, cases are left alone that the summary lists as done from
+    the same bytes, with the same options, and whose files are as they were written. Rows of other cases stay.
 
     Args:
         frame: of series in time, see :meth:`.cases.Case.read`.
+        overwrite: replace files that are not this batch's own.
         report: called with each row that is new.
 
+    Returns:
+        the rows of ``cases``, old and new.
+
     Raises:
-        LLMBoostError: the folder cannot be written, or a result would overwrite an input.
+        LLMBoostError: the folder cannot be written or is in other use, or a result would overwrite an input.
     """
     _spare_inputs(work, cases, output)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LLMBoostError(f"{output}: cannot be made ({error.strerror}); choose another folder") from error
-    rows: dict[str, R] = {}
-    if resume:
-        rows = _earlier(output, work)
-        for path in output.iterdir():
-            if TEMPORARY.match(path.name):
-                path.unlink(missing_ok=True)
-    run = _Run(work, output, frame, rows, report)
-    for case in cases.values():
-        run.case(case)
-    run.write_summary()
-    return list(rows.values())
+    summary = Summary(output, work.model.card, work.row, overwrite=overwrite)
+    remove_leftovers(output)
+    run = _Run(work, summary, cases, frame, resume, report)
+    return [row for case in cases.values() for row in run.rows_of(case)]
 
 
 class _Run(Generic[R]):
     """The cases of one call, one after the other."""
 
     def __init__(
-        self, work: Work[R], output: Path, frame: str, rows: dict[str, R], report: Callable[[R], None]
+        self,
+        work: Work[R],
+        summary: Summary[R],
+        cases: dict[str, Case],
+        frame: str,
+        resume: bool,
+        report: Callable[[R], None],
     ) -> None:
-        self.work, self.output, self.frame, self.rows, self.report = work, output, frame, rows, report
+        self.work, self.summary, self.cases, self.frame = work, summary, cases, frame
+        self.resume, self.report = resume, report
+        self.conditions = _conditions(work)
 
-    def case(self, case: Case) -> None:
+    def rows_of(self, case: Case) -> list[R]:
+        """Do what is to be done for a case."""
         every = self.frame == ALL_FRAMES
-        if not every and self.is_done(case.id, case):
-            return
         row = self.work.row(case.id, case.names, FAILED)
         try:
-            images, notes = case.read(self.work.model.card.preprocessing, self.frame)
+            made_from = {"input": case.digest(), **self.conditions}
+            if not every:
+                if self.is_done(case.id, made_from):
+                    return [self.summary.rows[case.id]]
+                self.summary.check(case.id, self.work.files(case.id))
+            images, notes = case.read(self.work.model.card.preprocessing, self.frame, self.cases)
         except Exception as error:
-            self.add(_failed(row, error))
-            return
+            return [self.failed(row, error)]
+        rows = []
         for id, channels in images.items():
-            if every and self.is_done(id, case):
+            if every and self.is_done(id, made_from):
+                rows.append(self.summary.rows[id])
                 continue
-            row = self.work.row(id, case.names, OK, warnings=list(notes))
+            row = self.work.row(id, case.names, OK, warnings=list(notes), made_from=made_from)
+            gone = "" if case.id in images else case.id
             try:
-                self.work.compute(row, case, channels)
+                self.compute(row, case, channels, gone)
+                rows.append(row)
             except Exception as error:
-                row = _failed(row, error)
-            self.add(row)
+                rows.append(self.failed(row, error, gone))
+        return rows
 
-    def is_done(self, id: str, case: Case) -> bool:
-        row = self.rows.get(id)
-        if row is None or row.status != OK or row.input != case.names:
+    def is_done(self, id: str, made_from: dict[str, Any]) -> bool:
+        if not self.resume:
             return False
-        return all((self.output / name).exists() for name in self.work.files(id))
+        self.summary.refresh()
+        row = self.summary.rows.get(id)
+        if row is None or row.status != OK or row.made_from != made_from:
+            return False
+        return self.summary.is_intact(id, self.work.files(id))
 
-    def add(self, row: R) -> None:
-        self.rows[row.id] = row
+    def compute(self, row: R, case: Case, channels: list[Image], gone: str) -> None:
+        names = self.work.files(row.id)
+        self.summary.check(row.id, names)
+        earlier = self.summary.rows.get(row.id)
+        if earlier and earlier.made_from.get("input") != row.made_from["input"] and earlier.input != row.input:
+            row.warnings.append(f"takes the place of the result of another input of this name: {earlier.input[0]}")
+        with staging(self.summary.folder) as stage:
+            try:
+                self.work.compute(row, case, channels, stage)
+            except LLMBoostError as error:  # of a file: where it was to be
+                told = str(error).replace(f"{stage}{os.sep}", f"{self.summary.folder}{os.sep}")
+                raise LLMBoostError(told) from error
+            made = [name for name in names if (stage / name).exists()]
+            self.summary.put(row, stage, made, gone)
         self.report(row)
-        self.write_summary()
 
-    def write_summary(self) -> None:
-        _write_summary(self.work.model, list(self.rows.values()), self.output)
+    def failed(self, row: R, error: Exception, gone: str = "") -> R:
+        """The row of a case that failed; whatever it is, the other cases go on."""
+        row = _failed(row, error)
+        self.summary.add(row, gone)
+        self.report(row)
+        return row
+
+
+def _conditions(work: Work[Any]) -> dict[str, Any]:
+    """What decides, next to the input and the model, what comes out: as it is read again from JSON."""
+    cascade, localizer = work.model.card.cascade, ""
+    if cascade is not None:
+        with suppress(LLMBoostError):  # whoever needs it will tell
+            localizer = read_card(find(cascade.localizer)).digest
+    conditions = {"options": asdict(work.options), "localizer": localizer}
+    return json.loads(json.dumps(conditions, default=lambda array: array.tolist()))
 
 
 def _failed(row: R, error: Exception) -> R:
-    """The row of a case that failed; whatever it is, the other cases go on."""
     reason = [*str(error).strip().splitlines(), ""][0]
     if isinstance(error, MemoryError) or "allocate" in reason:  # torch's is a RuntimeError
         reason = f"{row.input[0]}: not enough memory ({reason}); limit it to a region of interest (--roi)"
@@ -174,38 +195,3 @@ def provenance(model: Model, localizer: Card | None = None) -> dict[str, str]:
         "LLMBoost.Version": __version__,
         "LLMBoost.Notice": NOTICE,
     }
-
-
-def _earlier(output: Path, work: Work[R]) -> dict[str, R]:
-    try:
-        summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
-        if summary["digest"] != work.model.card.digest:
-            raise LLMBoostError(f"{output}: holds results of another model; choose another folder, or drop --resume")
-        return {row["id"]: work.row(**row) for row in summary["cases"]}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LLMBoostError(f"{output / 'summary.json'}: cannot be read ({error}); drop --resume") from error
-
-
-def _write_summary(model: Model, rows: Sequence[Row], output: Path) -> None:
-    summary: dict[str, Any] = {
-        "model": model.card.name,
-        "digest": model.card.digest,
-        "version": __version__,
-        "notice": NOTICE,
-        "cases": [vars(row) for row in rows],
-    }
-    write_whole(output / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
-    write_whole(output / "summary.csv", _csv(rows).encode(errors="backslashreplace"))
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    names = dict.fromkeys(name for row in rows for name in row.columns())
-    writer.writerow(["id", "status", *names, "seconds", "warnings", "error"])
-    for row in rows:
-        cells = [row.columns().get(name, "") for name in names]
-        writer.writerow([row.id, row.status, *cells, row.seconds, "; ".join(row.warnings), row.error])
-    return table.getvalue()

@@ -17,7 +17,8 @@ from ..roi import Roi
 from ..segment import Segmentation, segment
 from ..segnrrd import write_segmentation
 from .explaining import ExplainOptions, explanation_files, write_explanation
-from .run import Row, provenance, run_cases
+from .run import provenance, run_cases
+from .summary import Row
 
 DICOM = "dcm"
 FORMATS = ("seg.nrrd", "nii.gz", DICOM)
@@ -53,8 +54,10 @@ class SegmentRow(Row):
     quality: dict[str, Any] | None = None
 
     def columns(self) -> dict[str, Any]:
-        predicted = {"predicted Dice": self.quality["predicted_dice"]} if self.quality else {}
-        return {**{f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}, **predicted}
+        volumes = {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
+        if self.quality is None:
+            return volumes
+        return {**volumes, "predicted Dice": self.quality["predicted_dice"], "check closely": int(self.quality["low"])}
 
 
 def segment_cases(
@@ -64,6 +67,7 @@ def segment_cases(
     options: BatchOptions,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     report: Callable[[SegmentRow], None] = lambda row: None,
     progress: Callable[[str, float], None] = lambda text, fraction: None,
 ) -> list[SegmentRow]:
@@ -73,21 +77,19 @@ def segment_cases(
         progress: called while a case is computed, with its id and expected memory in words and the fraction done.
 
     Raises:
-        LLMBoostError: the folder cannot be written, a result would overwrite an input, or options contradict.
+        LLMBoostError: as :func:`.run.run_cases`, or options contradict.
     """
     if options.format == DICOM and options.frame:
         raise LLMBoostError("--format dcm: a frame of a series in time cannot be written so; use --format seg.nrrd")
-    work = _Segmenting(model, output, options, progress)
-    return run_cases(work, cases, output, frame=options.frame, resume=resume, report=report)
+    work = _Segmenting(model, options, progress)
+    return run_cases(work, cases, output, frame=options.frame, resume=resume, overwrite=overwrite, report=report)
 
 
 class _Segmenting:
     row = SegmentRow
 
-    def __init__(
-        self, model: Model, output: Path, options: BatchOptions, progress: Callable[[str, float], None]
-    ) -> None:
-        self.model, self.output, self.options, self.progress = model, output, options, progress
+    def __init__(self, model: Model, options: BatchOptions, progress: Callable[[str, float], None]) -> None:
+        self.model, self.options, self.progress = model, options, progress
 
     def files(self, id: str) -> list[str]:
         """The segmentation, then the maps."""
@@ -98,9 +100,9 @@ class _Segmenting:
             names += [f"{id}_probability_{label.value}.nii.gz" for label in self.model.card.labels]
         return names + (explanation_files(id) if self.options.explain else [])
 
-    def compute(self, row: SegmentRow, case: Case, channels: list[Image]) -> None:
+    def compute(self, row: SegmentRow, case: Case, channels: list[Image], folder: Path) -> None:
         model, options = self.model, self.options
-        segmentation, *maps = (self.output / name for name in self.files(row.id))
+        segmentation, *maps = (folder / name for name in self.files(row.id))
         try:
             text = f"{row.id}, {describe_need(model.card, channels[0], options.roi)}"
             self.progress(text, 0.0)
@@ -120,7 +122,7 @@ class _Segmenting:
                     model,
                     channels,
                     options.explain,
-                    self.output,
+                    folder,
                     row.id,
                     drawn=result.labelmap,
                     roi=options.roi,
@@ -128,7 +130,6 @@ class _Segmenting:
                 )
         except LLMBoostError as error:  # knows images, but not their files
             raise LLMBoostError(f"{case.names[0]}: {error}") from error
-        # maps first: a segmentation in place says that the case is complete
         if result.entropy is not None:
             write_image(result.entropy, maps.pop(0))
         if result.probabilities is not None:

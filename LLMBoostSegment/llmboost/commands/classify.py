@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import visible
 from .terminal import (
     DeviceOption,
     ExplainOption,
@@ -15,6 +16,7 @@ from .terminal import (
     MethodOption,
     ModelOption,
     OutputOption,
+    OverwriteOption,
     ResumeOption,
     RoiOption,
     SeriesOption,
@@ -25,6 +27,8 @@ from .terminal import (
     explanation_of,
     load_for,
     progress_bar,
+    tell,
+    telling_when_stopped,
 )
 
 
@@ -48,6 +52,7 @@ def classify(
         bool, typer.Option("--anyway", help="Answer for images of another kind than the model knows, too.")
     ] = False,
     resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Classify images: summary.csv and summary.json with each class's probability, calibrated.
 
@@ -59,21 +64,22 @@ def classify(
 
     check_frame(frame)
     loaded = load_for(CLASSIFICATION, model, device)
-    cases = find_cases(inputs, loaded.card.preprocessing, series)
+    cases = find_cases(inputs, loaded.card.preprocessing, series, tell)
     explanation = explanation_of(explain, target, method, layer)
     options = batch.ClassifyOptions(box_of(roi), slice_number, frame, explanation, anyway)
-    with progress_bar() as progress:
+    done = 0
+    with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:
         task = progress.add_task(f"classifying with {loaded.card.name}", total=len(cases))
 
         def report(row: batch.ClassifyRow) -> None:
+            nonlocal done
+            done += 1
             progress.advance(task)
             chances = ", ".join(f"{name} {p:.0%}" for name, p in row.probabilities.items())
             decision = ", ".join(row.decision) or "none"
-            progress.console.print(
-                f"{row.id}: {decision} ({chances})" if row.status == batch.OK else f"{row.status}: {row.error}"
-            )
-            for warning in row.warnings:
-                progress.console.print(f"  warning: {warning}")
+            first = f"{row.id}: {decision} ({chances})" if row.status == batch.OK else f"{row.status}: {row.error}"
+            for line in (first, *(f"  warning: {warning}" for warning in row.warnings)):
+                progress.console.print(visible(line))
 
-        rows = batch.classify_cases(loaded, cases, output, options, resume=resume, report=report)
-    conclude(rows, "classified", output)
+        rows = batch.classify_cases(loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report)
+    conclude(rows, "classified", output, computed=done)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import LLMBoostError
+from ..files import visible
 from .terminal import (
     DeviceOption,
     ExplainOption,
@@ -17,6 +18,7 @@ from .terminal import (
     MirrorOption,
     ModelOption,
     OutputOption,
+    OverwriteOption,
     ResumeOption,
     RoiOption,
     SeriesOption,
@@ -27,6 +29,8 @@ from .terminal import (
     explanation_of,
     load_for,
     progress_bar,
+    tell,
+    telling_when_stopped,
 )
 
 
@@ -49,6 +53,7 @@ def segment(
     method: MethodOption = "grad-cam",
     layer: LayerOption = "after",
     resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Segment images: one file a case, and summary.json and summary.csv beside them."""
     from .. import batch
@@ -59,26 +64,28 @@ def segment(
         raise LLMBoostError(f"--format {format}: use one of {', '.join(batch.FORMATS)}")
     check_frame(frame)
     loaded = load_for(SEGMENTATION, model, device)
-    cases = find_cases(inputs, loaded.card.preprocessing, series)
+    cases = find_cases(inputs, loaded.card.preprocessing, series, tell)
     explanation = explanation_of(explain, target, method, layer)
     options = batch.BatchOptions(format, uncertainty, probabilities, mirror, box_of(roi), frame, explanation)
-    with progress_bar() as progress:
+    done = 0
+    with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:
         task = progress.add_task(f"segmenting with {loaded.card.name}", total=len(cases))
-        done = 0
 
         def advance(text: str, fraction: float) -> None:
-            progress.update(task, description=f"segmenting {text}", completed=done + fraction)
+            progress.update(task, description=f"segmenting {visible(text)}", completed=done + fraction)
 
         def report(row: batch.SegmentRow) -> None:
             nonlocal done
             done += 1
             progress.update(task, completed=done)
             volumes = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
-            progress.console.print(f"{row.id}: {volumes}" if row.status == batch.OK else f"failed: {row.error}")
-            if row.quality:
-                progress.console.print(f"  {row.quality['text']}")
-            for warning in row.warnings:
-                progress.console.print(f"  warning: {warning}")
+            lines = [f"{row.id}: {volumes}" if row.status == batch.OK else f"failed: {row.error}"]
+            lines += [f"  {row.quality['text']}"] if row.quality else []
+            for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
+                progress.console.print(visible(line))
 
-        rows = batch.segment_cases(loaded, cases, output, options, resume=resume, report=report, progress=advance)
-    conclude(rows, "segmented", output)
+        rows = batch.segment_cases(
+            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report, progress=advance
+        )
+    empty = sum(row.status == batch.OK and not any(row.volumes_ml.values()) for row in rows)
+    conclude(rows, "segmented", output, computed=done, empty=empty)

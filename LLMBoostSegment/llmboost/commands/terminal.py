@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from .. import library
 from ..errors import LLMBoostError
+from ..files import visible
 
 if TYPE_CHECKING:
     from ..batch import ExplainOptions, Row
     from ..model import Model
     from ..roi import Roi
 
+
+class _Console(Console):
+    """A console that shows text of files, in whatever it stands (lines, tables, progress bars), but never obeys it."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment("\n".join(map(visible, segment.text.split("\n"))), segment.style)
+
+
 # names of files and models are printed as they are, whatever rich would read in their brackets and colons
-console = Console(soft_wrap=True, markup=False, emoji=False)
-messages = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
+console = _Console(soft_wrap=True, markup=False, emoji=False)
+messages = _Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 ModelOption = Annotated[str, typer.Option("--model", help="A model's name (see 'llmboost models list') or file.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -57,7 +71,14 @@ TargetOption = Annotated[
 ]
 MethodOption = Annotated[str, typer.Option("--explain-method", help="grad-cam or attention-rollout.")]
 LayerOption = Annotated[str, typer.Option("--explain-layer", help="after or before the booster.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Leave cases alone that are done.")]
+ResumeOption = Annotated[
+    bool,
+    typer.Option("--resume", help="Leave cases alone that are done: same image, model and options, results unchanged."),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace files that are in the way: others' than this batch's, or changed since."),
+]
 
 
 def box_of(roi: Box | None) -> Roi | None:
@@ -96,16 +117,45 @@ def load_for(task: str, name: str, device: str) -> Model:
     return model
 
 
-def conclude(rows: Sequence[Row], done: str, output: Path) -> None:
-    """Tell how a batch went; raises typer.Exit(1) if a case failed or was refused."""
+def conclude(rows: Sequence[Row], done: str, output: Path, *, computed: int, empty: int = 0) -> None:
+    """Tell how a batch went; raises typer.Exit(1) if a case failed or was refused.
+
+    Args:
+        computed: how many of the rows are new.
+        empty: in how many nothing was found.
+    """
     from ..batch import REFUSED
 
+    before = len(rows) - computed
+    if before:
+        console.print(f"{_counted(before)} done before, left alone")
     without = sum(bool(row.error) for row in rows)
     refused = sum(row.status == REFUSED for row in rows)
-    told = f", {refused} refused: not of the kind that the model knows" if refused else ""
-    console.print(f"{len(rows) - without} of {len(rows)} cases {done}{told}, see {output / 'summary.csv'}")
+    told = f", {refused} refused: not of the kind that the model knows," if refused else ","
+    if empty:
+        told = f", {empty} of them empty: nothing was found;"
+    console.print(f"{len(rows) - without} of {len(rows)} cases {done}{told} see {output / 'summary.csv'}")
     if without:
         raise typer.Exit(1)
+
+
+@contextmanager
+def telling_when_stopped(done: Callable[[], int], total: int) -> Iterator[None]:
+    """On Ctrl-C, tell how far a batch has come, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        messages.print(f"{done()} of {_counted(total)} done now; the same command with --resume does the others")
+        raise
+
+
+def tell(note: str) -> None:
+    """Tell what else there is to know, in one line."""
+    messages.print(f"note: {visible(note)}", highlight=False)
+
+
+def _counted(cases: int) -> str:
+    return f"{cases} case{'s'[: cases != 1]}"
 
 
 def check_frame(frame: str) -> None:
