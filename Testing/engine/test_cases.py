@@ -1,6 +1,8 @@
 """What a user names, sorted into cases; frames, regions and DICOM through the command line."""
 
+import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -278,6 +280,147 @@ def test_two_inputs_of_one_name(run, make_case, tmp_path):
     assert found == {"scan": str(one), "two_scan": str(two)}
     assert {path.name for path in (tmp_path / "out").glob("*.nrrd")} == {"scan.seg.nrrd", "two_scan.seg.nrrd"}
     assert "2 cases done before, left alone" in run(one, two, "--resume").out
+
+
+# what lies in one folder
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def find(told):
+    """``find(path, ..., steps=...)``: the names of the files of each case, by id; what is told goes into ``told``."""
+
+    def run(*paths, steps=FLAT):
+        cases = find_cases(paths, steps, None, told.append)
+        return {id: sorted({path.name for path in case.files}) for id, case in cases.items()}
+
+    return run
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"\0")
+
+
+def test_a_thumbnail_beside_dicom_is_not_taken_for_the_image(find, told, make_case, tmp_path):
+    folder = tmp_path / "anna"
+    write_dicom(folder / "deeper", integers(make_case(20)[0]))
+    touch(folder, "thumb.png", "Preview.JPG", "README", "._x.png", "Thumbs.db", ".hidden.nii.gz")
+    slices = sorted(path.name for path in (folder / "deeper").iterdir())
+    assert find(folder) == {"anna": slices}
+    (line,) = told
+    assert line == (
+        f"{folder}: left out 2 pictures beside DICOM: Preview.JPG, thumb.png; name a picture itself to take it"
+    )
+    told.clear()
+    assert find(folder, steps=ONE) == {"anna": slices}
+    assert told == [], "for a model of volumes, pictures are nothing"
+    touch(folder, "scan.nii.gz")
+    for steps in (ONE, FLAT):
+        assert find(folder, steps=steps) == {"anna": slices, "scan": ["scan.nii.gz"]}
+    assert find(folder / "thumb.png") == {"thumb": ["thumb.png"]}
+
+
+def test_several_series_beside_images_do_not_stop_those(run, make_case, tmp_path):
+    folder = tmp_path / "both"
+    for n in range(2):
+        write_dicom(folder / str(n), integers(make_case(20)[0]), SeriesInstanceUID=f"1.2.3.{n}")
+    write_image(make_case(21)[0], folder / "other.nrrd")
+    assert run(folder).status == 1
+    found = rows(tmp_path / "out")
+    assert found["other"]["status"] == "ok"
+    assert (
+        found["both"]["error"] == f"{folder}: holds 2 DICOM series; name the folder of one, or choose one by --series"
+    )
+
+
+def test_images_in_folders_below_are_told(find, told, tmp_path):
+    touch(tmp_path / "top", "a.nii.gz")
+    touch(tmp_path / "top" / "sub" / "anat", "b.nii.gz", "b.seg.nrrd")
+    touch(tmp_path / "top" / ".cache", "c.nii.gz")
+    assert find(tmp_path / "top") == {"a": ["a.nii.gz"]}
+    folders = f"left out 1 image in folders below, such as {Path('sub', 'anat')}; name those folders to take them"
+    assert told == [f"{tmp_path / 'top'}: {folders}"]
+    (tmp_path / "top" / "a.nii.gz").unlink()
+    with pytest.raises(
+        LLMBoostError, match=r"no images in this folder.*1 image lies in folders below, such as sub.anat"
+    ):
+        find(tmp_path / "top")
+    touch(tmp_path / "pictures", "a.png")
+    with pytest.raises(LLMBoostError, match=r"no images in this folder \([^)]*\.mhd, or DICOM\)$"):
+        find(tmp_path / "pictures", steps=ONE)
+
+
+# names
+
+
+def test_names_that_are_twice_there(find, told, tmp_path):
+    for name in ("a", "b"):
+        for session in ("1", "2"):
+            touch(tmp_path / name / session / "anat", "scan.nii.gz")
+    paths = [tmp_path / name / session / "anat" for name in "ab" for session in "12"]
+    expected = {"scan": paths[0], "a_2_scan": paths[1], "b_1_scan": paths[2], "b_2_scan": paths[3]}
+    for order in (paths, paths[::-1]):
+        cases = find_cases(order, ONE, None, told.append)
+        assert {id: case.files[0].parent for id, case in cases.items()} == expected
+    assert len(told) == 6
+    assert find(paths[1], paths[3]) == {"scan": ["scan.nii.gz"], "b_scan": ["scan.nii.gz"]}
+
+
+def test_formats_of_one_name_in_a_folder(find, told, tmp_path):
+    touch(tmp_path, "scan.png", "scan.jpg", "scan.nii.gz", "scan_png.nrrd")
+    assert find(tmp_path) == {
+        "scan": ["scan.jpg"],
+        "scan_nii_gz": ["scan.nii.gz"],
+        "scan_png": ["scan_png.nrrd"],
+        "scan_png_2": ["scan.png"],
+    }
+    assert f"{tmp_path / 'scan.png'}: another input is named 'scan', too; this is 'scan_png_2'" in told
+
+
+def test_links_are_named_as_they_are_named(find, tmp_path):
+    touch(tmp_path / "real", "x.nrrd")
+    write_dicom(tmp_path / "series", integers(Image(np.zeros((4, 4, 4)), (1, 1, 1), (0, 0, 0), np.eye(3))))
+    (tmp_path / "anna").symlink_to(tmp_path / "series")
+    (tmp_path / "berta").symlink_to(tmp_path / "series")
+    assert list(find(tmp_path / "anna", tmp_path / "berta", steps=ONE)) == ["anna", "berta"]
+
+
+def test_channels_of_one_name_in_two_folders(find, tmp_path):
+    for folder in ("one", "two"):
+        touch(tmp_path / folder, "x_0000.nrrd", "x_0001.nrrd")
+    channels = ["x_0000.nrrd", "x_0001.nrrd"]
+    assert find(tmp_path / "one", tmp_path / "two", steps=TWO) == {"x": channels, "two_x": channels}
+
+
+def test_a_frame_that_is_named_as_another_input(run, make_case, tmp_path):
+    write_frames([make_case(20)[0], make_case(21)[0]], tmp_path / "a.nii.gz")
+    write_image(make_case(22)[0], tmp_path / "a_frame001.nii.gz")
+    inputs = (tmp_path / "a.nii.gz", tmp_path / "a_frame001.nii.gz")
+    for order in (inputs, inputs[::-1]):
+        done = run(*order, "--frame", "all", "--resume")
+        assert done.status == 0
+        found = {id: Path(row["input"][0]).name for id, row in rows(tmp_path / "out").items()}
+        assert found == {
+            "a_frame000": "a.nii.gz", "a_frame001_of_a": "a.nii.gz", "a_frame001": "a_frame001.nii.gz"
+        }  # fmt: skip
+    assert "3 cases done before, left alone" in done.out
+
+
+def test_no_uid_in_what_is_written(run, make_case, tmp_path):
+    """Whose series it is, is nobody's business who gets the results."""
+    write_dicom(tmp_path / "in" / "anna", integers(make_case(20)[0]), SeriesInstanceUID="1.2.345678")
+    assert run(tmp_path / "in" / "anna", "--explain").status == 0
+    assert run(tmp_path / "in" / "anna", "--resume", "--explain").status == 0
+    for path in (tmp_path / "out").iterdir():
+        assert b"345678" not in path.read_bytes(), path.name
+        assert b"345678" not in gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else True
+    assert rows(tmp_path / "out")["anna"]["input"] == [f"{tmp_path / 'in' / 'anna'} (DICOM series 1)"]
 
 
 # memory
