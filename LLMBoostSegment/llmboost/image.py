@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import SimpleITK as sitk
 
@@ -56,6 +57,18 @@ _FWHM = 2 * sqrt(2 * log(2))  # full width at half maximum of a Gaussian, in sta
 _LARGEST = 1e15  # squares of larger values leave the range of float32
 _MIN_SPACING, _MAX_EXTENT = 1e-5, 1e4  # mm: from less than a cell to more than a body
 _LPS_TO_RAS = np.array([[-1.0], [-1.0], [1.0]])
+
+# Pillow's modes of gray pictures, and as what they are read; all others are colors
+_PIXELS = {"1": "L", "L": "L", "LA": "L", "La": "L", "I": "I", "I;16": "I;16", "I;16B": "I", "I;16L": "I", "F": "F"}
+_TURNS = {  # by the EXIF orientation
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
 
 # ITK reports recoverable oddities of a header on stderr, past all logging; what matters is checked here.
 sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -145,7 +158,8 @@ class Image:
 def read_image(path: str | Path) -> Image:
     """Read one gray image from NIfTI, NRRD, MetaImage, PNG or JPEG; a 2D image becomes a volume of one slice.
 
-    Geometry is ITK's reading of the file, hence Slicer's. PNG and JPEG tell none: theirs is pixels of 1 mm.
+    Geometry is ITK's reading of the file, hence Slicer's, with what ITK does not heed, see :mod:`.spaces`. PNG and JPEG
+    tell none: theirs is pixels of 1 mm.
 
     Raises:
         LLMBoostError: the file is missing, damaged or of another kind; it holds several volumes or components, voxels
@@ -167,7 +181,9 @@ def read_volumes(path: str | Path, *, color: bool = False) -> list[Image]:
     check_regular(path)
     extension = _extension(path, READABLE)
     if extension in PICTURES:
-        return images_of(_read_picture(path), np.ones(3), np.zeros(3), np.eye(3), path, color)
+        pixels, notes = _read_picture(path)
+        images = images_of(pixels, np.ones(3), np.zeros(3), np.eye(3), path, color)
+        return [replace(image, notes=notes) for image in images]
     if extension in NIFTI:
         return _read_nifti(path, color)
     return _volumes(read_sitk(path), path, color)
@@ -405,19 +421,26 @@ def _extension(path: Path, known: Iterable[str]) -> str:
     raise LLMBoostError(f"{path}: unknown image format; use one of {', '.join(known)}")
 
 
-def _read_picture(path: Path) -> np.ndarray:
-    """Pixels [c, i, j] of a PNG or JPEG file. Not by ITK, which fills a truncated JPEG with gray."""
+def _read_picture(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Pixels [c, i, j] of a PNG or JPEG file, and what a user should know. Not by ITK, which fills a truncated JPEG
+    with gray, and does not turn what a camera says is to be turned."""
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of damaged EXIF data, without which the picture is as good
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(path, formats=("PNG", "JPEG")) as picture:
-                mode = {"1": "L", "L": "L", "LA": "L", "I": "I", "I;16": "I;16", "RGBA": "RGB"}.get(picture.mode, "RGB")
-                pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+                if picture.format == "PNG" and getattr(picture, "is_animated", False):
+                    raise LLMBoostError(f"{path}: an animated picture; save the one that is meant")
+                mode = _PIXELS.get(picture.mode, "RGB")
+                upright = picture if picture.mode == mode else picture.convert(mode)
+                turn = _TURNS.get(picture.getexif().get(PIL.ExifTags.Base.Orientation, 1))
+                pixels = np.asarray(upright if turn is None else upright.transpose(turn))
     except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
         raise LLMBoostError(f"{path}: too large a picture ({str(error).split(' exceeds')[0]}); crop it") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, struct.error) as error:
         raise LLMBoostError(f"{path}: not a PNG or JPEG picture, or a damaged one; {AGAIN}") from error
-    return pixels.reshape(*pixels.shape[:2], -1).transpose()
+    notes = () if turn is None else ("the picture was turned upright, as its EXIF orientation says",)
+    return pixels.reshape(*pixels.shape[:2], -1).transpose(), notes
 
 
 def _read_nifti(path: Path, color: bool) -> list[Image]:

@@ -484,6 +484,7 @@ def test_what_a_dicom_file_says_of_itself_is_told(run, tmp_path):
 
 def test_gray_and_color_do_not_mix(run, tmp_path, tmp_path_factory):
     color = np.repeat(pictures(1)[0][0][..., None], 3, axis=2)
+    color[..., 0] = 255 - color[..., 0]  # equal components would be gray
     PIL.Image.fromarray(color).save(tmp_path / "color.png")
     assert run(tmp_path / "color.png").status == 1
     assert "color.png: a color image, but a gray one is needed" in rows(tmp_path / "out")["color"]["error"]

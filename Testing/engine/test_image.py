@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -406,6 +407,75 @@ def test_gray_pictures(tmp_path):
         assert np.array_equal(read_image(tmp_path / name).array[:, :, 0].T, values), name
         with pytest.raises(LLMBoostError, match="not a color image, but one is needed"):
             read_volumes(tmp_path / name, color=True)
+
+
+def test_gray_pictures_stored_in_colors(tmp_path):
+    gray = COLORS[:, :, 0, 0]
+    rgb = PIL.Image.fromarray(np.stack([gray] * 3, axis=-1))
+    rgb.save(tmp_path / "rgb.png")
+    rgb.save(tmp_path / "rgb.jpg", quality=95)
+    rgb.convert("RGBA").save(tmp_path / "rgba.png")
+    PIL.Image.fromarray(gray).convert("P").save(tmp_path / "palette.png")
+    for path in tmp_path.iterdir():
+        image = read_image(path)
+        assert image.shape == (6, 7, 1)
+        assert np.abs(image.array[:, :, 0].T.astype(int) - gray).max() <= (20 if path.suffix == ".jpg" else 0), path
+    almost = np.stack([gray] * 3, axis=-1)
+    almost[3, 3, 1] ^= 1
+    PIL.Image.fromarray(almost).save(tmp_path / "rgb.png")
+    with pytest.raises(LLMBoostError, match="a color image"):
+        read_image(tmp_path / "rgb.png")
+    cmyk = PIL.Image.fromarray(np.repeat(255 - COLORS[:, :, 0, 0][..., None], 4, axis=-1) // 2, "CMYK")
+    cmyk.save(tmp_path / "cmyk.jpg", quality=100)
+    assert len(read_volumes(tmp_path / "cmyk.jpg", color=True)) == 3
+
+
+# where each corner of the stored picture (rows from the top) is to be seen, by the EXIF standard (tag 0x0112)
+UPRIGHT = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: p.swapaxes(0, 1)[::-1],
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_photographs_are_turned_upright(tmp_path, name, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    for pixels in (COLORS[:, :, 0], COLORS[:, :, 0, 0], COLORS[:, :, 0, 0] * np.uint16(257), COLORS[:, :, 0, 0] > 99):
+        if name == "a.jpg" and pixels.dtype != np.uint8:
+            continue
+        PIL.Image.fromarray(pixels).save(tmp_path / name, exif=exif, quality=100, subsampling=0)
+        images = read_volumes(tmp_path / name, color=pixels.ndim == 3)
+        found = np.stack([image.array[:, :, 0].T for image in images], axis=-1).astype(float)
+        expected = UPRIGHT[orientation](pixels) * (255.0 if pixels.dtype == bool else 1.0)
+        assert np.abs(found - expected.reshape(found.shape)).max() <= (8 if name == "a.jpg" else 0)
+        assert (images[0].notes != ()) == (orientation != 1)
+
+
+def test_an_orientation_that_is_none(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 99
+    PIL.Image.fromarray(COLORS[:, :, 0]).save(tmp_path / "a.png", exif=exif)
+    (red, _, _) = read_volumes(tmp_path / "a.png", color=True)
+    assert np.array_equal(red.array[:, :, 0].T, COLORS[:, :, 0, 0])
+    PIL.Image.fromarray(COLORS[:, :, 0]).save(tmp_path / "b.jpg", exif=b"Exif\0\0MM\0*garbage" + b"\xff" * 40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(read_volumes(tmp_path / "b.jpg", color=True)) == 3
+
+
+def test_an_animated_picture_is_refused(tmp_path):
+    frames = [PIL.Image.fromarray(COLORS[:, :, n]) for n in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(LLMBoostError, match=r"a\.png: an animated picture; save the one that is meant"):
+        read_volumes(tmp_path / "a.png", color=True)
 
 
 def test_a_picture_of_more_pixels_than_anybody_looks_at(tmp_path, monkeypatch):
