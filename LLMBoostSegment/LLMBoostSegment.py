@@ -175,6 +175,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         *,
         slice: int | None = None,
+        anyway: bool = False,
         waitForCompletion: bool = True,
         onProgress: Callable[[Progress], None] | None = None,
         onDone: Callable[[Classification], None] | None = None,
@@ -190,10 +191,13 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             device: auto, cpu or cuda.
             slice: for a 2D model, the index of one slice from 0, along the image's axis of the largest spacing (see
                 ``LLMBoostLib.slicechoice.sliceAxis``); None: all of them.
+            anyway: also answer for an image of another kind than the model knows.
             waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
 
         Returns:
-            the classes with their calibrated probabilities, the decision, and the table nodes that tell them.
+            the classes with their calibrated probabilities, the decision, and the table nodes that tell them. For an
+            image of another kind than the model knows, nothing of that, but ``refused`` is true and ``reasons`` tell
+            why.
 
         Raises:
             LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
@@ -201,7 +205,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """
         inputs = _inputs(volumeNode)
         fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
-        fields["slice"] = slice
+        fields |= {"slice": slice, "anyway": anyway}
 
         def finish(answer: Answer) -> Classification:
             self.result = writeClassification(answer, inputs)
@@ -220,6 +224,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         method: str = GRAD_CAM,
         layer: str = AFTER,
         slice: int | None = None,
+        anyway: bool = False,
         waitForCompletion: bool = True,
         onProgress: Callable[[Progress], None] | None = None,
         onDone: Callable[[Explanation], None] | None = None,
@@ -228,7 +233,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """Make a map of where in an image a model looks when it classifies or segments it.
 
         Args:
-            volumeNode, model, roiNode, device, slice: as for :meth:`classify` or :meth:`process`.
+            volumeNode, model, roiNode, device, slice, anyway: as for :meth:`classify` or :meth:`process`.
             target: the value of a class, or of a segment's label; None: the class that the model decides for, or the
                 first label.
             method: "grad-cam" or "attention-rollout".
@@ -245,7 +250,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """
         inputs = _inputs(volumeNode)
         fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
-        fields |= {"slice": slice, "target": target, "method": method, "layer": layer}
+        fields |= {"slice": slice, "anyway": anyway, "target": target, "method": method, "layer": layer}
 
         def finish(answer: Answer) -> Explanation:
             first = inputs[0]

@@ -22,6 +22,7 @@ from .environment import PrivateEnvironment
 from .launcher import COMMAND_SETTING, defaultCommand
 from .messages import errorsShown, sentence, showError
 from .modelchooser import ModelChooser, entries
+from .plaintext import boxOptions, confirmed
 from .readiness import checkCommand
 
 LOG_LINES = 500
@@ -100,7 +101,7 @@ class Advanced:
     def _onRemoveModel(self) -> None:
         entry = self._chooser.current
         question = _("Delete the model '{name}' from this computer?").format(name=entry.title)
-        if not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
+        if not confirmed(question):
             return
         with errorsShown():
             try:
@@ -203,7 +204,7 @@ class Advanced:
             return
         ui, environment = self._ui, PrivateEnvironment()
         python, wheels = ui.interpreterEdit.currentPath, ui.wheelsEdit.currentPath
-        if not slicer.util.confirmOkCancelDisplay(environment.question(wheels), windowTitle="LLMBoost"):
+        if not slicer.util.confirmOkCancelDisplay(environment.question(wheels), **boxOptions()):
             return
         self._creating, self._stop = True, False
         self._onBusy(True)
@@ -231,7 +232,7 @@ class Advanced:
     def _onRemoveEnvironment(self) -> None:
         environment = PrivateEnvironment()
         question = _("Delete {folder} and all that is in it?").format(folder=environment.folder)
-        if not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
+        if not confirmed(question):
             return
         with errorsShown():
             self._client.shutDown()  # it may run there

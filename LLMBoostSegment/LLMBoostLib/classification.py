@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 
 from .client import Answer
-from .scene import derivedNode
+from .scene import derivedNode, knownNode
 from .segmentinput import SegmentInput
 from .tables import fillTable
 from .volumes import frameWarnings
@@ -44,7 +44,7 @@ class Classification:
         threshold: from this probability on it is decided for that class; None: for the most probable one.
         outside: why the image is outside of what the model was made for; empty: it is not.
         slices: of a 2D model, each slice's index and its probabilities in the order of ``classes``.
-        tableNode: a row a class.
+        tableNode: a row a class; None if the model refuses the image.
         slicesNode: a row a slice, where there are several.
         volumeNode: the image; None where a segment was classified.
         warnings: what a user should know before believing the result.
@@ -67,6 +67,11 @@ class Classification:
     def refused(self) -> bool:
         """Whether the model gives no answer, for the image is of another kind than it knows."""
         return not self.classes
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is of another kind."""
+        return self.outside
 
     @property
     def name(self) -> str:
@@ -95,6 +100,8 @@ class Classification:
 def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification:
     """Make the tables of an answer to the request ``classify``; those of an earlier run of the same model are updated.
 
+    An image that the model refuses gets none.
+
     Args:
         inputs: the volume nodes or the segment that were sent.
 
@@ -111,7 +118,13 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
     title = " ".join([source.GetName(), *([segment.name] if segment else []), provenance["LLMBoost.Model"]])
 
     def table(kind: str, columns: dict[str, list]) -> Any:
-        node, _isNew = derivedNode("vtkMRMLTableNode", source, f"{kind} {subject}", f"{title} {kind}")
+        """A table of these columns, if there are any. What an earlier run told goes once the image is refused."""
+        role = f"{kind} {subject}"
+        if not columns:
+            if not classes:
+                slicer.mrmlScene.RemoveNode(knownNode("vtkMRMLTableNode", source, role))
+            return None
+        node, _isNew = derivedNode("vtkMRMLTableNode", source, role, f"{title} {kind}")
         fillTable(node, columns)
         for key, text in provenance.items():
             node.SetAttribute(key, text)
@@ -121,18 +134,14 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
     decision = fields["decision"]
     decision = tuple(decision) if isinstance(decision, list) else (decision,) if classes else ()
     slices = tuple((int(one["slice"]), tuple(map(float, one["probabilities"]))) for one in fields["slices"])
-    tableNode = table(
-        "classes",
-        {
-            CLASS: [one.name for one in classes],
-            PROBABILITY: [round(one.probability, DECIMALS) for one in classes],
-            DECISION: [_("yes") if one.name in decision else "" for one in classes],
-        },
-    )
-    slicesNode = None
-    if len(slices) > 1:
-        columns = {one.name: [round(p[n], DECIMALS) for _k, p in slices] for n, one in enumerate(classes)}
-        slicesNode = table("slices", {SLICE: [k for k, _p in slices], **columns})
+    chances = {
+        CLASS: [one.name for one in classes],
+        PROBABILITY: [round(one.probability, DECIMALS) for one in classes],
+        DECISION: [_("yes") if one.name in decision else "" for one in classes],
+    }
+    columns = {one.name: [round(p[n], DECIMALS) for _k, p in slices] for n, one in enumerate(classes)}
+    tableNode = table("classes", chances if classes else {})
+    slicesNode = table("slices", {SLICE: [k for k, _p in slices], **columns} if len(slices) > 1 else {})
     outside = tuple(map(str, fields["range"]["reasons"])) if fields["range"]["outside"] else ()
     warnings = [warning for node in inputs if not segment for warning in frameWarnings(node)]
     warnings += [warning for warning in fields["warnings"] if warning not in outside]

@@ -31,6 +31,7 @@ from llmboost.errors import LLMBoostError
 
 from .launcher import defaultCommand, workerCommand
 from .pipoutput import PipOutput
+from .plaintext import tip
 
 TITLE = "LLMBoost"
 TORCH = "torch>=2.8"  # below, MONAI 1.6 does not run
@@ -257,7 +258,7 @@ def _progress() -> Iterator[Callable[[str, int | None], None]]:
     dialog.setCancelButton(None)  # half of a package would stay behind
 
     def show(text: str, percent: int | None) -> None:
-        dialog.labelText = text[:100]
+        dialog.labelText = tip(text[:100])
         dialog.maximum = 0 if percent is None else 100
         dialog.value = percent or 0
         slicer.app.processEvents()

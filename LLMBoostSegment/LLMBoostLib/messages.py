@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 
 from .client import WorkerError
+from .plaintext import boxOptions
 
 WARNING_STYLE = "QLabel { background: rgba(230, 159, 0, 45); border-left: 3px solid #e69f00; padding: 5px; }"
 PROBLEM_STYLE = "QLabel { background: rgba(213, 94, 0, 45); border-left: 3px solid #d55e00; padding: 5px; }"
@@ -40,7 +41,7 @@ def showError(error: Exception) -> None:
     if not isinstance(error, WorkerError | LLMBoostError):
         details = "".join(traceback.format_exception(error))
     options = {"detailedText": details} if details else {}
-    slicer.util.errorDisplay(sentence(error), windowTitle="LLMBoost", **options)
+    slicer.util.errorDisplay(sentence(error), **boxOptions(), **options)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from llmboost import library
 from llmboost.card import CLASSIFICATION, Card, read_card
 from llmboost.errors import LLMBoostError
 
+from .plaintext import tip
 from .segmentinput import takesSegment
 from .speed import duration
 
@@ -161,7 +162,7 @@ class ModelChooser:
         self._list.clear()
         for entry in self._shown:
             self._list.addItem(f"{entry.title} · {entry.card.modality}" if entry.card else entry.title)
-            self._list.item(self._list.count - 1).setToolTip(entry.problem or entry.card.description)
+            self._list.item(self._list.count - 1).setToolTip(tip(entry.problem or entry.card.description))
         rows = min(max(len(self._shown), ROWS[0]), ROWS[1])
         self._list.setFixedHeight(rows * max(self._list.sizeHintForRow(0), ROW_HEIGHT) + 2 * self._list.frameWidth)
         self._list.setCurrentRow(self._shown.index(self.current) if self.current in self._shown else -1)

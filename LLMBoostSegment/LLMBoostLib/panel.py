@@ -35,6 +35,7 @@ from .messages import (
     showError,
 )
 from .modelchooser import ModelChooser, describe
+from .plaintext import confirmed, tip
 from .progressview import ProgressView
 from .question import Question
 from .readiness import hint, needsEnvironment, whenReady
@@ -87,6 +88,7 @@ class Panel(VTKObservationMixin):
         self._rest = self._makeRest()
         ui.applyButton.connect("clicked()", self._onApply)
         ui.explainButton.connect("clicked()", self._onExplain)
+        ui.anywayButton.connect("clicked()", self._onAnyway)
         ui.revertButton.connect("clicked()", self._onRevert)
         ui.editButton.connect("clicked()", self._onEdit)
         ui.addCaseButton.connect("clicked()", self._onAddCase)
@@ -217,9 +219,12 @@ class Panel(VTKObservationMixin):
         button = self.ui.applyButton
         button.text = _("&Cancel") if self._running else _("Cl&assify") if classifies(self._card) else _("&Apply")
         button.enabled = not self._rest.active and (self._running or not (problem or self._busy))
-        tip = _("Stop the computation; the scene stays as it is") if self._running else problem
-        button.toolTip = tip or (_("Classify the image") if classifies(self._card) else _("Segment the image"))
-        self.explanations.setRunning(self._running, ready=not (self._busy or self._rest.active))
+        what = _("Classify the image") if classifies(self._card) else _("Segment the image")
+        stop = _("Stop the computation; the scene stays as it is")
+        button.toolTip = tip(stop if self._running else problem or what)
+        ready = not (self._busy or self._rest.active)
+        self.explanations.setRunning(self._running, ready)
+        self.ui.anywayButton.enabled = ready and not self._running
 
     def _watch(self, nodes: list[Any]) -> None:
         """Look at the parameters again when one of these nodes changes."""
@@ -275,6 +280,10 @@ class Panel(VTKObservationMixin):
         else:
             self._begin(self._explain)
 
+    def _onAnyway(self) -> None:
+        """The answer for an image that the model refused."""
+        self._begin(self._classifyAnyway)
+
     def _begin(self, compute: Callable[[], None]) -> None:
         """A run: ``compute`` is called once all questions are answered."""
         if needsEnvironment():
@@ -305,12 +314,7 @@ class Panel(VTKObservationMixin):
         extent = None if isSegment or classifies(self._card) else fit.extentMm(inputs[0], roi)
         slice = self.inputs.slice(card, inputs)
         question = Question(inputs, {"model": card.name, "roiNode": roi, "device": device, **slice})
-        callbacks = {
-            "waitForCompletion": False,
-            "onProgress": self.progress.tell,
-            "onDone": partial(self._done, card, question, extent, node.explanation),
-            "onError": self._failed,
-        }
+        callbacks = self._callbacks(partial(self._done, card, question, extent, node.explanation))
         self._runNodes = question.nodes
         frames = framesOf(inputs[0]) if node.allFrames and not classifies(self._card) else None
         if classifies(self._card):
@@ -321,6 +325,24 @@ class Panel(VTKObservationMixin):
         else:
             output = {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
             self.logic.process(inputs, **question.arguments, **output, **callbacks)
+
+    def _classifyAnyway(self) -> None:
+        """Ask again what was refused."""
+        asked = self._question
+        asked.check()
+        question = Question(asked.inputs, {**asked.arguments, "anyway": True})
+        self._runNodes = question.nodes
+        done = partial(self._done, self._card, question, None, False)
+        self.logic.classify(question.inputs, **question.arguments, **self._callbacks(done))
+
+    def _callbacks(self, onDone: Callable[[Any], None]) -> dict[str, Any]:
+        """Further arguments of the logic, for a run in the background."""
+        return {
+            "waitForCompletion": False,
+            "onProgress": self.progress.tell,
+            "onDone": onDone,
+            "onError": self._failed,
+        }
 
     def _explain(self) -> None:
         """Explain the result, as it was asked for."""
@@ -333,10 +355,7 @@ class Panel(VTKObservationMixin):
             target=what.target,
             method=what.method,
             layer=what.layer,
-            waitForCompletion=False,
-            onProgress=self.progress.tell,
-            onDone=self._explained,
-            onError=self._failed,
+            **self._callbacks(self._explained),
         )
 
     def _stop(self, reason: str) -> None:
@@ -412,7 +431,7 @@ class Panel(VTKObservationMixin):
 
     def _onRevert(self) -> None:
         question = _("The segments may have been edited since. Revert takes edits back, too. Go on?")
-        if self.results.edited and not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
+        if self.results.edited and not confirmed(question):
             return
         self.explanations.remove()
         self._forgetResult(keepUndo=True)

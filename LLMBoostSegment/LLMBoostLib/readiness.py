@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import slicer
 from qt import QSettings
 from slicer.i18n import tr as _
 
@@ -15,6 +14,7 @@ from llmboost.errors import LLMBoostError
 from .client import Client
 from .install import ensureInstalled, missing, obstacle
 from .launcher import defaultCommand, workerCommand
+from .plaintext import confirmed
 
 CONSENT_SETTING = "LLMBoost/RemoteHosts"  # the machines that images may be sent to
 
@@ -81,7 +81,7 @@ def _askConsent(host: str) -> None:
         "The worker runs on another computer: {host}.\n\nThe image leaves this machine. Its voxels and its position are"
         " sent, names and DICOM headers are not. Send images to {host} from now on?"
     )
-    if not slicer.util.confirmYesNoDisplay(question.format(host=host), windowTitle="LLMBoost"):
+    if not confirmed(question.format(host=host)):
         raise LLMBoostError(
             _(
                 "Nothing was sent to {host}. To compute on this machine, clear the worker's command under Advanced"

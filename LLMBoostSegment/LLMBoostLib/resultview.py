@@ -25,8 +25,8 @@ class ResultView:
     """The section Result of the panel; hidden while there is none.
 
     Args:
-        ui: resultButton, verdictLabel, rangeLabel, warningsLabel, resultTable, show3DBox, overlayBox, opacitySlider,
-            editButton; explanationOverlayBox, for views show one map at a time.
+        ui: resultButton, verdictLabel, rangeLabel, anywayButton, warningsLabel, resultTable, show3DBox, overlayBox,
+            opacitySlider, editButton; explanationOverlayBox, for views show one map at a time.
     """
 
     def __init__(self, ui: Any) -> None:
@@ -63,16 +63,19 @@ class ResultView:
         ui.resultButton.collapsed = False
 
     def _showClasses(self, found: Classification) -> None:
-        self._showVerdict(asRichText(found))
-        outside = [] if found.refused else [_("Outside of the model's range: its answer means little here.")]
-        self._ui.rangeLabel.text = "\n".join([*outside, *found.outside])
-        self._ui.rangeLabel.visible = bool(found.outside)
+        self._showVerdict("" if found.refused else asRichText(found))
+        title = _("Outside of the model's range: its answer means little here.")
+        if found.refused:
+            title = _("Not an image that this model knows:")
+        self._ui.rangeLabel.text = "\n".join([title, *found.outside])
+        self._ui.rangeLabel.visible = found.refused or bool(found.outside)
+        self._ui.anywayButton.visible = found.refused
         self._showTable(found.slicesNode)
 
     def _showQuality(self, result: Result) -> None:
         told = result.quality or {"low": False, "text": ""}
         self._showVerdict(escape(capitalized(told["text"])), WARNING_STYLE if told["low"] else "")
-        self._ui.rangeLabel.visible = False
+        self._ui.rangeLabel.visible = self._ui.anywayButton.visible = False
         self._showTable(result.tableNode)
 
     def _showVerdict(self, richText: str, style: str = "") -> None:

@@ -23,11 +23,17 @@ def derivedNode(className: str, source: Any, role: str, name: str) -> tuple[Any,
 
     So results are updated in place: a second run does not fill the scene with doubles.
     """
-    for node in slicer.util.getNodesByClass(className):
-        if node.GetAttribute(_ROLE) == role and node.GetNodeReference(_SOURCE) is source:
-            return node, False
+    node = knownNode(className, source, role)
+    if node is not None:
+        return node, False
     node = slicer.mrmlScene.AddNewNodeByClass(className, slicer.mrmlScene.GenerateUniqueName(name))
     node.SetAttribute(_ROLE, role)
     node.SetNodeReferenceID(_SOURCE, source.GetID())
     inSameStudy(node, source)
     return node, True
+
+
+def knownNode(className: str, source: Any, role: str) -> Any:
+    """The node of this role that was made of ``source`` before; None where there is none."""
+    nodes = slicer.util.getNodesByClass(className)
+    return next((n for n in nodes if n.GetAttribute(_ROLE) == role and n.GetNodeReference(_SOURCE) is source), None)

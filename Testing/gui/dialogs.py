@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from PySide6 import QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 _KINDS = {
     QtWidgets.QMessageBox.Critical: "error",
@@ -28,6 +28,7 @@ class Dialog:
         buttons: the texts of its buttons.
         picture: as it looked on the screen.
         answered: what was chosen; None while nobody has.
+        isPlain: whether a message box shows its text as it is written, whatever HTML it looks like.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Dialog:
     buttons: tuple[str, ...] = ()
     picture: Any = field(default=None, repr=False)
     answered: Any = None
+    isPlain: bool = False
 
 
 class Dialogs:
@@ -87,6 +89,7 @@ class Dialogs:
         shown = Dialog(
             _KINDS[box.icon], box.text, box.windowTitle.strip(), box.detailedText, tuple(buttons), _picture(box)
         )
+        shown.isPlain = box.textFormat == QtCore.Qt.PlainText
         if box.informativeText:
             shown.text += f"\n{box.informativeText}"
         if len(buttons) == 1:  # nothing to choose

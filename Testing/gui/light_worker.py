@@ -104,16 +104,25 @@ def classify(job: Job):
     isFlat = card.preprocessing.slice_axis is not None
     chance = max(chance for _, chance in slices) if isFlat else chances[len(chances) // 2]
     second = chance >= card.classification.thresholds[0]
+    isForeign = HOW in ("outside", "foreign")
+    refused = HOW == "foreign" and not job.fields["anyway"]
     fields = {
+        "refused": refused,
+        "reasons": ["it is too bright"] if isForeign else [],
         "classes": [
             {"value": label.value, "name": label.name, "probability": each}
             for label, each in zip(card.labels, spread(chance, len(card.labels)), strict=True)
+            if not refused
         ],
-        "decision": card.labels[int(second)].name,
+        "decision": "" if refused else card.labels[int(second)].name,
         "positive": card.classification.positive,
         "threshold": card.classification.thresholds[0],
-        "slices": [{"slice": n, "probabilities": spread(each, len(card.labels))} for n, each in slices if isFlat],
-        "range": {"score": 3.0, "limit": 2.0, "outside": HOW == "outside", "reasons": ["it is too bright"]},
+        "slices": [
+            {"slice": n, "probabilities": spread(each, len(card.labels))}
+            for n, each in slices
+            if isFlat and not refused
+        ],
+        "range": {"score": 3.0, "limit": 2.0, "outside": isForeign, "reasons": ["it is too bright"]},
         "warnings": ["the image was stretched"] if HOW == "warn" else [],
         "seconds": 0.25,
         "provenance": provenance(card),
@@ -126,6 +135,8 @@ def explain(job: Job):
     if HOW == "no-explanation":
         raise RequestError("not_available", "this model cannot be explained", "Choose another")
     card, volume = compute(job, "explaining", slow=HOW in ("slow", "slow-explain"))
+    if HOW == "foreign" and not job.fields["anyway"]:
+        raise LLMBoostError("not an image that the model knows")
     value = job.fields["target"]
     name = next((label.name for label in card.labels if label.value == value), f"label {value}")
     array = np.full(volume.array.shape, 50 * (value + 1), np.uint8)

@@ -442,7 +442,8 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
         self._nodeBox.addEnabled = self._nodeBox.removeEnabled = False
         self._segmentBox = QtWidgets.QComboBox()
         self._checkBox = ctkCheckableComboBox()
-        for widget in (self._nodeBox, self._segmentBox, self._checkBox):
+        self._label = QtWidgets.QLabel("Segment: ")  # of its own, between the two choices
+        for widget in (self._nodeBox, self._label, self._segmentBox, self._checkBox):
             layout.addWidget(widget)
         self._node: Any = None
         self._observer = Observer(self)

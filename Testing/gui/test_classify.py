@@ -121,6 +121,57 @@ def test_an_image_outside_of_the_models_range_is_told(case, lungs):
     assert case.ui.warningsLabel.text == "the image was stretched"
 
 
+def test_an_image_of_another_kind_gets_an_answer_on_request_alone(case, lungs):
+    case.useWorker("foreign")
+    case.run()
+    assert case.status.endswith("not an image that this model knows")
+    assert case.ui.rangeLabel.text == "Not an image that this model knows:\nit is too bright"
+    assert not case.ui.verdictLabel.visible
+    assert not case.ui.resultTable.visible
+    assert not case.ui.explanationGroup.visible
+    assert not tables()
+    found = case.result
+    assert (found.refused, found.reasons, found.classes, found.decision) == (True, ("it is too bright",), (), ())
+    case.waitFor(lambda: case.ui.anywayButton.enabled)
+    click(case.ui.anywayButton)
+    case.finish()
+    assert not case.ui.anywayButton.visible
+    assert "90.0 %" in case.ui.verdictLabel.text
+    assert case.ui.rangeLabel.text.startswith("Outside of the model's range: its answer means little here.")
+    assert len(tables()) == 2
+    case.explain()  # what was shown anyway
+    assert case.panel.explanations._made
+    case.run()  # asked as usual: the tables of the answer are none any more
+    assert case.result.refused
+    assert not tables()
+    click(case.ui.revertButton)
+    case.assertUntouched(apply="Cl&assify")
+
+
+def test_what_is_asked_for_anyway_is_what_was_refused(case, lungs):
+    case.useWorker("foreign")
+    case.run()
+    other = slicer.util.addVolumeFromArray(np.full((5, 30, 40), 20, np.int16), name="other")
+    case.chooseImage(other)
+    case.waitFor(lambda: case.ui.anywayButton.enabled)
+    click(case.ui.anywayButton)
+    case.finish()
+    assert case.result.volumeNode is lungs
+    assert "90.0 %" in case.ui.verdictLabel.text
+
+
+def test_scripts_see_a_refusal_and_ask_for_the_answer(case, lungs):
+    case.useWorker("foreign")
+    found = case.widget.logic.classify(lungs, model="lungs")
+    assert found.refused
+    assert found.reasons == ("it is too bright",)
+    assert found.tableNode is None
+    answered = case.widget.logic.classify(lungs, model="lungs", anyway=True)
+    assert not answered.refused
+    assert answered.decision == ("pneumonia",)
+    assert answered.reasons == ("it is too bright",)
+
+
 def test_a_model_of_volumes_takes_a_volume_whole(case, makeClassifier):
     makeClassifier("nodules", ("benign", "malignant"), preprocessing={}, modality="MR")
     node = case.addImage(shape=(10, 180, 180))

@@ -16,6 +16,7 @@ from llmboost.errors import LLMBoostError
 
 from ..messages import errorsShown
 from ..modelchooser import Entry, entries
+from ..plaintext import confirmed
 from .cells import PROBLEM_COLOR, Table
 
 
@@ -108,7 +109,7 @@ class AdaptersView:
     def _remove(self) -> None:
         name = self._table.selected[0]
         question = _("Delete the adapter '{name}' from this computer?").format(name=name)
-        if not slicer.util.confirmYesNoDisplay(question, windowTitle="LLMBoost"):
+        if not confirmed(question):
             return
         with errorsShown():
             library.remove_model(name)

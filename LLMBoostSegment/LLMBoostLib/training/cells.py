@@ -7,6 +7,8 @@ from typing import Any
 
 import qt
 
+from .. import plaintext
+
 ROWS = 2, 8  # at least and at most, seen without scrolling
 CHARACTERS = 10  # of a choice that are seen at least
 PROBLEM_COLOR, NOTE_COLOR = "#d55e00", "#b07800"
@@ -56,7 +58,7 @@ class Table:
 
     def text(self, row: int, column: int, text: str, tip: str = "", color: str = "", bold: bool = False) -> None:
         item = qt.QTableWidgetItem(text)
-        item.setToolTip(tip or text)
+        item.setToolTip(plaintext.tip(tip or text))
         if color:
             item.setForeground(qt.QBrush(qt.QColor(color)))
         if bold:
@@ -74,7 +76,7 @@ class Table:
         box.setMinimumContentsLength(CHARACTERS)
         box.addItems(list(texts))
         box.setCurrentIndex(current)
-        box.setToolTip(tip)
+        box.setToolTip(plaintext.tip(tip))
         box.connect("activated(int)", onChosen)
         self._put(row, column, box)
 
@@ -82,7 +84,7 @@ class Table:
         """A check box."""
         box = qt.QCheckBox()
         box.setChecked(ticked)
-        box.setToolTip(tip)
+        box.setToolTip(plaintext.tip(tip))
         box.connect("clicked(bool)", onTicked)
         self._put(row, column, box)
 

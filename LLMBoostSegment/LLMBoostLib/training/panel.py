@@ -22,6 +22,7 @@ from ..client import Answer, Progress, WorkerError
 from ..editorview import EditorView
 from ..messages import NOTICE_STYLE, PROBLEM_STYLE, WARNING_STYLE, capitalized, errorsShown, sentence, showError
 from ..modelchooser import Entry, entries
+from ..plaintext import TITLE, confirmed
 from ..progressview import ProgressView
 from ..segmentation import writeSegmentation
 from ..speed import duration
@@ -37,7 +38,6 @@ from .plan import IMPROVE, Findings, Plan, examine, makePlan
 from .snapshot import CASE, nodesOf, openCase
 from .training import Outcome, checkName, freeName, removeStale, whenLocal
 
-TITLE = "LLMBoost"
 TRAINING, OTHER = "training", "other"  # what goes on
 ETA_FROM = 0.03  # of the whole, from which on the time that is left can be told
 
@@ -325,14 +325,14 @@ class Panel(VTKObservationMixin):
     def _onRemove(self) -> None:
         ids = [case.id for case in self.cases.selected]
         question = _("Delete the copies of {count} case(s)? Nodes in the scene stay.").format(count=len(ids))
-        if slicer.util.confirmYesNoDisplay(question, windowTitle=TITLE):
+        if confirmed(question):
             with errorsShown():
                 self._store.remove(ids)
         self._update()
 
     def _onRemoveAll(self) -> None:
         question = _("Delete all copies of cases in {folder}?").format(folder=self.logic.folder)
-        if slicer.util.confirmYesNoDisplay(question, windowTitle=TITLE):
+        if confirmed(question):
             with errorsShown():
                 self._store.removeAll()
                 self.outcome.clear()
@@ -403,7 +403,7 @@ class Panel(VTKObservationMixin):
             return
         question = _("The adapter '{name}' waits for a decision. Discard it, and train again?")
         waiting = self.logic.pending()
-        if waiting and not slicer.util.confirmYesNoDisplay(question.format(name=waiting.name), windowTitle=TITLE):
+        if waiting and not confirmed(question.format(name=waiting.name)):
             return
         self.outcome.clear()
         self.curves.clear()
