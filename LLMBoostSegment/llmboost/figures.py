@@ -22,6 +22,7 @@ _AUC = (
     ("val_auc", "val", "validation cases"),
     ("after", "after", "held-out cases"),
 )
+ADVICE = "give it more minutes or more cases, and look whether the labels are right"
 NOT_TAUGHT = "not_taught"  # names of labels that no training case has
 
 

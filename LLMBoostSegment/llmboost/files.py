@@ -23,12 +23,14 @@ from .errors import LLMBoostError
 if sys.platform == "win32":
     import msvcrt
 
-    def _wait_for(handle: int) -> None:
+    def _wait_for(handle: int, wait: bool) -> None:
         while True:
             try:
                 msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
                 return
-            except PermissionError:  # taken
+            except PermissionError as error:
+                if not wait:
+                    raise BlockingIOError from error
                 time.sleep(0.01)
 
     def _runs(pid: int) -> bool:
@@ -42,10 +44,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _wait_for(handle: int) -> None:
+    def _wait_for(handle: int, wait: bool) -> None:
         # network file systems may know no locks: whoever writes there alone is as safe as ever
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
@@ -187,17 +189,21 @@ def _not_written(path: Path, error: Exception) -> LLMBoostError:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     """Wait until no other process or thread is in here for the same folder, and keep them out meanwhile.
 
     The system lifts the lock of a process that dies; the lock's file is removed by whoever holds it.
 
     Raises:
-        LLMBoostError: nothing can be written into the folder.
+        LLMBoostError: nothing can be written into the folder; or, without ``wait``, another one is in here.
     """
     path = folder / LOCK
     try:
-        handle = _take(path)
+        handle = _take(path, wait)
+    except BlockingIOError as error:
+        raise LLMBoostError(
+            f"{folder}: another process is at work there; let it end, or choose another name"
+        ) from error
     except OSError as error:
         raise _not_written(folder, error) from error
     try:
@@ -213,7 +219,7 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def _take(path: Path) -> int:
+def _take(path: Path, wait: bool) -> int:
     """The open file ``path``, locked; closing it lifts the lock."""
     while True:
         try:
@@ -224,7 +230,7 @@ def _take(path: Path) -> int:
             time.sleep(0.01)  # just being removed
             continue
         try:
-            _wait_for(handle)
+            _wait_for(handle, wait)
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return handle
         except FileNotFoundError:

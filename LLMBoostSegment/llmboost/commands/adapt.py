@@ -56,10 +56,12 @@ def adapt(
         )
     for warning in result.warnings:
         console.print(f"warning: {warning}")
-    figures = [("held-out cases", result.before.mean_dice, result.after.mean_dice)]
+    measure = "AUC" if result.card.classification else "Dice"
+    figures = [("held-out cases", result.before.value, result.after.value)]
     figures.append(("old cases", result.old_before, result.old_after))
     for what, before, after in figures:
         if after is not None:
-            console.print(f"Dice on {what}: " + (f"{before:.4f} -> " if before is not None else "") + f"{after:.4f}")
+            start = f"{before:.4f} -> " if before is not None else ""
+            console.print(f"{measure} on {what}: {start}{after:.4f}")
     megabytes = output.stat().st_size / 1e6
     console.print(f"{output}: {megabytes:.1f} MB, {result.steps} steps in {result.seconds / 60:.1f} minutes")

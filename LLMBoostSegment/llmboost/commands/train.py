@@ -9,6 +9,7 @@ import typer
 from rich.progress import Progress
 
 from ..errors import LLMBoostError
+from ..figures import ADVICE
 from .terminal import DatasetArgument, DeviceOption, console, progress_bar
 
 
@@ -114,9 +115,13 @@ def train(
             if size or pretrained:
                 raise LLMBoostError("--size and --pretrained are for classifiers; this data set is to be segmented")
             card = train_segmenter(dataset, output, Recipe(TrainingConfig(**budget), **chosen), **options)
-            labels = ", ".join(f"{dice:.3f}" for dice in card.figures["val_dice_per_label"].values())
+            known = card.figures["val_dice_per_label"]
+            scores = [(label.name, known.get(str(label.value))) for label in card.labels]
+            labels = ", ".join(f"{name} {'not measured' if dice is None else f'{dice:.3f}'}" for name, dice in scores)
             result = f"val Dice {card.figures['val_dice']:.3f} ({labels})"
     console.print(f"{output}: {result}; log and curve in {run_folder(output)}")
+    if card.doubts:
+        console.print(f"warning: {card.doubts}; {ADVICE}")
 
 
 def show_training(progress: Progress, task: Any, event: dict[str, Any]) -> None:

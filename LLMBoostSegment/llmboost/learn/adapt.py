@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -10,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from ..card import CLASSIFICATION, Card, Preprocessing
 from ..errors import LLMBoostError
+from ..figures import ADVICE, NOT_TAUGHT
 from ..model import Model, load_model, save_tensors
 from ..predict import Cancelled
 from ..preprocessing import preprocess
@@ -37,11 +36,12 @@ from .adaptation import (
     where_to_keep,
 )
 from .adapters import default_rank, default_share, layer_by_layer, merged, towards
-from .dataset import Case, Dataset, check, load, read_dataset, unlabelled_cases
+from .dataset import Case, Dataset, Findings, check, digest_of, gaps, load, read_dataset, unlabelled_cases
+from .labels import exchanged
 from .loss import IGNORED
 from .plan import Plan, make_plan
 from .regularizers import Consistency, Distillation
-from .train import check_free, default_labels
+from .train import case_digests, check_free, default_labels
 from .trainer import CHECKPOINT, Regularizer, Trainer, TrainingConfig, mean_dice_of, read_volume
 from .windows import TrainingWindows, Volume
 
@@ -86,7 +86,9 @@ def adapt(
         return adapt_classifier(base, base_path, folder, output, settings, device, report, cancelled, finishing)
     dataset = read_dataset(folder)
     task = settings.task or _task(base.card, dataset)
-    train, val, warnings = _split(dataset)
+    train, val, found = _split(dataset)
+    untaught, gaps_found = gaps(dataset, found, train, val)
+    warnings = [*found.notes, *gaps_found]
     dataset, plan, card = _goal(base, dataset, train, task)
     if card.preprocessing.slice_axis is None and min(load(train[0])[0][0].shape) == 1:
         raise LLMBoostError(f"{folder}: single slices, but '{base.card.name}' needs volumes; choose another base")
@@ -108,8 +110,9 @@ def adapt(
     if settings.share is None and task == IMPROVE and settings.scope != "scratch":
         settings = replace(settings, share=default_share(len(val)))
     rank = settings.rank or default_rank(len(train))
-    adapter = adapter_entry(base.card, settings, task, rank, [case_digest(case) for case in [*train, *unlabelled]])
-    with run_of(output, adapter) as run, layer_by_layer():
+    adapter = adapter_entry(base.card, settings, task, rank, [digest_of(case) for case in [*train, *unlabelled]])
+    labels = {label.value: label.name for label in card.labels}
+    with run_of(output, adapter, labels, case_digests([*train, *unlabelled], val)) as run, layer_by_layer():
         resume = (run / CHECKPOINT).exists()
         report({"event": "plan", "reasons": _reasons(base.card, task, train, val, unlabelled, plan, rank, resume)})
         if cancelled():
@@ -153,6 +156,7 @@ def adapt(
             report,
             lambda: cancelled() or finishing(),
             regularizers,
+            labels=labels,
         )
         if unlabelled:
             volumes = [_unlabelled_volume(case, steps) for case in unlabelled]
@@ -173,12 +177,19 @@ def adapt(
                 f"{len(train)} case(s): too few to hold one out, so how good the model is now was not measured"
             )
         training = {"steps": outcome.steps, "minutes": round((time.monotonic() - started) / 60, 2)}
-        figures = {"before": before.mean_dice, "after": after.mean_dice}
+        figures: dict[str, Any] = {"before": before.mean_dice, "after": after.mean_dice}
+        if val:
+            figures["after_per_label"] = after.label_dice
+        if untaught and task == NEW_LABELS:
+            figures[NOT_TAUGHT] = untaught
         if old_volumes:
             figures |= {"old_before": old_before, "old_after": old_after}
         counts = len(train), len(val)
         card = adapted_card(base.card, card, result, output, adapter, dataset, counts, training, figures)
+        check_free(output)
         card = save_tensors(tensors, card, output)
+        if card.doubts:
+            warnings.append(f"{card.doubts}; {ADVICE}")
         warnings += where_to_keep(base_path, adapter, output)
     return Adapted(
         card,
@@ -204,14 +215,6 @@ def measure(network: nn.Module, volumes: Sequence[Volume], card: Card) -> Figure
     return Figures(tuple({"id": volume.id, "dice": scores(volume)} for volume in volumes))
 
 
-def case_digest(case: Case) -> str:
-    """SHA-256 of the case's files: tells whether a model has seen it, and nothing about it."""
-    digest = hashlib.sha256()
-    for path in (*case.images, *((case.label,) if case.label else ())):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
 def _task(card: Card, dataset: Dataset) -> str:
     """Whether the data set labels what the model labels: as many values, and names that agree ("Anterior" will do for
     "Anterior hippocampus")."""
@@ -221,32 +224,33 @@ def _task(card: Card, dataset: Dataset) -> str:
     return IMPROVE if same and all(own[v] <= theirs[v] or theirs[v] <= own[v] for v in own) else NEW_LABELS
 
 
-def _split(dataset: Dataset) -> tuple[list[Case], list[Case], list[str]]:
-    """Cases to learn from and cases to hold out, every file of them checked; and a place for warnings."""
+def _split(dataset: Dataset) -> tuple[list[Case], list[Case], Findings]:
+    """Cases to learn from and cases to hold out, every file of them checked."""
     listed = (dataset.folder / "splits.json").exists()
     if listed and dataset.splits["val"]:
         train, val = dataset.split("train"), dataset.split("val")
     else:
-        train = dataset.split("train") if listed else [case for case in dataset.cases.values() if case.label]
+        tests = dataset.splits["test"]
+        every = [case for case in dataset.cases.values() if case.label and case.id not in tests]
+        train = dataset.split("train") if listed else every
         val = []
         if not train:
             raise LLMBoostError(f"{dataset.folder}: no case has a label map; label some")
-    check(dataset, [*train, *val])
+    found = check(dataset, [*train, *val])
+
+    def shows(case: Case) -> bool:
+        return bool(found.values[case.id] & dataset.labels.keys())
+
     if not val and len(train) >= HELD_OUT:
-        subjects = sorted({_subject(dataset, case) for case in train if _labelled(dataset, case)})
+        subjects = sorted({_subject(dataset, case) for case in train if shows(case)})
         chosen = set(subjects[HELD_OUT - 1 :: HELD_OUT])
-        val = [case for case in train if _subject(dataset, case) in chosen and _labelled(dataset, case)]
+        val = [case for case in train if _subject(dataset, case) in chosen and shows(case)]
         train = [case for case in train if _subject(dataset, case) not in chosen]
-    return train, val[:MOST_HELD_OUT], []
+    return train, val[:MOST_HELD_OUT], found
 
 
 def _subject(dataset: Dataset, case: Case) -> str:
     return dataset.subjects.get(case.id, case.id)
-
-
-def _labelled(dataset: Dataset, case: Case) -> bool:
-    _, label = load(case)
-    return label is not None and bool(np.isin(label.array, list(dataset.labels)).any())
 
 
 def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[Dataset, Plan | None, Card]:
@@ -265,7 +269,9 @@ def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[
                 f"{dataset.folder}: labels {_listed(dataset.labels)}, but '{card.name}' has {_listed(labels)};"
                 ' mark what was not drawn with the label "ignore", or teach them as new labels'
             )
-        card = better_goal(card, dataset, learnt_from)
+        if wrong := exchanged(dataset.labels, labels):
+            raise LLMBoostError(f"{dataset.folder / 'dataset.json'}: {wrong} for '{card.name}'; renumber the labels")
+        card = better_goal(card, learnt_from)
         return replace(dataset, labels=labels), None, card
     plan = None
     preprocessing = card.preprocessing

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from ..card import Adapter, Card
 from ..errors import LLMBoostError
-from ..files import write_whole
+from ..files import LOCK, write_whole
+from ..jsonfile import read_json
 from ..library import find_base
 from ..model import Model
 from ..networks import build, describe
 from ..predict import Cancelled
 from .adapters import BLOCKS, AdapterConfig, fitted, inject, merged, towards, trained, unpack
-from .train import made_with, run_folder
-from .trainer import Outcome, Trainer
+from .checkpoint import differences
+from .train import alone, check_free, made_with
+from .trainer import Outcome, Trainer, check_run, versions
 
 if TYPE_CHECKING:
     from .classification.imageset import ImageSet
@@ -33,6 +35,7 @@ IMPROVE, NEW_LABELS = "improve", "new-labels"
 TASKS = (IMPROVE, NEW_LABELS)
 MINUTES = 2.0  # by default
 RUN = "adapt.json"
+LONGEST_TITLE = 60
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,17 @@ class Figures:
     auc: float | None = None
 
     @property
+    def label_dice(self) -> dict[str, float]:
+        """The mean of each label, by value; a label without a score is left out."""
+        labels = dict.fromkeys(label for case in self.cases for label in case["dice"])
+        columns = {label: [case["dice"].get(label) for case in self.cases] for label in labels}
+        known = {label: [one for one in column if one is not None] for label, column in columns.items()}
+        return {label: float(np.mean(scores)) for label, scores in known.items() if scores}
+
+    @property
     def mean_dice(self) -> float | None:
         """The mean of each label's mean; None if nothing was measured."""
-        labels = {label for case in self.cases for label in case["dice"]}
-        columns = [[case["dice"].get(label) for case in self.cases] for label in labels]
-        means = [np.mean([score for score in column if score is not None]) for column in columns]
+        means = list(self.label_dice.values())
         return float(np.mean(means)) if means else None
 
     @property
@@ -174,7 +183,7 @@ def train_adapter(
         Cancelled: when asked to.
     """
     if resume:
-        trainer.resume()
+        trainer.resume(check_budget=False)  # the run's own description tells it; minutes are what is left of them
     outcome = trainer.run()
     if cancelled():
         raise Cancelled
@@ -213,7 +222,6 @@ def adapted_card(
         network=network,
         booster=booster,
         training={
-            "data": data.name,
             "data_license": data.license,
             "train_cases": counts[0],
             "val_cases": counts[1],
@@ -228,22 +236,23 @@ def adapted_card(
 
 def new_goal(card: Card, data: Dataset | ImageSet, names: Iterable[str], learnt_from: str) -> Card:
     """The card of a base that is to learn other labels, named ``names``; its labels are left to be set."""
+    learnt = ", ".join(names)
     return replace(
         card,
-        title=data.name,
-        description=f"{', '.join(names)}: learnt from {learnt_from} of {data.name}.",
+        title=learnt if len(learnt) <= LONGEST_TITLE else f"{learnt[:LONGEST_TITLE]}...",
+        description=f"{learnt}: learnt from {learnt_from}.",
         license="; ".join(text for text in (card.license, data.license) if text),
         citation="; ".join(text for text in (card.citation, data.reference) if text),
         version="1.0",
     )
 
 
-def better_goal(card: Card, data: Dataset | ImageSet, learnt_from: str) -> Card:
+def better_goal(card: Card, learnt_from: str) -> Card:
     """The card of a base that is to get better at its own labels."""
     return replace(
         card,
         title=f"{card.title}, adapted",
-        description=f"{card.description} Adapted to {learnt_from} of {data.name}.",
+        description=f"{card.description} Adapted to {learnt_from}.",
     )
 
 
@@ -257,22 +266,56 @@ def where_to_keep(base: Path, adapter: Adapter, output: Path) -> list[str]:
 
 
 @contextmanager
-def run_of(output: Path, adapter: Adapter) -> Iterator[Path]:
-    """The folder of the run that is to write ``output``; what lies there of another one is removed.
+def run_of(
+    output: Path, adapter: Adapter, labels: Mapping[int, str], cases: Mapping[str, Mapping[str, str]]
+) -> Iterator[Path]:
+    """The folder of the run that is to write ``output``, this process's alone. It goes when the run ends, well or not;
+    when the process is killed, it stays, to be continued.
 
-    It goes when the run ends, well or not; when the process is killed, it stays, to be continued.
+    Args:
+        labels: what is learnt, by value.
+        cases: "training cases" and "validation cases": a digest by id.
+
+    Raises:
+        LLMBoostError: another run is at work there, or was stopped there that differs, and how.
     """
-    run, text = run_folder(output), json.dumps(asdict(adapter), sort_keys=True)
+    named = {f"label {value}": name for value, name in labels.items()}
+    entry = {**asdict(adapter), **cases, "labels": named, "versions": versions()}
+    del entry["cases"]  # they are told by id
+    with alone(output) as run:
+        check_free(output)  # another run may have written it meanwhile
+        check_run(run)
+        known = _known_run(run / RUN)
+        if known and (differing := differences(known, entry)):
+            raise LLMBoostError(
+                f"{run}: of a run that was stopped and is another one ({differing}); start it as it was started, or"
+                " remove that folder"
+            )
+        if not known:
+            _clear(run)
+            write_whole(run / RUN, json.dumps(entry, sort_keys=True).encode())
+        try:
+            yield run
+        except (Cancelled, LLMBoostError):
+            _clear(run)
+            raise
+        _clear(run)
+
+
+def _known_run(path: Path) -> dict[str, Any]:
+    """The description of a run that was stopped; empty for what is none, with which nothing can be continued."""
     try:
-        same = run.exists() and (run / RUN).read_text(encoding="utf-8") == text
-    except OSError as error:
-        raise LLMBoostError(f"{run}: is in the way of the run's files; choose another output") from error
-    if not same:
-        shutil.rmtree(run, ignore_errors=True)
-        write_whole(run / RUN, text.encode())
-    try:
-        yield run
-    except (Cancelled, LLMBoostError):
-        shutil.rmtree(run, ignore_errors=True)
-        raise
-    shutil.rmtree(run, ignore_errors=True)
+        known = read_json(path)
+    except LLMBoostError:
+        return {}
+    return known if "base_digest" in known else {}
+
+
+def _clear(run: Path) -> None:
+    """Remove what lies in a run's folder, but for the lock that is held."""
+    for path in run.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            with suppress(OSError):
+                path.unlink()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..files import atomic_path, printable
+from ..jsonfile import parse_json
 from .trainer import LOG
+
+LARGEST = 1e12  # no axis takes more
 
 
 def draw_curve(folder: Path) -> Path:
@@ -17,27 +21,40 @@ def draw_curve(folder: Path) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [entry for entry in _entries(folder / LOG) if entry["event"] == "validation"]
-    steps = [row["step"] for row in rows]
+    rows = list(_validations(folder / LOG))
+    steps = [_number(row.get("step")) for row in rows]
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left = figure.subplots()
-    left.plot(steps, [row["loss"] for row in rows], color="0.6", label="training loss")
+    left.plot(steps, [_number(row.get("loss")) for row in rows], color="0.6", label="training loss")
     left.set(xlabel="step", ylabel="loss")
     right = left.twinx()
-    measure = "AUC" if rows and "auc" in rows[0] else "Dice"
-    for label in rows[0]["labels"] if rows and measure == "Dice" else ():
-        right.plot(steps, [row["labels"][label] for row in rows], linewidth=1, label=f"val Dice, label {label}")
-    right.plot(steps, [row[measure.lower()] for row in rows], color="black", label=f"val {measure}, mean")
+    measure = "AUC" if any("auc" in row for row in rows) else "Dice"
+    scores = [row["labels"] if isinstance(row.get("labels"), dict) else {} for row in rows]
+    for label in dict.fromkeys(label for row in scores for label in row) if measure == "Dice" else ():
+        values = [_number(row.get(label)) for row in scores]
+        right.plot(steps, values, linewidth=1, label=f"val Dice, label {printable(label)}".replace("$", r"\$"))
+    values = [_number(row.get(measure.lower())) for row in rows]
+    right.plot(steps, values, color="black", label=f"val {measure}" + ", mean" * (measure == "Dice"))
     right.set(ylabel=measure, ylim=(0, 1))
     right.grid(alpha=0.3)
     figure.legend(loc="outside upper center", ncols=4, fontsize="small")
     path = folder / "curve.png"
-    figure.savefig(path, dpi=110)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
     return path
 
 
-def _entries(log: Path) -> Iterator[dict[str, Any]]:
-    for line in log.read_text(encoding="utf-8").splitlines():
-        with suppress(ValueError):  # a line that a killed training left unfinished
-            yield json.loads(line)
+def _validations(log: Path) -> Iterator[dict[str, Any]]:
+    """The entries about validations; a line that a killed training left unfinished is none."""
+    with suppress(OSError):
+        for line in log.read_bytes().splitlines():
+            with suppress(ValueError):
+                entry = parse_json(line)
+                if isinstance(entry, dict) and entry.get("event") == "validation":
+                    yield entry
+
+
+def _number(value: Any) -> float:
+    """NaN, which is not drawn, for what is none."""
+    return float(value) if type(value) in (int, float) and abs(value) < LARGEST else math.nan

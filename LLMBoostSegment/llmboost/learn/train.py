@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,16 +13,17 @@ from typing import Any
 
 import torch
 
-from .. import __version__
 from ..booster import Booster, BoosterConfig
 from ..card import SEGMENTATION, Card, Label, read_card
 from ..errors import LLMBoostError
+from ..figures import NOT_TAUGHT
+from ..files import locked
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
-from .dataset import Dataset, check, read_dataset
+from .dataset import Case, Dataset, check, digest_of, gaps, read_dataset
 from .plan import Plan, make_plan
-from .trainer import CHECKPOINT, Outcome, Trainer, TrainingConfig, read_volume
+from .trainer import CHECKPOINT, Outcome, Trainer, TrainingConfig, check_run, read_volume, versions
 
 # Okabe & Ito's colours, told apart by colour-blind people too
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -62,60 +65,89 @@ def train(
             would be overwritten, or a start that does not fit.
         Cancelled: before the first validation.
     """
-    run = check_output(output, resume)
+    check_output(output, resume)
     dataset = read_dataset(folder)
     cases, val = dataset.split("train"), dataset.split("val")
-    check(dataset, [*cases, *val])
+    found = check(dataset, [*cases, *val])
+    untaught, notes = gaps(dataset, found, cases, val)
     plan = make_plan(dataset, cases)
-    report({"event": "plan", "reasons": plan.reasons})
+    report({"event": "plan", "reasons": (*plan.reasons, *found.notes, *notes)})
     config = replace(recipe.config, batch=plan.batch)
 
-    torch.manual_seed(recipe.config.seed)
-    network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
-    if recipe.start:
-        _start_from(network, recipe.start)
-    trainer = Trainer(
-        network,
-        [read_volume(dataset, case, plan.preprocessing) for case in cases],
-        [read_volume(dataset, case, plan.preprocessing) for case in val],
-        plan.preprocessing,
-        config,
-        run,
-        device,
-        report,
-        cancelled,
-    )
-    if resume:
-        trainer.resume()
-    outcome = trainer.run()
+    with alone(output) as run:
+        check_output(output, resume)  # another training may have written it meanwhile
+        torch.manual_seed(recipe.config.seed)
+        network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
+        if recipe.start:
+            _start_from(network, recipe.start)
+        trainer = Trainer(
+            network,
+            [read_volume(dataset, case, plan.preprocessing) for case in cases],
+            [read_volume(dataset, case, plan.preprocessing) for case in val],
+            plan.preprocessing,
+            config,
+            run,
+            device,
+            report,
+            cancelled,
+            labels=dataset.labels,
+            identity={**case_digests(cases, val), "start": read_card(recipe.start).digest if recipe.start else None},
+        )
+        if resume:
+            trainer.resume()
+        outcome = trainer.run()
 
-    network.load_state_dict({**network.state_dict(), **outcome.state})
-    if isinstance(network.booster, Booster):
-        network.booster.merge_lora()
-    card = _card(output, recipe, dataset, plan, network, outcome, config, len(cases), len(val))
-    card = save_model(network, card, output)
-    draw_curve(run)
+        network.load_state_dict({**network.state_dict(), **outcome.state})
+        if isinstance(network.booster, Booster):
+            network.booster.merge_lora()
+        card = _card(output, recipe, dataset, plan, network, outcome, config, len(cases), len(val), untaught)
+        check_free(output, resume)
+        card = save_model(network, card, output)
+        draw_curve(run)
     return card
 
 
-def check_output(output: Path, resume: bool) -> Path:
-    """The run folder of a training that is to write ``output``.
+def case_digests(train: Sequence[Case], val: Sequence[Case]) -> dict[str, Any]:
+    """What tells a training's cases from others, see :class:`.trainer.Trainer`."""
+    kinds = {"training cases": train, "validation cases": val}
+    return {kind: {case.id: digest_of(case)[:16] for case in cases} for kind, cases in kinds.items()}
+
+
+@contextmanager
+def alone(output: Path) -> Iterator[Path]:
+    """The folder of the run that writes ``output``, which is this process's alone; if it stays empty, it goes.
 
     Raises:
-        LLMBoostError: no model file's name, or an earlier training or its model would be overwritten.
+        LLMBoostError: another process is at work there, or nothing can be written.
     """
     run = run_folder(output)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LLMBoostError(f"{run}: cannot be made ({error.strerror}); choose another output") from error
+    try:
+        with locked(run, wait=False):
+            yield run
+    finally:
+        with suppress(OSError):
+            run.rmdir()
+
+
+def check_output(output: Path, resume: bool) -> None:
+    """Raises LLMBoostError unless ``output`` is a model file's name, and nothing of an earlier training, its model or
+    another's file would be overwritten."""
+    run = run_folder(output)
+    check_run(run)
     if (run / CHECKPOINT).exists() and not resume:
         raise LLMBoostError(f"{run}: holds an earlier training; continue it with --resume, or choose another --output")
     check_free(output, resume)
-    return run
 
 
 def check_free(output: Path, resume: bool = False) -> None:
     """Raises LLMBoostError unless ``output`` is a model file's name, and free, or that of a training to go on with."""
     if output.suffix != ".safetensors":
         raise LLMBoostError(f"{output}: a model file ends in .safetensors; choose another output")
-    if output.exists() and not resume:
+    if os.path.lexists(output) and not (resume and output.is_file()):
         raise LLMBoostError(f"{output}: exists already; choose another output, or remove it")
 
 
@@ -126,11 +158,7 @@ def run_folder(output: Path) -> Path:
 
 def made_with() -> dict[str, str]:
     """When and with which versions a model was trained, for its card."""
-    return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "llmboost": __version__,
-        "torch": torch.__version__.split("+")[0],
-    }
+    return {"date": datetime.now(UTC).date().isoformat(), **versions()}
 
 
 def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
@@ -165,6 +193,7 @@ def _card(
     config: TrainingConfig,
     train_cases: int,
     val_cases: int,
+    untaught: Sequence[str],
 ) -> Card:
     network_entry, booster_entry = describe(network)
     fields: dict[str, Any] = {
@@ -190,6 +219,10 @@ def _card(
             "config": asdict(config),
             **made_with(),
         },
-        "figures": {"val_dice": outcome.dice, "val_dice_per_label": outcome.label_dice},
+        "figures": {
+            "val_dice": outcome.dice,
+            "val_dice_per_label": outcome.label_dice,
+            **({NOT_TAUGHT: list(untaught)} if untaught else {}),
+        },
     }
     return Card(**{**fields, **recipe.card})

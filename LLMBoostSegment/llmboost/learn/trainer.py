@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,20 +15,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from .. import __version__
 from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..image import Image, resample
+from ..jsonfile import append_json
 from ..networks import describe
 from ..predict import Cancelled, predict
 from ..preprocessing import preprocess
 from .augment import IMAGE, LABEL
-from .checkpoint import learnt, load_checkpoint, save_checkpoint
+from .checkpoint import differences, fill, learnt, read_checkpoint, save_checkpoint
 from .dataset import Case, Dataset, load
 from .loss import IGNORED, SegmentationLoss
 from .windows import TrainingWindows, Volume
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
+BUDGET = ("steps", "minutes")
 
 
 Regularizer = Callable[[nn.Module, dict[str, Tensor], list[Tensor]], Tensor]
@@ -88,6 +90,18 @@ class Outcome:
     seconds: float
 
 
+def versions() -> dict[str, str]:
+    """The versions that a model was trained with."""
+    return {"llmboost": __version__, "torch": torch.__version__.split("+")[0]}
+
+
+def check_run(folder: Path) -> None:
+    """Raises LLMBoostError if a file that a run writes is a link there, or no file: another one would be changed."""
+    for path in (folder / LOG, folder / CHECKPOINT):
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise LLMBoostError(f"{path}: a link, a folder or a device, not a file of its own; remove it")
+
+
 def read_volume(dataset: Dataset, case: Case, steps: Preprocessing) -> Volume:
     """A labelled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
     images, label = load(case)
@@ -111,7 +125,9 @@ class Trainer:
     ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which :meth:`resume`
     continues. ``report`` is called with each logged event and with {"event": "step", ...} between. Without cases in
     ``val`` nothing is selected: the last weights are kept. ``regularizers`` are given the network, a step's batch and
-    its logits at every level, and what they return is added to the loss.
+    its logits at every level, and what they return is added to the loss. ``labels`` names what is learnt, by value, in
+    the network's order; ``identity`` is what else must be the same for a training to be continued, in JSON's types: of
+    "training cases" and "validation cases", a digest by id.
     """
 
     measure = "dice"  # what selects
@@ -128,6 +144,8 @@ class Trainer:
         report: Callable[[dict[str, Any]], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
         regularizers: Sequence[Regularizer] = (),
+        labels: Mapping[int, str] | None = None,
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
         if (config.steps is None) == (config.minutes is None):
             raise ValueError("give steps or minutes")
@@ -140,6 +158,8 @@ class Trainer:
         self.report = report
         self.cancelled = cancelled
         self.regularizers = regularizers
+        self.labels = labels or {}
+        self.identity = identity or {}
         self.loss = SegmentationLoss()
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
@@ -162,27 +182,55 @@ class Trainer:
         self.validated = 0
         self.last_validation = (0.0, 0.0)  # when it ended and how long it took, in seconds of training
         self.best: dict[str, Tensor] = {}
-        self.best_dice = -1.0
+        self.best_dice = -1.0  # what the best validation was chosen by
+        self.best_figure = -1.0  # what it measured
         self.best_labels: dict[str, float] = {}
         self.stale = 0  # validations since the best one
 
-    def resume(self) -> None:
+    def resume(self, *, check_budget: bool = True) -> None:
         """Continue after the last checkpoint.
 
+        Args:
+            check_budget: whether less time or fewer steps than before are refused; more is what resuming is for.
+
         Raises:
-            LLMBoostError: there is none, or it belongs to another network.
+            LLMBoostError: there is none, it is damaged, or it belongs to a training of another kind, and what differs.
         """
+        check_run(self.folder)
         path = self.folder / CHECKPOINT
         if not path.exists():
             raise LLMBoostError(f"{path}: no checkpoint to resume from; start without --resume")
-        self.best, progress = load_checkpoint(path, self.network, self.optimizer)
+        tensors, progress = read_checkpoint(path)
         # a frozen block is not in the checkpoint, so only its description tells it from another of the same shape
         if progress.get("booster") != describe(self.network)[1]:
             raise LLMBoostError(f"{path}: was trained with another booster; name that one, or start without --resume")
+        then, now = progress.get("identity") or {}, self._identity()
+        if not check_budget or _no_less(then.get("budget") or {}, now["budget"]):
+            then, now = ({**table, "budget": {}} for table in (then, now))
+        if differing := differences(then, now):
+            raise LLMBoostError(
+                f"{path}: no checkpoint of this training ({differing}); start it as it was started, or without --resume"
+                " and with another output"
+            )
+        self.best = fill(path, tensors, self.network, self.optimizer)
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.validated, self.best_dice = progress["validated"], progress["best_dice"]
-        self.best_labels, self.stale = progress["best_labels"], progress.get("stale", 0)
+        self.best_figure = progress["best_figure"]
+        self.best_labels, self.stale = progress["best_labels"], progress["stale"]
         self._log("resumed", step=self.step, seconds=self.seconds)
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a training to be continued, and the budget."""
+        config = asdict(self.config)
+        return {
+            "budget": {key: config.pop(key) for key in BUDGET},
+            "settings": config,
+            "network": describe(self.network)[0],
+            "preprocessing": asdict(self.preprocessing),
+            "labels": {f"label {value}": name for value, name in self.labels.items()},
+            "versions": versions(),
+            **self.identity,
+        }
 
     def run(self) -> Outcome:
         """Train to the end of the budget.
@@ -192,6 +240,7 @@ class Trainer:
             LLMBoostError: the loss is no longer a number, or nothing is labelled in the validation cases.
         """
         self._check()
+        check_run(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         started = self._now() - self.seconds
         losses: list[float] = []
@@ -293,9 +342,10 @@ class Trainer:
         if not self.val:
             return
         dice, means = self._score()
+        figure = self._figure(dice, means)
         self.stale += 1
         if dice > self.best_dice:
-            self.best_dice, self.stale = dice, 0
+            self.best_dice, self.best_figure, self.stale = dice, figure, 0
             self.best_labels = {name: score for name, score in means.items() if score is not None}
             self.best = self._weights()
         self._log(
@@ -304,18 +354,23 @@ class Trainer:
             seconds=round(self.seconds, 1),
             loss=loss,
             labels=means,
-            best=self.best_dice,
+            best=self.best_figure,
             rate=self.rate,
-            **{self.measure: dice},
+            **{self.measure: figure},
         )
+
+    def _figure(self, score: float, means: Mapping[str, float | None]) -> float:
+        """What is told of a validation, which need not be all that selects."""
+        return score
 
     def _score(self) -> tuple[float, dict[str, float | None]]:
         """How good the network is on the validation cases, higher being better, and for each label."""
         scores = np.array([mean_dice_of(self.network, volume, self.preprocessing) for volume in self.val])
         # a label that no case has and nobody predicted has no score
+        values = list(self.labels) or range(1, scores.shape[1] + 1)
         means = {
-            str(n + 1): None if np.isnan(column).all() else float(np.nanmean(column))
-            for n, column in enumerate(scores.T)
+            str(value): None if np.isnan(column).all() else float(np.nanmean(column))
+            for value, column in zip(values, scores.T, strict=True)
         }
         return float(np.mean([score for score in means.values() if score is not None])), means
 
@@ -324,11 +379,13 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         progress = {
+            "identity": self._identity(),
             "booster": describe(self.network)[1],
             "step": self.step,
             "seconds": self.seconds,
             "validated": self.validated,
             "best_dice": self.best_dice,
+            "best_figure": self.best_figure,
             "best_labels": self.best_labels,
             "stale": self.stale,
         }
@@ -336,8 +393,7 @@ class Trainer:
 
     def _log(self, event: str, **fields: Any) -> None:
         entry = {"event": event, **fields}
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        append_json(self.folder / LOG, entry)
         self.report(entry)
 
 
@@ -352,6 +408,12 @@ def mean_dice_of(network: nn.Module, volume: Volume, steps: Preprocessing) -> li
         total = int(a.sum() + b.sum())
         scores.append(2 * int((a & b).sum()) / total if total else math.nan)
     return scores
+
+
+def _no_less(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a budget is of the same kind as before, and as large."""
+    pairs = [(then.get(key), now.get(key)) for key in BUDGET]
+    return all((one is None) == (other is None) and (one is None or other >= one) for one, other in pairs)
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from ...card import Card
 from ...classification_metrics import classification_scores
 from ...classify import probabilities
 from ...errors import LLMBoostError
+from ...figures import ADVICE
 from ...model import Model, save_tensors
 from ...predict import Cancelled
 from ..adaptation import (
@@ -37,10 +37,11 @@ from ..adaptation import (
 )
 from ..adapters import default_rank, layer_by_layer
 from ..checkpoint import learnt
+from ..train import check_free
 from ..trainer import CHECKPOINT
 from .imageset import ImageSet, read_image_set
-from .train import ClassificationRecipe, augmentation_of, class_labels, features_of, settle
-from .trainer import ClassificationConfig, ClassificationTrainer, Images, read_images
+from .train import RESAMPLES, ClassificationRecipe, augmentation_of, class_labels, features_of, settle
+from .trainer import ClassificationConfig, ClassificationTrainer, Images, digest_of, image_digests, read_images
 
 BATCH = 16
 
@@ -79,9 +80,11 @@ def adapt_classifier(
         raise LLMBoostError(f"{path}: images to learn from and to hold out are needed; give more")
     images, held_out = read_images(samples, steps, framing), read_images(val, steps, framing)
     rank = settings.rank or default_rank(len(samples))
-    digests = [hashlib.sha256(image.numpy().tobytes()).hexdigest() for image in images.images]
+    digests = [digest_of(image) for image in images.images]
     adapter = adapter_entry(card, settings, task, rank, digests)
-    with run_of(output, adapter) as run, layer_by_layer():
+    labels = dict(enumerate(data.classes))
+    cases = image_digests((samples, images), (val, held_out))
+    with run_of(output, adapter, labels, cases) as run, layer_by_layer():
         resume = (run / CHECKPOINT).exists()
         report({"event": "plan", "reasons": _reasons(card, task, data, len(images), len(held_out), rank)})
         if cancelled():
@@ -118,6 +121,7 @@ def adapt_classifier(
             multi_label=data.multi_label,
             report=report,
             cancelled=lambda: cancelled() or finishing(),
+            labels=labels,
         )
         # the base's weights begin the average
         trainer.averaged = {name: tensor.detach().clone() for name, tensor in learnt(network).items()}
@@ -136,27 +140,41 @@ def adapt_classifier(
             "minutes": round((time.monotonic() - started) / 60, 2),
             "config": asdict(config),
         }
-        figures = {"before": before.auc, "after": after.auc}
+        figures = {"before": before.auc, "after": after.auc, **_certainty(result, held_out, data, steps.mirror)}
         counts = len(images), len(held_out)
         card = adapted_card(card, goal, result, output, adapter, data, counts, training, figures)
+        check_free(output)
         card = save_tensors(tensors, card, output)
     kept = where_to_keep(base_path, adapter, output)
+    if card.doubts:
+        kept.append(f"{card.doubts}; {ADVICE}")
     seconds = time.monotonic() - started
     return Adapted(card, before, after, None, None, outcome.steps, seconds, stopped, (*data.notes, *kept))
 
 
 def _measure(network: nn.Module, images: Images, data: ImageSet, mirror: tuple[int, ...]) -> Figures:
+    return Figures(auc=_scores(network, images, data, mirror, resamples=0)["auc"])
+
+
+def _certainty(network: nn.Module, images: Images, data: ImageSet, mirror: tuple[int, ...]) -> dict[str, Any]:
+    """Figures that tell whether anything was learnt, see :mod:`llmboost.figures`."""
+    scores = _scores(network, images, data, mirror, resamples=RESAMPLES)
+    return {f"after_{key}": scores[key] for key in ("auc_ci95", "balanced_accuracy") if scores.get(key) is not None}
+
+
+def _scores(
+    network: nn.Module, images: Images, data: ImageSet, mirror: tuple[int, ...], resamples: int
+) -> dict[str, Any]:
     found = probabilities(network, images.images, mirror=mirror, multi_label=data.multi_label)
-    scores = classification_scores(
-        found.numpy(), images.targets.numpy().astype(int), multi_label=data.multi_label, resamples=0
+    return classification_scores(
+        found.numpy(), images.targets.numpy().astype(int), multi_label=data.multi_label, resamples=resamples
     )
-    return Figures(auc=scores["auc"])
 
 
 def _goal(card: Card, data: ImageSet, task: str, count: int) -> Card:
     learnt_from = f"{count} image(s)"
     if task == IMPROVE:
-        return better_goal(card, data, learnt_from)
+        return better_goal(card, learnt_from)
     return replace(
         new_goal(card, data, data.classes, learnt_from),
         labels=class_labels(data.classes),

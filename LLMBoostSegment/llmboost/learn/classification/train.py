@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from ...booster import Booster, BoosterConfig
-from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
+from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing, read_card
 from ...classification_metrics import classification_scores
 from ...classify import distance, probabilities
 from ...errors import LLMBoostError
@@ -22,15 +22,16 @@ from ...model import Model, load_model, save_model
 from ...networks import CLASSIFIERS, build, describe
 from ..curve import draw_curve
 from ..plan import SIDED, ct_window
-from ..train import check_output, default_labels, made_with
+from ..train import alone, check_free, check_output, default_labels, made_with
 from ..trainer import Outcome
 from .augment import Augmentation
 from .imageset import ImageSet, Sample, read_image_set
 from .pretrained import load_pretrained
-from .trainer import ClassificationConfig, ClassificationTrainer, Images, read_images
+from .trainer import ClassificationConfig, ClassificationTrainer, Images, image_digests, read_images
 
 DEFAULT_SIZE = 64  # voxels a side, where the data name none
 USUAL = 0.99  # the share of validation images that count as the kind that the model knows
+RESAMPLES = 500  # of validation images, for the AUC's interval
 SURVEYED = 200  # training images that intensities are measured on
 
 
@@ -87,7 +88,7 @@ def train_classifier(
             would be overwritten.
         Cancelled: before the first validation.
     """
-    run = check_output(output, resume)
+    check_output(output, resume)
     data = read_image_set(path)
     train, val = data.split("train"), data.split("val")
     steps, framing, reasons = plan_images(data, recipe)
@@ -106,33 +107,43 @@ def train_classifier(
     images, held_out = (read_images(samples, steps, framing) for samples in (train, val))
     teachers = [load_model(teacher) for teacher in recipe.teachers]
     _check_teachers(recipe, teachers, data, steps)
-    trainer = ClassificationTrainer(
-        network,
-        images,
-        held_out,
-        steps,
-        recipe.config,
-        augmentation_of(recipe, steps, framing),
-        run,
-        device,
-        multi_label=data.multi_label,
-        teachers=[teacher.network for teacher in teachers],
-        report=report,
-        cancelled=cancelled,
-    )
-    if resume:
-        trainer.resume()
-    outcome = trainer.run()
+    with alone(output) as run:
+        check_output(output, resume)  # another training may have written it meanwhile
+        trainer = ClassificationTrainer(
+            network,
+            images,
+            held_out,
+            steps,
+            recipe.config,
+            augmentation_of(recipe, steps, framing),
+            run,
+            device,
+            multi_label=data.multi_label,
+            teachers=[teacher.network for teacher in teachers],
+            report=report,
+            cancelled=cancelled,
+            labels=dict(enumerate(data.classes)),
+            identity={
+                **image_digests((train, images), (val, held_out)),
+                "start": read_card(recipe.start).digest if recipe.start else None,
+                "pretrained": recipe.pretrained and recipe.pretrained.name,
+                "teachers": [teacher.card.digest for teacher in teachers],
+            },
+        )
+        if resume:
+            trainer.resume()
+        outcome = trainer.run()
 
-    network.load_state_dict({**network.state_dict(), **outcome.state})
-    network.eval()
-    cast(Any, network).familiarity.fit(features_of(network, images.images))
-    if isinstance(network.booster, Booster):
-        network.booster.merge_lora()
-    meaning = settle(network, held_out, data, steps, framing)
-    card = _card(output, recipe, data, steps, network, outcome, meaning, held_out, len(train))
-    card = save_model(network, card, output)
-    draw_curve(run)
+        network.load_state_dict({**network.state_dict(), **outcome.state})
+        network.eval()
+        cast(Any, network).familiarity.fit(features_of(network, images.images))
+        if isinstance(network.booster, Booster):
+            network.booster.merge_lora()
+        meaning = settle(network, held_out, data, steps, framing)
+        card = _card(output, recipe, data, steps, network, outcome, meaning, held_out, len(train))
+        check_free(output, resume)
+        card = save_model(network, card, output)
+        draw_curve(run)
     return card
 
 
@@ -286,8 +297,9 @@ def _card(
         thresholds=meaning.thresholds,
         multi_label=data.multi_label,
         ordinal=data.ordinal,
-        resamples=0,
+        resamples=RESAMPLES,
     )
+    intervals = {"val_auc_ci95": scores["auc_ci95"]} if "auc_ci95" in scores else {}
     fields: dict[str, Any] = {
         "name": output.stem,
         "title": data.name,
@@ -312,6 +324,6 @@ def _card(
             "config": asdict(recipe.config),
             **made_with(),
         },
-        "figures": {f"val_{key}": value for key, value in scores.items() if isinstance(value, float)},
+        "figures": {f"val_{key}": value for key, value in scores.items() if isinstance(value, float)} | intervals,
     }
     return Card(**{**fields, **recipe.card})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,21 @@ def read_images(samples: Sequence[Sample], steps: Preprocessing, framing: str) -
     return Images(torch.stack(images), torch.tensor([sample.target for sample in samples], dtype=torch.float32))
 
 
+def digest_of(image: Tensor) -> str:
+    """SHA-256 of an image as the network sees it."""
+    return hashlib.sha256(image.numpy().tobytes()).hexdigest()
+
+
+def image_digests(train: tuple[Sequence[Sample], Images], val: tuple[Sequence[Sample], Images]) -> dict[str, Any]:
+    """What tells a training's images and their classes from others, see :class:`..trainer.Trainer`."""
+
+    def each(samples: Sequence[Sample], images: Images) -> dict[str, str]:
+        pairs = zip(samples, images.images, strict=True)
+        return {sample.id: f"{digest_of(image)[:16]} {sample.target}" for sample, image in pairs}
+
+    return {"training cases": each(*train), "validation cases": each(*val)}
+
+
 class ClassificationTrainer(Trainer):
     """Trains a classifier in place and keeps the best of its validations, judged by the AUC of the averaged weights.
 
@@ -108,6 +124,8 @@ class ClassificationTrainer(Trainer):
         watched: Images | None = None,
         report: Callable[[dict[str, Any]], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
+        labels: Mapping[int, str] | None = None,
+        identity: Mapping[str, Any] | None = None,
     ) -> None:
         self.images, self.held_out, self.watched = train, val, watched
         self.options = config
@@ -115,15 +133,28 @@ class ClassificationTrainer(Trainer):
         self.multi_label = multi_label
         self.teachers = [teacher.to(device).eval() for teacher in teachers]
         self.averaged: dict[str, Tensor] = {}
-        super().__init__(network, _NoWindows(), [], preprocessing, config, folder, device, report, cancelled)
+        identity = {"augmentation": asdict(augmentation), **(identity or {})}
+        super().__init__(
+            network,
+            _NoWindows(),
+            [],
+            preprocessing,
+            config,
+            folder,
+            device,
+            report,
+            cancelled,
+            labels=labels,
+            identity=identity,
+        )
         self.val = [None]  # type: ignore[list-item]  # there is something to select by
 
     def _check(self) -> None:
         if len(self.held_out.targets.unique(dim=0)) < 2:
             raise LLMBoostError("training cannot select: the validation images are all of one class; add others")
 
-    def resume(self) -> None:
-        super().resume()
+    def resume(self, *, check_budget: bool = True) -> None:
+        super().resume(check_budget=check_budget)
         kept, self.best = self.best, {}
         for name, tensor in kept.items():
             if name.startswith(AVERAGED):
@@ -209,6 +240,10 @@ class ClassificationTrainer(Trainer):
             self.network.load_state_dict({**self.network.state_dict(), **now})
         # where several weights rank alike, the surer ones
         return auc - 1e-3 * entropy, figures
+
+    def _figure(self, score: float, means: Mapping[str, float | None]) -> float:
+        auc = means.get("auc")
+        return score if auc is None else auc
 
     def _rank(self, images: Images) -> tuple[float, float]:
         """AUC and cross-entropy."""
