@@ -117,3 +117,61 @@ def test_of_a_large_image_the_part_around_the_map_is_drawn(tmp_path):
         pixels = matplotlib.image.imread(tmp_path / f"{size}.png")[:-80, :, :3]
         spots.append(int((pixels.sum(axis=-1) > 1.5).sum()))
     assert spots[0] == pytest.approx(spots[1], rel=0.1)
+
+
+def texts_of(tmp_path, monkeypatch, title, name="what", **place):
+    """What stands in the picture of a map, and its pixels."""
+    from matplotlib.figure import Figure
+
+    found, save = [], Figure.savefig
+
+    def watched(figure, *arguments, **options):
+        save(figure, *arguments, **options)
+        for axes in figure.axes:
+            found.extend((axes.title, *axes.texts, axes.xaxis.label))
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    shape = place.pop("shape", (60, 60, 50))
+    image = Image(np.zeros(shape, np.float32), (1, 1, 1), **{"origin": (0, 0, 0), "direction": np.eye(3), **place})
+    draw_map(title, image, image.with_array(np.full(shape, 0.1, np.float32)), name, tmp_path / "a.png")
+    return [text for text in found if text.get_text()], matplotlib.image.imread(tmp_path / "a.png")[..., :3]
+
+
+def test_of_a_picture_no_plane_and_no_side_is_named(tmp_path, monkeypatch):
+    """X-rays and photographs tell no place in space, and some volumes no orientation."""
+    texts, _ = texts_of(tmp_path, monkeypatch, "xray", shape=(60, 50, 1))
+    assert [text.get_text() for text in texts] == ["xray", "what"]
+    texts, _ = texts_of(tmp_path, monkeypatch, "scan", sides_known=False)
+    assert [text.get_text() for text in texts] == ["scan"] * 3 + ["what"]
+    texts, _ = texts_of(tmp_path, monkeypatch, "slice", shape=(60, 50, 1), origin=(0, 0, 5))
+    assert [text.get_text() for text in texts] == ["slice, axial", "R", "L", "what"]
+
+
+@pytest.mark.parametrize("title", ["case", "a_$x^2$_\\frac{1} {", "$", "x" * 200, "a long name of some words " * 9])
+@pytest.mark.parametrize("shape", [(60, 60, 50), (40, 60, 60), (60, 40, 60)], ids=str)
+def test_titles_are_whole(tmp_path, monkeypatch, title, shape):
+    """Whatever stands in a name is shown as it is, and within the picture."""
+    texts, pixels = texts_of(tmp_path, monkeypatch, title, "grad-cam of $\\alpha_1$", shape=shape, sides_known=True)
+    height, width = pixels.shape[:2]
+    for text in texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= width
+        assert box.y1 <= height
+    assert [text.get_text() for text in texts if "alpha" in text.get_text()] == ["grad-cam of $\\alpha_1$"]
+    titles = [text.get_text().replace("\n", "") for text in texts if text.get_text()[:1] == title[:1]]
+    if len(title) < 36:
+        assert [shown[: len(title)] for shown in titles] == [title] * 3
+
+
+def test_names_of_labels_are_shown_as_they_are(tmp_path):
+    """In the legend, too; matplotlib would read $ as mathematics and leave out what begins with _."""
+    from llmboost.card import Label
+    from llmboost.picture import Scene, draw
+
+    image = Image(np.zeros((20, 20, 20), np.float32), (1, 1, 1), (0, 0, 0), np.eye(3))
+    labels = [Label(1, "_$front^{", (255, 0, 0)), Label(2, "_back", (0, 255, 0))]
+    draw([Scene("a $1^", image, image.with_array(np.ones((20, 20, 20), np.uint8)))], labels, tmp_path / "a.png")
+    legend = matplotlib.image.imread(tmp_path / "a.png")[-40:, :, :3]
+    assert [bool((abs(legend - color).max(axis=-1) < 0.2).any()) for color in ((1, 0, 0), (0, 1, 0))] == [True, True]
