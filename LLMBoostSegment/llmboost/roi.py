@@ -49,7 +49,10 @@ class Roi:
         stop = np.minimum(np.floor(indices.max(axis=1) + _TOLERANCE) + 1, image.shape).astype(int)
         if (stop <= start).any():
             center = ", ".join(f"{mm:g}" for mm in np.asarray(self.center) * (-1, -1, 1))
-            raise LLMBoostError(f"the region of interest at ({center}) mm (R, A, S) lies outside the image")
+            raise LLMBoostError(
+                f"the region of interest at ({center}) mm (R, A, S) lies outside the image, which reaches from"
+                f" {_extent(image)}"
+            )
         i, j, k = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
         return i, j, k
 
@@ -71,3 +74,11 @@ class Roi:
             offset = (first + step[:, 2] * k)[:, None, None] + i[:, :, None] + j[:, None, :]
             inside[:, :, k] = (np.abs(offset) <= half).all(axis=0)
         return inside
+
+
+def _extent(image: Image) -> str:
+    """Where an image lies, in words: its box along R, A and S, to the outer edges of its voxels."""
+    ends = np.array(list(itertools.product(*((-0.5, n - 0.5) for n in image.shape))))
+    places = (ends @ image.affine[:3, :3].T + image.origin) * (-1, -1, 1)
+    low, high = (", ".join(f"{mm:.1f}" for mm in corner) for corner in (places.min(axis=0), places.max(axis=0)))
+    return f"({low}) to ({high})"

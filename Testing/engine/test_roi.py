@@ -83,6 +83,17 @@ def test_a_box_that_reaches_out_is_cut_and_one_outside_refused():
             Roi(center, size).crop(image)
 
 
+@pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS, ids=str)
+def test_outside_it_is_told_where_the_image_lies(axes, signs):
+    image = numbered(np.eye(3)[:, axes] * signs, (12, 12, 12), (1.0, 1.0, 1.0))  # about (30, -20, 5) in LPS
+    with pytest.raises(
+        LLMBoostError, match=r"at \(0, 0, 99\) mm \(R, A, S\) lies outside the image, which reaches from"
+    ):
+        Roi((0, 0, 99), (1, 1, 1)).bounds(image)
+    with pytest.raises(LLMBoostError, match=r"from \(-36\.0, 14\.0, -1\.0\) to \(-24\.0, 26\.0, 11\.0\)$"):
+        Roi((0, 0, 99), (1, 1, 1)).bounds(image)
+
+
 @pytest.mark.parametrize("turn", [(0, 0, 30), (25, -40, 60)], ids=str)
 def test_a_rotated_box(turn):
     """Every voxel whose center lies in it, found in the box's own coordinates."""
