@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 
 from .client import Answer
-from .scene import derivedNode, knownNode
+from .scene import derivedNode, knownNode, removeNode
 from .segmentinput import SegmentInput
 from .tables import fillTable
 from .volumes import frameWarnings
@@ -94,7 +94,7 @@ class Classification:
     def revert(self) -> None:
         """Take the tables back."""
         for node in self.nodes:
-            slicer.mrmlScene.RemoveNode(node)
+            removeNode(node)
 
 
 def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification:
@@ -122,7 +122,7 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
         role = f"{kind} {subject}"
         if not columns:
             if not classes:
-                slicer.mrmlScene.RemoveNode(knownNode("vtkMRMLTableNode", source, role))
+                removeNode(knownNode("vtkMRMLTableNode", source, role))
             return None
         node, _isNew = derivedNode("vtkMRMLTableNode", source, role, f"{title} {kind}")
         fillTable(node, columns)

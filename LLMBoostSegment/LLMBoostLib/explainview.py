@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import slicer
 from slicer.i18n import tr as _
 
 from .explanation import Explanation, What, layerNames, methodNames
 from .maps import Overlay
 from .messages import capitalized
+from .scene import removeNode
 
 
 class ExplainView:
@@ -61,7 +61,7 @@ class ExplainView:
         self._overlay.hide()
         self._made.clear()
         for node in nodes:
-            slicer.mrmlScene.RemoveNode(node)
+            removeNode(node)
         self._refresh()
 
     @property

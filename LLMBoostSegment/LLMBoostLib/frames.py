@@ -15,18 +15,25 @@ from llmboost.wire import Volume
 
 from .client import Answer
 from .result import Result, resultName
-from .scene import inSameStudy
+from .scene import inSameStudy, removeNode
 from .segmentation import writeSegmentation
 from .volumes import frameWarnings, volumesFromNode
 
 
 def framesOf(volumeNode: Any) -> tuple[Any, Any] | None:
     """The sequence browser and the sequence that show their frames in this volume; None if it is a single one."""
-    if volumeNode is None:
+    logic = _logic()
+    if volumeNode is None or logic is None:
         return None
-    browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForProxyNode(volumeNode)
+    browser = logic.GetFirstBrowserNodeForProxyNode(volumeNode)
     sequence = browser.GetSequenceNode(volumeNode) if browser else None
     return (browser, sequence) if sequence and sequence.GetNumberOfDataNodes() > 1 else None
+
+
+def _logic() -> Any:
+    """Of the module Sequences; None in an application without it."""
+    module = getattr(slicer.modules, "sequences", None)
+    return module.logic() if module else None
 
 
 class Frames:
@@ -98,7 +105,7 @@ class Frames:
         browser = self._browser
         browser.AddSynchronizedSequenceNode(sequence)
         browser.SetSaveChanges(sequence, True)  # what is edited in a frame is still there after the next one
-        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        _logic().UpdateProxyNodesFromSequences(browser)
         node = browser.GetProxyNode(sequence)
         node.SetName(name)
         node.SetAndObserveTransformNodeID(self.volumeNode.GetTransformNodeID())
@@ -136,7 +143,7 @@ class Frames:
             node.SetAndObserveTransformNodeID(self.volumeNode.GetTransformNodeID())
             yield node
         finally:
-            slicer.mrmlScene.RemoveNode(node)
+            removeNode(node)
 
 
 class FramesUndo:
@@ -151,6 +158,5 @@ class FramesUndo:
         for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
             if browser.IsSynchronizedSequenceNode(self._sequence, True):
                 browser.RemoveSynchronizedSequenceNode(self._sequence.GetID())
-        for node in (self.segmentationNode, self._sequence):
-            if node is not None:
-                slicer.mrmlScene.RemoveNode(node)
+        for node in (self.segmentationNode, self._sequence, self.tableNode):
+            removeNode(node)

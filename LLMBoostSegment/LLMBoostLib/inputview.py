@@ -96,7 +96,8 @@ class InputView:
             return False
         browser, sequence = found
         count, current = sequence.GetNumberOfDataNodes(), browser.GetSelectedItemNumber() + 1
-        texts = [_("This one ({current} of {count})").format(current=current, count=count)]
+        one = _("This one ({current} of {count})") if current else _("This one, of {count}")  # none is selected
+        texts = [one.format(current=current, count=count)]
         texts.append(_("All {count}").format(count=count))
         if [box.itemText(n) for n in range(box.count)] != texts:
             box.clear()

@@ -11,7 +11,7 @@ import vtk
 
 from llmboost.errors import LLMBoostError
 
-from .scene import derivedNode
+from .scene import derivedNode, removeNode
 from .views import isShown
 
 COLORS = "vtkMRMLColorTableNodeIron"
@@ -49,13 +49,18 @@ def writeMap(
     node, isNew = derivedNode("vtkMRMLScalarVolumeNode", volumeNode, f"{kind} {subject}".strip(), name)
     if isNew:
         _dress(node, title)  # before it has voxels, of which the display node would compute a histogram
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    node.SetIJKToRASMatrix(matrix)
-    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    array = values.astype(np.float32)
-    array /= 255
-    slicer.util.updateVolumeFromArray(node, array)
+    try:
+        matrix = vtk.vtkMatrix4x4()
+        volumeNode.GetIJKToRASMatrix(matrix)
+        node.SetIJKToRASMatrix(matrix)
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        array = values.astype(np.float32)
+        array /= 255
+        slicer.util.updateVolumeFromArray(node, array)
+    except BaseException:  # such as too little memory
+        if isNew:
+            removeNode(node)
+        raise
     for key, text in (provenance or {}).items():
         node.SetAttribute(key, text)
     return node
@@ -70,10 +75,18 @@ def _dress(node: Any, title: str) -> None:
     display.AutoThresholdOff()
     display.SetThreshold(THRESHOLD, 1)
     display.ApplyThresholdOn()
-    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
+    if (colors := _colors()) is None:
+        return
+    legend = colors.AddDefaultColorLegendDisplayNode(node)
     legend.SetTitleText(title)
     legend.SetLabelFormat("%.2f")
     legend.SetVisibility(False)  # the overlay shows it together with the map
+
+
+def _colors() -> Any:
+    """The logic of the module Colors, which makes legends; None in an application without it."""
+    module = getattr(slicer.modules, "colors", None)
+    return module.logic() if module else None
 
 
 class Overlay:
@@ -127,6 +140,7 @@ class Overlay:
 
     def _showLegend(self, visible: bool) -> None:
         if slicer.mrmlScene.IsNodePresent(self.mapNode):
-            legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(self.mapNode)
+            colors = _colors()
+            legend = colors.GetColorLegendDisplayNode(self.mapNode) if colors else None
             if legend:
                 legend.SetVisibility(visible)

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from .client import Answer
 from .maps import writeMap
+from .scene import removeNode
 from .segmentation import writeSegmentation
 from .tables import writeTable
 from .volumes import frameWarnings
@@ -61,7 +62,7 @@ class Result:
     def revert(self) -> None:
         """Take the segments and their table back. Maps stay, they are the volume's."""
         self.undo.revert()
-        slicer.mrmlScene.RemoveNode(self.tableNode)
+        removeNode(self.tableNode)
 
 
 def resultName(volumeNode: Any, provenance: dict[str, str]) -> str:
@@ -97,12 +98,16 @@ def writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, cl
     )
     maps = {"entropy": (_("Entropy"), "")}
     maps |= {f"probability_{one['value']}": (_("Probability"), one["name"]) for one in fields["classes"]}
-    mapNodes = {
-        kind: writeMap(answer.arrays[kind], volumeNode, kind, title, subject, provenance)
-        for kind, (title, subject) in maps.items()
-        if kind in answer.arrays
-    }
-    table = writeTable(answer.arrays["labelmap"], labels, fields["volumes_ml"], undo.segmentationNode)
+    try:
+        mapNodes = {
+            kind: writeMap(answer.arrays[kind], volumeNode, kind, title, subject, provenance)
+            for kind, (title, subject) in maps.items()
+            if kind in answer.arrays
+        }
+        table = writeTable(answer.arrays["labelmap"], labels, fields["volumes_ml"], undo.segmentationNode)
+    except BaseException:
+        undo.revert()
+        raise
     return Result(
         undo.segmentationNode,
         table,

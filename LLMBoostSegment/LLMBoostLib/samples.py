@@ -26,8 +26,10 @@ CENTER = (-24.0, -20.0, -14.0)  # RAS mm: about where people have their left hip
 
 def register() -> None:
     """List the samples in Slicer's module Sample Data; nothing is downloaded before the user chooses one there."""
-    from SampleData import SampleDataLogic
-
+    try:
+        from SampleData import SampleDataLogic
+    except ImportError:  # an application without that module
+        return
     for sample in json.loads((RESOURCES / "samples.json").read_text(encoding="utf-8")):
         SampleDataLogic.registerCustomSampleDataSource(
             category=CATEGORY,

@@ -37,3 +37,22 @@ def knownNode(className: str, source: Any, role: str) -> Any:
     """The node of this role that was made of ``source`` before; None where there is none."""
     nodes = slicer.util.getNodesByClass(className)
     return next((n for n in nodes if n.GetAttribute(_ROLE) == role and n.GetNodeReference(_SOURCE) is source), None)
+
+
+def removeNode(node: Any) -> None:
+    """Remove a node, and what serves it alone and would stay: how it is displayed, and where it was saved."""
+    scene = slicer.mrmlScene
+    if node is None or not scene.IsNodePresent(node):
+        return
+    displays, storages = [], []
+    if isinstance(node, slicer.vtkMRMLDisplayableNode):
+        displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    if isinstance(node, slicer.vtkMRMLStorableNode):
+        storages = [node.GetNthStorageNode(n) for n in range(node.GetNumberOfStorageNodes())]
+    scene.RemoveNode(node)
+    for display in displays:
+        if scene.IsNodePresent(display) and display.GetDisplayableNode() is None:
+            scene.RemoveNode(display)
+    for storage in storages:
+        if scene.IsNodePresent(storage) and storage.GetStorableNode() is None:
+            scene.RemoveNode(storage)

@@ -13,7 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from llmboost.errors import LLMBoostError
 
-from .scene import inSameStudy
+from .scene import inSameStudy, removeNode
 
 LABEL = "LLMBoost.Label"  # the tag of a segment that tells its label value in the model
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
@@ -40,6 +40,7 @@ class Undo:
         self.created = created
         self._attributes = {name: segmentationNode.GetAttribute(name) for name in segmentationNode.GetAttributeNames()}
         self._display = slicer.vtkMRMLSegmentationDisplayNode()
+        self._displays: list[Any] = []  # that were made
         if segmentationNode.GetDisplayNode():
             self._display.Copy(segmentationNode.GetDisplayNode())
         self._added: list[str] = []
@@ -47,6 +48,9 @@ class Undo:
 
     def willAdd(self, segmentID: str) -> None:
         self._added.append(segmentID)
+
+    def willDisplay(self, displayNode: Any) -> None:
+        self._displays.append(displayNode)
 
     def willChange(self, segmentID: str) -> None:
         segmentation = self.segmentationNode.GetSegmentation()
@@ -67,7 +71,7 @@ class Undo:
         if not slicer.mrmlScene.IsNodePresent(node):
             raise LLMBoostError("the segmentation was removed from the scene: nothing to revert")
         if self.created:
-            slicer.mrmlScene.RemoveNode(node)
+            removeNode(node)
             return
         segmentation = node.GetSegmentation()
         with _surfacesRenewed(node):
@@ -78,6 +82,8 @@ class Undo:
                 self._restore(*entry)
             for name in [*node.GetAttributeNames(), *self._attributes]:
                 node.SetAttribute(name, self._attributes.get(name))
+        for display in self._displays:
+            removeNode(display)
 
     def _restore(self, segmentID: str, following: str, segment: Any) -> None:
         segmentation = self.segmentationNode.GetSegmentation()
@@ -164,6 +170,7 @@ def _write(undo: Undo, labelmap: np.ndarray, labels: Sequence[Mapping], volumeNo
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
     if not node.GetDisplayNode():
         node.CreateDefaultDisplayNodes()
+        undo.willDisplay(node.GetDisplayNode())
     layer = _layer(labelmap, volumeNode, node)
     for label in labels:
         segmentID = segmentation.GetSegmentIdBySegmentName(label["name"])
