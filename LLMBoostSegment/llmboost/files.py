@@ -66,7 +66,7 @@ WINDOWS = os.name == "nt"
 LOCK = ".llmboost.lock"
 
 # of what a killed process leaves behind: its machine, its number there, and 16 digits that are never twice the same
-_TEMPORARY = re.compile(r"\.([0-9a-f]{8})([0-9a-f]{8})[0-9a-f]{16}(?:\.|$)")
+TEMPORARY = re.compile(r"\.([0-9a-f]{8})([0-9a-f]{8})[0-9a-f]{16}(?:\.|$)")
 _MACHINE = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 # a message about such a name is more than one line, or cannot be printed
@@ -170,7 +170,7 @@ def staging(folder: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes of this machine have left of files that were being written into a folder."""
     for path in folder.iterdir():
-        found = _TEMPORARY.match(path.name)
+        found = TEMPORARY.match(path.name)
         if not found or found[1] != _MACHINE or _runs(int(found[2], 16)):
             continue
         if path.is_dir():
