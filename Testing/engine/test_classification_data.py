@@ -216,7 +216,7 @@ def test_files_that_are_none(tmp_path):
     ("about", "reason"),
     [
         ("{", "no valid JSON"),
-        ("[]", "an object is expected"),
+        ("[]", "a JSON object is expected"),
         ('{"classes": ["one"]}', "1 classes are named, but the labels have 2"),
         ('{"classes": 2}', '"classes"'),
         ('{"classes": "ab"}', '"classes"'),

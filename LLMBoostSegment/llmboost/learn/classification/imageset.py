@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,12 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ...card import Preprocessing
+from ...card import CONTROL, Preprocessing
 from ...cases import ALL_FRAMES, find_cases
 from ...dicom import find_series
 from ...errors import LLMBoostError
+from ...files import printable
 from ...image import READABLE, Image
+from ...jsonfile import read_json
 from ..dataset import ALL, SPLITS
+from ..labels import doubled
+from .layout import check_files, check_names
+from .npz import read_arrays
 
 DESCRIPTION = "dataset.json"  # in a folder of classes; beside NAME.npz it is NAME.json
 # of MedMNIST (Yang et al., Sci Data 10:41, 2023; its info.py), what the .npz files do not say
@@ -29,6 +31,7 @@ KNOWN: dict[str, dict[str, Any]] = {
     "retinamnist": {"classes": [f"grade {n}" for n in range(5)], "ordinal": True, "modality": "OP"},
     "adrenalmnist3d": {"classes": ["normal", "hyperplasia"], "positive": "hyperplasia", "modality": "SEG"},
 }
+MAX_CLASSES = 1000
 # pictures in a folder are images, too
 _FLAT = Preprocessing(window=(8, 8, 1))
 
@@ -113,13 +116,7 @@ def read_image_set(path: Path) -> ImageSet:
 
 
 def _read_npz(path: Path) -> ImageSet:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {
-                key: file[key] for split in SPLITS for key in (f"{split}_images", f"{split}_labels") if key in file
-            }
-    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise LLMBoostError(f"{path}: cannot be read ({error}); a MedMNIST .npz file is expected") from error
+    arrays = read_arrays(path, [f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")])
     missing = [key for key in ("train_images", "train_labels", "val_images", "val_labels") if key not in arrays]
     if missing:
         raise LLMBoostError(f"{path}: has no array {missing[0]}; a MedMNIST .npz file has it")
@@ -130,6 +127,8 @@ def _read_npz(path: Path) -> ImageSet:
     columns = labels["train"].shape[1]
     multi_label = columns > 1
     count = columns if multi_label else 1 + max(int(values.max(initial=0)) for values in labels.values())
+    if count > MAX_CLASSES:
+        raise LLMBoostError(f"{path}: labels are classes from 0 to {MAX_CLASSES - 1}, but one is {count - 1}")
     if count < 2 and len(images):
         raise LLMBoostError(f"{path}: all labels name one class; a data set has at least two")
     splits: dict[str, list[Sample]] = {}
@@ -176,7 +175,12 @@ def _read_npz(path: Path) -> ImageSet:
 
 def _labels(path: Path, split: str, values: np.ndarray) -> np.ndarray:
     """Labels (N, 1) of classes, or (N, classes)."""
-    if values.ndim not in (1, 2) or values.dtype.kind not in "iub" or values.min(initial=0) < 0:
+    if (
+        values.ndim not in (1, 2)
+        or values.dtype.kind not in "iub"
+        or values.min(initial=0) < 0
+        or values.max(initial=0) >= 2**62
+    ):
         raise LLMBoostError(f"{path}: labels of split '{split}' are not numbers of classes")
     return (values[:, np.newaxis] if values.ndim == 1 else values).astype(int)
 
@@ -196,6 +200,7 @@ def _stored(array: np.ndarray, flat: bool) -> Callable[[Preprocessing], list[Ima
 def _read_folder(path: Path) -> ImageSet:
     about = _description(path / DESCRIPTION)
     roots = {split: path / split for split in SPLITS if (path / split).is_dir()} or {"": path}
+    check_names(path, [folder.name for root in (path, *roots.values()) for folder in _folders(root)])
     found = {split: {folder.name: _samples(folder) for folder in _folders(root)} for split, root in roots.items()}
     names = sorted({name for classes in found.values() for name in classes}, key=_natural)
     if len(names) < 2:
@@ -205,10 +210,13 @@ def _read_folder(path: Path) -> ImageSet:
     order = [str(name) for name in about.get("classes", names)]
     if sorted(order) != sorted(names):
         raise LLMBoostError(
-            f'{path / DESCRIPTION}: "classes" lists {", ".join(order)}, but the folders are {", ".join(names)}'
+            f'{path / DESCRIPTION}: "classes" lists {printable(", ".join(order))}, but the folders are'
+            f" {printable(', '.join(names))}"
         )
     first = next(file for classes in found.values() for files in classes.values() for file in files)
     flat, color = _kind(first)
+    for classes in found.values():
+        check_files(path, classes, _values)
     held_out = "val" not in roots
     splits: dict[str, list[Sample]] = {split: [] for split in SPLITS}
     for split, classes in found.items():
@@ -252,6 +260,13 @@ def _kind(file: Path) -> tuple[bool, bool]:
         return 1 in image.shape, True
 
 
+def _values(file: Path) -> np.ndarray:
+    """The pixels of an image, gray or colored."""
+    _, color = _kind(file)
+    steps = replace(_FLAT, channels=3, normalization=_FLAT.normalization * 3, color=True) if color else _FLAT
+    return np.stack([image.array for image in _reader(file)(steps)])
+
+
 def _reader(file: Path) -> Callable[[Preprocessing], list[Image]]:
     def read(steps: Preprocessing) -> list[Image]:
         cases = find_cases([file], _FLAT)
@@ -272,6 +287,10 @@ def _image_set(
     path: Path, about: dict[str, Any], classes: Sequence[str], splits: dict[str, list[Sample]], **known: Any
 ) -> ImageSet:
     names = tuple(str(name) for name in about.get("classes", classes))
+    if wrong := [name for name in names if not name.strip() or CONTROL.search(name)]:
+        raise LLMBoostError(f"{path}: a class cannot be called {wrong[0]!r}; rename it")
+    if wrong := doubled(dict(enumerate(names))):
+        raise LLMBoostError(f"{path}: classes are called alike: {wrong[0]}")
     positive = str(about.get("positive", ""))
     if len(names) != len(classes):
         raise LLMBoostError(f"{path}: {len(names)} classes are named, but the labels have {len(classes)}")
@@ -281,6 +300,7 @@ def _image_set(
         positive = names[1]
     if not splits["train"] or not splits["val"]:
         raise LLMBoostError(f"{path}: training needs images in the splits 'train' and 'val'")
+    known["notes"] = (*known.get("notes", ()), *_gaps(names, splits))
     return ImageSet(
         path,
         str(about.get("name", known.pop("name"))),
@@ -295,18 +315,34 @@ def _image_set(
     )
 
 
+def _gaps(names: Sequence[str], splits: dict[str, list[Sample]]) -> list[str]:
+    """What a training lacks, in words."""
+    counts = {split: np.sum([sample.target for sample in splits[split]], axis=0) for split in SPLITS[:2]}
+    notes = []
+    for name, train, val in zip(names, counts["train"], counts["val"], strict=True):
+        shown = printable(name)
+        if train == 0:
+            notes.append(f"no training image of class '{shown}': it cannot be learnt; add some, or take it out")
+        elif train == 1:
+            notes.append(f"one training image of class '{shown}': it can hardly be learnt; add some")
+        if train and val == 0:
+            notes.append(f"no validation image of class '{shown}': how well it is learnt will not be measured")
+    return notes
+
+
 def _description(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(value, dict):
-            raise ValueError("an object is expected")
-    except (OSError, ValueError) as error:
-        raise LLMBoostError(f"{path}: no valid JSON ({error})") from error
+    value = read_json(path)
     classes = value.get("classes", [])
-    if not isinstance(classes, list) or len({str(name) for name in classes}) < len(classes):
+    texts = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not texts or len(set(classes)) < len(classes):
         raise LLMBoostError(f'{path}: "classes" must list the names of the classes, none twice')
+    for key in ("name", "positive", "modality", "licence", "license", "reference"):
+        if not isinstance(value.get(key, ""), str):
+            raise LLMBoostError(f'{path}: "{key}" must be text')
+    if not isinstance(value.get("ordinal", False), bool):
+        raise LLMBoostError(f'{path}: "ordinal" is true or false')
     return value
 
 

@@ -17,6 +17,7 @@ from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, 
 from ...classification_metrics import classification_scores
 from ...classify import distance, probabilities
 from ...errors import LLMBoostError
+from ...figures import NOT_TAUGHT
 from ...modality import term
 from ...model import Model, load_model, save_model
 from ...networks import CLASSIFIERS, build, describe
@@ -299,6 +300,9 @@ def _card(
         ordinal=data.ordinal,
         resamples=RESAMPLES,
     )
+    taught = np.sum([sample.target for sample in data.splits["train"]], axis=0)
+    untaught = [name for name, count in zip(data.classes, taught, strict=True) if not count]
+    gaps = {NOT_TAUGHT: untaught} if untaught else {}
     intervals = {"val_auc_ci95": scores["auc_ci95"]} if "auc_ci95" in scores else {}
     fields: dict[str, Any] = {
         "name": output.stem,
@@ -324,6 +328,8 @@ def _card(
             "config": asdict(recipe.config),
             **made_with(),
         },
-        "figures": {f"val_{key}": value for key, value in scores.items() if isinstance(value, float)} | intervals,
+        "figures": {f"val_{key}": value for key, value in scores.items() if isinstance(value, float)}
+        | intervals
+        | gaps,
     }
     return Card(**{**fields, **recipe.card})
