@@ -24,6 +24,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import LLMBoostError
+from .spaces import UNKNOWN_SIDES
 
 # voxel types by their codes; of colors, the bytes of one
 TYPES = {
@@ -247,7 +248,7 @@ def notes(forms: Forms, affine: np.ndarray, shape: tuple[int, int, int]) -> list
         ValueError: the form that was used holds no rotation.
     """
     if not forms.sides_known:
-        return ["orientation unknown (the codes of its sform and qform are 0): no left and right are told"]
+        return [UNKNOWN_SIDES.format("the codes of its sform and qform are 0")]
     corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape))]).T
     used = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     found, apart = {}, {}

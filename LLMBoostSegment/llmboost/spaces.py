@@ -16,7 +16,10 @@ import numpy as np
 from .errors import LLMBoostError
 from .files import printable
 
-UNKNOWN_SIDES = "orientation unknown ({}): no left and right are told"
+UNKNOWN_SIDES = (
+    "orientation unknown ({}): no left and right are told, and if 3D Slicer does not show the image upright,"
+    " nothing here can be relied on: set its orientation first"
+)
 _MM = {
     **dict.fromkeys(("", "mm", "millimeter", "millimetre"), 1.0),
     **dict.fromkeys(("cm", "centimeter", "centimetre"), 10.0),
