@@ -101,6 +101,7 @@ def test_in_the_summary(tiny_model, make_case, tmp_path, llmboost):
     with (tmp_path / "out/summary.csv").open(newline="") as file:
         (line,) = csv.DictReader(file)
     assert float(line["predicted Dice"]) == row["quality"]["predicted_dice"]
+    assert (line["check closely"], row["quality"]["low"]) == ("1", True)
 
 
 # -- cards -------------------------------------------------------------------------------------------------------------

@@ -134,7 +134,7 @@ def _refusing(series: Series) -> Iterator[None]:
         yield
     except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise LLMBoostError(
-            f"{series.files[0].parent}: the headers of series {series.uid} do not suffice for a DICOM segmentation"
+            f"{series.files[0].parent}: the headers of the series do not suffice for a DICOM segmentation"
             f" ({' '.join(str(error).split())}); write .seg.nrrd instead"
         ) from error
 
