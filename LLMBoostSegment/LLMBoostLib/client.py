@@ -257,6 +257,11 @@ class Client:
         timer.timeout.connect(self.poll)
         return timer
 
+    @property
+    def ready(self) -> bool:
+        """Whether a worker runs that has said hello."""
+        return bool(self._hello) and self._connection is not None and not self._connection.ended
+
     def _connect(self) -> None:
         """Make sure that a worker runs, or is being started."""
         if self._connection and self._connection.ended:  # since the last request

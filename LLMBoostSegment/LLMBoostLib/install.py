@@ -115,6 +115,15 @@ def writeConstraints(path: Path, distributions: Iterable[metadata.Distribution] 
     path.write_text("".join(f"{name}=={version}\n" for name, version in sorted(pins.items())), encoding="utf-8")
 
 
+def hindrance(needed: list[str]) -> str:
+    """Why these packages cannot be installed as things are, and what to do; empty where it can be tried."""
+    try:
+        _checkPossible(needed)
+    except LLMBoostError as error:
+        return str(error)
+    return ""
+
+
 def _checkPossible(needed: list[str]) -> None:
     """Raises LLMBoostError where there is no use in asking the user."""
     reason = obstacle()

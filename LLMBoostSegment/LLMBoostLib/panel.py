@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -138,6 +139,10 @@ class Panel(VTKObservationMixin):
         self._stop(_("cancelled, for the scene was closed"))
         self.setParameterNode(None)
         self._forgetResult()
+        if not self._running:  # what was done was done in that scene
+            self._tell("")
+            self._hint = ""
+            self._showHint()
 
     def shutDown(self) -> None:
         """The module is reloaded, or Slicer ends."""
@@ -200,7 +205,9 @@ class Panel(VTKObservationMixin):
         if problem or isinstance(inputs[0], SegmentInput) or classifies(self._card):
             return None
         node = self._parameterNode
-        return speed.expected(self._card, node.device.value, fit.extentMm(inputs[0], node.roi))
+        found = framesOf(inputs[0]) if node.allFrames else None
+        one = speed.expected(self._card, node.device.value, fit.extentMm(inputs[0], node.roi))
+        return None if one is None else one * (found[1].GetNumberOfDataNodes() if found else 1)
 
     def _showOutput(self, everyFrame: bool) -> None:
         """What a segmentation makes, or a classification."""
@@ -314,9 +321,10 @@ class Panel(VTKObservationMixin):
         extent = None if isSegment or classifies(self._card) else fit.extentMm(inputs[0], roi)
         slice = self.inputs.slice(card, inputs)
         question = Question(inputs, {"model": card.name, "roiNode": roi, "device": device, **slice})
-        callbacks = self._callbacks(partial(self._done, card, question, extent, node.explanation))
-        self._runNodes = question.nodes
         frames = framesOf(inputs[0]) if node.allFrames and not classifies(self._card) else None
+        clock = _Clock(extent, frames[1].GetNumberOfDataNodes() if frames else 1, self.logic.client.ready)
+        callbacks = self._callbacks(partial(self._done, card, question, clock, node.explanation))
+        self._runNodes = question.nodes
         if classifies(self._card):
             self.logic.classify(inputs, **question.arguments, **callbacks)
         elif frames:
@@ -332,7 +340,7 @@ class Panel(VTKObservationMixin):
         asked.check()
         question = Question(asked.inputs, {**asked.arguments, "anyway": True})
         self._runNodes = question.nodes
-        done = partial(self._done, self._card, question, None, False)
+        done = partial(self._done, self._card, question, _Clock(None), False)
         self.logic.classify(question.inputs, **question.arguments, **self._callbacks(done))
 
     def _callbacks(self, onDone: Callable[[Any], None]) -> dict[str, Any]:
@@ -365,10 +373,9 @@ class Panel(VTKObservationMixin):
             self.logic.client.cancel()
 
     def _done(
-        self, card: Card, question: Question, extent: Any, explains: bool, result: Result | Classification
+        self, card: Card, question: Question, clock: _Clock, explains: bool, result: Result | Classification
     ) -> None:
-        if extent is not None:
-            speed.remember(card, question.arguments["device"], extent, result.seconds)
+        clock.stop(card, question.arguments["device"], result.seconds)
         self._endedWith(result.name)
         self._question = question
         showVolume(result.volumeNode)
@@ -500,6 +507,26 @@ class Panel(VTKObservationMixin):
     def _tell(self, text: str) -> None:
         self.progress.stop(text)
         self.advanced.say(text)
+
+
+class _Clock:
+    """Tells how long the next run will take, by this one.
+
+    Args:
+        extent: of the image, mm along R, A and S; None where no time is told.
+        count: of images, one after the other.
+        isWarm: the worker runs already; else its start counts for nothing that the next run takes.
+    """
+
+    def __init__(self, extent: Any, count: int = 1, isWarm: bool = False) -> None:
+        self._extent, self._count, self._isWarm = extent, count, isWarm
+        self._started = time.monotonic()
+
+    def stop(self, card: Card, device: str, seconds: float) -> None:
+        """The result is there, for which the engine took so many seconds."""
+        if self._extent is not None:
+            beside = max(time.monotonic() - self._started - seconds, 0.0) if self._isWarm else 0.0
+            speed.remember(card, device, self._extent, seconds / self._count, beside / self._count)
 
 
 def _replaced(card: Card, parameterNode: Any, image: Any) -> list[str]:

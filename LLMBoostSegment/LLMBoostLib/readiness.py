@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 
 from .client import Client
-from .install import ensureInstalled, missing, obstacle
+from .install import ensureInstalled, hindrance, missing, obstacle
 from .launcher import defaultCommand, workerCommand
 from .plaintext import confirmed
 
@@ -38,7 +38,13 @@ def hint() -> str:
     """What the next click on Apply will ask for; empty where all is there."""
     if needsEnvironment():
         return _("Not installed yet: Apply asks before it makes a private environment for the computation.")
-    return _("Not installed yet: Apply asks before it installs what the computation needs.") if _missing() else ""
+    needed = _missing()
+    if not needed:
+        return ""
+    why = hindrance(needed)
+    if why:
+        return _("Not installed yet: {why}.").format(why=why)
+    return _("Not installed yet: Apply asks before it installs what the computation needs.")
 
 
 def _missing() -> list[str]:

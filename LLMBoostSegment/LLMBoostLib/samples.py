@@ -78,7 +78,7 @@ def makeTrainingPhantoms() -> list[tuple[Any, Any]]:
         segmentationNode = None
         if number < TRAINING_PHANTOMS:
             labels = [{"value": value, **label, "terminology": ""} for value, label in enumerate(LABELS, start=1)]
-            segmentationNode = writeSegmentation(drawLabels(shift), labels, volumeNode, name=name).segmentationNode
+            segmentationNode = _addSegments(drawLabels(shift), labels, volumeNode, shown=number == 1)
         cases.append((volumeNode, segmentationNode))
     return cases
 
@@ -144,6 +144,14 @@ def _addVolume(array: np.ndarray, name: str) -> Any:
     ijkToRAS = np.eye(4)
     ijkToRAS[:3, 3] = np.array(CENTER) - (np.array(SIZE[::-1]) - 1) / 2
     return slicer.util.addVolumeFromArray(array, ijkToRAS, name)
+
+
+def _addSegments(labelmap: np.ndarray, labels: list[dict[str, Any]], volumeNode: Any, shown: bool) -> Any:
+    """They all lie at one place: those of the image that the views show are seen."""
+    name = _("{name} segments").format(name=volumeNode.GetName())
+    node = writeSegmentation(labelmap, labels, volumeNode, name=name).segmentationNode
+    node.GetDisplayNode().SetVisibility(shown)
+    return node
 
 
 def _showTrainingPhantoms(source: Any) -> None:

@@ -187,10 +187,31 @@ def test_a_run_leaves_segments_and_a_table(case):
 def test_the_expected_time_is_remembered_and_grows_with_the_image(case, host):
     case.addImage()
     case.run()
+    # by the pace of one window: one of the localizer (48 x 56 x 48 voxels), and a window for each side
     case.addImage("large", (160, 224, 160))
-    assert "about 32 s on this machine" in case.ui.modelDetails.text
+    expected = 0.5 * (48 * 56 * 48 + 2 * 40 * 56 * 40) / (40 * 56 * 40)
+    assert f"about {expected:.0f} s on this machine" in case.ui.modelDetails.text
+    case.run()  # which took as long as the light worker says of any
+    assert "about 1 s on this machine" in case.ui.modelDetails.text
     case.widget = host.reload("LLMBoostSegment")
     assert "on this machine" in case.ui.modelDetails.text
+
+
+def test_without_a_cascade_the_expected_time_grows_with_the_windows_that_cover_the_image(case, makeModel):
+    makeModel("crops", cascade=None)
+    case.addImage()
+    case.parameters.model = "crops"
+    case.run()
+    case.addImage("large", (80, 84, 40))  # windows of 40 x 56 x 40 that overlap by half: 3 x 2 x 1
+    assert "about 3 s on this machine" in case.ui.modelDetails.text
+
+
+def test_the_time_of_a_sequence_is_that_of_its_images(case, beating):
+    choose(case.ui.framesBox, "All 3")
+    case.run()
+    assert "about 2 s on this machine" in case.ui.modelDetails.text  # three times half a second
+    choose(case.ui.framesBox, "This one (2 of 3)")
+    assert "about 1 s on this machine" in case.ui.modelDetails.text
 
 
 def test_progress_and_memory_are_told_and_the_clock_goes_on(case):

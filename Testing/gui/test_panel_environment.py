@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
 import pytest
 from Testing.gui.panelcase import setCommand
 from Testing.gui.qthost import click
@@ -47,6 +51,31 @@ def test_the_panel_tells_beforehand_that_packages_are_missing(case, host, monkey
     host.selectModule("")
     host.selectModule("LLMBoostSegment")
     assert case.status == ""
+
+
+def test_the_hint_says_what_apply_would_refuse(case, host, monkeypatch):
+    """Without the extension PyTorch, Apply can install nothing: there is no use in promising that it will ask."""
+    from LLMBoostLib import install, readiness
+
+    monkeypatch.setattr(readiness, "missing", lambda purpose: [install.TORCH])
+    monkeypatch.setattr(install, "missing", lambda purpose: [install.TORCH])
+    monkeypatch.setattr(install, "_version", lambda name: "")
+    host.selectModule("")
+    host.selectModule("LLMBoostSegment")
+    assert "the extension PyTorch is missing; install it with the Extensions Manager" in case.status
+    assert "Apply asks" not in case.status
+    case.addImage()
+    setCommand("")  # Slicer's own Python
+    case.run()
+    assert "extension PyTorch is missing" in case.error()
+    utilities = ModuleType("PyTorchUtils")
+    utilities.__spec__ = ModuleSpec("PyTorchUtils", None)
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", utilities)
+    monkeypatch.setattr(install, "_freeGB", lambda: 100.0)
+    case.panel.progress.stop("")
+    case.panel._hint = ""
+    case.panel._showHint()
+    assert "Apply asks before it installs" in case.status
 
 
 def test_cancelled_while_packages_are_installed(case, monkeypatch):

@@ -8,6 +8,7 @@ import slicer
 from Testing.gui.qthost import choose, click
 from Testing.gui.traincase import TrainCase
 
+from LLMBoostLib import samples
 from LLMBoostLib.segmentation import writeSegmentation
 from LLMBoostLib.training.curves import Curves
 
@@ -198,3 +199,54 @@ def test_a_curve_is_drawn_from_its_second_point_on(session):
     curves.show()
     assert chart.GetNumberOfPlotSeriesNodes() == 0
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")) == 2  # the same two, for the next training
+
+
+# Small things
+
+
+def test_a_scene_that_is_closed_takes_what_was_done_in_it_along(case, host, train):
+    host.selectModule("LLMBoostSegment")
+    case.addImage("head")
+    case.run()
+    assert case.status.startswith("Done in")
+    host.closeScene()
+    assert case.status == ""
+    host.selectModule("LLMBoostTrain")
+    train.add("head", 1)
+    assert train.status == "head is a case now (1 in all)"
+    host.closeScene()
+    assert train.status == ""
+
+
+def test_nothing_that_is_made_bears_the_name_of_its_image(host):
+    samples.makeTrainingPhantoms()
+    names = [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]
+    assert all(name.endswith("(drawn, no person) segments") for name in names)
+    assert visible() == names[:1]
+
+
+def test_rows_that_are_hidden_leave_no_gap(case):
+    """Slicer's Qt keeps the spacing of hidden rows in a form layout, and that of a grid it does not."""
+    ui = case.ui
+    for label, rows in (
+        (ui.inputLabel, ("inputSelector2", "slicesBox", "framesBox")),
+        (ui.outputLabel, ("outputSelector",)),
+    ):
+        layout = label.parent().layout()
+        assert layout.className() == "QGridLayout"
+        assert all(layout.indexOf(getattr(ui, row)) >= 0 for row in rows)
+
+
+def test_the_columns_of_the_tables_fit_and_the_name_of_a_case_has_room(train):
+    train.add("a patient's head with a long name", 1)
+    train.add("another", 2)
+    choose(train.ui.caseTable.cellWidget(1, 2), "val")
+    train.start()
+    train.finish()
+    slicer.util.mainWindow().resize(400, 900)
+    train.waitFor(lambda: train.ui.diceTable.viewport().width > 200)
+    for table in (train.ui.caseTable, train.ui.diceTable):
+        header = table.horizontalHeader()
+        assert header.length() <= table.viewport().width
+    header = train.ui.caseTable.horizontalHeader()
+    assert header.sectionSize(0) > header.sectionSize(4)

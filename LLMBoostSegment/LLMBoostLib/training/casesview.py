@@ -35,7 +35,7 @@ class CasesView:
     ) -> None:
         self._ui, self._onChanged, self._failing = ui, onChanged, failing
         headers = [_("Case"), _("Seg."), _("Use"), _("Partly"), _("State")]
-        self._cases = Table(ui.caseTable, headers, 0, 4, onSelection=onSelection)
+        self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=onSelection)
         self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
         self._states: dict[str, tuple[int, ...]] = {}  # of the segments when they were copied, by case
         self._store: CaseStore | None = None

@@ -10,7 +10,8 @@ import qt
 from .. import plaintext
 
 ROWS = 2, 8  # at least and at most, seen without scrolling
-CHARACTERS = 10  # of a choice that are seen at least
+CHARACTERS = 8  # of a choice that are seen at least
+NARROW = 64  # pixels of a column that gives its room to others: its tool tips tell the rest
 PROBLEM_COLOR, NOTE_COLOR = "#d55e00", "#b07800"
 
 
@@ -21,11 +22,17 @@ class Table:
         widget: the QTableWidget.
         headers: of the columns.
         stretched: the columns that take what room there is.
+        narrow: a column whose texts may be long, and are told elsewhere, too.
         onSelection: is called when the user chooses other rows.
     """
 
     def __init__(
-        self, widget: Any, headers: Sequence[str], *stretched: int, onSelection: Callable[[], None] | None = None
+        self,
+        widget: Any,
+        headers: Sequence[str],
+        *stretched: int,
+        narrow: int | None = None,
+        onSelection: Callable[[], None] | None = None,
     ) -> None:
         self._widget, self._headers, self._onSelection = widget, list(headers), onSelection
         self._keys: list[str] = []
@@ -36,7 +43,9 @@ class Table:
         header = widget.horizontalHeader()
         for column in range(len(self._headers)):
             mode = qt.QHeaderView.Stretch if column in stretched else qt.QHeaderView.ResizeToContents
-            header.setSectionResizeMode(column, mode)
+            header.setSectionResizeMode(column, qt.QHeaderView.Interactive if column == narrow else mode)
+        if narrow is not None:
+            header.resizeSection(narrow, NARROW)
         if onSelection:
             widget.connect("itemSelectionChanged()", onSelection)
 

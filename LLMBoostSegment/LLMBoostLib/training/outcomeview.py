@@ -25,7 +25,7 @@ class OutcomeView:
 
     def __init__(self, ui: Any) -> None:
         self._ui = ui
-        self._table = Table(ui.diceTable, [_("Case"), _("Before"), _("After"), _("Change"), _("Labels")], 4)
+        self._table = Table(ui.diceTable, [_("Case"), _("Before"), _("After"), _("Change"), _("Labels")], 0, 4)
         self._store: CaseStore | None = None
         self.outcome: Outcome | None = None
         self.clear()

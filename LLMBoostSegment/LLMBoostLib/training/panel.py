@@ -133,6 +133,7 @@ class Panel(VTKObservationMixin):
         self._closeEditor()
         self.curvesView.close()
         self.setParameterNode(None)
+        self._tell("")
 
     def shutDown(self) -> None:
         """The module is reloaded, or Slicer ends."""

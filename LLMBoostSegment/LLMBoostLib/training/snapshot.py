@@ -318,4 +318,4 @@ def _makeSegmentationNode(masks: list[tuple[Kind, np.ndarray]], volumeNode: Any)
         labelmap[mask.transpose()] = value
         color = COLORS[(value - 1) % len(COLORS)]
         labels.append({"value": value, "name": kind.name, "color": color, "terminology": kind.terminology})
-    return writeSegmentation(labelmap, labels, volumeNode, name=volumeNode.GetName()).segmentationNode
+    return writeSegmentation(labelmap, labels, volumeNode, name=f"{volumeNode.GetName()} segments").segmentationNode
