@@ -236,9 +236,16 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         """The outcome of a training that nobody has decided about, or None."""
         return pending(self.folder)
 
-    def accept(self, outcome: Outcome) -> Card:
-        """Put a training's model into the library; returns its card. Raises LLMBoostError."""
-        return accept(outcome)
+    def accept(self, outcome: Outcome, *, anyway: bool = False) -> Card:
+        """Put a training's model into the library; returns its card.
+
+        Args:
+            anyway: also one that has learnt nothing, by its own figures.
+
+        Raises:
+            LLMBoostError: it has learnt nothing, or it cannot be kept.
+        """
+        return accept(outcome, anyway)
 
     def discard(self, outcome: Outcome) -> None:
         """Delete what a training gave."""

@@ -21,7 +21,7 @@ from .client import Client, WorkerError
 from .environment import PrivateEnvironment
 from .launcher import COMMAND_SETTING, defaultCommand
 from .messages import errorsShown, sentence, showError
-from .modelchooser import ModelChooser, entries
+from .modelchooser import ModelChooser, entries, importModel
 from .plaintext import boxOptions, confirmed
 from .readiness import checkCommand
 
@@ -91,7 +91,9 @@ class Advanced:
             text = self._ui.modelFileEdit.currentPath
             if not text:
                 raise LLMBoostError(_("Choose a model file first"))
-            card = library.import_model(Path(text))
+            card = importModel(Path(text))
+            if card is None:
+                return
             self._chooser.refresh()
             self._chooser.choose(card.name)
             self._onModels()

@@ -13,8 +13,10 @@ from slicer.i18n import tr as _
 from llmboost import library
 from llmboost.card import CLASSIFICATION, Card, read_card
 from llmboost.errors import LLMBoostError
+from llmboost.figures import measured
 
-from .plaintext import tip
+from .messages import capitalized
+from .plaintext import confirmed, tip
 from .segmentinput import takesSegment
 from .speed import duration
 
@@ -62,6 +64,19 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.card is None, entry.title.lower()))
 
 
+def importModel(path: Path) -> Card | None:
+    """Add a model's file to the library; of one that has learnt nothing, only if the user wants it. None: not.
+
+    Raises:
+        LLMBoostError: it cannot be used.
+    """
+    doubts = read_card(path).doubts
+    question = _("{doubts}.\n\nTrain it longer, or on more cases. Import it all the same?")
+    if doubts and not confirmed(question.format(doubts=capitalized(doubts))):
+        return None
+    return library.import_model(path, anyway=bool(doubts))
+
+
 def describe(entry: Entry | None, seconds: float | None = None) -> str:
     """What a user should know about a model, as rich text; ``seconds``: by an earlier run on this machine."""
     if entry is None:
@@ -80,7 +95,9 @@ def describe(entry: Entry | None, seconds: float | None = None) -> str:
         _("Input"): _input(card),
         _("Classes") if card.task == CLASSIFICATION else _("Segments"): ", ".join(_labels(card)),
         _("Expected time"): time,
-        _("Accuracy"): _accuracy(card),
+        _("Accuracy"): measured(card),
+        _("Doubts"): card.doubts,
+        _("Base"): f"{card.adapter.base} {card.adapter.base_version}" if card.adapter else "",
         _("License"): card.license,
         _("File"): _("{name} {version}, {size:.1f} MB").format(
             name=card.name, version=card.version, size=entry.size / 1e6
@@ -97,17 +114,6 @@ def describe(entry: Entry | None, seconds: float | None = None) -> str:
 def _labels(card: Card) -> list[str]:
     positive = card.classification.positive if card.classification else ""
     return [_("{name} (positive)").format(name=x.name) if x.name == positive else x.name for x in card.labels]
-
-
-def _accuracy(card: Card) -> str:
-    texts = {
-        "test_mean_dice": _("Dice {figure:.2f} on test cases"),
-        "test_auc": _("AUC {figure:.2f} on test cases"),
-        "val_auc": _("AUC {figure:.2f} on validation cases"),
-    }
-    figures = {key: card.figures.get(key) for key in texts}
-    known = (texts[key].format(figure=figure) for key, figure in figures.items() if isinstance(figure, float))
-    return next(known, "")
 
 
 def _input(card: Card) -> str:

@@ -66,6 +66,8 @@ def adapt(job):
     held = dataset.splits["val"]
     before = {"cases": [{"id": id, "dice": {"1": 0.62, "2": 0.58}} for id in held], "mean_dice": 0.6 if held else None}
     after = {"cases": [{"id": id, "dice": {"1": 0.81, "2": 0.79}} for id in held], "mean_dice": 0.8 if held else None}
+    if HOW == "useless":
+        after = {"cases": [{"id": id, "dice": {"1": 0.04, "2": 0.02}} for id in held], "mean_dice": 0.03}
     card = write(base, output, len(dataset.splits["train"]), before["mean_dice"], after["mean_dice"])
     return {
         "output": str(output),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from Testing.gui.qthost import click
 
 from llmboost import library
+from llmboost.card import Adapter, read_card, write_card
 
 
 def test_a_model_that_the_scene_names_is_not_installed(case):
@@ -72,6 +75,32 @@ def test_a_model_is_imported_chosen_and_removed(case, host):
     host.dialogs.take("question")
     assert case.ui.modelList.count == count
     assert not (case.models / "own.safetensors").exists()
+
+
+def test_a_model_that_has_learnt_nothing_is_imported_only_when_confirmed(case, host):
+    path = copyOfTheModel(case)
+    card = read_card(path)
+    write_card(path, replace(card, figures={"val_dice": 0.03}))
+    host.answer(False)
+    importModel(case, path)
+    assert "has learnt nothing (Dice 0.03 on validation cases)" in host.dialogs.take("question").text
+    assert "own" not in library.installed()
+    host.answer(True)
+    importModel(case, path)
+    host.dialogs.take("question")
+    assert case.panel.chooser.current.name == "own"
+    text = case.ui.modelDetails.text
+    assert "Dice 0.03 on validation cases" in text
+    assert "Doubts" in text
+
+
+def test_an_adapter_tells_its_base_and_its_figure(case, makeModel):
+    base = read_card(library.find("hippocampus"))
+    adapter = Adapter(base.name, base.version, base.digest, 8)
+    makeModel("local", adapter=adapter, figures={"before": 0.5, "after": 0.75})
+    case.parameters.model = "local"
+    assert f"hippocampus {base.version}" in case.ui.modelDetails.text
+    assert "Dice 0.75 on held-out cases" in case.ui.modelDetails.text
 
 
 def test_a_shipped_model_cannot_be_removed(case):

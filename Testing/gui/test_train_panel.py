@@ -256,6 +256,45 @@ def test_discarding_leaves_nothing(ready):
     assert "hippocampus-local-1" not in library.installed()
 
 
+def test_a_model_that_has_learnt_nothing_is_accepted_only_when_confirmed(ready, host):
+    ready.start("useless")
+    ready.finish()
+    host.answer(False)
+    click(ready.ui.acceptButton)
+    question = host.dialogs.take("question").text
+    assert "has learnt nothing (Dice 0.03 on held-out cases)" in question
+    assert "Give it more minutes or more cases" in question
+    assert "hippocampus-local-1" not in library.installed()
+    assert ready.ui.resultButton.visible  # it waits
+    with pytest.raises(LLMBoostError, match=r"has learnt nothing.*anyway=True"):
+        ready.logic.accept(ready.logic.pending())
+    host.answer(True)
+    click(ready.ui.acceptButton)
+    host.dialogs.take("question")
+    assert "hippocampus-local-1" in library.installed()
+    path = library.export_model("hippocampus-local-1", ready.folder)
+    library.remove_model("hippocampus-local-1")
+    host.answer(str(path), False)
+    ready.ui.adaptersButton.collapsed = False
+    click(ready.ui.importAdapterButton)
+    assert "has learnt nothing" in host.dialogs.take("question").text
+    assert "hippocampus-local-1" not in library.installed()
+    host.answer(str(path), True)
+    click(ready.ui.importAdapterButton)
+    assert "hippocampus-local-1" in library.installed()
+    host.dialogs.shown.clear()
+
+
+def test_figures_that_are_no_numbers_are_none():
+    from LLMBoostLib.training.adapters import change
+    from LLMBoostLib.training.outcomeview import _mean
+
+    nan, inf = float("nan"), float("inf")
+    assert [change(nan, 0.5), change(0.5, inf), change(nan, None)] == ["– → 0.50", "0.50 → –", "–"]
+    assert _mean({"1": nan, "2": 0.25, "3": None}) == 0.25
+    assert _mean({"1": nan}) is None
+
+
 def test_stop_and_keep_the_best(ready):
     ready.startSlow()
     click(ready.ui.finishButton)

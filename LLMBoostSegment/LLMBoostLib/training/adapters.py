@@ -15,9 +15,9 @@ from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 
 from ..messages import errorsShown
-from ..modelchooser import Entry, entries
+from ..modelchooser import Entry, entries, importModel
 from ..plaintext import confirmed
-from .cells import PROBLEM_COLOR, Table
+from .cells import PROBLEM_COLOR, Table, shown
 
 
 def adapters() -> list[Entry]:
@@ -102,9 +102,9 @@ class AdaptersView:
             path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", kinds)
             if not path:
                 return
-            importAdapter(Path(path))
-            self.refresh()
-            self._onChanged()
+            if importAdapter(Path(path)) is not None:
+                self.refresh()
+                self._onChanged()
 
     def _remove(self) -> None:
         name = self._table.selected[0]
@@ -117,16 +117,20 @@ class AdaptersView:
             self._onChanged()
 
 
-def importAdapter(path: Path) -> Card:
-    """Add a model's file to the library; raises LLMBoostError where an adapter's base is not here."""
+def importAdapter(path: Path) -> Card | None:
+    """Add a model's file to the library, see :func:`..modelchooser.importModel`.
+
+    Raises:
+        LLMBoostError: an adapter's base is not here.
+    """
     adapter = read_card(path).adapter
     if adapter and adapter.base_digest not in {entry.card.digest for entry in entries() if entry.card}:
         text = _("{path}: needs the base model {base} {version}; import that first")
         raise LLMBoostError(text.format(path=path, base=adapter.base, version=adapter.base_version))
-    return library.import_model(path)
+    return importModel(path)
 
 
 def change(before: Any, after: Any) -> str:
     """Two figures, of which one or both may not have been measured."""
-    texts = [f"{value:.2f}" if isinstance(value, int | float) else "–" for value in (before, after)]
+    texts = [shown(value) for value in (before, after)]
     return " → ".join(texts) if texts != ["–", "–"] else "–"

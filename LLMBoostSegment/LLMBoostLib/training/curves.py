@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import slicer
 import vtk
 from slicer.i18n import tr as _
+
+from .cells import finite
 
 STEP = "Step"
 SECONDS = 0.5  # between two changes of a table, each of which draws the chart anew
@@ -37,10 +38,10 @@ class Curves:
         if not event:
             return
         kind, step = event.get("event"), float(event.get("step") or 0)
-        if kind == "step" and (loss := _finite(event.get("loss"))) is not None:
+        if kind == "step" and (loss := finite(event.get("loss"))) is not None:
             self._smooth = loss if self._smooth is None else SMOOTHING * self._smooth + (1 - SMOOTHING) * loss
             self.points["loss"].append((step, self._smooth))
-        elif kind == "validation" and (dice := _finite(event.get("dice"))) is not None:
+        elif kind == "validation" and (dice := finite(event.get("dice"))) is not None:
             self.points["dice"].append((step, dice))
             self._shown = 0.0
         else:
@@ -139,11 +140,6 @@ class CurvesView:
 HEIGHT = 190  # pixels, at least
 _TAG = "LLMBoostTrain"
 _OWNER = "LLMBoostTrain"  # the module's parameter node
-
-
-def _finite(value: Any) -> float | None:
-    """A number that can be drawn; None for any other."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _fill(tableNode: Any, name: str, points: list[tuple[float, float]]) -> None:

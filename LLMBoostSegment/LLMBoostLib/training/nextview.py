@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from .casestore import UNLABELLED, CaseStore
 from .casesview import title
-from .cells import Table
+from .cells import Table, shown
 
 
 class NextView:
@@ -54,5 +54,4 @@ class NextView:
         one = self._order.get(id, {})
         self._table.text(row, 0, title(self._store.cases[id]), id)
         for column, name in enumerate(("uncertainty", "diversity"), start=1):
-            value = one.get(name)
-            self._table.text(row, column, "–" if value is None else f"{value:.2f}")
+            self._table.text(row, column, shown(one.get(name)))

@@ -10,7 +10,7 @@ from ..speed import duration
 from .adapters import change
 from .casestore import CaseStore
 from .casesview import title
-from .cells import PROBLEM_COLOR, Table
+from .cells import PROBLEM_COLOR, Table, finite, shown
 from .training import Outcome
 
 WORSE = 0.005  # of Dice, from which on it is pointed out
@@ -67,7 +67,7 @@ class OutcomeView:
                 reason=reasons.get(outcome.stopped, outcome.stopped),
             )
         ]
-        if after is not None:
+        if finite(after) is not None:
             text = _("Dice of what it has not learnt from ({count}): {change}.")
             lines.append(text.format(count=len(self._rows), change=change(before, after)))
         if outcome.oldTask:
@@ -81,7 +81,7 @@ class OutcomeView:
         case = self._store.cases.get(id)
         self._table.text(row, 0, title(case) if case else id, id)
         for column, value in enumerate(means, start=1):
-            self._table.text(row, column, "–" if value is None else f"{value:.2f}")
+            self._table.text(row, column, shown(value))
         gain = None if None in means else means[1] - means[0]
         worse = gain is not None and gain < -WORSE
         self._table.text(row, 3, "–" if gain is None else f"{gain:+.2f}", color=PROBLEM_COLOR if worse else "")
@@ -90,5 +90,5 @@ class OutcomeView:
 
 
 def _mean(dice: dict[str, float | None]) -> float | None:
-    values = [value for value in dice.values() if value is not None]
+    values = [number for value in dice.values() if (number := finite(value)) is not None]
     return sum(values) / len(values) if values else None

@@ -17,6 +17,7 @@ from slicer.util import VTKObservationMixin
 
 from llmboost.card import SEGMENTATION, Card
 from llmboost.errors import LLMBoostError
+from llmboost.figures import ADVICE
 
 from ..client import Answer, Progress, WorkerError
 from ..editorview import EditorView
@@ -30,6 +31,7 @@ from ..views import Spotlight, showVolume
 from .adapters import AdaptersView
 from .casestore import FOLDER_SETTING, UNLABELLED, Case, CaseStore
 from .casesview import CasesView, title
+from .cells import finite
 from .compare import Comparison, segmentVolume
 from .curves import Curves, CurvesView
 from .nextview import NextView
@@ -433,8 +435,8 @@ class Panel(VTKObservationMixin):
         """Events between the steps tell no fraction, and are worth a word."""
         self.curves.hear(news.event)
         event, text = news.event or {}, news.text
-        if event.get("event") == "validation" and event.get("dice") is not None:
-            text = _("checked: Dice {dice:.3f}").format(dice=event["dice"])
+        if event.get("event") == "validation" and (dice := finite(event.get("dice"))) is not None:
+            text = _("checked: Dice {dice:.3f}").format(dice=dice)
         if news.fraction is not None:
             self._fraction = news.fraction
         if ETA_FROM < self._fraction < 1:
@@ -459,7 +461,13 @@ class Panel(VTKObservationMixin):
 
     def _onAccept(self) -> None:
         with errorsShown():
-            card = self.logic.accept(self.outcome.outcome)
+            outcome = self.outcome.outcome
+            doubts = outcome.card.doubts
+            question = _("{doubts}.\n\n{advice}. Accept it all the same?")
+            text = question.format(doubts=capitalized(doubts), advice=capitalized(ADVICE))
+            if doubts and not confirmed(text):
+                return
+            card = self.logic.accept(outcome, anyway=bool(doubts))
             self._clearOutcome()
             self._tell(_("{name} is in the list of LLMBoost Segment").format(name=card.name))
             self.adapters.refresh()

@@ -16,6 +16,7 @@ from slicer.i18n import tr as _
 from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
+from llmboost.figures import ADVICE
 from llmboost.files import write_whole
 
 from ..client import Answer, Client, Progress
@@ -259,9 +260,15 @@ def freeName(base: str) -> str:
     return f"{base}-local-{number}"
 
 
-def accept(outcome: Outcome) -> Card:
-    """Put the adapter into the library, where all of LLMBoost finds it; raises LLMBoostError."""
-    card = library.import_model(outcome.path)
+def accept(outcome: Outcome, anyway: bool = False) -> Card:
+    """Put the adapter into the library, where all of LLMBoost finds it.
+
+    Raises:
+        LLMBoostError: it has learnt nothing, and that was not to be taken; or it cannot be kept.
+    """
+    if (doubts := outcome.card.doubts) and not anyway:
+        raise LLMBoostError(f"{doubts}; {ADVICE} (anyway=True accepts it all the same)")
+    card = library.import_model(outcome.path, anyway=anyway)
     discardPending(outcome.path.parents[1])
     return card
 
