@@ -21,11 +21,12 @@ from llmboost.errors import LLMBoostError
 from llmboost.library import find
 from llmboost.wire import ERROR, PROGRESS, PROTOCOL, Frame, ProtocolError, frame_parts
 
-from .connection import Connection, Ended, Event
+from .connection import STALL_SECONDS, Connection, Ended, Event, Stalled
 from .launcher import COMMAND_SETTING, workerCommand, workerEnvironment
 
 TICK_MS = 20
 DIGEST_PREFIX = "sha256:"
+MAX_TEXT = 2000
 
 _NAMES = {
     "adapt": "a training",
@@ -116,18 +117,24 @@ class Client:
     Attributes:
         startSeconds: how long a worker may take until it says hello.
         cancelSeconds: how long a cancelled request may go on until its worker is killed.
+        loadSeconds: the same for one that imports torch or loads a model, which nothing can interrupt: until then, it
+            goes on alone and is warm for the next request.
         silenceSeconds: after how long without news that is reported as progress; nothing else happens then.
+        stallSeconds: how long nothing may come in the middle of an answer until its worker is killed.
     """
 
     startSeconds = 60.0
     cancelSeconds = 3.0
+    loadSeconds = 120.0
     silenceSeconds = 10.0
+    stallSeconds = STALL_SECONDS
 
     def __init__(self, command: list[str] | None = None, environment: dict[str, str] | None = None) -> None:
         self._command, self._environment = command, environment
         self._connection: Connection | None = None
         self._close: weakref.finalize | None = None
         self._hello: Mapping[str, Any] = {}
+        self._loadingSince: float | None = None  # when the worker began what it cannot interrupt
         self._request: _Request | None = None
         self._failure: WorkerError | None = None
         self._ids = count(1)
@@ -216,11 +223,11 @@ class Client:
         request = self._request
         if not request or request.killAt is not None:
             return
+        request.killAt = time.monotonic() + self.cancelSeconds
         if request.id and self._connection:
             self._connection.send(frame_parts(Frame(request.id, "cancel", {}, {})))
-            request.killAt = time.monotonic() + self.cancelSeconds
-        else:  # nobody there to ask yet
-            request.killAt = time.monotonic()
+        elif not self._failure:  # nothing was sent, and who just starts is there for the next request
+            self._failure = _cancelled()
 
     @property
     def busy(self) -> bool:
@@ -235,14 +242,14 @@ class Client:
     @property
     def remoteHost(self) -> str:
         """The other machine that the worker runs on, known after a first request; empty for this machine."""
-        host = str(self._hello.get("host", ""))
+        host = plain(self._hello.get("host", ""))
         return "" if host == platform.node() else host
 
     def shutDown(self) -> None:
         """End the worker; a request that runs is cancelled."""
         if self._close:
             self._close()
-        self._connection, self._hello = None, {}
+        self._connection, self._hello, self._loadingSince = None, {}, None
         if self._request:
             onError = self._request.onError
             self._finish(lambda: onError(_cancelled()))
@@ -267,6 +274,7 @@ class Client:
         if self._connection and self._connection.ended:  # since the last request
             self._killWorker()
         if self._connection:
+            self._connection.stallSeconds = self.stallSeconds
             return
         command = self._command or workerCommand()
         try:
@@ -275,6 +283,7 @@ class Client:
             reason = f"{command[0]}: {error.strerror or error}"
             self._failure = WorkerError("not_started", f"the worker could not be started ({reason})", _CHECK_COMMAND)
         else:
+            self._connection.stallSeconds = self.stallSeconds
             # also at the interpreter's end
             self._close = weakref.finalize(self, self._connection.close)
 
@@ -283,7 +292,7 @@ class Client:
         if self._connection and self._close:
             self._connection.kill()
             self._close.detach()  # it would keep the connection
-        self._connection, self._hello = None, {}
+        self._connection, self._hello, self._loadingSince = None, {}, None
 
     def _poll(self, seconds: float = 0.0) -> None:
         """One round: wait for news, ``seconds`` at most, and act on all that there are."""
@@ -298,12 +307,27 @@ class Client:
         request.heard = time.monotonic()
         if isinstance(event, Ended):
             self._failure = self._ended(event)
+        elif isinstance(event, Stalled):
+            text = f"the worker stopped in the middle of an answer: nothing came for {event.seconds:.0f} s"
+            hint = "Look whether its machine and the connection to it are well, then try again"
+            self._failure = WorkerError("crashed", text, hint, self._lastLines())
         elif isinstance(event, ProtocolError):
-            self._failure = WorkerError("protocol", f"the worker sent rubbish ({event})", _REPORT, self._lastLines())
+            text = f"the worker sent rubbish ({plain(event)})"
+            self._failure = WorkerError("protocol", text, _REPORT, self._lastLines())
         elif not self._hello:
             self._welcome(event.fields, request)
-        elif event.id == request.id:  # else a late word about an earlier request
-            self._hear(event, request)
+        else:
+            self._noteLoading(event)
+            if event.id == request.id:  # else a late word about an earlier request
+                self._hear(event, request)
+
+    def _noteLoading(self, frame: Frame) -> None:
+        """Also of an earlier request that was cancelled, for the worker goes on with it."""
+        loading = frame.kind == PROGRESS and frame.fields.get("loading")
+        if loading is True:
+            self._loadingSince = time.monotonic()
+        elif loading is False or frame.kind != PROGRESS:
+            self._loadingSince = None
 
     def _welcome(self, hello: Mapping[str, Any], request: _Request) -> None:
         protocol = hello.get("protocol")
@@ -315,7 +339,8 @@ class Client:
         older = isinstance(protocol, int) and protocol < PROTOCOL
         self._failure = WorkerError(
             "version",
-            f"the worker on {hello.get('host')} is LLMBoost {hello.get('llmboost')} (protocol {protocol}),"
+            f"the worker on {plain(hello.get('host'))} is LLMBoost {plain(hello.get('llmboost'))}"
+            f" (protocol {plain(protocol)}),"
             f" this Slicer has LLMBoost {__version__} (protocol {PROTOCOL})",
             "Update LLMBoost for the worker" if older else "Update the extension in Slicer",
         )
@@ -341,15 +366,13 @@ class Client:
     def _hear(self, frame: Frame, request: _Request) -> None:
         fields = frame.fields
         if frame.kind == PROGRESS:
-            if request.killAt is None:
-                event, memory = fields.get("event"), fields.get("memory")
-                news = Progress(fields.get("fraction"), str(fields.get("text", "")), memory, event)
-                self._tell(request, news)
+            if request.killAt is None and fields.get("loading") is not False:  # the end of that is no news
+                self._tell(request, _progress(fields))
         elif frame.kind == ERROR and fields.get("kind") == "unknown_model" and request.model:
             digest = {"digest": request.fields["model"]}
             self._send(request, "put_model", digest, {"file": np.fromfile(request.model, np.uint8)})
         elif frame.kind == ERROR:
-            kind, message, hint = (str(fields.get(key, "")) for key in ("kind", "message", "hint"))
+            kind, message, hint = (plain(fields.get(key, "")) for key in ("kind", "message", "hint"))
             self._failure = WorkerError(kind, message, hint, self._lastLines())
         elif request.killAt is not None:  # done in spite of cancel
             self._failure = _cancelled()
@@ -361,7 +384,10 @@ class Client:
     def _watch(self, request: _Request) -> None:
         """Time-outs, and the news that there are none."""
         now = time.monotonic()
-        if request.killAt is not None and now >= request.killAt and not self._failure:
+        loading = self._loadingSince is not None and now < self._loadingSince + self.loadSeconds
+        if request.killAt is not None and loading and not self._failure:
+            self._failure = _cancelled()
+        elif request.killAt is not None and now >= request.killAt and not self._failure:
             self._failure = _cancelled()
             self._killWorker()
         elif not self._hello and now >= request.started + self.startSeconds and not self._failure:
@@ -398,7 +424,25 @@ class Client:
         return WorkerError("crashed", f"the worker ended unexpectedly ({last})", hint, details)
 
     def _lastLines(self) -> str:
-        return "\n".join(self._connection.lastLines) if self._connection else ""
+        return "\n".join(map(plain, self._connection.lastLines)) if self._connection else ""
+
+
+def plain(text: Any) -> str:
+    """What a worker, which may be another machine's, wants to be shown: in one line, nothing invisible, not endless."""
+    # of other values, the text may be endless
+    shown = str(text)[:MAX_TEXT] if isinstance(text, str | int | float | Exception | None) else "?"
+    return " ".join("".join(c if c.isprintable() else " " for c in shown).split())
+
+
+def _progress(fields: Mapping[str, Any]) -> Progress:
+    """What a worker tells, as far as it makes sense."""
+    fraction, memory, event = (fields.get(key) for key in ("fraction", "memory", "event"))
+    return Progress(
+        float(fraction) if type(fraction) in (int, float) and 0 <= fraction <= 1 else None,
+        plain(fields.get("text", "")),
+        memory if type(memory) is int and memory >= 0 else None,
+        event if isinstance(event, dict) else None,
+    )
 
 
 def _cancelled() -> WorkerError:

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, BinaryIO
 
@@ -17,10 +18,12 @@ import numpy as np
 
 from . import __version__
 from .errors import LLMBoostError
+from .files import printable
 from .wire import ANSWER, ERROR, HELLO, PROGRESS, PROTOCOL, Frame, ProtocolError, StreamEnded, read_frame, write_frame
 
 PROGRESS_SECONDS = 0.1
 IDLE_SECONDS = 600.0
+MAX_IDLE_SECONDS = 86400.0 * 365
 
 Answer = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]  # fields and arrays
 
@@ -72,6 +75,25 @@ class Job:
             fields = {"fraction": fraction, "text": text, "memory": memory, "event": event}
             self._send(Frame(self.id, PROGRESS, fields, {}))
 
+    @contextmanager
+    def loading(self, text: str) -> Iterator[None]:
+        """Do what cannot be interrupted and serves the next request, too, such as importing torch.
+
+        Slicer is told, so that it neither waits for the end of this when the request is cancelled, nor kills a worker
+        that soon is warm.
+
+        Raises:
+            RequestError: cancelled meanwhile.
+        """
+        fields = {"fraction": None, "text": text, "memory": None, "event": None}
+        self._send(Frame(self.id, PROGRESS, {**fields, "loading": True}, {}))
+        try:
+            yield
+        finally:
+            self._send(Frame(self.id, PROGRESS, {**fields, "loading": False}, {}))
+        if self.cancelled():
+            raise RequestError("cancelled", "cancelled")
+
 
 Handler = Callable[[Job], Answer]
 
@@ -87,7 +109,8 @@ class Service:
         self._input, self._output = requests, answers
         self._handlers = {HELLO: self._hello, **handlers}
         self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
-        self._cancelled = self._finishing = 0
+        self._cancelled: set[int] = set()
+        self._finishing = 0
         self._idle_seconds = IDLE_SECONDS
 
     def run(self) -> None:
@@ -95,20 +118,24 @@ class Service:
         self._output.write(b"\n")  # ends whatever a login may have printed
         self._send(Frame(0, HELLO, introduction(), {}))
         threading.Thread(target=self._listen, daemon=True).start()
+        patience: float | None = self._idle_seconds
         while True:
             try:
-                frame = self._requests.get(timeout=self._idle_seconds)
+                frame = self._requests.get(timeout=patience)
             except queue.Empty:
                 self._release()
+                patience = None  # there is nothing more to release
                 continue
             self._send(self._answer(frame))
+            self._cancelled.discard(frame.id)
+            patience = self._idle_seconds
             del frame  # and its arrays, while there is nothing to do
 
     def _listen(self) -> None:
         try:
             while frame := read_frame(self._input):
                 if frame.kind == "cancel":
-                    self._cancelled = frame.id
+                    self._cancelled.add(frame.id)
                 elif frame.kind == "finish":
                     self._finishing = frame.id
                 elif frame.kind == "shut_down":
@@ -125,7 +152,7 @@ class Service:
 
     def _answer(self, frame: Frame) -> Frame:
         def cancelled() -> bool:
-            return self._cancelled == frame.id
+            return frame.id in self._cancelled
 
         try:
             if frame.kind not in self._handlers:
@@ -156,7 +183,12 @@ class Service:
             self._handlers["release"](Job(Frame(0, "release", {}, {}), self._send, lambda: False))
 
     def _hello(self, job: Job) -> Answer:
-        self._idle_seconds = float(job.fields.get("idle_seconds", self._idle_seconds))
+        seconds = job.fields.get("idle_seconds", self._idle_seconds)
+        # not a comparison alone: True is a number, too, and an integer may be too long for one
+        if type(seconds) not in (int, float) or not 0 < seconds <= MAX_IDLE_SECONDS:
+            given = printable(repr(seconds))
+            raise RequestError("bad_input", f"idle_seconds is {given}", "Give seconds, more than 0 and at most a year")
+        self._idle_seconds = float(seconds)
         return introduction(), {}
 
 

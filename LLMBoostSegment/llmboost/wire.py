@@ -23,6 +23,7 @@ PROTOCOL = 1
 MAX_LINE = 2**20
 MAX_AXES = 8
 MAX_BYTES = 2**32  # of all arrays of a frame
+IDS = range(2**63)
 # no bool: most bytes are none
 DTYPES = frozenset(
     [*(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "float16", "float32", "float64"]
@@ -116,7 +117,7 @@ def frame_parts(frame: Frame) -> list[memoryview]:
     header = {"id": frame.id, "kind": frame.kind, "fields": frame.fields, "arrays": table}
     try:
         line = json.dumps(header, separators=(",", ":")).encode() + b"\n"
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ProtocolError(f"the fields cannot be sent ({error})") from error
     if len(line) > MAX_LINE:
         raise ProtocolError(f"{len(line)} bytes of fields, at most {MAX_LINE} can be sent")
@@ -145,8 +146,8 @@ def read_frame(stream: BinaryIO) -> Frame | None:
     for name, dtype, shape in table:
         try:
             arrays[name] = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
-        except (MemoryError, ValueError) as error:  # ValueError: no bytes at all, but other axes too long
-            raise ProtocolError(f"no memory for array '{name}' of {prod(shape)} {dtype}") from error
+        except (MemoryError, ValueError, OverflowError) as error:  # but for the first: no bytes, but axes too long
+            raise ProtocolError(f"no memory for array {name[:80]!r} of {prod(shape)} {dtype}") from error
         _fill(stream, _bytes(arrays[name]))
     return Frame(id, kind, fields, arrays)
 
@@ -179,6 +180,7 @@ def _parse(line: bytes) -> tuple[int, str, dict[str, Any], list[tuple[str, str, 
     shapes = [shape for _, _, shape in table]
     if not (
         type(id) is int
+        and id in IDS
         and isinstance(kind, str)
         and isinstance(fields, dict)
         and all(isinstance(name, str) for name in names)
@@ -189,10 +191,11 @@ def _parse(line: bytes) -> tuple[int, str, dict[str, Any], list[tuple[str, str, 
         raise ProtocolError(f"not a frame: {line[:80]!r}")
     for name, dtype, _ in table:
         if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise ProtocolError(f"array '{name}': type {dtype!r} is not allowed")
+            raise ProtocolError(f"array {name[:80]!r}: type {repr(dtype)[:80]} is not allowed")
     size = sum(prod(shape) * np.dtype(dtype).itemsize for _, dtype, shape in table)
     if size > MAX_BYTES:
-        raise ProtocolError(f"{size} bytes of arrays announced, at most {MAX_BYTES} are allowed")
+        # the number itself may have more digits than Python writes
+        raise ProtocolError(f"more bytes of arrays announced than the {MAX_BYTES} that are allowed")
     return id, kind, fields, table
 
 

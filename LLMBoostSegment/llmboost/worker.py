@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
@@ -22,6 +24,7 @@ def main(handlers: Mapping[str, Handler] | None = None) -> None:
     if hasattr(os, "setpgid"):
         with suppress(PermissionError):  # the leader of a session has one
             os.setpgid(0, 0)
+    _wake_at_input(requests)
     # imported only now, when no library can print into the protocol any more
     from .handlers import Engine
     from .service import Service
@@ -37,6 +40,20 @@ def _take_streams() -> tuple[BinaryIO, BinaryIO]:
     os.close(nothing)
     os.dup2(2, 1)
     return requests, answers
+
+
+def _wake_at_input(requests: BinaryIO) -> None:
+    """Let what arrives, and the end of the input too, continue a process that was stopped, so that it can leave.
+
+    Else it stays for ever once Slicer is gone. Only Linux can do that.
+    """
+    if sys.platform == "linux":
+        import fcntl
+
+        with suppress(OSError):  # an input that tells no news, such as a file
+            fcntl.fcntl(requests, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(requests, fcntl.F_SETSIG, signal.SIGCONT)
+            fcntl.fcntl(requests, fcntl.F_SETFL, fcntl.fcntl(requests, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,23 @@ def sleep(job):
     return {}, {}
 
 
+def load(job):
+    """As importing torch does: nothing else runs in this process for ``seconds``, not even what listens for cancel."""
+    with job.loading("starting"):
+        ctypes.PyDLL(None).usleep(int(job.fields["seconds"] * 1e6))
+        while job.fields.get("until cancelled") and not job.cancelled():
+            time.sleep(0.001)
+    return {}, {}
+
+
+def hang(job):
+    """The same for ever, and unannounced."""
+    job.progress(None, "hanging")
+    time.sleep(0.1)  # until that was sent
+    while True:
+        ctypes.PyDLL(None).sleep(600)
+
+
 def chatter(job):
     """As many words as possible for a while; gives the seconds that it took."""
     started = time.monotonic()
@@ -108,7 +125,7 @@ def release(job):
 
 HANDLERS = {
     handler.__name__: handler
-    for handler in (echo, compute, sleep, chatter, spawn, crash, flood, fail, inspect, bad_answer, release)
+    for handler in (echo, compute, sleep, load, hang, chatter, spawn, crash, flood, fail, inspect, bad_answer, release)
 }
 
 if __name__ == "__main__":

@@ -196,6 +196,45 @@ def test_cancel_before_the_worker_is_there(client, finish):
     assert client.call("echo", {"a": 1}).fields == {"a": 1}
 
 
+def test_a_worker_that_just_starts_stays_when_its_request_is_cancelled(client, finish):
+    outcome = start(client, "echo")
+    (worker,) = children()
+    client.cancel()
+    finish(client)
+    assert outcome.error.kind == "cancelled"
+    assert pid(client) == worker
+
+
+def test_a_worker_that_loads_stays_however_often_it_is_cancelled(client, finish, wait_for):
+    """Nothing answers within cancelSeconds while torch is imported."""
+    client.cancelSeconds = 0.01
+    before = pid(client)
+    first = start(client, "load", {"seconds": 1.5})
+    wait_for(lambda: first.progress, client.poll)
+    assert first.progress[0].text == "starting"
+    client.cancel()
+    finish(client)
+    second = start(client, "load", {"seconds": 600})  # waits for the first one's end, and is not begun then
+    client.poll()
+    client.cancel()
+    finish(client)
+    assert (first.error.kind, second.error.kind) == ("cancelled", "cancelled")
+    assert pid(client) == before
+
+
+def test_a_worker_that_loads_for_ever_is_killed(client, finish, gone, wait_for):
+    client.cancelSeconds, client.loadSeconds = 0.01, 0.3
+    before = pid(client)
+    outcome = start(client, "load", {"seconds": 600})
+    wait_for(lambda: outcome.progress, client.poll)
+    time.sleep(0.4)
+    client.cancel()
+    finish(client)
+    assert outcome.error.kind == "cancelled"
+    gone(before)
+    assert pid(client) != before
+
+
 def test_an_answer_that_crosses_cancel_is_dropped(client, finish):
     client.call("echo")
     outcome = start(client, "echo")
@@ -315,6 +354,78 @@ def test_a_truncated_answer_is_a_crash(connect, script):
     with pytest.raises(WorkerError) as error:
         connect(script(STRANGE + f"output.write({text})")).call("echo")
     assert error.value.kind == "crashed"
+
+
+HALF = """
+{"arrays": [["a", "uint8", [1000000]], ["b", "int16", [300]]], "id": 1, "kind": "answer", "fields": {}}
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no socket there")
+@pytest.mark.parametrize("useSocket", [True, False], ids=["socket", "pipes"])
+@pytest.mark.parametrize(
+    "sent",
+    ["bytes(500_000)", "bytes(1_000_000)", "bytes(1_000_100)", "b''"],
+    ids=["in a large array", "before a small one", "in a small one", "after the line"],
+)
+def test_a_worker_that_stops_in_an_answer_is_ended(connect, script, finish, gone, monkeypatch, useSocket, sent):
+    monkeypatch.setattr(client_module, "Connection", functools.partial(Connection, useSocket=useSocket))
+    text = f"line = {HALF!r}.strip().encode() + b'\\n'\noutput.write(line + {sent}); time.sleep(600)"
+    client = connect(script(STRANGE + text))
+    client.stallSeconds = 0.3
+    before = children()
+    outcome = start(client, "echo")
+    (worker,) = children() - before
+    finish(client)
+    assert outcome.error.kind == "crashed"
+    assert "stopped in the middle of an answer" in outcome.error.message
+    assert outcome.error.hint
+    gone(worker)
+
+
+def test_a_worker_that_stops_in_a_line_is_ended(connect, script):
+    client = connect(script(STRANGE + "output.write(b'{\"id\": 1,'); time.sleep(600)"))
+    client.stallSeconds = 0.3
+    with pytest.raises(WorkerError, match="stopped in the middle of an answer"):
+        client.call("echo")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no socket there")
+@pytest.mark.parametrize("useSocket", [True, False], ids=["socket", "pipes"])
+def test_slow_bytes_and_slow_thought_are_no_stop(connect, script, monkeypatch, useSocket):
+    monkeypatch.setattr(client_module, "Connection", functools.partial(Connection, useSocket=useSocket))
+    slow = """
+time.sleep(2.5)
+output.write(b'{"id":1,"kind":"answer","fields":{},"arrays":[["a","uint8",[300000]]]}\\n')
+for n in range(30):
+    output.write(bytes([n]) * 10000)
+    time.sleep(0.1)
+time.sleep(600)
+"""
+    client = connect(script(STRANGE + slow))
+    client.stallSeconds = 2.0  # less than either takes, and far more than the pauses
+    array = client.call("echo").arrays["a"]
+    np.testing.assert_array_equal(array, np.repeat(np.arange(30, dtype=np.uint8), 10000))
+
+
+def test_what_a_stranger_wants_to_be_shown_is_one_plain_line(connect, script):
+    words = r"""
+send(request.id, "progress", {"text": "a\n\x1b[31mb\u202e" + "c" * 10**5, "fraction": "half", "memory": -1, "event": 3})
+send(request.id, "progress", {"text": ["x"], "fraction": float("nan"), "memory": True, "event": {"event": "step"}})
+print("\x1b]0;title\x07last", file=sys.stderr, flush=True)
+time.sleep(0.3)
+send(request.id, "error", {"kind": "internal", "message": "two\nlines\x1b[2J", "hint": {"no": "text"}})
+time.sleep(600)
+"""
+    progress: list[Progress] = []
+    with pytest.raises(WorkerError) as error:
+        connect(script(STRANGE + words)).call("echo", onProgress=progress.append)
+    assert progress[0].text.startswith("a [31mb c")
+    assert len(progress[0].text) <= client_module.MAX_TEXT
+    assert (progress[0].fraction, progress[0].memory, progress[0].event) == (None, None, None)
+    assert progress[1] == Progress(None, "?", None, {"event": "step"})
+    assert (error.value.message, error.value.hint) == ("two lines [2J", "?")
+    assert error.value.details == "]0;title last"
 
 
 def test_late_words_about_an_earlier_request_are_dropped(connect, script):

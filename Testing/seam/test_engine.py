@@ -147,3 +147,21 @@ def test_crashes(connect, script, how, status):
         client.call("crash", {"how": how})
     assert error.value.kind == "crashed"
     assert "hippocampus" in client.call("models").fields["models"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(3))
+def test_cancel_within_a_cold_start_leaves_the_worker_to_warm_up(image, moment, wait_for):
+    client, told, failed = Client(defaultCommand()), [], []
+    client.cancelSeconds = 0.1  # as if the machine were that slow
+    client.start("segment", *request(image), onProgress=told.append, onError=failed.append)
+    connection = client._connection
+    wait_for(lambda: len(told) >= moment, client.poll)  # before hello, while torch is imported, while the model is read
+    client.cancel()
+    wait_for(lambda: not client.busy, client.poll)
+    assert failed[0].kind == "cancelled"
+    again: list[Progress] = []
+    client.call("segment", *request(image), onProgress=again.append)
+    assert client._connection is connection
+    assert ("starting" in [news.text for news in again]) == (moment == 0)
+    client.shutDown()

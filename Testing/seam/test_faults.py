@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from LLMBoostLib.client import Client, WorkerError
-from LLMBoostLib.launcher import workerEnvironment
+from LLMBoostLib.launcher import Process, descendant, killTree, workerEnvironment
 
 CANCELS, KILLS = 50, 20
 IMAGE = np.arange(2**20, dtype=np.int16)  # takes a moment to send
@@ -107,6 +107,72 @@ def test_no_worker_outlives_its_parent(request, script, gone, how, kind, command
             parent.kill()
     gone(worker)
     assert parent.returncode == (-signal.SIGKILL if how == "kill" else 0)
+
+
+@pytest.mark.parametrize("how", ["close", "kill"])
+@pytest.mark.parametrize("first", ["worker", "launcher"])
+@pytest.mark.parametrize("kind", ["stopped", "hung"])
+def test_no_worker_stays_below_a_launcher_that_was_killed(connect, launched, gone, wait_for, first, how, kind):
+    """One that is stopped, or hangs with Python's lock in its hands, does not leave at the end of its input."""
+    client, told = connect(launched), []
+    worker, process = client.call("inspect").fields["pid"], client._connection._process
+    steps = {
+        "worker": lambda: os.kill(worker, signal.SIGSTOP),
+        "launcher": lambda: (process.kill(), process.wait()),
+    }
+    if kind == "hung":
+        client.start("hang", onProgress=told.append)
+        wait_for(lambda: told, client.poll)
+        steps["worker"] = lambda: time.sleep(0.2)
+    for step in sorted(steps, key=lambda name: name != first):
+        steps[step]()
+    if how == "close":
+        client.shutDown()
+    else:
+        client._killWorker()
+    gone(worker)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can continue a stopped process at the end of its input")
+@pytest.mark.parametrize("command", ["fake_worker", "launched"])
+def test_a_stopped_worker_does_not_outlive_its_parent(request, script, gone, command):
+    command = request.getfixturevalue(command)
+    path = workerEnvironment(command)["PYTHONPATH"].split(os.pathsep)[0]
+    text = PARENT.format(path=path, command=command, kind="sleep", how="kill")
+    with subprocess.Popen(script(text), stdout=subprocess.PIPE) as parent:
+        worker = int(parent.stdout.readline())
+        os.kill(worker, signal.SIGSTOP)
+        parent.kill()
+    gone(worker)
+
+
+def test_a_number_of_another_machine_is_no_process_of_ours(connect, script, launched):
+    """A worker that claims to be a process that the client did not start: that one is left alone."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        lie = f"import os\nos.getpid = lambda: {stranger.pid}\nfrom llmboost import worker\nworker.main({{}})"
+        for command in (
+            script(lie),
+            script(lie.replace(str(stranger.pid), "'x'")),
+            script(lie.replace("lambda: ", "lambda: -")),
+        ):
+            client = connect(command)
+            client.call("hello")
+            assert client._connection._worker is None
+            client._killWorker()
+        assert stranger.poll() is None
+        stranger.stdin.close()
+    assert descendant(stranger, stranger.pid) is None, "it has ended"
+
+
+def test_a_process_is_told_from_a_later_one_of_its_number():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        process = descendant(child, child.pid)
+        assert process.runs
+        assert not Process(child.pid, process.started + "1").runs
+        killTree(subprocess.Popen([sys.executable, "-c", ""]), Process(child.pid, process.started + "1"))
+        assert child.poll() is None
+        child.stdin.close()
+    assert not process.runs
 
 
 def test_the_parents_streams_are_not_left_open_by_other_children(client, gone):

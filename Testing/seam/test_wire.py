@@ -165,6 +165,51 @@ def test_no_bytes_but_axes_that_are_too_long():
         read_frame(io.BytesIO(line([["a", "uint8", [0, 2**62, 2**62]]])))
 
 
+HUGE = "1" + "0" * 4000  # an integer that JSON may hold, but of whose square Python makes no text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("arrays", f'[["a","uint8",[{HUGE},{HUGE}]]]'),
+        ("arrays", f'[["a","uint8",[0,{HUGE}]]]'),
+        ("arrays", '[["a","uint8",[9223372036854775808]]]'),
+        ("arrays", '[["a","uint8",[1,1,1,1,1,1,1,1,1]]]'),
+        ("arrays", '[["a","uint8",[-1,-1]]]'),
+        ("arrays", '[["a","uint8",[true]]]'),
+        ("arrays", '[["a","uint8",[1.0]]]'),
+        ("arrays", '[["a","uint8",3]]'),
+        ("arrays", '[["a",["uint8"],[1]]]'),
+        ("arrays", '[["a","u1",[1]]]'),
+        ("arrays", '[["a",">f4,O",[1]]]'),
+        ("arrays", '[["a","uint8",[1]],["a","uint8",[1]]]'),
+        ("arrays", '{"abc":1}'),
+        ("id", HUGE),
+        ("id", "true"),
+        ("kind", '["a"]'),
+        ("fields", "[]"),
+        ("fields", '{"a":' + "[" * 10**5 + "}"),
+        ("fields", '{"a":' + "[" * 10**5 + "]" * 10**5 + "}"),
+        ("fields", '{"a":' + "9" * 10**5 + "}"),
+    ],
+)
+def test_what_is_no_frame_is_told_in_one_short_line(field, value):
+    parts = {"id": "1", "kind": '"a"', "fields": "{}", "arrays": "[]", field: value}
+    text = "{" + ",".join(f'"{name}":{part}' for name, part in parts.items()) + "}\n"
+    with pytest.raises(ProtocolError) as error:
+        read_frame(io.BytesIO(text.encode()))
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 1000
+
+
+def test_fields_too_deep_to_be_sent_are_an_error():
+    deep: list = []
+    for _ in range(10**5):
+        deep = [deep]
+    with pytest.raises(ProtocolError, match="cannot be sent"):
+        written(Frame(1, "x", {"deep": deep}, {}))
+
+
 def test_a_line_has_an_end():
     stream = io.BytesIO(b"x" * (3 * MAX_LINE))
     with pytest.raises(ProtocolError, match="too long"):

@@ -204,6 +204,65 @@ def test_an_idle_worker_releases_its_memory(run, wait_for):
     wait_for(lambda: worker.ask("inspect")[1].fields["released"] > 0, lambda: time.sleep(0.1))
 
 
+@pytest.mark.parametrize(
+    "seconds",
+    [-1, 0, -0.0, float("nan"), float("inf"), float("-inf"), 1e300, 10**400, "60", "", True, None, [], {}],
+    ids=lambda seconds: repr(seconds)[:10],
+)
+def test_a_rest_of_no_sensible_length_is_refused_and_the_worker_goes_on(run, seconds):
+    worker = run()
+    fields = worker.ask("hello", {"idle_seconds": seconds})[1].fields
+    assert fields["kind"] == "bad_input"
+    assert fields["message"].startswith("idle_seconds is ")
+    assert len(fields["message"]) < 200
+    assert worker.ask("hello", {"idle_seconds": 60})[1].kind == "answer"
+    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+    worker.process.stdin.close()
+    assert worker.end() == (0, "")
+
+
+def test_memory_is_released_once_in_a_rest(run, script):
+    rest = """
+import time
+from llmboost import worker
+count = 0
+def release(job):
+    global count
+    count += 1
+    return {}, {}
+worker.main({"release": release, "count": lambda job: ({"count": count}, {})})
+"""
+    worker = run(script(rest))
+    worker.ask("hello", {"idle_seconds": 0.01})
+    time.sleep(0.5)  # as often as it could in that time, if it did so again and again
+    assert worker.ask("count")[1].fields["count"] == 1
+
+
+def test_each_of_several_cancelled_requests_is_dropped(run):
+    worker = run()
+    first = worker.send("compute", {"steps": 10_000, "seconds": 0.01})
+    second, third = (worker.send("compute", {"steps": 10_000, "seconds": 0.01}) for _ in range(2))
+    for id in (third, second, first):
+        write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
+    ends: list[tuple[int, str]] = []
+    while len(ends) < 3:
+        frame = worker.read()
+        if frame.kind != "progress":
+            ends.append((frame.id, frame.fields["kind"]))
+    assert ends == [(first, "cancelled"), (second, "cancelled"), (third, "cancelled")]
+
+
+def test_what_cannot_be_interrupted_says_so(run):
+    worker = run()
+    id = worker.send("load", {"seconds": 0.01, "until cancelled": True})
+    assert worker.read().fields["loading"] is True
+    write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
+    assert worker.read().fields["loading"] is False
+    frame = worker.read()
+    assert (frame.kind, frame.id, frame.fields["kind"]) == ("error", id, "cancelled")
+    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+
+
 ANNOUNCED = '{"id":1,"kind":"echo","fields":{},"arrays":[["a",%s]]}\n'
 
 
@@ -215,8 +274,10 @@ ANNOUNCED = '{"id":1,"kind":"echo","fields":{},"arrays":[["a",%s]]}\n'
         ((ANNOUNCED % '"object",[1]').encode(), "not allowed"),
         ((ANNOUNCED % '"uint8",[1000000000000]').encode(), "allowed"),
         ((ANNOUNCED % '"float64",[-1]').encode(), "not a frame"),
+        ((ANNOUNCED % f'"uint8",[{10**4000},{10**4000}]').encode(), "announced"),
+        (b"[" * 10**5 + b"\n", "not a frame"),
     ],
-    ids=["rubbish", "oversized line", "type", "oversized array", "negative size"],
+    ids=["rubbish", "oversized line", "type", "oversized array", "negative size", "endless number", "depth"],
 )
 def test_a_bad_frame_ends_the_worker_with_a_line(run, data, reason):
     worker = run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -33,16 +34,16 @@ class Engine:
     @property
     def handlers(self) -> dict[str, Handler]:
         return {
-            "warm_up": self.warm_up,
+            "warm_up": partial(self._computed, Engine.warm_up),
             "release": self.release,
             "models": models,
             "put_model": put_model,
             "show": partial(show, self),
-            "segment": partial(segment, self),
-            "adapt": partial(adapt, self),
-            "rank_cases": partial(rank_cases, self),
-            "classify": partial(classify, self),
-            "explain": partial(explain, self),
+            "segment": partial(self._computed, segment),
+            "adapt": partial(self._computed, adapt),
+            "rank_cases": partial(self._computed, rank_cases),
+            "classify": partial(self._computed, classify),
+            "explain": partial(self._computed, explain),
         }
 
     def warm_up(self, job: Job) -> Answer:
@@ -75,16 +76,13 @@ class Engine:
         if self._loaded and self._loaded[:2] == (card, device):
             return self._loaded[2]
         self._loaded = None  # first, for two might not fit into memory
-        job.progress(None, f"loading model '{card.name}'")
-        from ..device import choose_device
+        with job.loading(f"loading model '{card.name}'"):
+            _import_engine()
+            from ..device import choose_device
+            from ..model import load_model
 
-        place = choose_device(device)
-        _import_monai()
-        from ..model import load_model
-
-        model = load_model(path, place)
-        self._loaded = card, device, model
-        return model
+            self._loaded = card, device, load_model(path, choose_device(device))
+        return self._loaded[2]
 
     def drop_if_moved(self) -> None:
         """Forget a model that left a GPU for lack of memory: the next image may be smaller."""
@@ -95,6 +93,13 @@ class Engine:
             if next(model.network.parameters()).device.type != choose_device(device).type:
                 self._loaded = None
 
+    def _computed(self, handler: Callable[[Engine, Job], Answer], job: Job) -> Answer:
+        """A handler's answer. The first one waits for what takes seconds, in which cancel finds nobody."""
+        if "monai" not in sys.modules:
+            with job.loading("starting"):
+                _import_engine()
+        return handler(self, job)
+
     def path(self, model: str) -> Path:
         digest = digest_of(model)
         if not digest:
@@ -104,6 +109,12 @@ class Engine:
                 if read_card(path).digest == digest:
                     return path
         raise RequestError("unknown_model", f"the worker's machine has no model {model}")
+
+
+def _import_engine() -> None:
+    """What computations need."""
+    _import_monai()
+    from .. import batch, image, model  # noqa: F401
 
 
 def _import_monai() -> None:

@@ -42,7 +42,7 @@ def images_of(job: Job) -> list[Image]:
     """The request's volumes as the engine's images: the same voxels, seen along i, j, k."""
     try:
         volumes = unpack_volumes(job.fields["geometry"], job.arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise LLMBoostError(f"the request's volumes cannot be used ({error})") from error
     if not volumes or not all(volume.array.size for volume in volumes):
         raise LLMBoostError("the volume holds no voxels")
