@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 from pydicom import uid as uids
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
@@ -298,6 +299,30 @@ def test_pixels_that_a_file_cannot_hold_are_refused(tmp_path, compress):
     (path,) = write_series(tmp_path, noise((1, 16, 12), np.uint16), change=claim)
     assert peak(lambda: refusal(path)) < 2**24
     assert "says that it holds 65535 x 65535 pixels in 1 frame(s), more than such a small file can" in refusal(path)
+
+
+def with_size(stream, marker, offset, size):
+    """A stream with another size in its header."""
+    start = stream.index(marker) + offset
+    return stream[:start] + size + stream[start + len(size) :]
+
+
+@pytest.mark.parametrize("name", ["JPEG 2000", "JPEG lossless", "JPEG-LS"])
+def test_streams_that_say_more_than_the_file_are_not_decoded(tmp_path, name, monkeypatch):
+    """What decodes JPEG takes the memory that a stream says: 16 GB for 65,000 x 65,000 pixels."""
+    wide, long = struct.pack(">HH", 65000, 65000), struct.pack(">II", 40000, 40000)
+    change = {"JPEG 2000": (b"\xff\x51", 6, long), "JPEG lossless": (b"\xff\xc3", 5, wide)}.get(
+        name, (b"\xff\xf7", 5, wide)
+    )
+    for path in write_series(tmp_path, noise((1, 16, 12), np.uint16), change=COMPRESSIONS[name]):
+        dataset = pydicom.dcmread(path)
+        (stream,) = generate_frames(dataset.PixelData, number_of_frames=1)
+        dataset.PixelData = encapsulate([with_size(stream, *change)])
+        dataset.save_as(path)
+    decoded = []
+    monkeypatch.setattr(sitk, "ReadImage", lambda *args, **options: decoded.append(args))
+    assert "its pixels are damaged" in refusal(tmp_path)
+    assert not decoded
 
 
 def test_long_elements_before_the_pixels_cost_a_listing_nothing(tmp_path):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag, Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ..errors import LLMBoostError
 
@@ -24,37 +25,68 @@ _PIXELS = 0x7FE0  # the group of elements that they are in
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
-def open_dataset(path: Path, keywords: Sequence[str] | None, *, pixels: int = 0) -> FileDataset:
+def open_dataset(
+    path: Path, keywords: Sequence[str] | None, pixels: Callable[[Dataset], int] | None = None
+) -> FileDataset:
     """The named elements of a file (all, if None) and, where asked for, its pixels.
 
     Args:
-        pixels: how many bytes they take at most; 0 for none of them.
+        pixels: gives the bytes that they take at most, from the other elements; None leaves them out.
 
     Raises:
         LLMBoostError: a deflated file that would take more memory than its image and the longest header.
         Exception: of any kind, from pydicom, at damaged bytes.
     """
-    with path.open("rb") as file:
-        read_preamble(file, force=True)
-        meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
-        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            stream = _Inflated(file, _LONGEST_HEADER + pixels, path)
-            tags: list[BaseTag | int] | None = None if keywords is None else [Tag(keyword) for keyword in keywords]
-            stop = None if pixels else lambda tag, vr, length: tag.group == _PIXELS
-            elements = read_dataset(stream, False, True, stop_when=stop, specific_tags=tags)
-            dataset = FileDataset(stream, elements, None, FileMetaDataset(meta), False, True)
-            dataset.set_original_encoding(False, True, elements._character_set)
-            return dataset
-    wanted = None if keywords is None else list(keywords)
-    return pydicom.dcmread(path, force=True, specific_tags=wanted, stop_before_pixels=not pixels)
+    wanted = None if keywords is None else list(_tags(tuple(keywords)))
+    with _File(io.FileIO(path)) as file, suppress(_Deflated):
+        return pydicom.dcmread(file, force=True, specific_tags=wanted, stop_before_pixels=pixels is None)
+    with path.open("rb") as deflated:
+        read_preamble(deflated, force=True)
+        meta = read_dataset(deflated, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+        stream = _Inflated(deflated, path)
+        elements = read_dataset(stream, False, True, stop_when=_at_pixels, specific_tags=wanted)
+        if pixels is not None:
+            stream.most += pixels(elements)
+            stream.seek(0)
+            elements = read_dataset(stream, False, True, specific_tags=wanted)
+    dataset = FileDataset(stream, elements, None, FileMetaDataset(meta), False, True)
+    dataset.set_original_encoding(False, True, elements._character_set)
+    return dataset
+
+
+@lru_cache
+def _tags(keywords: tuple[str, ...]) -> tuple[BaseTag | int, ...]:
+    return tuple(Tag(keyword) for keyword in keywords)
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag.group == _PIXELS
+
+
+class _Deflated(Exception):
+    """The rest of a file is deflated."""
+
+
+class _File(io.BufferedReader):
+    """A file that pydicom cannot inflate as a whole, the one case in which it reads all that is left."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            raise _Deflated
+        return super().read(size)
 
 
 class _Inflated(io.BytesIO):
-    """What a deflated file holds, inflated as far as it is read: 3 MB of it can make 3 GB."""
+    """What a deflated file holds, inflated as far as it is read: 3 MB of it can make 3 GB.
 
-    def __init__(self, file: BinaryIO, most: int, path: Path) -> None:
+    Attributes:
+        most: how many bytes are inflated at most.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
         super().__init__()
-        self._file, self._most, self._path = file, most, path
+        self.most = _LONGEST_HEADER
+        self._file, self._path = file, path
         self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -65,9 +97,9 @@ class _Inflated(io.BytesIO):
             if not deflated:
                 break
             self.write(self._stream.decompress(deflated, 2**20))
-            if self.tell() > self._most:
+            if self.tell() > self.most:
                 raise LLMBoostError(
-                    f"{self._path}: inflates to more than the {self._most >> 20} MB that its image can take; "
+                    f"{self._path}: inflates to more than the {self.most >> 20} MB that its image can take; "
                     "a damaged DICOM file, copy or export it again"
                 )
         self.seek(start)

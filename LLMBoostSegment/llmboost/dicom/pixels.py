@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate, generate_frames
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -30,6 +30,7 @@ from ..files import printable
 from .dataset import open_dataset
 from .file import DAMAGED
 from .groups import Header
+from .streams import OFFSETS, are_fragments, is_stream, streams_of
 
 PIXEL_FORMAT = (
     *("SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns"),
@@ -45,11 +46,8 @@ _COLORS = (
 _KINDS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 # where pixels are, and as what kind of number of how many bits; those of PixelData are integers of any size
 _PIXELS = {"PixelData": ("", 0), "FloatPixelData": ("f", 32), "DoubleFloatPixelData": ("f", 64)}
-_OFFSETS = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _NO_PIXELS = "a DICOM file without pixels, or a truncated one; copy or export it again"
-_ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"  # what fragments of compressed pixels begin and end with
-_STREAMS = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51")  # what JPEG and JPEG 2000 begin with
 # More bytes of pixels than this, and than this many from a byte of the file, are no image but an attack on memory.
 _LARGE, _DENSEST = 2**28, 500
 
@@ -137,8 +135,8 @@ def read_pixels(path: Path) -> Iterator[np.ndarray]:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # they would stand beside the one line of a refusal
-            most = pixel_format(open_dataset(path, PIXEL_FORMAT), path).nbytes
-            dataset = open_dataset(path, (*PIXEL_FORMAT, *_COLORS, *_OFFSETS, *_PIXELS), pixels=most)
+            keywords = (*PIXEL_FORMAT, *_COLORS, *OFFSETS, *_PIXELS)
+            dataset = open_dataset(path, keywords, lambda header: pixel_format(header, path).nbytes)
             pixels = pixel_format(dataset, path)
             keyword = next((keyword for keyword in _PIXELS if keyword in dataset), None)
             data = b"" if keyword is None else dataset[keyword].value or b""
@@ -167,22 +165,14 @@ def _is_compressed(dataset: FileDataset, keyword: str, pixels: PixelFormat, path
     told = bool(syntax) and syntax not in _PLAIN
     element = dataset[keyword]
     data = element.value or b""
-    looks = element.is_undefined_length or _are_fragments(data)
-    looks |= len(data) - pixels.nbytes not in (0, 1) and data.startswith(_STREAMS)
+    looks = element.is_undefined_length or are_fragments(data)
+    looks |= len(data) - pixels.nbytes not in (0, 1) and is_stream(data)
     if looks != told:
         raise LLMBoostError(
             f"{path}: its pixels are {'' if looks else 'not '}compressed, and its transfer syntax"
             f" ({syntax.name or 'none'}) says otherwise; export it again"
         )
     return told
-
-
-def _are_fragments(data: bytes) -> bool:
-    """Whether these are items one after the other, which only compressed pixels are; some writers tell their length."""
-    place = 0
-    while data[place : place + 4] == _ITEM:
-        place += 8 + int.from_bytes(data[place + 4 : place + 8], "little")
-    return place > 0 and data[place : place + 4] in (b"", b"\0\0", _END)
 
 
 def _plain(dataset: FileDataset, keyword: str, pixels: PixelFormat, path: Path) -> Iterator[np.ndarray]:
@@ -233,7 +223,7 @@ def _decoded(dataset: FileDataset, pixels: PixelFormat, compressed: bool) -> sit
 
     Raises:
         RuntimeError: SimpleITK cannot decode them.
-        ValueError: colors of an unknown kind, or fragments that are not as many frames.
+        ValueError: colors of an unknown kind, or streams that do not fit what the file says.
     """
     if pixels.color and pixels.color not in _KINDS:
         raise ValueError(pixels.color)
@@ -252,7 +242,7 @@ def _decoded(dataset: FileDataset, pixels: PixelFormat, compressed: bool) -> sit
         if keyword in dataset:
             bare[keyword] = dataset[keyword]
     if compressed:
-        bare.add_new("PixelData", "OB", _one_fragment_a_frame(dataset, pixels.frames))
+        bare.add_new("PixelData", "OB", encapsulate(streams_of(dataset, *pixels.shape)))  # each in one fragment
         bare["PixelData"].is_undefined_length = True
     if meta.TransferSyntaxUID == RLELossless and not pixels.color:  # GDCM would refuse overlays in the spare bits
         bare.BitsStored, bare.HighBit = pixels.allocated, pixels.allocated - 1
@@ -262,16 +252,3 @@ def _decoded(dataset: FileDataset, pixels: PixelFormat, compressed: bool) -> sit
         file = Path(folder) / "pixels.dcm"
         bare.save_as(file)
         return sitk.ReadImage(str(file), imageIO="GDCMImageIO")
-
-
-def _one_fragment_a_frame(dataset: FileDataset, frames: int) -> bytes:
-    """Compressed pixels as GDCM reads them without fail: others may have several fragments a frame."""
-    offsets = tuple(dataset[keyword].value for keyword in _OFFSETS if keyword in dataset)
-    parts = list(
-        generate_frames(
-            dataset.PixelData, number_of_frames=frames, extended_offsets=offsets if len(offsets) == 2 else None
-        )
-    )
-    if len(parts) != frames:
-        raise ValueError(f"{len(parts)} frames, not {frames}")
-    return encapsulate(parts)
