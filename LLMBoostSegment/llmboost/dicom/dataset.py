@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from ..errors import LLMBoostError
 
 # bytes; what stands before the pixels is never longer
 _LONGEST_HEADER = 2**26
+_LARGE = 2**20
 _PIXELS = 0x7FE0  # the group of elements that they are in
 
 # Values that are too long or hold odd characters are common and harmless; what matters is checked where it is used.
@@ -68,11 +70,14 @@ class _Deflated(Exception):
 
 
 class _File(io.BufferedReader):
-    """A file that pydicom cannot inflate as a whole, the one case in which it reads all that is left."""
+    """A file that pydicom cannot inflate as a whole, the one case in which it reads all that is left; nor does it take
+    4 GB for an element that merely says that it is as long."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
             raise _Deflated
+        if size > _LARGE:
+            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
         return super().read(size)
 
 

@@ -90,10 +90,10 @@ class PixelFormat:
 
 
 def color_of(header: Header | Dataset) -> str:
-    """DICOM's word for the kind of color of an image; empty if it is gray."""
+    """DICOM's word for the kind of color of an image, fit to be shown; empty if it is gray."""
     kind = str(header.get("PhotometricInterpretation", "MONOCHROME2"))
     gray = header.get("SamplesPerPixel", 1) == 1 and kind in ("MONOCHROME1", "MONOCHROME2")
-    return "" if gray else kind
+    return "" if gray else printable(kind)
 
 
 def pixel_format(header: Header | Dataset, path: Path) -> PixelFormat:
@@ -201,8 +201,7 @@ def _by_gdcm(dataset: FileDataset, pixels: PixelFormat, compressed: bool, path: 
         syntax = UID(dataset.file_meta.get("TransferSyntaxUID") or "no transfer syntax").name
         stored, plain = f"compressed in a way that is not readable here ({syntax})", "uncompressed"
         if pixels.color:
-            kind = printable(pixels.color)
-            stored, plain = f"of colors that are not readable here ({kind}, {syntax})", "as 8-bit RGB"
+            stored, plain = f"of colors that are not readable here ({pixels.color}, {syntax})", "as 8-bit RGB"
         raise LLMBoostError(
             f"{path}: its pixels are damaged, or {stored}; "
             f"pip install -U SimpleITK pydicom may help, or export it {plain}"

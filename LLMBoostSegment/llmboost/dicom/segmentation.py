@@ -25,7 +25,7 @@ from pydicom.valuerep import DA, TM, DSfloat
 from .. import __version__
 from ..card import Card, Code, Label
 from ..errors import LLMBoostError
-from ..files import atomic_path
+from ..files import atomic_path, printable
 from ..image import Image, to_canonical
 from .dataset import open_dataset
 from .grid import JITTER
@@ -135,7 +135,7 @@ def _refusing(series: Series) -> Iterator[None]:
     except (AttributeError, IndexError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
         raise LLMBoostError(
             f"{series.files[0].parent}: the headers of the series do not suffice for a DICOM segmentation"
-            f" ({' '.join(str(error).split())}); write .seg.nrrd instead"
+            f" ({printable(' '.join(str(error).split()))}); write .seg.nrrd instead"
         ) from error
 
 
