@@ -165,7 +165,6 @@ def test_phases_of_several_echoes_that_lie_between_each_other(tmp_path):
 
 PASSES = {
     "InstanceNumber in blocks": ("InstanceNumber", lambda n, k: 5 * n + k + 1),
-    "InstanceNumber twice": ("InstanceNumber", lambda n, k: k + 1),
     "AcquisitionNumber": ("AcquisitionNumber", lambda n, k: n + 1),
     "AcquisitionTime": ("AcquisitionTime", lambda n, k: f"12{3 * n:02}00"),
     "AcquisitionTime of each slice": ("AcquisitionTime", lambda n, k: f"12{3 * n:02}0{k}.25"),
@@ -186,7 +185,9 @@ def test_phases_that_only_a_number_or_a_time_tells_are_said(tmp_path, way, phase
         positions = slice_positions(5, origin=(0, 0, n / phases))
         write_series(tmp_path, noise(seed=n), positions=positions, name=f"{n}-{{}}", change=change, **UIDS)
     (_,), (note,) = read(tmp_path)
-    assert note.startswith(f"slices of several passes alternate, by {keyword}: taken as one image; if these are phases")
+    assert note.startswith(
+        f"slices of several passes alternate, by {keyword}: taken as one image; if these are several"
+    )
 
 
 def test_slices_that_are_excited_in_turn_are_an_ordinary_scan(tmp_path):

@@ -134,4 +134,4 @@ def test_nothing_but_the_numbers_tells_two_stacks_of_one_series(tmp_path, uid):
     write_two(tmp_path, uid, {})
     (image,), (note,) = read(tmp_path)
     assert image.shape == (6, 8, 10)
-    assert note.startswith("slices of several passes alternate, by InstanceNumber")
+    assert note.startswith("several slices have the same InstanceNumber: taken as one image; if these are several")

@@ -55,10 +55,12 @@ class Stack:
             if keyword not in self.varied and 1 < kinds <= len(slices) // 2:
                 doubts.append(f"slices of {kinds} kinds, by {keyword}, in one stack: taken as one image")
         how = next((keyword for keyword in ("InstanceNumber", *TIMES) if _in_passes(slices, keyword)), None)
-        if how and how not in self.varied:
+        what = f"slices of several passes alternate, by {how}" if how and how not in self.varied else ""
+        if 1 < len({one.number for one in slices}) < len(slices):
+            what = "several slices have the same InstanceNumber"
+        if what:
             doubts.append(
-                f"slices of several passes alternate, by {how}: taken as one image; if these are phases, give each as "
-                "a series of its own"
+                f"{what}: taken as one image; if these are several scans or phases, give each as a series of its own"
             )
         return doubts
 
@@ -127,8 +129,6 @@ def _in_passes(slices: Sequence[Slice], keyword: str) -> bool:
     if any(text for _, text in told):
         return False
     values = np.array([number for number, _ in told], np.float64)
-    if keyword == "InstanceNumber" and 1 < len(np.unique(values)) < len(values):
-        return True  # each pass is counted anew
     if keyword.endswith(("AcquisitionTime", "DateTime")):  # HHMMSS
         values = values // 10000 % 100 * 3600 + values // 100 % 100 * 60 + values % 100
     for passes in range(2, min(_MOST_PASSES, len(values) // 2) + 1):
