@@ -486,7 +486,7 @@ def read_by_dcmqi(path: Path, folder: Path) -> tuple[sitk.Image, list[dict]]:
 def assert_dcmqi_agrees(path: Path, image: Image, labels: tuple[Label, ...], folder: Path) -> None:
     merged, segments = read_by_dcmqi(path, folder)
     labels = tuple(sorted(labels, key=lambda label: label.value))
-    numbers = resample(image_from_sitk(merged, path), image, "nearest", fill=0).array
+    numbers = resample(image_from_sitk(merged, folder / "s-1.nrrd"), image, "nearest", fill=0).array
     np.testing.assert_array_equal(np.array([0, *(label.value for label in labels)])[numbers], image.array)
     for segment in segments:
         label = labels[segment["labelID"] - 1]
@@ -548,7 +548,7 @@ def test_the_same_as_dcmqi_writes_of_a_real_case(data_root, tmp_path, write):
     series = real_series(data_root, "dicom/ct_3slice_with_liver_seg_dcmqi.zip", tmp_path)
     (theirs,) = tmp_path.rglob("liver.dcm")
     liver, (segment,) = read_by_dcmqi(theirs, tmp_path / "theirs")
-    image = image_from_sitk(liver, theirs)
+    image = image_from_sitk(liver, tmp_path / "theirs" / "s-1.nrrd")
     label = Label(1, segment["SegmentLabel"], tuple(segment["recommendedDisplayRGBValue"]))
     path = write(image, series, dataclasses.replace(CARD, labels=(label,)))
     assert_dcmqi_agrees(path, image, (label,), tmp_path / "ours")
