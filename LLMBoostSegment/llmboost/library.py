@@ -53,7 +53,8 @@ def find_base(adapter: Adapter, path: Path) -> Path:
     """
     for candidate in (*installed().values(), *sorted(path.parent.glob("*" + EXTENSION))):
         with suppress(LLMBoostError):
-            if read_card(candidate).digest == adapter.base_digest:
+            itself = candidate.exists() and path.exists() and candidate.samefile(path)
+            if not itself and read_card(candidate).digest == adapter.base_digest:
                 return candidate
     name, short = printable(adapter.base), adapter.base_digest[:12]
     raise LLMBoostError(

@@ -95,11 +95,16 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
         check_weights(path, card)
         network = _read_network(path, card)
         return Model(card, network.eval().requires_grad_(False).to(device))
+    except RecursionError as error:
+        raise LLMBoostError(f"{path}: an adapter whose base needs it in turn; the files are of no use") from error
     except (MemoryError, OSError, RuntimeError) as error:
-        # the allocator's own error is a RuntimeError, and what maps the file raises an OSError
-        raise LLMBoostError(
-            f"{path}: out of memory; close other programs, or use a machine with more ({_reason(error)})"
-        ) from error
+        if _is_scarce(error):
+            raise LLMBoostError(
+                f"{path}: out of memory; close other programs, or use a machine with more ({_reason(error)})"
+            ) from error
+        if isinstance(error, OSError):
+            raise LLMBoostError(f"{path}: cannot be read ({error.strerror or _reason(error)})") from error
+        raise
 
 
 def _read_network(path: Path, card: Card) -> nn.Module:
@@ -116,13 +121,20 @@ def _read_network(path: Path, card: Card) -> nn.Module:
         if base is not None:
             tensors = merged(base, network, tensors)
         network.load_state_dict(tensors, assign=True)
+    except RecursionError:
+        raise
     except _MISFITS as error:
-        if _SCARCE.search(str(error)):
+        if _is_scarce(error):
             raise MemoryError(_reason(error)) from error
         raise LLMBoostError(
             f"{path}: the weights do not fit the card ({_reason(error)}); the file is of no use"
         ) from error
     return network
+
+
+def _is_scarce(error: BaseException) -> bool:
+    """Whether memory is what lacks: allocators raise a RuntimeError, and what maps the file an OSError."""
+    return isinstance(error, MemoryError) or _SCARCE.search(str(error)) is not None
 
 
 def _reason(error: BaseException) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import types
 import typing
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def check_types(record: Any, name: str = "") -> None:
@@ -15,7 +21,7 @@ def check_types(record: Any, name: str = "") -> None:
     Raises:
         ValueError: naming the field.
     """
-    hints = typing.get_type_hints(type(record))
+    hints = _hints(type(record))  # type: ignore[arg-type]  # types can be hashed
     for field in fields(record):
         place = f"{name}.{field.name}" if name else field.name
         value = getattr(record, field.name)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+from dataclasses import replace
 
 import pytest
 
@@ -218,3 +219,20 @@ def test_the_card_is_exact(llmboost, library_folder, model):
     card = read_card(model)
     assert json.loads(text) == json.loads(card.to_json())
     assert Card.from_json(text) == card
+
+
+def test_adapters_in_a_circle(library_folder, tiny_network, tiny_card, tmp_path):
+    """Digests are of weights alone, so that cards can be made that name each other, or themselves, as base."""
+    from llmboost.card import Adapter, write_card
+
+    paths, cards = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"], []
+    for seed, path in enumerate(paths):
+        network = tiny_network(seed)
+        cards.append(save_model(network, tiny_card(network, name=path.stem), path))
+    for path, card, other in zip(paths, cards, cards[::-1], strict=True):
+        write_card(path, replace(card, adapter=Adapter("x", "1", other.digest, 1)))
+    with pytest.raises(LLMBoostError, match="needs it in turn"):
+        load_model(paths[0])
+    write_card(paths[0], replace(cards[0], adapter=Adapter("x", "1", cards[0].digest, 1)))
+    with pytest.raises(LLMBoostError, match="no other"):
+        load_model(paths[0])

@@ -404,3 +404,72 @@ def test_cards_with_any_value_anywhere_never_crash(tiny_model, data):
     path = tiny_model.with_name("bad.safetensors")
     assemble(path, header, tensors)
     assert_loads_or_refuses(path)
+
+
+# where memory is short
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"
+        ),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        OSError(12, "Cannot allocate memory"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["load_file", "_digest"])
+def test_a_lack_of_memory_is_no_damage(tiny_model, monkeypatch, error, where):
+    def fail(*arguments):
+        raise error
+
+    if where == "load_file":
+        monkeypatch.setattr(safetensors.torch, "load_file", fail)
+    else:
+        monkeypatch.setattr("llmboost.card.tensor_digest", fail)
+    assert "out of memory; close other programs" in refusal(tiny_model)
+
+
+def test_a_file_that_cannot_be_read_is_no_lack_of_memory(tiny_model, monkeypatch):
+    def fail(*arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("llmboost.card.tensor_digest", fail)
+    assert "cannot be read (Input/output error)" in refusal(tiny_model)
+
+
+LIMITED = """
+import gc, resource, sys
+from pathlib import Path
+from llmboost.errors import LLMBoostError
+from llmboost.model import load_model
+path = Path(sys.argv[1])
+load_model(path)  # what is imported on first use
+gc.collect()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+for megabytes in (0, 1, 2, 4, 8):
+    limit = used + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    try:
+        load_model(path)
+        print("loaded")
+    except LLMBoostError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory in use is read from /proc")
+def test_a_limit_just_above_idle(library_folder):
+    path = Path(llmboost.__file__).parent / "models" / "brain.safetensors"
+    environment = {"PYTHONPATH": str(Path(llmboost.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(path)], env=environment, capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert len(lines) == 5
+    assert all(line == "loaded" or "out of memory" in line for line in lines)
+    assert "out of memory" in lines[0]

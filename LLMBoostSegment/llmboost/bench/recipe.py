@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LLMBoostError
+from ..files import printable
 
 SHIPPED = resources.files(__package__) / "recipes"
 FIELDS = {"title", "description", "kind", "reference", "seeds", "way", "settings", "factors", "arms", "tune"}
@@ -128,12 +129,13 @@ def read_recipe(name: str) -> Recipe:
         raise LLMBoostError(
             f"recipe '{name}': not found; give a .toml file or one of {', '.join(shipped())}"
         ) from error
-    except ValueError as error:
-        raise LLMBoostError(f"{file}: no valid TOML ({error}); mend it") from error
+    except (ValueError, RecursionError) as error:
+        raise LLMBoostError(f"{file}: no valid TOML ({printable(str(error))}); mend it") from error
     try:
         return _recipe(Path(name).stem, raw)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise LLMBoostError(f"{file}: no recipe ({error}); see the shipped ones: {', '.join(shipped())}") from error
+        reason = printable(str(error))
+        raise LLMBoostError(f"{file}: no recipe ({reason}); see the shipped ones: {', '.join(shipped())}") from error
 
 
 def _recipe(name: str, raw: dict[str, Any]) -> Recipe:

@@ -91,10 +91,11 @@ def read_rows(folder: Path) -> list[Record]:
     """The records of rows.jsonl in ``folder``, of each row the last one."""
     path = folder / ROWS
     records: dict[str, Record] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        with suppress(ValueError):  # a line that a killed run left unfinished
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        with suppress(ValueError, RecursionError):  # a line that a killed run left unfinished
             record = json.loads(line)
-            records[record["row"]] = record
+            if isinstance(record, dict) and isinstance(record.get("row"), str) and "settings" in record:
+                records[record["row"]] = record
     return list(records.values())
 
 

@@ -204,7 +204,9 @@ class Trainer:
         # a frozen block is not in the checkpoint, so only its description tells it from another of the same shape
         if progress.get("booster") != describe(self.network)[1]:
             raise LLMBoostError(f"{path}: was trained with another booster; name that one, or start without --resume")
-        then, now = progress.get("identity") or {}, self._identity()
+        if not _is_progress(progress):
+            raise LLMBoostError(f"{path}: no checkpoint of this training (damaged); start without --resume")
+        then, now = progress["identity"], self._identity()
         if not check_budget or _no_less(then.get("budget") or {}, now["budget"]):
             then, now = ({**table, "budget": {}} for table in (then, now))
         if differing := differences(then, now):
@@ -413,7 +415,23 @@ def mean_dice_of(network: nn.Module, volume: Volume, steps: Preprocessing) -> li
 def _no_less(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether a budget is of the same kind as before, and as large."""
     pairs = [(then.get(key), now.get(key)) for key in BUDGET]
-    return all((one is None) == (other is None) and (one is None or other >= one) for one, other in pairs)
+    return all(one == other or (one is not None and other is not None and other > one) for one, other in pairs)
+
+
+def _is_progress(progress: Mapping[str, Any]) -> bool:
+    """Whether that is what :meth:`Trainer._checkpoint` writes."""
+
+    def number(value: Any) -> bool:
+        return type(value) in (int, float)
+
+    counts = (progress.get(name) for name in ("step", "validated", "stale"))
+    figures = (progress.get(name) for name in ("seconds", "best_dice", "best_figure"))
+    tables = (progress.get("best_labels"), progress.get("identity"))
+    if not all(isinstance(table, dict) for table in tables) or not all(map(number, progress["best_labels"].values())):
+        return False
+    budget = progress["identity"].get("budget")
+    known = isinstance(budget, dict) and all(value is None or number(value) for value in budget.values())
+    return known and all(type(n) is int and n >= 0 for n in counts) and all(map(number, figures))
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
