@@ -101,7 +101,7 @@ def windowMm(card: Card) -> np.ndarray:
 def _modality(card: Card, volumeNode: Any) -> str:
     told = modalityInScene(volumeNode)
     expected = term(card.modality)
-    if told:
+    if term(told):  # else a word that says nothing, such as "OT" (other)
         if differ(told, card.modality):
             text = _("The image is {told}, the model was trained on {expected}.")
             return text.format(told=told, expected=card.modality)

@@ -9,6 +9,7 @@ import numpy as np
 import slicer
 
 from llmboost.card import Card
+from llmboost.modality import term
 from llmboost.wire import Volume
 
 from .scene import derivedNode
@@ -19,7 +20,7 @@ MODALITY = "SEG"  # DICOM's word for segmentations
 
 def takesSegment(card: Card) -> bool:
     """Whether the model's input is a mask."""
-    return card.modality.upper() == MODALITY
+    return term(card.modality) == MODALITY
 
 
 @dataclass(frozen=True)

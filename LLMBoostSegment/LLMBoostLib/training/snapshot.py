@@ -17,6 +17,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.image import VOLUMES, Image
 from llmboost.learn.dataset import IGNORE, identity, load, read_dataset
 from llmboost.learn.dataset import Case as DatasetCase
+from llmboost.modality import term
 
 from ..fit import modalityInScene
 from ..segmentation import writeSegmentation
@@ -259,7 +260,7 @@ def importFolder(store: CaseStore, folder: Path, onCase: Callable[[int, int], bo
             masks = [(Kind(name), mask) for value, name in names.items() if (mask := labels.array == value).any()]
         own = dataset.subjects.get(case.id)
         subject = subjects.setdefault(own, newId()) if own else ""
-        store.add(image, masks, roles.get(case.id, TRAIN), modality=_modality(dataset.modalities[0]), subject=subject)
+        store.add(image, masks, roles.get(case.id, TRAIN), modality=term(dataset.modalities[0]), subject=subject)
     return len(found)
 
 
@@ -296,11 +297,6 @@ def _subject(volumeNode: Any) -> str:
     if not hierarchy.GetItemAttribute(item, _SUBJECT):
         hierarchy.SetItemAttribute(item, _SUBJECT, newId())
     return hierarchy.GetItemAttribute(item, _SUBJECT)
-
-
-def _modality(text: str) -> str:
-    """DICOM's term of what a data set calls its modality."""
-    return {"MRI": "MR", "T1": "MR", "T2": "MR", "FLAIR": "MR"}.get(text.upper(), text.upper())
 
 
 def _makeVolumeNode(image: Image, name: str) -> Any:
