@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -131,7 +132,7 @@ def draw_map(title: str, image: Image, heat: Image, name: str, path: Path, segme
     caption = name if segment is None else f"{name} (outlined)"
     bar.set_label(fill(visible(caption), CAPTION * len(planes)), color="white", parse_math=False)
     bar.ax.tick_params(colors="white")
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings(action="ignore"):  # of scripts without glyphs
         figure.savefig(temporary, dpi=100)
 
 

@@ -147,7 +147,10 @@ def test_of_a_picture_no_plane_and_no_side_is_named(tmp_path, monkeypatch):
     assert [text.get_text() for text in texts] == ["slice, axial", "R", "L", "what"]
 
 
-@pytest.mark.parametrize("title", ["case", "a_$x^2$_\\frac{1} {", "$", "x" * 200, "a long name of some words " * 9])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "title", ["case", "\u6f22\u5b57", "a_$x^2$_\\frac{1} {", "$", "x" * 200, "a long name of some words " * 9]
+)
 @pytest.mark.parametrize("shape", [(60, 60, 50), (40, 60, 60), (60, 40, 60)], ids=str)
 def test_titles_are_whole(tmp_path, monkeypatch, title, shape):
     """Whatever stands in a name is shown as it is, and within the picture."""
