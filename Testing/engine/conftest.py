@@ -8,15 +8,20 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
 from llmboost.image import Image, read_image, write_image
+
+from . import fuzzing
 
 SHAPE = (24, 28, 24)
 TINY = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}
@@ -243,3 +248,40 @@ def refusal(llmboost):
         return lines[0].removeprefix("error: ")
 
     return run
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[fuzzing.Reader]:
+    """The child process that reads damaged files."""
+    reader = fuzzing.Reader()
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def fuzz(reader, request) -> Callable[..., None]:
+    """``fuzz(name, path, changes, write)``: reads what ``write(changes)`` makes of a valid file at ``path``."""
+    slow = request.config.getoption("--slow")
+    run = hypothesis.settings(
+        max_examples=fuzzing.SLOW_EXAMPLES if slow else fuzzing.EXAMPLES,
+        derandomize=not slow,  # the normal run is the same every time; the slow one searches
+        deadline=None,
+        database=None,
+        phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+
+    def start(name: str, path: Path, changes, write: Callable) -> None:
+        assert reader(name, path) == "read"
+        end = time.monotonic() + fuzzing.SLOW_SECONDS
+
+        @run
+        @hypothesis.given(changes)
+        def each(change) -> None:
+            if time.monotonic() < end:
+                write(change)
+                assert reader(name, path) in ("read", "refused")
+
+        each()
+
+    return start

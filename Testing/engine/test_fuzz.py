@@ -1,157 +1,22 @@
-"""Damaged files: whatever their bytes, a reader reads them or refuses them with one line.
+"""Damaged images and models: whatever their bytes, a reader reads them or refuses them with one line.
 
-A child process reads, so that a crash of ITK, a hang or a hunger for memory fails the test alone. It also tells if
-a file made it import, execute or start anything. The normal run takes a few seconds; ``--slow`` some minutes.
+See fuzzing.py. The normal run takes a few seconds; ``--slow`` some minutes.
 """
 
 import gzip
 import json
-import select
-import subprocess
-import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import llmboost
 from llmboost.card import METADATA_KEY, Label
 from llmboost.image import Image, write_image
 from llmboost.segnrrd import write_segmentation
 
-PATIENCE = 30  # seconds a file may take; they take milliseconds
-EXAMPLES, SLOW_EXAMPLES = 60, 3000
-
-NASTY = [
-    b"-1",
-    b"0",
-    b"1",
-    b"3.7",
-    b"2147483648",
-    b"18446744073709551616",
-    b"1e999",
-    b"nan",
-    b"-inf",
-    b"",
-    b" ",
-    b"x" * 2000,
-]
-NASTY += [
-    b"%n%n%s",
-    b"LIST",
-    b"LOCAL",
-    b"../a.raw",
-    b"/dev/zero",
-    b"-",
-    b"0 0 0",
-    b"4294967296 4294967296 4",
-    b"\xff\0\n",
-]
-NASTY += [b"raw", b"gzip", b"float", b"True", b"a.raw", b"a.raw 1 4 1", b"%d.raw 1 4 1", b"(nan,0,0) (0,1,0) (0,0,1)"]
-EDGES = [0, 1, 0x7F, 0x80, 0xFF]
-
-places = st.floats(0, 1) | st.floats(0, 0.1)  # of a file: headers come first
-mutations = st.lists(
-    st.tuples(st.just("set"), places, st.sampled_from(EDGES) | st.integers(0, 255))
-    | st.tuples(st.just("cut"), places, st.integers(1, 64) | st.integers(1, 10**6))
-    | st.tuples(st.just("insert"), places, st.sampled_from(NASTY) | st.binary(min_size=1, max_size=16))
-    | st.tuples(st.just("value"), places, st.sampled_from(NASTY))
-    | st.tuples(st.just("repeat"), places, st.integers(1, 5000)),
-    min_size=1,
-    max_size=5,
-)
-
-
-def mutated(data, changes):
-    for kind, place, what in changes:
-        at = int(place * len(data))
-        match kind:
-            case "set":
-                data = data[:at] + bytes([what]) + data[at + 1 :]
-            case "cut":
-                data = data[:at] + data[at + what :]
-            case "insert":
-                data = data[:at] + what + data[at:]
-            case "repeat":
-                data = data[: at + what] + data[at:]
-            case "value":  # of a header's line "key: value" or "key = value"
-                end = data.find(b"\n", at)
-                start = max(data.rfind(mark, 0, end) for mark in (b":", b"=", b"\n")) + 1
-                data = data[:start] + what + data[end:] if end >= 0 else data
-    return data
-
-
-class Reader:
-    """The child process, started again after it died."""
-
-    def __init__(self):
-        self.process = None
-
-    def __call__(self, reader, path):
-        if self.process is None:
-            self.process = subprocess.Popen(
-                [sys.executable, Path(__file__).with_name("fuzz_reader.py")],
-                env={"PYTHONPATH": str(Path(llmboost.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-        self.process.stdin.write(f"{reader} {path}\n")
-        self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
-            self.close()
-            return f"no answer within {PATIENCE} s"
-        answer = self.process.stdout.readline().strip()
-        if not answer:
-            answer = f"the process died ({self.close()})"
-        return answer
-
-    def close(self):
-        if self.process is None:
-            return None
-        self.process.kill() if self.process.poll() is None else None
-        self.process.communicate()
-        status, self.process = self.process.returncode, None
-        return status
-
-
-@pytest.fixture(scope="module")
-def reader():
-    reader = Reader()
-    yield reader
-    reader.close()
-
-
-@pytest.fixture
-def fuzz(reader, request):
-    """``fuzz(name, path, changes, write)``: reads what ``write(changes)`` makes of a valid file at ``path``."""
-    slow = request.config.getoption("--slow")
-    run = settings(
-        max_examples=SLOW_EXAMPLES if slow else EXAMPLES,
-        derandomize=not slow,  # the normal run is the same every time; the slow one searches
-        deadline=None,
-        database=None,
-        phases=[Phase.generate, Phase.shrink],
-        suppress_health_check=list(HealthCheck),
-    )
-
-    def start(name, path, changes, write):
-        assert reader(name, path) == "read"
-
-        @run
-        @given(changes)
-        def each(change):
-            write(change)
-            assert reader(name, path) in ("read", "refused")
-
-        each()
-
-    return start
+from .fuzzing import JSON, model_file, mutated, mutations, replaced
 
 
 def voxels(shape=(7, 6, 5), dtype=np.int16):
@@ -213,29 +78,6 @@ def test_damage_below_the_compression(fuzz, tmp_path, name):
         return path.write_bytes(mutated(header + mark, changes) + stored)
 
     fuzz("volumes", path, mutations, write)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from([10**9, -1, 1e300]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=5,
-)
-
-
-def replaced(value, place, new):
-    """``value`` with the part at ``place`` (a number for each level) replaced."""
-    if not place or not isinstance(value, (dict, list)) or not value:
-        return new
-    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-    key = keys[place[0] % len(keys)]
-    changed = value.copy()
-    changed[key] = replaced(value[key], place[1:], new)
-    return changed
-
-
-def model_file(header, tensors):
-    text = json.dumps(header).encode("utf-8", "surrogatepass")
-    return len(text).to_bytes(8, "little") + text + tensors
 
 
 @pytest.mark.parametrize("part", ["card", "model"])
