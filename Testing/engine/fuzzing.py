@@ -95,7 +95,7 @@ class Reader:
                 stderr=subprocess.DEVNULL,
                 text=True,
             )
-        self.process.stdin.write(f"{reader} {path}\n")
+        self.process.stdin.write(f"{reader}: {path}\n")
         self.process.stdin.flush()
         if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
             self.close()
