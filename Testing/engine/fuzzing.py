@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import llmboost
 
-PATIENCE = 30  # seconds a file may take; they take milliseconds
+PATIENCE = 60  # seconds a file may take; they take milliseconds, and the first one imports torch
 EXAMPLES, SLOW_EXAMPLES = 60, 3000
 SLOW_SECONDS = 60  # of each reader, after which no more is tried
 
