@@ -379,6 +379,24 @@ def test_the_averaged_weights_are_the_ones_kept(make_trainer):
     assert outcome.dice == pytest.approx(auc - 1e-3 * entropy, abs=1e-4)
 
 
+def test_the_auc_that_is_told_is_the_auc(make_trainer, tmp_path):
+    """Not less what the entropy takes from it for choosing; counted by hand, pair by pair."""
+    events = []
+    trainer = make_trainer(steps=6, validations=2, report=events.append)
+    trainer.run()
+    *_, last = [event for event in events if event["event"] == "validation"]
+    again = build("vit-tiny", {**TINY, "window": STEPS.window}, None)
+    again.load_state_dict({**again.state_dict(), **trainer.averaged})
+    found = probabilities(again, trainer.held_out.images, mirror=STEPS.mirror)[:, 1]
+    positive, negative = (found[trainer.held_out.targets[:, 1] == side] for side in (1, 0))
+    order = positive[:, None] - negative
+    auc = ((order > 0).float() + 0.5 * (order == 0)).mean().item()
+    assert last["auc"] == pytest.approx(auc, abs=1e-6)
+    assert last["best"] in [event["auc"] for event in events if event["event"] == "validation"]
+    logged = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert logged[-1]["auc"] == last["auc"]
+
+
 def test_the_best_validation_is_kept(make_trainer, monkeypatch):
     trainer = make_trainer(steps=9)
     scores = iter([0.5, 0.9, 0.7])

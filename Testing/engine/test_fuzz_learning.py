@@ -47,7 +47,7 @@ NASTY = [
     "70000",
 ]
 NASTY += [str(2**40), str(10**400), "[" * 3000, '{"a":' * 3000, "\ufeff", "\x00", "\u2028"]
-EXAMPLES, SLOW_EXAMPLES = 25, 400
+EXAMPLES, SLOW_EXAMPLES = 10, 170
 
 
 def of_bytes(data: bytes, chance: random.Random) -> bytes:

@@ -105,12 +105,20 @@ def make_plan(
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
         "intensities: "
         + ", ".join(
-            f"{modality}: " + (f"CT clip {n.low:g} to {n.high:g}" if n.kind == "window" else "z-score per case")
+            f"{modality}: "
+            + (f"CT clip {n.low:g} to {n.high:g}" if n.kind == "window" else "z-score per case")
+            + _but(modality)
             for modality, n in zip(dataset.modalities, normalization, strict=True)
         ),
         f"no left-right mirroring: {sided[0]} has a side" if sided else "left-right mirroring: no label has a side",
     )
     return Plan(preprocessing, strides, batch, reasons)
+
+
+def _but(modality: str) -> str:
+    """nnU-Net takes a channel's name for what is to be done with its intensities."""
+    asked = modality.lower() in ("nonorm", "rescale_to_0_1", "rgb_to_0_1")
+    return f" (not what nnU-Net does for '{modality}')" if asked else ""
 
 
 def _facts(case: Case, ignore: int | None) -> _Facts:
