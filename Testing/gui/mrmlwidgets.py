@@ -442,9 +442,13 @@ class qMRMLSegmentSelectorWidget(qMRMLWidget):
         self._nodeBox.addEnabled = self._nodeBox.removeEnabled = False
         self._segmentBox = QtWidgets.QComboBox()
         self._checkBox = ctkCheckableComboBox()
-        self._label = QtWidgets.QLabel("Segment: ")  # of its own, between the two choices
-        for widget in (self._nodeBox, self._label, self._segmentBox, self._checkBox):
-            layout.addWidget(widget)
+        self._label = QtWidgets.QLabel("Segment: ")  # of its own
+        layout.addWidget(self._nodeBox)
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(self._label)
+        row.addWidget(self._segmentBox, 1)
+        row.addWidget(self._checkBox, 1)
+        layout.addLayout(row)
         self._node: Any = None
         self._observer = Observer(self)
         self._current = ""

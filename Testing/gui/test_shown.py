@@ -250,3 +250,10 @@ def test_the_columns_of_the_tables_fit_and_the_name_of_a_case_has_room(train):
         assert header.length() <= table.viewport().width
     header = train.ui.caseTable.horizontalHeader()
     assert header.sectionSize(0) > header.sectionSize(4)
+
+
+def test_the_choice_of_a_segment_is_not_called_so_twice(case, makeClassifier):
+    """Slicer's widget chooses a segmentation and, behind a label of its own, a segment of it."""
+    makeClassifier(modality="SEG", preprocessing={})
+    labels = [label.text.replace("&", "").strip(" :") for label in case.ui.inputButton.findChildren("QLabel")]
+    assert sorted(text for text in labels if text.startswith("Seg")) == ["Segment", "Segmentation"]

@@ -17,7 +17,8 @@ from llmboost.errors import LLMBoostError
 from ..messages import errorsShown
 from ..modelchooser import Entry, entries, importModel
 from ..plaintext import confirmed
-from .cells import PROBLEM_COLOR, Table, shown
+from .cells import PROBLEM_COLOR, Table
+from .figures import shown
 
 
 def adapters() -> list[Entry]:

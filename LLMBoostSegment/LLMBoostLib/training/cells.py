@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,17 +13,6 @@ ROWS = 2, 8  # at least and at most, seen without scrolling
 CHARACTERS = 8  # of a choice that are seen at least
 NARROW = 64  # pixels of a column that gives its room to others: its tool tips tell the rest
 PROBLEM_COLOR, NOTE_COLOR = "#d55e00", "#b07800"
-
-
-def finite(value: Any) -> float | None:
-    """A figure that says something; None for NaN, infinity and what is no number."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def shown(value: Any) -> str:
-    """A figure as the tables show it."""
-    number = finite(value)
-    return "–" if number is None else f"{number:.2f}"
 
 
 class Table:

@@ -10,7 +10,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from .cells import finite
+from .figures import finite
 
 STEP = "Step"
 SECONDS = 0.5  # between two changes of a table, each of which draws the chart anew

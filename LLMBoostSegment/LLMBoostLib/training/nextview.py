@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 
 from .casestore import UNLABELLED, CaseStore
 from .casesview import title
-from .cells import Table, shown
+from .cells import Table
+from .figures import shown
 
 
 class NextView:

@@ -10,7 +10,8 @@ from ..speed import duration
 from .adapters import change
 from .casestore import CaseStore
 from .casesview import title
-from .cells import PROBLEM_COLOR, Table, finite, shown
+from .cells import PROBLEM_COLOR, Table
+from .figures import finite, shown
 from .training import Outcome
 
 WORSE = 0.005  # of Dice, from which on it is pointed out

@@ -31,9 +31,9 @@ from ..views import Spotlight, showVolume
 from .adapters import AdaptersView
 from .casestore import FOLDER_SETTING, UNLABELLED, Case, CaseStore
 from .casesview import CasesView, title
-from .cells import finite
 from .compare import Comparison, segmentVolume
 from .curves import Curves, CurvesView
+from .figures import finite
 from .nextview import NextView
 from .outcomeview import OutcomeView
 from .plan import IMPROVE, Findings, Plan, examine, makePlan
