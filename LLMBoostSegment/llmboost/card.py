@@ -106,6 +106,31 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """What an image must show for a segmenter to draw in it (see :mod:`.subject`).
+
+    Attributes:
+        name: in words, such as "head".
+        places: of labels by name, where their middles lie, along R, A, S from any point, and by how much that varies
+            among images, all in mm. Found ones are shifted, turned and scaled to lie there as well as they can.
+        fewest: how many of these must be in view.
+        misfit: how far they then lie from there at most, in units of what it varies.
+        scale: how large they are at least and at most, where 1 is usual.
+        contrast: how much they differ in brightness at least: their quartiles, as a share of what lies between air and
+            their median.
+        rim: how bright, at most, the tissue around all that is found may be, in the same unit.
+    """
+
+    name: str
+    places: dict[str, tuple[float, float, float, float]]
+    fewest: int
+    misfit: float
+    scale: tuple[float, float]
+    contrast: float
+    rim: float
+
+
+@dataclass(frozen=True)
 class Target:
     """A structure that a cascade looks closer at.
 
@@ -213,7 +238,8 @@ class Card:
 
     ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, licence,
     steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
-    knows. ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's.
+    knows, ``subject`` for a model that draws in images of one subject alone.
+    ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's.
     ``digest`` is the SHA-256 of the file's tensor section.
     """
 
@@ -228,6 +254,7 @@ class Card:
     booster: dict[str, Any]
     largest_component: bool = False
     cascade: Cascade | None = None
+    subject: Subject | None = None
     classification: Classification | None = None
     adapter: Adapter | None = None
     quality: Quality | None = None
@@ -343,6 +370,10 @@ def _card(raw: dict[str, Any]) -> Card:
         cascade["targets"] = tuple(Target(**{**one, "side": code(one["side"])}) for one in cascade["targets"])
         limits = {name: tuple(cascade[name]) for name in ("subject_ml", "target_ml")}
         raw["cascade"] = Cascade(**{**cascade, **limits})
+    if raw.get("subject") is not None:
+        subject = dict(raw["subject"])
+        places = {name: tuple(float(mm) for mm in place) for name, place in subject["places"].items()}
+        raw["subject"] = Subject(**{**subject, "places": places, "scale": tuple(subject["scale"])})
     if raw.get("classification") is not None:
         meaning = dict(raw["classification"])
         raw["classification"] = Classification(**{**meaning, "thresholds": tuple(meaning["thresholds"])})
@@ -376,6 +407,8 @@ def _check(card: Card) -> None:
         require(how.kind in ("zscore", "window") and how.std > 0, f"normalization {how}")
     if card.cascade is not None:
         _check_cascade(card, card.cascade, require)
+    if card.subject is not None:
+        _check_subject(card, card.subject, require)
     require((card.classification is not None) == (card.task == CLASSIFICATION), "classification")
     if card.classification is not None:
         _check_classification(card, card.classification, require)
@@ -425,6 +458,21 @@ def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], 
         require(0 < low < high, f"from {low} to {high} mL")
     require(0 <= cascade.certainty <= 1, f"certainty {cascade.certainty}")
     require(card.preprocessing.slice_axis is None, "a cascade needs a model of volumes")
+
+
+def _check_subject(card: Card, subject: Subject, require: Callable[[bool, str], None]) -> None:
+    require(isinstance(subject.name, str) and bool(subject.name), "text expected")
+    require(
+        card.task == SEGMENTATION and card.preprocessing.slice_axis is None, "a subject needs a segmenter of volumes"
+    )
+    require(set(subject.places) <= {label.name for label in card.labels}, "places of the card's labels")
+    require(type(subject.fewest) is int and 4 <= subject.fewest <= len(subject.places), f"fewest {subject.fewest}")
+    for place in subject.places.values():
+        require(len(place) == 4 and all(map(math.isfinite, place)) and place[3] > 0, f"place {place}")
+    low, high = subject.scale
+    require(0 < low < high < math.inf, f"scale {subject.scale}")
+    for limit in (subject.misfit, subject.contrast, subject.rim):
+        require(0 <= limit < math.inf, f"limit {limit}")
 
 
 def read_card(path: str | Path) -> Card:

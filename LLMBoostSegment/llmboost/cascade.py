@@ -17,6 +17,7 @@ from .predict import predict
 from .preprocessing import preprocess
 from .roi import Roi
 from .sides import without_sides
+from .subject import why_not
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,13 @@ def localize(
         return bool(limits[0] <= size <= limits[1] and certainty[piece].mean() >= cascade.certainty)
 
     constant = work.array.min() == work.array.max()
-    if constant or not is_it(largest_piece(found > 0), cascade.subject_ml):
+    piece = largest_piece(found > 0)
+    if constant or not is_it(piece, cascade.subject_ml):
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
+    if localizer.card.subject:
+        reason = why_not(localizer.card.subject, localizer.card.labels, found * piece, work.array[0], work.spacing)
+        if reason:
+            return {}, (f"this does not look like a {cascade.subject}: nothing was segmented", reason)
     edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
     merged, kept = without_sides(localizer.card.labels)

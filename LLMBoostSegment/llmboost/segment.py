@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from .card import SEGMENTATION, Card, Label
+from .card import SEGMENTATION, Card, Label, Subject
 from .cascade import largest_piece, localize, look_at
 from .errors import LLMBoostError
 from .image import Image, resample
-from .modality import differ
 from .model import Model
 from .predict import probability_slabs
 from .preprocessing import orient, preprocess
 from .quality import Flag, Tally, flag
 from .roi import Roi
 from .sides import without_sides
+from .subject import another_kind, why_not
 
 # an image that extends this many times further than the model's window is hardly the kind it was trained on
 EXTENT_FACTOR = 2.5
@@ -91,8 +91,8 @@ def segment(
             else, and all others are background. By default, the whole image.
         mirror: average with what the network says of the mirrored image, where the card allows it: twice the time.
         probabilities, entropy: also give these maps.
-        modality: of the images, in DICOM's terms, where it is known. A cascade does not look for its subject in images
-            of another modality than its model's.
+        modality: of the images, in DICOM's terms, where it is known. A model that looks for a subject, itself or by its
+            cascade, does not in images of another modality than its own.
         progress: called with the fraction done.
         cancelled: asked before each window.
 
@@ -116,13 +116,14 @@ def segment(
     if canvas.chances is not None:
         canvas.chances[0] = 1  # what is not computed is background
     part = canvas.see(lambda array: array[(..., *roi.bounds(whole))]) if roi else canvas
-    foreign = by_cascade and differ(modality, card.modality)
-    if foreign:
-        notes = [f"the images are {modality}, and model '{card.name}' takes {card.modality}: nothing was segmented"]
+    kind, looks_for = another_kind(card, first.array, modality), by_cascade or _subject(card) is not None
+    if kind and looks_for:
+        notes = [f"{kind}: nothing was segmented"]
     elif by_cascade:
         notes = _draw_by_cascade(model, [first, *channels[1:]], part, roi, mirror, progress, cancelled)
     else:
         notes = _draw(model, [first, *channels[1:]], part, mirror, progress, cancelled)
+        notes += [f"{kind}: check the segments closely"] if kind else []
         notes += _too_large(card, first)
         _trim(part.indices, first, roi, card)
 
@@ -149,7 +150,7 @@ def segment(
         ),
         probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
-        localizer=model.localizer.card if by_cascade and not foreign else None,
+        localizer=model.localizer.card if by_cascade and not kind else None,
         # an adapted model is sure in its own way
         quality=flag(card.quality, canvas.tallies) if card.quality and not card.adapter else None,
     )
@@ -172,6 +173,15 @@ class _Canvas:
         chances, doubts = (None if array is None else view(array) for array in (self.chances, self.doubts))
         return _Canvas(view(self.indices), chances, doubts, self.tallies)
 
+    def clear(self) -> None:
+        """As if nothing had been drawn."""
+        self.indices[...] = 0
+        if self.chances is not None:
+            self.chances[...], self.chances[0] = 0, 1
+        if self.doubts is not None:
+            self.doubts[...] = 0
+        self.tallies.clear()
+
 
 def _draw(
     model: Model,
@@ -181,7 +191,7 @@ def _draw(
     progress: Callable[[float], None],
     cancelled: Callable[[], bool],
 ) -> list[str]:
-    """Draw what the model says of an image, all of it; gives what a user should know."""
+    """Draw what the model says of an image, all of it, if that shows its subject; gives what a user should know."""
     card, steps, first = model.card, model.card.preprocessing, channels[0]
     work = preprocess(channels, steps)
     axis = int(np.argmax(np.array(work.shape) / steps.window))
@@ -196,6 +206,10 @@ def _draw(
         cancelled=cancelled,
         notice=lambda text: notices.setdefault(text),
     )
+    subject = _subject(card)
+    found: list[np.ndarray] = []
+    if subject:
+        slabs = _noted(slabs, found)
     view = canvas.see(lambda array: orient(first.with_array(array), steps).array)
     tally = Tally(card.classes)
     canvas.tallies.append(tally)
@@ -216,7 +230,25 @@ def _draw(
         tally.add_winners(winner, best)
         if view.doubts is not None:
             view.doubts[here] = np.clip(doubt / np.log(card.classes), 0, 1)
+    if subject:
+        classes = np.concatenate(found, axis=axis)
+        classes *= largest_piece(classes > 0)
+        if reason := why_not(subject, card.labels, classes, work.array[0], work.spacing):
+            canvas.clear()
+            return [f"this does not look like a {subject.name}: nothing was segmented", reason, *notices]
     return list(notices)
+
+
+def _subject(card: Card) -> Subject | None:
+    """What the image must show; an adapted model has learnt from images of its user's choice."""
+    return None if card.adapter else card.subject
+
+
+def _noted(slabs: Iterator[torch.Tensor], found: list[np.ndarray]) -> Iterator[torch.Tensor]:
+    """The slabs, of which the class of each voxel is kept."""
+    for slab in slabs:
+        found.append(slab.argmax(dim=0).to(torch.int16).numpy())
+        yield slab
 
 
 def _draw_by_cascade(

@@ -1,0 +1,78 @@
+"""Tell `brain` what a head is: `.venv/bin/python scripts/calibrate_subject.py MAPS [--write VERSION]`.
+
+MAPS is a folder with SynthSeg's label maps (see train_brain.py): where the structures lie to each other is their mean
+after each map was shifted, turned and scaled to the others, both sides mirror images. The limits below were chosen on
+one half of the samples of foreign_samples.py; measure_foreign.py tells what they do. With `--write` all goes into the
+model's card, whose weights and digest stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from llmboost.card import Subject, read_card, write_card
+from llmboost.learn.synthesis import head_labels, read_head_map
+from llmboost.learn.synthesis.windows import CLASS
+from llmboost.library import find
+from llmboost.subject import aligned
+
+# what surrounds the brain, and the halves of the cerebrum, lie where the field of view ends
+LOOSE = ("white matter", "cerebral cortex", "fluid")
+GRID = 1.5  # mm, how far the middle of a structure may be off on the network's grid of 4 mm
+LIMITS = {"fewest": 12, "misfit": 1.3, "scale": (0.6, 1.5), "contrast": 0.08, "rim": 1.5}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("maps", type=Path)
+    parser.add_argument("--model", default="brain")
+    parser.add_argument("--write", help="the version of the card with the numbers")
+    arguments = parser.parse_args()
+    subject = head(arguments.maps)
+    for name, place in subject.places.items():
+        print(f"{name}: {place}")
+    if arguments.write:
+        path = find(arguments.model)
+        write_card(path, dataclasses.replace(read_card(path), subject=subject, version=arguments.write))
+        print(f"{path}: card {arguments.write}")
+
+
+def head(maps: Path) -> Subject:
+    labels = {n: label.name for n, label in enumerate(head_labels(), start=1)}
+    names = {n: name for n, name in labels.items() if not any(word in name for word in LOOSE)}
+    heads = np.array([middles(path, list(names)) for path in sorted(maps.glob("*.nii.gz"))])
+    other = [list(names.values()).index(_other_side(name)) for name in names.values()]
+    mean, alike = heads[0], np.ones(len(names))
+    for _ in range(5):
+        fitted = np.array([aligned(points, mean, alike)[0] for points in heads])
+        mean = fitted.mean(axis=0) - fitted.mean(axis=(0, 1))
+        mean = (mean + mean[other] * (-1, 1, 1)) / 2
+    # as large as the heads are on average, where the first one was the measure until now
+    scale = np.mean([aligned(mean, points, alike)[1] for points in heads])
+    spread = np.sqrt(((fitted - mean) ** 2).sum(axis=2).mean(axis=0)) * scale
+    spread = np.sqrt((spread**2 + spread[other] ** 2) / 2 + GRID**2)
+    places = {
+        name: (*(round(float(mm), 1) for mm in scale * mean[n]), round(float(spread[n]), 1))
+        for n, name in enumerate(names.values())
+    }
+    return Subject("head", places, **LIMITS)
+
+
+def middles(path: Path, classes: list[int]) -> np.ndarray:
+    """(structures, 3): their middles in mm along R, A, S."""
+    head = read_head_map(path)
+    found = CLASS[head.indices.long()].numpy()
+    return np.array([np.argwhere(found == n).mean(axis=0) * head.spacing for n in classes])
+
+
+def _other_side(name: str) -> str:
+    side, _, rest = name.partition(" ")
+    return {"Left": f"Right {rest}", "Right": f"Left {rest}"}.get(side, name)
+
+
+if __name__ == "__main__":
+    main()
