@@ -372,7 +372,7 @@ def _card(raw: dict[str, Any]) -> Card:
         raw["cascade"] = Cascade(**{**cascade, **limits})
     if raw.get("subject") is not None:
         subject = dict(raw["subject"])
-        places = {name: tuple(float(mm) for mm in place) for name, place in subject["places"].items()}
+        places = {name: tuple(place) for name, place in subject["places"].items()}
         raw["subject"] = Subject(**{**subject, "places": places, "scale": tuple(subject["scale"])})
     if raw.get("classification") is not None:
         meaning = dict(raw["classification"])
@@ -461,18 +461,14 @@ def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], 
 
 
 def _check_subject(card: Card, subject: Subject, require: Callable[[bool, str], None]) -> None:
-    require(isinstance(subject.name, str) and bool(subject.name), "text expected")
-    require(
-        card.task == SEGMENTATION and card.preprocessing.slice_axis is None, "a subject needs a segmenter of volumes"
-    )
+    require(bool(subject.name) and not CONTROL.search(subject.name), "text expected")
+    volumes = card.task == SEGMENTATION and card.preprocessing.slice_axis is None
+    require(volumes and card.cascade is None, "a subject needs a segmenter of volumes without a cascade")
     require(set(subject.places) <= {label.name for label in card.labels}, "places of the card's labels")
-    require(type(subject.fewest) is int and 4 <= subject.fewest <= len(subject.places), f"fewest {subject.fewest}")
-    for place in subject.places.values():
-        require(len(place) == 4 and all(map(math.isfinite, place)) and place[3] > 0, f"place {place}")
-    low, high = subject.scale
-    require(0 < low < high < math.inf, f"scale {subject.scale}")
-    for limit in (subject.misfit, subject.contrast, subject.rim):
-        require(0 <= limit < math.inf, f"limit {limit}")
+    require(4 <= subject.fewest <= len(subject.places), f"fewest {subject.fewest}")
+    require(all(place[3] > 0 for place in subject.places.values()), "what places vary by")
+    require(0 < subject.scale[0] < subject.scale[1], f"scale {subject.scale}")
+    require(min(subject.misfit, subject.contrast, subject.rim) >= 0, "limits")
 
 
 def read_card(path: str | Path) -> Card:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from .card import Target
 from .errors import LLMBoostError
@@ -17,7 +16,7 @@ from .predict import predict
 from .preprocessing import preprocess
 from .roi import Roi
 from .sides import without_sides
-from .subject import why_not
+from .subject import largest_piece, refusal
 
 
 @dataclass(frozen=True)
@@ -88,13 +87,10 @@ def localize(
         return bool(limits[0] <= size <= limits[1] and certainty[piece].mean() >= cascade.certainty)
 
     constant = work.array.min() == work.array.max()
-    piece = largest_piece(found > 0)
-    if constant or not is_it(piece, cascade.subject_ml):
+    if constant or not is_it(largest_piece(found > 0), cascade.subject_ml):
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
-    if localizer.card.subject:
-        reason = why_not(localizer.card.subject, localizer.card.labels, found * piece, work.array[0], work.spacing)
-        if reason:
-            return {}, (f"this does not look like a {cascade.subject}: nothing was segmented", reason)
+    if told := refusal(localizer.card, found, work, image, cascade.subject):
+        return {}, tuple(told)
     edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
     merged, kept = without_sides(localizer.card.labels)
@@ -111,16 +107,3 @@ def localize(
         center = work.affine[:3, :3] @ places.mean(axis=0) + work.origin
         boxes[target] = Roi(list(center), list(edges), work.direction)
     return boxes, tuple(notes)
-
-
-def largest_piece(mask: np.ndarray, neighbours: np.ndarray | None = None) -> np.ndarray:
-    """The largest connected piece of a mask, as a mask; by default voxels are connected through faces alone.
-
-    Args:
-        neighbours: (3, 3, 3), which voxels around one are connected to it.
-    """
-    pieces, count = ndimage.label(mask, structure=neighbours)
-    if count < 2:
-        return mask
-    sizes = np.bincount(pieces.ravel())
-    return pieces == 1 + int(sizes[1:].argmax())

@@ -16,17 +16,18 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from .card import SEGMENTATION, Card, Label, Subject
-from .cascade import largest_piece, localize, look_at
+from .card import SEGMENTATION, Card, Label
+from .cascade import localize, look_at
 from .errors import LLMBoostError
 from .image import Image, resample
+from .modality import differ
 from .model import Model
 from .predict import probability_slabs
 from .preprocessing import orient, preprocess
 from .quality import Flag, Tally, flag
 from .roi import Roi
 from .sides import without_sides
-from .subject import another_kind, why_not
+from .subject import another_kind, largest_piece, refusal
 
 # an image that extends this many times further than the model's window is hardly the kind it was trained on
 EXTENT_FACTOR = 2.5
@@ -116,14 +117,15 @@ def segment(
     if canvas.chances is not None:
         canvas.chances[0] = 1  # what is not computed is background
     part = canvas.see(lambda array: array[(..., *roi.bounds(whole))]) if roi else canvas
-    kind, looks_for = another_kind(card, first.array, modality), by_cascade or _subject(card) is not None
-    if kind and looks_for:
+    kind = another_kind(card, first.array, modality)
+    foreign = differ(modality, card.modality) and (by_cascade or card.subject is not None)
+    if foreign:
         notes = [f"{kind}: nothing was segmented"]
     elif by_cascade:
         notes = _draw_by_cascade(model, [first, *channels[1:]], part, roi, mirror, progress, cancelled)
     else:
         notes = _draw(model, [first, *channels[1:]], part, mirror, progress, cancelled)
-        notes += [f"{kind}: check the segments closely"] if kind else []
+        notes += [f"{kind}: check the segments closely"] if kind and card.subject is None else []
         notes += _too_large(card, first)
         _trim(part.indices, first, roi, card)
 
@@ -150,7 +152,7 @@ def segment(
         ),
         probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
-        localizer=model.localizer.card if by_cascade and not kind else None,
+        localizer=model.localizer.card if by_cascade and not foreign else None,
         # an adapted model is sure in its own way
         quality=flag(card.quality, canvas.tallies) if card.quality and not card.adapter else None,
     )
@@ -206,9 +208,8 @@ def _draw(
         cancelled=cancelled,
         notice=lambda text: notices.setdefault(text),
     )
-    subject = _subject(card)
     found: list[np.ndarray] = []
-    if subject:
+    if card.subject is not None:
         slabs = _noted(slabs, found)
     view = canvas.see(lambda array: orient(first.with_array(array), steps).array)
     tally = Tally(card.classes)
@@ -230,18 +231,10 @@ def _draw(
         tally.add_winners(winner, best)
         if view.doubts is not None:
             view.doubts[here] = np.clip(doubt / np.log(card.classes), 0, 1)
-    if subject:
-        classes = np.concatenate(found, axis=axis)
-        classes *= largest_piece(classes > 0)
-        if reason := why_not(subject, card.labels, classes, work.array[0], work.spacing):
-            canvas.clear()
-            return [f"this does not look like a {subject.name}: nothing was segmented", reason, *notices]
+    if found and (told := refusal(card, np.concatenate(found, axis=axis), work, first)):
+        canvas.clear()
+        return [*told, *notices]
     return list(notices)
-
-
-def _subject(card: Card) -> Subject | None:
-    """What the image must show; an adapted model has learnt from images of its user's choice."""
-    return None if card.adapter else card.subject
 
 
 def _noted(slabs: Iterator[torch.Tensor], found: list[np.ndarray]) -> Iterator[torch.Tensor]:

@@ -12,11 +12,30 @@ import numpy as np
 from scipy import ndimage
 
 from .card import Card, Label, Subject
+from .image import Image
 from .modality import differ, term
 
 FEWEST = 3  # voxels of a structure that is in view
 AIR_HU, SOFT_HU = -500, 300  # CT has air below the one, and soft tissue no further than the other from water
 SHARE_OF_AIR, SHARE_SOFT = 0.01, 0.3
+
+
+def refusal(card: Card, found: np.ndarray, work: Image, image: Image, subject: str = "") -> list[str]:
+    """That and why an image does not show the card's subject, for a user; empty if it may well, or there is none.
+
+    Args:
+        found: [i, j, k] along R, A, S, the class that the model gives to each voxel; 0 is background.
+        work: what the network saw, [c, i, j, k].
+        image: as it is stored.
+        subject: another word for it.
+    """
+    if card.subject is None:
+        return []
+    kind = another_kind(card, image.array, "")
+    reason = kind or why_not(card.subject, card.labels, found, work.array[0], work.spacing)
+    return (
+        [f"this does not look like a {subject or card.subject.name}: nothing was segmented", reason] if reason else []
+    )
 
 
 def why_not(
@@ -26,10 +45,10 @@ def why_not(
 
     Args:
         labels: the model's, in the order of its classes.
-        found: [i, j, k] along R, A, S, the class of each voxel; 0 is background.
-        values: the intensities there, in any unit.
+        found, values: [i, j, k] along R, A, S, the class of each voxel, and its intensity in any unit.
         spacing: mm, along the same axes.
     """
+    found = found * largest_piece(found > 0)
     numbers = {label.name: n for n, label in enumerate(labels, start=1)}
     sizes = np.bincount(found.ravel(), minlength=len(labels) + 1)
     seen = [name for name in subject.places if sizes[numbers[name]] >= FEWEST]
@@ -37,9 +56,9 @@ def why_not(
         return f"only {len(seen)} of {len(subject.places)} structures are in view"
     classes = [numbers[name] for name in seen]
     points = np.array(ndimage.center_of_mass(found > 0, found, classes)) * spacing
-    places = np.array([subject.places[name] for name in seen])
+    places = np.array([subject.places[name] for name in seen], float)
     spreads = places[:, 3]
-    expected, scale = aligned(places[:, :3], points, spreads**-2)
+    expected, scale = aligned(places[:, :3], points, spreads**-2.0)
     if np.sqrt(np.mean(((points - expected) ** 2).sum(axis=1) / spreads**2)) > subject.misfit * scale:
         return "what was found does not lie as its structures do"
     if not subject.scale[0] <= scale <= subject.scale[1]:
@@ -68,6 +87,19 @@ def aligned(places: np.ndarray, middles: np.ndarray, weights: np.ndarray) -> tup
     u[:, 2], s[2] = u[:, 2] * handed, s[2] * handed
     scale = float(s.sum() / (share @ ((places - center) ** 2).sum(axis=1)))
     return (places - center) @ (scale * u @ v).T + to, scale
+
+
+def largest_piece(mask: np.ndarray, neighbours: np.ndarray | None = None) -> np.ndarray:
+    """The largest connected piece of a mask, as a mask; by default voxels are connected through faces alone.
+
+    Args:
+        neighbours: (3, 3, 3), which voxels around one are connected to it.
+    """
+    pieces, count = ndimage.label(mask, structure=neighbours)
+    if count < 2:
+        return mask
+    sizes = np.bincount(pieces.ravel())
+    return pieces == 1 + int(sizes[1:].argmax())
 
 
 def _rim(found: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def _fits(value: Any, hint: Any, place: str) -> bool:
         kinds = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
         return len(value) == len(kinds) and all(_fits(v, k, place) for v, k in zip(value, kinds, strict=True))
     if origin is dict:
-        return isinstance(value, dict) and _finite(value)
+        return isinstance(value, dict) and all(_fits(one, arguments[1], place) for one in value.values())
     if hint is float:
         return type(value) in (int, float) and _finite(value)
     return type(value) is hint

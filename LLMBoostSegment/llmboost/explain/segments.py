@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from ..card import Card, Label
 from ..cascade import localize, look_at
 from ..image import Image, resample
+from ..modality import differ
 from ..model import Model
 from ..predict import Cancelled, probability_slabs, tile
 from ..preprocessing import orient, preprocess
 from ..roi import Roi
 from ..segment import check, largest_component
 from ..sides import without_sides
-from ..subject import another_kind
 from .maps import relevance
 from .target import find_target
 
@@ -67,8 +67,9 @@ def explain_segment(
             return result, label, nothing, None
         part.array[...] = found
         return result, label, [], None
-    if kind := another_kind(card, first.array, modality):
-        return result, label, [f"{kind}: nothing was explained"], None
+    if differ(modality, card.modality):
+        note = f"the images are {modality}, and model '{card.name}' takes {card.modality}: nothing was explained"
+        return result, label, [note], None
     assert card.cascade is not None
     aim = card.cascade.targets[number // len(card.labels)]
     boxes, notes = localize(model, first, progress=lambda done: progress(done / 3), cancelled=cancelled)

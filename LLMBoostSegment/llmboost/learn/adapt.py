@@ -285,7 +285,6 @@ def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[
         preprocessing=preprocessing,
         largest_component=False,
         cascade=None,
-        subject=None,
     )
     return dataset, plan, goal
 

@@ -231,6 +231,7 @@ def adapted_card(
         },
         figures={**figures, "held_out": counts[1]},
         adapter=adapter,
+        subject=None,  # what it draws in is now its user's choice
     )
 
 
