@@ -12,9 +12,15 @@ import torch.nn.functional as F
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor, nn
 
+from .errors import LLMBoostError
+
 OVERLAP = 0.5
 GPU_BATCH = 8  # windows at a time; a CPU is as fast with one
 HALF_ABOVE = 2**28  # numbers in a slab; of more, half precision is enough to tell the classes apart
+NOT_A_NUMBER = (
+    "what the model says is not a number: its weights are damaged, or its training went wrong; install it again, or"
+    " train it again with a smaller rate"
+)
 
 
 class Cancelled(Exception):
@@ -49,6 +55,7 @@ def probability_slabs(
 
     Raises:
         Cancelled: ``cancelled`` answered True.
+        LLMBoostError: the network's answer is not a number.
         torch.OutOfMemoryError: one window alone is too much, for the CPU as well.
     """
     padded, places, inside = tile(volume, window)
@@ -137,7 +144,10 @@ class _Windows:
         """(windows, classes, R, A, S) on the CPU."""
         while True:
             try:
-                return torch.cat([self._compute(part.to(self.device)).cpu() for part in windows.split(self.batch)])
+                found = torch.cat([self._compute(part.to(self.device)).cpu() for part in windows.split(self.batch)])
+                if not found.sum().isfinite():  # of what is no number, all comparisons would say no
+                    raise LLMBoostError(NOT_A_NUMBER)
+                return found
             except torch.OutOfMemoryError:
                 if self.batch > 1:
                     self.batch //= 2

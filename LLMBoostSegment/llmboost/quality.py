@@ -54,7 +54,11 @@ def flag(quality: Quality, tallies: Sequence[Tally]) -> Flag | None:
         return None
     expected = float(np.mean([tally.expected_dice() for tally in tallies]))
     predicted = min(max(quality.intercept + quality.slope * expected, 0.0), 1.0)
+    limit, advice = f"{quality.limit:.2f}", "check the segments closely"
+    if np.isnan(predicted):
+        return Flag(0.0, True, quality.limit, f"the agreement with an expert's segments cannot be told: {advice}")
     low = predicted < quality.limit
-    told = f"expected agreement with an expert's segments: Dice {predicted:.2f}"
-    text = f"{told}, below {quality.limit:.2f}: check the segments closely" if low else told
-    return Flag(predicted, low, quality.limit, text)
+    figure = f"{predicted:.2f}"
+    if low:  # what is rounded to the limit is not below it
+        figure = f"just below {limit}: {advice}" if figure == limit else f"{figure}, below {limit}: {advice}"
+    return Flag(predicted, low, quality.limit, f"expected agreement with an expert's segments: Dice {figure}")

@@ -67,6 +67,29 @@ def test_the_line_of_the_card(quality, expected):
     assert flag(quality, []) is None
 
 
+def test_what_is_rounded_to_the_limit_is_not_said_to_be_below_it():
+    certain = tally_of(np.eye(3)[[0, 1, 1, 2]].T)
+    texts = {dice: flag(Quality(0.0, dice, 0.8), [certain]).text for dice in (0.8, 0.7951, 0.79999, 0.794)}
+    assert "below" not in texts[0.8]
+    assert texts[0.7951].endswith("Dice just below 0.80: check the segments closely")
+    assert texts[0.79999].endswith("Dice just below 0.80: check the segments closely")
+    assert texts[0.794].endswith("Dice 0.79, below 0.80: check the segments closely")
+
+
+def test_what_is_no_number_is_low():
+    found = flag(QUALITY, [tally_of(np.full((3, 4), np.nan))])
+    assert found.low
+    assert "cannot be told" in found.text
+    assert json.loads(json.dumps(dataclasses.asdict(found), allow_nan=False))["predicted_dice"] == 0
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_whose_answer_is_no_number_is_an_error(model, make_case, value):
+    next(parameter for parameter in model.network.parameters() if parameter.dim() > 1).fill_(value)
+    with pytest.raises(LLMBoostError, match="what the model says is not a number"):
+        segment(model, [make_case(131)[0]])
+
+
 @pytest.fixture
 def model(tiny_network, tiny_card) -> Model:
     """Whose weights are as they come."""
@@ -112,7 +135,7 @@ def test_cards_keep_their_numbers(tiny_card, tiny_network):
     assert Card.from_json(card.to_json()).quality == QUALITY
     raw = json.loads(card.to_json())
     raw["quality"]["slope"] = float("inf")
-    with pytest.raises(LLMBoostError, match="quality"):
+    with pytest.raises(LLMBoostError, match="Infinity is no number"):
         Card.from_json(json.dumps(raw))
 
 
