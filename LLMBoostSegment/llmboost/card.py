@@ -131,6 +131,22 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """From the Dice that a segmenter expects by its own probabilities to that which is likely (see :mod:`.quality`).
+
+    Attributes:
+        slope, intercept: of the line from the one to the other, fitted on validation cases.
+        limit: the predicted mean Dice below which a case should be checked closely.
+        figures: how well that predicts: errors and correlations on validation and test cases.
+    """
+
+    slope: float
+    intercept: float
+    limit: float
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Target:
     """A structure that a cascade looks closer at.
 
@@ -158,6 +174,7 @@ class Cascade:
         target_ml: how large a target is, at least and at most, if it is in view.
         certainty: the mean probability that the localizer gives to what it found, at least, of the subject as of a
             target: elsewhere in the body, it finds things without being sure.
+        quality: how good what is drawn in larger images probably is, where the card's own numbers are for crops.
     """
 
     localizer: str
@@ -166,6 +183,7 @@ class Cascade:
     subject_ml: tuple[float, float]
     target_ml: tuple[float, float]
     certainty: float = 0.0
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True)
@@ -214,22 +232,6 @@ class Adapter:
     rank: int
     cases: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """From the Dice that a segmenter expects by its own probabilities to that which is likely (see :mod:`.quality`).
-
-    Attributes:
-        slope, intercept: of the line from the one to the other, fitted on validation cases.
-        limit: the predicted mean Dice below which a case should be checked closely.
-        figures: how well that predicts: errors and correlations on validation and test cases.
-    """
-
-    slope: float
-    intercept: float
-    limit: float
-    figures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -369,6 +371,8 @@ def _card(raw: dict[str, Any]) -> Card:
         cascade = dict(raw["cascade"])
         cascade["targets"] = tuple(Target(**{**one, "side": code(one["side"])}) for one in cascade["targets"])
         limits = {name: tuple(cascade[name]) for name in ("subject_ml", "target_ml")}
+        if cascade.get("quality") is not None:
+            cascade["quality"] = Quality(**cascade["quality"])
         raw["cascade"] = Cascade(**{**cascade, **limits})
     if raw.get("subject") is not None:
         subject = dict(raw["subject"])

@@ -153,9 +153,15 @@ def segment(
         probabilities=None if canvas.chances is None else whole.with_array(canvas.chances),
         entropy=None if canvas.doubts is None else whole.with_array(canvas.doubts),
         localizer=model.localizer.card if by_cascade and not foreign else None,
-        # an adapted model is sure in its own way
-        quality=flag(card.quality, canvas.tallies) if card.quality and not card.adapter else None,
+        quality=_flag(card, canvas.tallies, larger=by_cascade or roi is not None),
     )
+
+
+def _flag(card: Card, tallies: Sequence[Tally], larger: bool) -> Flag | None:
+    """How good the segments probably are: in a crop, or in what was looked at of a larger image."""
+    quality = card.cascade.quality if larger and card.cascade and card.cascade.quality else card.quality
+    # an adapted model is sure in its own way
+    return flag(quality, tallies) if quality and not card.adapter else None
 
 
 @dataclass(frozen=True)

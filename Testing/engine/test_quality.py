@@ -10,12 +10,13 @@ import shutil
 import numpy as np
 import pytest
 
-from llmboost.card import Adapter, Card, Quality, read_card, write_card
+from llmboost.card import Adapter, Card, Cascade, Quality, Target, read_card, write_card
 from llmboost.errors import LLMBoostError
-from llmboost.image import write_image
+from llmboost.image import read_image, write_image
 from llmboost.library import find
 from llmboost.model import Model, load_model
 from llmboost.quality import Tally, flag
+from llmboost.roi import Roi
 from llmboost.segment import segment
 
 QUALITY = Quality(slope=1.0, intercept=0.0, limit=0.8, figures={"val": {"mae": 0.03}})
@@ -108,6 +109,23 @@ def test_of_a_case(model, make_case):
     np.testing.assert_array_equal(plain.labelmap.array, found.labelmap.array)
 
 
+def test_larger_images_have_numbers_of_their_own(model, make_case):
+    """What is cut out of a larger image, by the cascade or a region of interest, is judged by the cascade's line."""
+    image = make_case(131)[0]
+    side = tuple(n * mm for n, mm in zip(image.shape, image.spacing, strict=True))
+    own, heads = Quality(0.0, 0.9, 0.8), Quality(0.0, 0.7, 0.6)
+    cascade = Cascade("other", (Target("a"),), "head", (1.0, 2.0), (1.0, 2.0), quality=heads)
+    card = dataclasses.replace(model.card, quality=own, cascade=cascade)
+    # a window as large as the image: it needs no cascade
+    steps = dataclasses.replace(card.preprocessing, window=(32, 32, 32))
+    both = Model(dataclasses.replace(card, preprocessing=steps), model.network)
+    middle = Roi(image.affine[:3, :3] @ (np.array(image.shape) / 2) + image.origin, [0.8 * mm for mm in side])
+    assert segment(both, [image]).quality.predicted_dice == pytest.approx(0.9)
+    told = segment(both, [image], roi=middle).quality
+    assert (told.predicted_dice, told.limit, told.low) == (pytest.approx(0.7), 0.6, False)
+    assert Card.from_json(both.card.to_json()).cascade.quality == heads
+
+
 def test_an_adapted_model_has_no_flag(model, make_case):
     card = dataclasses.replace(model.card, adapter=Adapter("base", "1.0", "0" * 64, 4))
     assert segment(Model(card, model.network), [make_case(132)[0]]).quality is None
@@ -159,3 +177,21 @@ def test_the_shipped_model_tells_its_numbers():
         figures = quality.figures[split]
         assert figures["correlation"] > 0.6
         assert figures["mae"] < figures["mae_of_means"]
+
+
+@pytest.mark.slow
+def test_ordinary_heads_are_not_flagged_and_poor_segments_are(data_root, template):
+    """FLAIR with skull, where the hippocampus is mostly missed, and T1; and the template."""
+    folder = data_root / "heads_t1_flair_2mm"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder.name} in LLMBOOST_DATA")
+    hippocampus = load_model(find("hippocampus"))
+    low = {
+        contrast: [
+            segment(hippocampus, [read_image(path)]).quality.low for path in sorted((folder / contrast).iterdir())
+        ]
+        for contrast in ("t1", "flair")
+    }
+    assert np.mean(low["t1"]) <= 0.1
+    assert np.mean(low["flair"]) >= 0.9
+    assert not segment(hippocampus, [template]).quality.low
