@@ -22,7 +22,7 @@ import SimpleITK as sitk
 
 from . import nifti
 from .errors import LLMBoostError
-from .files import atomic_path, check_regular
+from .files import atomic_path, check_regular, printable
 from .imagecheck import (
     AGAIN,
     MAX_AXES,
@@ -443,6 +443,7 @@ def _read_picture(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     return pixels.reshape(*pixels.shape[:2], -1).transpose(), notes
 
 
+@np.errstate(all="ignore")  # numbers that are none are refused, not remarked on
 def _read_nifti(path: Path, color: bool) -> list[Image]:
     check_image_file(path)
     header = nifti.read_header(path)
@@ -467,7 +468,11 @@ def _volumes(stored: sitk.Image, path: Path, color: bool) -> list[Image]:
         values = values[np.newaxis]
     reading = nrrd_place if _extension(path, VOLUMES) in NRRD else meta_place
     flat = min((*stored.GetSize(), 1)[:3]) == 1
-    place = reading(path, read_fields(path), Place(*_in_space(*geometry)), flat)
+    try:
+        with np.errstate(all="ignore"):  # numbers that are none are refused, not remarked on
+            place = reading(path, read_fields(path), Place(*_in_space(*geometry)), flat)
+    except (ValueError, OverflowError) as error:
+        raise LLMBoostError(f"{path}: a damaged header ({printable(str(error))}); {AGAIN}") from error
     if place.scaling:
         values = nifti.scaled(values, *place.scaling)
     images = images_of(values, place.spacing, place.origin, place.direction, path, color)

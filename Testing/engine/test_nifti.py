@@ -4,6 +4,7 @@ independent reader, ITK the one whose rule is followed."""
 import gzip
 import struct
 import subprocess
+import warnings
 from dataclasses import replace
 
 import nibabel
@@ -258,6 +259,25 @@ def test_a_damaged_sform(tmp_path):
     assert "the qform (code 1, scanner) was used" in said(path)
     with pytest.raises(LLMBoostError, match="damaged sform"):
         read_image(damage(write(tmp_path / "a.nii", (TURNED, 0), (TURNED, 2)), srow_x=np.nan))
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_headers_of_other_numbers_are_read_or_refused_and_nothing_is_printed(tmp_path, kind):
+    plain, random = kind(VOXELS, TURNED, dtype=np.int16).to_bytes(), np.random.default_rng(0)
+    ends = [b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\0\0\x80\xff", struct.pack("<f", 1e30), b"\xff" * 4, bytes(4)]
+    read = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(300):
+            raw = bytearray(plain)
+            for place in random.integers(0, (348, 540)[kind is nibabel.Nifti2Image] // 4, random.integers(1, 4)) * 4:
+                raw[place : place + 4] = ends[random.integers(len(ends))]
+            (tmp_path / "a.nii").write_bytes(raw)
+            try:
+                read += np.isfinite(read_image(tmp_path / "a.nii").affine).all()
+            except LLMBoostError as error:
+                assert len(str(error).splitlines()) == 1  # noqa: PT017
+    assert read > 30
 
 
 def test_voxel_sizes_that_are_not_those_of_the_sform_are_told(tmp_path):

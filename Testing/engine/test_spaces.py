@@ -230,6 +230,9 @@ def test_units_of_metaimage(tmp_path, units, mm):
         (("ElementSpacing = 2", *META[1:]), "ElementSpacing does not fit 3 axes"),
         ((META[0], "Offset = 10 20", META[2]), "Offset does not fit 3 axes"),
         ((*META, "ElementToIntensityFunctionSlope = 0"), "no scale"),
+        ((*META, "ElementToIntensityFunctionOffset = nan"), "no scale"),
+        ((*META, "ElementToIntensityFunctionSlope = two"), "damaged header"),
+        ((*META, "CenterOfRotation = a b c"), "damaged header"),
     ],
 )
 def test_what_metaimage_itk_would_misread_is_refused(tmp_path, lines, text):
