@@ -65,6 +65,8 @@ class Session:
     def clear(self) -> None:
         """Close the scene, as the application does: views and color tables stay. What VTK reported is forgotten."""
         self.scene.Clear(False)
+        for name, logic in self.sliceLogics.items():  # which a test may have turned
+            logic.GetSliceNode().SetOrientation(SLICES[name])
         self.errors.clear()
         self.warnings.clear()
 
