@@ -30,6 +30,7 @@ def main() -> None:
 
     from llmboost.card import read_card
     from llmboost.errors import LLMBoostError
+    from llmboost.files import visible
     from llmboost.image import read_image, read_volumes
     from llmboost.segnrrd import read_segmentation
 
@@ -115,7 +116,7 @@ def main() -> None:
             readers[reader](Path(path))
             answer = "read"
         except LLMBoostError as error:
-            answer = "refused" if str(error).isprintable() else f"said what is no line: {error}"
+            answer = "refused" if visible(str(error)) == str(error) else f"said what is no line: {error}"
         except BaseException as error:
             answer = f"{type(error).__name__}: {error}"
         watching = False
