@@ -7,9 +7,11 @@ costs one small read, so that a panel can list models at once; this module needs
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ MAX_HEADER_BYTES = 16 * 2**20
 SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
 DIGEST = re.compile("[0-9a-f]{64}")
+MAX_BLOCKS = 16  # of looks, along an axis
 FRAMINGS = ("square", "center", "mask")
 MAX_LABEL = 2**16 - 1  # label maps are of 16 bits
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # of a name, it would break files and lines
@@ -187,6 +190,21 @@ class Cascade:
 
 
 @dataclass(frozen=True)
+class Looks:
+    """What the images look like that a classifier was trained on (see :mod:`.looks`): a Gaussian of their measures.
+
+    Attributes:
+        blocks: along each axis, within which brightness is measured; 0: it is not.
+        numbers: base64 of float32 (little endian), of n measures: n offsets, and the rows of a triangular matrix.
+        limit: the distance beyond which an image counts as another kind than the model knows.
+    """
+
+    blocks: int
+    numbers: str
+    limit: float
+
+
+@dataclass(frozen=True)
 class Classification:
     """What a classifier's outputs mean, beyond its labels.
 
@@ -202,7 +220,8 @@ class Classification:
         temperature: divides the logits, so that probabilities say how often they are right (Guo et al. 2017, arXiv
             1706.04599); fitted on validation cases.
         range_limit: the distance from the training images (see :mod:`.networks.familiarity`) beyond which an image
-            counts as another kind than the model knows.
+            counts as another kind than the model knows; for files without ``looks``.
+        looks: of the training images, which tell more surely than the network what is of another kind.
     """
 
     framing: str = "square"
@@ -212,6 +231,7 @@ class Classification:
     ordinal: bool = False
     temperature: float = 1.0
     range_limit: float = 0.0
+    looks: Looks | None = None
 
 
 @dataclass(frozen=True)
@@ -380,7 +400,9 @@ def _card(raw: dict[str, Any]) -> Card:
         raw["subject"] = Subject(**{**subject, "places": places, "scale": tuple(subject["scale"])})
     if raw.get("classification") is not None:
         meaning = dict(raw["classification"])
-        raw["classification"] = Classification(**{**meaning, "thresholds": tuple(meaning["thresholds"])})
+        looks = meaning.get("looks")
+        parts = {"thresholds": tuple(meaning["thresholds"]), "looks": None if looks is None else Looks(**looks)}
+        raw["classification"] = Classification(**{**meaning, **parts})
     if raw.get("quality") is not None:
         raw["quality"] = Quality(**raw["quality"])
     if raw.get("adapter") is not None:
@@ -445,6 +467,17 @@ def _check_classification(card: Card, meaning: Classification, require: Callable
     require(all(0 <= threshold <= 1 for threshold in meaning.thresholds), f"thresholds {meaning.thresholds}")
     require(meaning.temperature > 0, f"temperature {meaning.temperature}")
     require(meaning.range_limit >= 0, f"range limit {meaning.range_limit}")
+    if meaning.looks is not None:
+        _check_looks(meaning.looks, require)
+
+
+def _check_looks(looks: Looks, require: Callable[[bool, str], None]) -> None:
+    require(0 <= looks.blocks <= MAX_BLOCKS, f"blocks {looks.blocks}")
+    require(looks.limit > 0, f"limit {looks.limit}")
+    data = base64.b64decode(looks.numbers, validate=True)
+    measures = math.isqrt(len(data) // 2)  # n (n + 3) / 2 numbers of four bytes
+    require(len(data) == 2 * measures * (measures + 3) or len(data) == 2 * (measures - 1) * (measures + 2), "looks")
+    require(all(map(math.isfinite, struct.unpack(f"<{len(data) // 4}f", data))), "numbers of looks")
 
 
 def _check_adapter(adapter: Adapter, require: Callable[[bool, str], None]) -> None:

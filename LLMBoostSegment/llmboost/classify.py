@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import looks
 from .card import CLASSIFICATION
 from .errors import LLMBoostError
 from .framing import frame
@@ -30,8 +31,9 @@ class Range:
     """Whether a case is of the kind that a model knows.
 
     Attributes:
-        score: the distance of its features from the training images', see :mod:`.networks.familiarity`.
-        limit: what 99 % of the validation images do not exceed.
+        score: how far it is from the training images, see :mod:`.looks`; of several slices, the middle one's. Of a
+            model whose card tells no looks, the distance of its features, see :mod:`.networks.familiarity`.
+        limit: what 99 % of images of the training's kind do not exceed; 0: the model does not tell.
         reasons: what speaks against it, in words.
     """
 
@@ -234,15 +236,23 @@ def known_range(model: Model, framed: np.ndarray, modality: str) -> Range:
     """Whether a case, as :func:`.framing.frame` gives it, is of the kind that the model knows."""
     card, meaning = model.card, model.card.classification
     assert meaning is not None
-    score = float(distance(model.network, torch.from_numpy(framed)).median())
+    score, limit = _distance(model, framed)
     reasons = []
     if differ(modality, card.modality):
         reasons.append(f"the image is {modality}, and model '{card.name}' takes {card.modality}")
     if not any(np.ptp(part) > 0 for part in framed):
         reasons.append("the image is uniform: there is nothing to see")
-    if meaning.range_limit and score > meaning.range_limit:
+    if limit and score > limit:
         reasons.append(
             f"the image is unlike those that model '{card.name}' was trained on"
-            f" (distance {score:.2f}, usual up to {meaning.range_limit:.2f})"
+            f" (distance {score:.2f}, usual up to {limit:.2f})"
         )
-    return Range(score, meaning.range_limit, tuple(reasons))
+    return Range(score, limit, tuple(reasons))
+
+
+def _distance(model: Model, framed: np.ndarray) -> tuple[float, float]:
+    meaning = model.card.classification
+    assert meaning is not None
+    if meaning.looks is not None:
+        return float(np.median(looks.distance(meaning.looks, framed))), meaning.looks.limit
+    return float(distance(model.network, torch.from_numpy(framed)).median()), meaning.range_limit

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from llmboost.card import read_card
+from llmboost.classify import classify
 from llmboost.errors import LLMBoostError
 from llmboost.evaluate import evaluate_classifier
+from llmboost.image import Image
 from llmboost.learn.adapt import adapt
 from llmboost.learn.adaptation import AdaptSettings
 from llmboost.learn.classification.imageset import read_image_set
@@ -15,7 +17,7 @@ from llmboost.learn.classification.trainer import ClassificationConfig
 from llmboost.library import import_model
 from llmboost.model import load_model
 
-from .class_samples import TINY, three_splits, volumes, write_npz
+from .class_samples import SIZE, TINY, pictures, three_splits, volumes, write_npz
 
 CPU = torch.device("cpu")
 SETTINGS = AdaptSettings(steps=40, validations=4, rank=2, rate=1e-2)
@@ -55,6 +57,33 @@ def test_it_learns_what_the_base_does_not_know(base, tmp_path):
     model = load_model(output)
     assert evaluate_classifier(model, read_image_set(data), "test")["auc"] > 0.8
     assert output.stat().st_size < base.stat().st_size
+
+
+def refused(model, pixels):
+    images = [Image(one.T[..., None].astype(np.float32), (1, 1, 1), (0, 0, 0), np.eye(3)) for one in pixels]
+    return np.mean([classify(model, [image]).refused for image in images])
+
+
+def test_local_images_are_answered_and_what_the_base_knows_too_but_nothing_else(base, tmp_path):
+    kept, inverse = pictures(20, seed=9)[0], 255 - pictures(20, seed=8)[0]
+    noise = np.random.default_rng(0).integers(0, 255, (20, SIZE, SIZE))
+    before = load_model(base)
+    assert [refused(before, pixels) > 0.9 for pixels in (kept, inverse, noise)] == [False, True, True]
+    adapt(base, local(tmp_path), tmp_path / "mine.safetensors", SETTINGS, device=CPU)
+    mine = load_model(tmp_path / "mine.safetensors")
+    assert refused(mine, kept) <= 0.1
+    assert refused(mine, inverse) <= 0.1
+    looks, old = mine.card.classification.looks, before.card.classification.looks
+    assert looks.numbers == old.numbers
+    assert looks.limit > old.limit
+
+
+def test_new_classes_are_of_the_local_images_kind(base, tmp_path):
+    adapt(base, local(tmp_path, classes=3), tmp_path / "three.safetensors", SETTINGS, device=CPU)
+    three = load_model(tmp_path / "three.safetensors")
+    assert refused(three, 255 - pictures(20, seed=8, classes=3)[0]) <= 0.1
+    assert refused(three, pictures(20, seed=9)[0]) >= 0.9
+    assert refused(three, np.random.default_rng(0).integers(0, 255, (20, SIZE, SIZE))) >= 0.9
 
 
 def test_new_classes_get_a_new_head(base, tmp_path):

@@ -8,10 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
-from ...card import Card
+from ... import looks
+from ...card import Card, Looks
 from ...classification_metrics import classification_scores
 from ...classify import probabilities
 from ...errors import LLMBoostError
@@ -132,9 +134,9 @@ def adapt_classifier(
             familiarity.fit(features_of(result, images.images))
             tensors |= {f"familiarity.{name}": buffer.cpu() for name, buffer in familiarity.named_buffers()}
         after = _measure(result, held_out, data, steps.mirror)
-        goal = replace(
-            _goal(card, data, task, len(images)), classification=settle(result, held_out, data, steps, framing)
-        )
+        meaning = settle(result, held_out, data, steps, framing)
+        meaning = replace(meaning, looks=_looks(card, task, images, held_out))
+        goal = replace(_goal(card, data, task, len(images)), classification=meaning)
         training = {
             "steps": outcome.steps,
             "minutes": round((time.monotonic() - started) / 60, 2),
@@ -169,6 +171,17 @@ def _scores(
     return classification_scores(
         found.numpy(), images.targets.numpy().astype(int), multi_label=data.multi_label, resamples=resamples
     )
+
+
+def _looks(base: Card, task: str, images: Images, held_out: Images) -> Looks:
+    """For the base's own classes, what it knows stays the usual, and local images are usual, too; for new ones, these
+    alone are."""
+    assert base.classification is not None
+    local, others = images.images.numpy(), held_out.images.numpy()
+    known = base.classification.looks
+    if task == IMPROVE and known is not None:
+        return looks.widened(known, np.concatenate([local, others]))
+    return looks.fit(local, others, base.preprocessing.mirror, base.classification.framing == "mask")
 
 
 def _goal(card: Card, data: ImageSet, task: str, count: int) -> Card:

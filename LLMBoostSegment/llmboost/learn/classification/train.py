@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from ... import looks
 from ...booster import Booster, BoosterConfig
 from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing, read_card
 from ...classification_metrics import classification_scores
@@ -140,7 +141,8 @@ def train_classifier(
         cast(Any, network).familiarity.fit(features_of(network, images.images))
         if isinstance(network.booster, Booster):
             network.booster.merge_lora()
-        meaning = settle(network, held_out, data, steps, framing)
+        usual = looks.fit(images.images.numpy(), held_out.images.numpy(), steps.mirror, framing == "mask")
+        meaning = replace(settle(network, held_out, data, steps, framing), looks=usual)
         card = _card(output, recipe, data, steps, network, outcome, meaning, held_out, len(train))
         check_free(output, resume)
         card = save_model(network, card, output)
