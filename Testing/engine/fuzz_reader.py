@@ -12,7 +12,7 @@ from pathlib import Path
 MEMORY = 6 * 2**30  # of address space, of which torch alone takes more than two
 FORBIDDEN = ("exec", "compile", "import", "pickle.find_class", "marshal.", "os.", "subprocess.", "socket.", "ctypes.")
 HARMLESS = ("os.listdir", "os.scandir")
-WRITERS = ("log", "store")  # a log is drawn, and a store of cases made private when it is opened
+WRITERS = ("store",)  # is made private when it is opened
 
 forbidden: list[str] = []
 
@@ -20,8 +20,7 @@ forbidden: list[str] = []
 def watch(reader: str, event: str, arguments: tuple) -> None:
     if reader in WRITERS and event.startswith("os."):
         return
-    literal = event == "compile" and arguments[1:] == ("<unknown>",)  # ast.literal_eval, of a NumPy file's header
-    if event.startswith(FORBIDDEN) and event not in HARMLESS and not literal:
+    if event.startswith(FORBIDDEN) and event not in HARMLESS:
         forbidden.append(f"{event} {arguments}"[:200])
 
 
@@ -41,34 +40,6 @@ def main() -> None:
 
     def color(path: Path) -> None:
         read_volumes(path, color=True)
-
-    def dicom(path: Path) -> None:
-        from llmboost.dicom import find_series, read_series
-
-        for series in find_series(path):
-            read_series(series)
-
-    def dataset(path: Path) -> None:
-        from llmboost.learn.dataset import SPLITS, check, read_dataset
-
-        found = read_dataset(path.parent)
-        check(found, [found.cases[id] for name in SPLITS for id in found.splits[name]])
-
-    def image_set(path: Path) -> None:
-        from llmboost.learn.classification.imageset import read_image_set
-
-        read_image_set(path if path.suffix == ".npz" else path.with_suffix(".npz"))
-
-    def log(path: Path) -> None:
-        from llmboost.learn.curve import draw_curve
-
-        draw_curve(path.parent)
-
-    def recipe(path: Path) -> None:
-        from llmboost.bench.recipe import read_recipe
-
-        for seed in (found := read_recipe(str(path))).seeds:
-            found.rows(seed)
 
     def store(path: Path) -> None:
         from LLMBoostLib.training.casestore import CaseStore
@@ -92,11 +63,6 @@ def main() -> None:
         "segmentation": read_segmentation,
         "card": read_card,
         "model": load,
-        "dicom": dicom,
-        "dataset": dataset,
-        "image set": image_set,
-        "log": log,
-        "recipe": recipe,
         "store": store,
         "frame": frame,
     }
