@@ -288,7 +288,8 @@ def test_resume_with_other_wishes(run, images, tmp_path):
     assert (out / "anna.nii.gz").exists()
     other = tmp_path / "anna.nrrd"
     write_image(read_image(images / "carl.mha"), other)
-    assert run(other, "--resume", "--format", "nii.gz").status == 0
+    assert run(other, "--resume", "--format", "nii.gz").status == 1  # another input's result has that name
+    assert run(other, "--resume", "--format", "nii.gz", "--overwrite").status == 0
     assert rows(out)["anna"]["input"] == [str(other)]
     assert np.array_equal(read_image(out / "anna.nii.gz").array, segment_file(other, tmp_path, run))
 

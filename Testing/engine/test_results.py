@@ -188,13 +188,18 @@ def test_runs_one_after_the_other_keep_their_rows(run, images, out):
     assert {id: row for id, row in rows(out).items() if id != "b"} == {id: before[id] for id in "ac"}
 
 
-def test_another_input_of_the_same_name_is_told(run, images, out, tmp_path):
+def test_the_result_of_another_input_of_the_same_name_stays(run, images, out, tmp_path):
     (tmp_path / "other").mkdir()
     save(tmp_path / "other" / "a.nrrd", 9)
     assert run(images / "a.nrrd").status == 0
-    assert run(tmp_path / "other" / "a.nrrd").status == 0
-    (warning,) = (text for text in rows(out)["a"]["warnings"] if "place" in text)
-    assert warning == f"takes the place of the result of another input of this name: {images / 'a.nrrd'}"
+    before, bytes_before = rows(out)["a"], (out / "a.seg.nrrd").read_bytes()
+    done = run(tmp_path / "other" / "a.nrrd")
+    assert done.status == 1
+    assert f"the results named 'a' here are of another input ({images / 'a.nrrd'}); choose another --output" in done.err
+    assert rows(out)["a"] == before
+    assert (out / "a.seg.nrrd").read_bytes() == bytes_before
+    assert run(tmp_path / "other" / "a.nrrd", "--overwrite").status == 0
+    assert rows(out)["a"]["input"] == [str(tmp_path / "other" / "a.nrrd")]
 
 
 def start(*arguments):

@@ -131,9 +131,12 @@ class _Run(Generic[R]):
     def compute(self, row: R, case: Case, channels: list[Image], gone: str) -> None:
         names = self.work.files(row.id)
         self.summary.check(row.id, names)
-        earlier = self.summary.rows.get(row.id)
-        if earlier and earlier.made_from.get("input") != row.made_from["input"] and earlier.input != row.input:
-            row.warnings.append(f"takes the place of the result of another input of this name: {earlier.input[0]}")
+        if self.is_anothers(row) and not self.summary.overwrite:
+            other = self.summary.rows[row.id].input[0]
+            raise LLMBoostError(
+                f"{row.input[0]}: the results named '{row.id}' here are of another input ({other}); choose another"
+                " --output, or give --overwrite"
+            )
         with staging(self.summary.folder) as stage:
             try:
                 self.work.compute(row, case, channels, stage)
@@ -144,10 +147,18 @@ class _Run(Generic[R]):
             self.summary.put(row, stage, made, gone)
         self.report(row)
 
+    def is_anothers(self, row: R) -> bool:
+        """Whether the summary has a result of this name that was made from another input."""
+        earlier = self.summary.rows.get(row.id)
+        if earlier is None or earlier.status != OK or earlier.input == row.input:
+            return False
+        return earlier.made_from.get("input") != row.made_from.get("input")
+
     def failed(self, row: R, error: Exception, gone: str = "") -> R:
         """The row of a case that failed; whatever it is, the other cases go on."""
         row = _failed(row, error)
-        self.summary.add(row, gone)
+        if not self.is_anothers(row):  # whose row stays
+            self.summary.add(row, gone)
         self.report(row)
         return row
 
