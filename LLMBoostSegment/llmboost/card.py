@@ -551,13 +551,21 @@ def read_header(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise LLMBoostError(f"{path}: cannot be read ({error.strerror or error})") from error
     try:
-        ends = [int(entry["data_offsets"][1]) for key, entry in header.items() if key != "__metadata__"]
-    except (TypeError, KeyError, IndexError, ValueError, OverflowError) as error:
+        ends = [_place(entry)[1] for key, entry in header.items() if key != "__metadata__"]
+    except (TypeError, KeyError, ValueError) as error:
         raise LLMBoostError(f"{path}: damaged model file (its table of tensors cannot be read)") from error
     expected = start + max(ends, default=0)
     if size != expected:
         raise LLMBoostError(f"{path}: damaged model file ({size} bytes, {expected} expected); copy it again")
     return header
+
+
+def _place(entry: dict[str, Any]) -> tuple[int, int]:
+    """Where a tensor's first byte lies, and the one after its last, from the end of the header on."""
+    low, high = entry["data_offsets"]
+    if not (type(low) is type(high) is int and 0 <= low <= high and isinstance(entry["dtype"], str)):
+        raise ValueError(f"a tensor from {low} to {high}")
+    return low, high
 
 
 def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
@@ -607,9 +615,10 @@ def _not_finite(path: Path) -> str:
             if name == "__metadata__" or entry["dtype"] not in exponents:
                 continue
             kind, exponent = exponents[entry["dtype"]]
-            low, high = entry["data_offsets"]
+            low, high = _place(entry)
             file.seek(start + low)
-            values = np.frombuffer(file.read(high - low), kind)
+            width = np.dtype(kind).itemsize
+            values = np.frombuffer(file.read((high - low) // width * width), kind)
             if ((values & exponent) == exponent).any():
                 return str(name)
     return ""
