@@ -2,8 +2,8 @@
 
 MAPS is a folder with SynthSeg's label maps (see train_brain.py): where the structures lie to each other is their mean
 after each map was shifted, turned and scaled to the others, both sides mirror images. The limits below were chosen on
-one half of the samples of foreign_samples.py; measure_foreign.py tells what they do. With `--write` all goes into the
-model's card, whose weights and digest stay.
+the samples of foreign_samples.py; measure_foreign.py tells what they do. With `--write` all goes into the model's card,
+whose weights and digest stay.
 """
 
 from __future__ import annotations
