@@ -10,6 +10,7 @@ model's own validation images; by default, the others, beside its own test image
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -263,12 +264,19 @@ def own_changed(model: Model, pictures: Pictures, half: str) -> Iterator[tuple[s
         yield "own, turned to the left", [np.rot90(p) for p in some], not both
         yield "own, upside down", [p[::-1] for p in some], not both
         yield "own, brighter by 5 %", [(p * 1.05).clip(0, 255) for p in some], False
+        yield "own, stored at 224 pixels", [_larger(p) for p in some], False
     else:
         yield "own, turned to the right", [np.rot90(p, -1) for p in some], not both
         yield "own, turned by 180 degrees", [np.rot90(p, 2) for p in some], not both
         yield "own, inverted", [255 - p for p in some], True
         yield "own, half the contrast", [64 + p / 2 for p in some], False
+        yield "own, stored at 168 pixels", [_larger(p, 6) for p in some], False
         yield "own, blurred", [ndimage.gaussian_filter(p, (0.6, 0.6, *[0] * (p.ndim - 2))) for p in some], False
+
+
+def _larger(picture: np.ndarray, times: int = 8) -> np.ndarray:
+    """As a file of more pixels may hold it."""
+    return ndimage.zoom(picture, (times, times, *[1] * (picture.ndim - 2)), order=3).clip(0, 255)
 
 
 def as_input(picture: np.ndarray, color: bool) -> list[Image]:
@@ -396,6 +404,12 @@ def foreign_masks(root: Path, half: str) -> Iterator[tuple[str, list[Image], boo
         yield kind, [Image(c, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3)) for c in cubes], True
 
 
+def in_slices(mask: Image, step: int) -> Image:
+    """As a scan of thicker slices gives it."""
+    x, y, z = mask.spacing
+    return dataclasses.replace(mask, array=mask.array[:, :, ::step], spacing=(x, y, z * step))
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -406,6 +420,8 @@ def kinds_of(model: Model, root: Path, half: str) -> Iterator[tuple[str, list[li
     own = [sample.read(steps) for sample in samples]
     yield f"own {SPLITS[half]} images", own, False
     if steps.slice_axis is None:
+        for mm in (2, 5) if half == "first" else (3, 4):
+            yield f"own, in slices of {mm} mm", [[in_slices(channels[0], mm)] for channels in own[:COUNT]], False
         for kind, masks, foreign in foreign_masks(root, half):
             yield kind, [[mask] for mask in masks], foreign
         return

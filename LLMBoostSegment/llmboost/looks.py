@@ -59,20 +59,26 @@ def fit(images: np.ndarray, held_out: np.ndarray, mirror: Sequence[int], mask: b
         images: those of the training.
         held_out: others; with those of the training, each measured by the rest, they tell how far the usual are.
         mirror: axes (0, 1, 2) along which an image is as usual as its mirror image.
-        mask: the images are masks, which lie in the middle: no blocks are taken.
+        mask: the images are masks, which lie in the middle: no blocks are taken, and all measures are those of mirror
+            images. A mask of coarser voxels than the window's is as usual as one of finer ones.
     """
     count = measure(images[:1], FINE).shape[1]
     blocks = 0 if mask else FINE if len(images) >= PER_MEASURE * count else COARSE
-    # of masks, all measures are those of their mirror images
-    choices = [axes for n in range(len(mirror) + 1 if blocks else 1) for axes in combinations(mirror, n)]
-    views = np.stack([measure(np.flip(images, tuple(axis + 2 for axis in axes)), blocks) for axes in choices])
-    fold, distances = np.arange(len(images)) % FOLDS, []
-    for n in range(min(FOLDS, len(images))):
-        if (fold != n).any():
-            weights = _weights(views[:, fold != n])
-            distances.append(_distances(views[0, fold == n], *weights))
-    weights = _weights(views)
-    distances.append(_distances(measure(held_out, blocks), *weights))
+
+    def measured(images: np.ndarray) -> np.ndarray:
+        """(N, views, count)"""
+        if mask:
+            views = [images, images > 0.5]
+        else:
+            choices = [axes for n in range(len(mirror) + 1) for axes in combinations(mirror, n)]
+            views = [np.flip(images, tuple(axis + 2 for axis in axes)) for axes in choices]
+        return np.stack([measure(view, blocks) for view in views], axis=1)
+
+    known = measured(images)
+    weights, fold = _weights(known), np.arange(len(known)) % FOLDS
+    distances = [_distances(measured(held_out), *weights)]
+    for n in range(min(FOLDS, len(known)) if len(known) > 1 else 0):
+        distances.append(_distances(known[fold == n], *_weights(known[fold != n])))
     return Looks(blocks, _packed(*weights), _limit(np.concatenate(distances)))
 
 
@@ -96,9 +102,9 @@ def distance(looks: Looks, images: np.ndarray) -> np.ndarray:
     return _distances(measures, whitening, numbers[:count])
 
 
-def _weights(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrix and offset that bring measures (views, N, count) to mean 0, spread 1 and no correlations."""
-    rows = views.reshape(-1, views.shape[-1])
+def _weights(measures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrix and offset that bring measures (..., count) to mean 0, spread 1 and no correlations."""
+    rows = measures.reshape(-1, measures.shape[-1])
     mean, spread = rows.mean(axis=0), np.sqrt(rows.var(axis=0) + FLOOR**2)
     scaled = (rows - mean) / spread
     count = len(mean)
@@ -109,7 +115,8 @@ def _weights(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distances(measures: np.ndarray, whitening: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    return np.sqrt(((measures @ whitening.T - offset) ** 2).mean(axis=1))
+    """(N,) of measures (N, count); of several views (N, views, count), that of each, one after the other."""
+    return np.sqrt(((measures @ whitening.T - offset) ** 2).mean(axis=-1)).ravel()
 
 
 def _packed(whitening: np.ndarray, offset: np.ndarray) -> str:
