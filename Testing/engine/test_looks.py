@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import struct
 
 import numpy as np
@@ -154,6 +155,14 @@ def test_damaged_looks_are_refused(change):
     text = dataclasses.replace(card, classification=fields["classification"]).to_json()
     with pytest.raises(LLMBoostError, match="damaged card"):
         Card.from_json(text)
+
+
+def test_a_card_is_shown_without_the_numbers_of_its_looks(llmboost):
+    done = llmboost("models", "show", "retina")
+    assert (
+        json.loads(done.out)["classification"]["looks"]["limit"] == read_card(find("retina")).classification.looks.limit
+    )
+    assert len(done.out) < 10_000
 
 
 def test_a_model_of_before_goes_by_its_networks_features():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,10 @@ def list_models() -> None:
 def show_model(model: Annotated[str, typer.Argument(help="Name or file.")]) -> None:
     """Print a model's card as JSON; what its figures say goes to the error output."""
     card = read_card(library.find(model))
-    console.print_json(card.to_json())
+    fields = json.loads(card.to_json())
+    if card.classification and (looks := card.classification.looks):  # as long as a book
+        fields["classification"]["looks"]["numbers"] = f"{len(looks.numbers)} characters"
+    console.print_json(data=fields)
     messages.print(f"{measured(card)}" + (f"; warning: {card.doubts}" if card.doubts else ""))
 
 
