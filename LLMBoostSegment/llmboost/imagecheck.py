@@ -111,7 +111,12 @@ def read_bytes(path: Path) -> np.ndarray:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """The files that hold an image: the one that is named and, beside a detached header, that of its voxels."""
+    """The files that hold an image: the one that is named and, beside a detached header, that of its voxels.
+
+    Raises:
+        LLMBoostError: one of them is missing or no regular file, or the header leads to none.
+    """
+    check_regular(path)
     name = path.name.lower()
     for ends, (_, read_header) in _FORMATS.items():
         if name.endswith(ends):
