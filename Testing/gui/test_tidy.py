@@ -47,7 +47,8 @@ def test_runs_that_are_taken_back_leave_nothing(case, host):
         case.explain()
         revert(case, host)
         choose(case.ui.outputSelector, "Create new segmentation")
-    assert everything() - before == Counter({"vtkMRMLSegmentEditorNode": 1})  # one for all times
+    # one for all times, which an earlier editor may have made
+    assert everything() - before <= Counter({"vtkMRMLSegmentEditorNode": 1})
 
 
 def test_a_run_into_the_users_segmentation_leaves_it_as_it_was(case, host):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from .. import library
 from ..card import read_card
@@ -23,7 +23,7 @@ app = typer.Typer(help="The models at hand.", no_args_is_help=True)
 @app.command("list")
 def list_models() -> None:
     """List the installed models, with the figure of each, and an adapter's base."""
-    table = Table("name", "what", "modality", "labels", "figure", "version", "MB")
+    table = Table(Column("name", no_wrap=True), "what", "modality", "labels", "figure", "version", "MB")
     table.columns[1].min_width = 12
     damaged, doubtful = [], []
     for name, path in library.installed().items():
