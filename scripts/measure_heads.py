@@ -1,8 +1,9 @@
 """Whole heads and what is none: `.venv/bin/python scripts/measure_heads.py VIEWER OUTPUT [--orientations 10]`.
 
-VIEWER is a folder of real scans (see the list below). Segments each head with `hippocampus`, as it is stored and with
-its axes stored in random other orders and senses, and then what is no head; prints millilitres, the largest deviation
-among the orientations, seconds and the process's peak of memory, and draws the heads into the picture OUTPUT (.jpg).
+VIEWER is a folder of real scans (see foreign_samples.py and the list below). Segments each head with `hippocampus`, as
+it is stored and with its axes stored in random other orders and senses, and then what is no head; prints millilitres,
+the largest deviation among the orientations, seconds and the process's peak of memory, and draws the heads into the
+picture OUTPUT (.jpg).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foreign_samples import HEADS, MNI152
 from llmboost.dicom import find_series, read_series
 from llmboost.image import Image, read_image
 from llmboost.library import find
@@ -27,21 +29,12 @@ from llmboost.picture import Scene, draw
 from llmboost.segment import Segmentation, segment
 from reorient_dataset import reorient
 
-HEADS = {
-    "ch2": "templates/ch2.nii.gz",
-    "studyforrest": "dicom/mr_t1_head_studyforrest.zip",
-    "stroke_T1": "nifti/mr_stroke_T1.nii.gz",
-    "stroke_T2": "nifti/mr_stroke_T2.nii.gz",
-    "stroke_FLAIR": "nifti/mr_stroke_FLAIR.nii.gz",
-    "seg3d": "nifti/mr_head_seg3d.nii.gz",
-}
 OTHERS = {
     "chest_CT": "nifti/ct_chest_lidc_0314_1p5mm.nii.gz",
     "body_PET": "dicom/pet_wholebody_qin_headneck_with_seg.zip",
     "spine_MR": "nifti/mr_spine_t2.nii.gz",
     "abdomen_CT": "ct_mr_totalsegmentator/example_ct.nii.gz",
 }
-MNI152 = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
 
 def main() -> None:

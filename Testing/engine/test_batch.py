@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,8 @@ from llmboost.image import Image, read_image, write_image
 from llmboost.model import load_model, save_model
 from llmboost.segment import segment
 from llmboost.segnrrd import read_segmentation
+
+from .summaries import names, rows, summary
 
 IDS = ("anna", "berta", "carl")
 
@@ -53,18 +54,6 @@ def run(llmboost, trained_model, tmp_path):
 @pytest.fixture
 def refused(refusal, trained_model, tmp_path):
     return lambda *arguments: refusal("segment", *arguments, "--model", trained_model, "--output", tmp_path / "out")
-
-
-def summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
-def rows(folder):
-    return {row["id"]: row for row in summary(folder)["cases"]}
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # what is written

@@ -19,6 +19,8 @@ from llmboost.image import Image, write_image
 from llmboost.model import load_model, save_model
 from llmboost.segnrrd import read_segmentation
 
+from .summaries import names, rows, summary
+
 
 @pytest.fixture
 def images(tmp_path):
@@ -43,18 +45,6 @@ def out(tmp_path):
 @pytest.fixture
 def run(llmboost, tiny_model, out):
     return lambda *arguments: llmboost("segment", *arguments, "--model", tiny_model, "--output", out)
-
-
-def summary(folder):
-    return json.loads((folder / "summary.json").read_text())
-
-
-def rows(folder):
-    return {row["id"]: row for row in summary(folder)["cases"]}
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def correct(path):

@@ -1,0 +1,15 @@
+"""What a batch has left in its folder. A test module says ``from .summaries import rows``."""
+
+import json
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def rows(folder):
+    return {row["id"]: row for row in summary(folder)["cases"]}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
