@@ -78,7 +78,8 @@ def segment(
             nonlocal done
             done += 1
             progress.update(task, completed=done)
-            volumes = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
+            found = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
+            volumes = found if any(row.volumes_ml.values()) else "nothing was found"
             lines = [f"{row.id}: {volumes}" if row.status == batch.OK else f"failed: {row.error}"]
             lines += [f"  {row.quality['text']}"] if row.quality else []
             for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
