@@ -20,17 +20,18 @@ from llmboost import library
 from llmboost.card import CLASSIFICATION, Card, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib import batch, fit, samples
-from LLMBoostLib.classification import Classification, writeClassification
-from LLMBoostLib.client import Answer, Client, Progress
-from LLMBoostLib.devicechoice import Device
-from LLMBoostLib.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
-from LLMBoostLib.frames import Frames
-from LLMBoostLib.modulewidget import ModuleWidget
-from LLMBoostLib.result import Result, writeResult
-from LLMBoostLib.segmentation import writeSegmentation
-from LLMBoostLib.segmentinput import SegmentInput
-from LLMBoostLib.volumes import roiFromNode, volumesFromNode
+from LLMBoostLib.panels.devicechoice import Device
+from LLMBoostLib.panels.modulewidget import ModuleWidget
+from LLMBoostLib.scene import fit, samples
+from LLMBoostLib.scene.classification import Classification, writeClassification
+from LLMBoostLib.scene.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
+from LLMBoostLib.scene.frames import Frames
+from LLMBoostLib.scene.result import Result, writeResult
+from LLMBoostLib.scene.segmentation import writeSegmentation
+from LLMBoostLib.scene.segmentinput import SegmentInput
+from LLMBoostLib.scene.volumes import roiFromNode, volumesFromNode
+from LLMBoostLib.worker import folderrun
+from LLMBoostLib.worker.client import Answer, Client, Progress
 
 HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
 
@@ -84,13 +85,13 @@ class LLMBoostSegmentParameterNode:
 
 
 class LLMBoostSegmentWidget(ModuleWidget):
-    """The module's life in the application; what the panel does is told in ``LLMBoostLib.panel``."""
+    """The module's life in the application; what the panel does is told in ``LLMBoostLib.panels.segmentpanel``."""
 
     def makeLogic(self) -> Any:
         return LLMBoostSegmentLogic()
 
     def makePanel(self) -> Any:
-        from LLMBoostLib.panel import Panel
+        from LLMBoostLib.panels.segmentpanel import Panel
 
         return Panel(self.ui, self.logic)
 
@@ -137,11 +138,11 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: the input, or a list of inputs where a model takes several channels. For a model that takes a
-                mask, a ``LLMBoostLib.segmentinput.SegmentInput``.
+                mask, a ``LLMBoostLib.scene.segmentinput.SegmentInput``.
             model: a name of the library, or a model file.
             roiNode: a ROI that limits the computation.
-            segmentationNode: where the segments go, see ``LLMBoostLib.segmentation.writeSegmentation``; by default a
-                new one.
+            segmentationNode: where the segments go, see ``LLMBoostLib.scene.segmentation.writeSegmentation``; by
+                default a new one.
             device: auto, cpu or cuda.
             mirror: average over mirrored images: twice the time.
             uncertainty, probabilities: also make volumes of the entropy, or of each label's probability.
@@ -185,12 +186,12 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         Args:
             volumeNode: the input, or a list of inputs where a model takes several channels. For a model that takes a
-                mask, a ``LLMBoostLib.segmentinput.SegmentInput``.
+                mask, a ``LLMBoostLib.scene.segmentinput.SegmentInput``.
             model: a name of the library, or a model file.
             roiNode: a ROI that limits what the model sees.
             device: auto, cpu or cuda.
             slice: for a 2D model, the index of one slice from 0, along the image's axis of the largest spacing (see
-                ``LLMBoostLib.slicechoice.sliceAxis``); None: all of them.
+                ``LLMBoostLib.panels.slicechoice.sliceAxis``); None: all of them.
             anyway: also answer for an image of another kind than the model knows.
             waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
 
@@ -384,7 +385,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             raise LLMBoostError(f"{model}: classifies images; mirror and uncertainty are for models that segment")
         arguments = [str(inputFolder), "--model", model, "--output", str(outputFolder), "--device", device]
         arguments += [option for option, wanted in options.items() if wanted]
-        return batch.runFolder([command, *arguments], Path(outputFolder), onProgress)
+        return folderrun.runFolder([command, *arguments], Path(outputFolder), onProgress)
 
 
 def _inputs(volumeNode: Any) -> list[Any]:

@@ -20,22 +20,15 @@ from slicer.ScriptedLoadableModule import (
 from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
-from LLMBoostLib import samples
-from LLMBoostLib.client import Client, Progress
-from LLMBoostLib.devicechoice import Device
-from LLMBoostLib.modulewidget import ModuleWidget
-from LLMBoostLib.segmentation import writeSegmentation
+from LLMBoostLib.panels.devicechoice import Device
+from LLMBoostLib.panels.modulewidget import ModuleWidget
+from LLMBoostLib.scene import samples
+from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import ranking, snapshot
 from LLMBoostLib.training.casestore import Case, CaseStore, defaultFolder
 from LLMBoostLib.training.plan import Plan, examine, freeze, makePlan
-from LLMBoostLib.training.training import (
-    Outcome,
-    Training,
-    accept,
-    discardPending,
-    freeName,
-    pending,
-)
+from LLMBoostLib.training.training import Outcome, Training, accept, discardPending, freeName, pending
+from LLMBoostLib.worker.client import Client, Progress
 
 HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from llmboost.bench.footprint import measured
-from llmboost.image import Image, write_image
+from llmboost.inference.segment import segment
+from llmboost.io.image import Image, write_image
 from llmboost.library import find
 from llmboost.model import Model, load_model, save_model
 from llmboost.networks import PEERS, build, describe
-from llmboost.segment import segment
 
 REPEATS = 9
 REFERENCE = "dynunet"

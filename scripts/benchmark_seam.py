@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "LLMBoostSegment"))
-from llmboost.image import Image, read_image
+from llmboost.io.image import Image, read_image
 from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib.client import TICK_MS, Answer, Client
+from LLMBoostLib.worker.client import TICK_MS, Answer, Client
 
 ECHO = "from llmboost import worker; worker.main({'echo': lambda job: (job.fields, job.arrays)})"
 REPEATS = 15
@@ -84,9 +84,9 @@ def _segmentation(image: Image) -> None:
     second, tick = _in_loop(client, "segment", fields, arrays, hold)
 
     # imported only now, for it slows the process down
+    from llmboost.inference.segment import segment
     from llmboost.library import find
     from llmboost.model import load_model
-    from llmboost.segment import segment
 
     model = load_model(find("hippocampus"))
     segment(model, [image])

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llmboost.image import Image, read_image
+from llmboost.inference.segment import segment
+from llmboost.io.image import Image, read_image
 from llmboost.library import find
 from llmboost.model import Model, load_model
-from llmboost.segment import segment
 
 REPEATS = 15
 

@@ -26,13 +26,13 @@ import torch
 from scipy import ndimage
 
 from llmboost.card import Quality, read_card, write_card
-from llmboost.image import Image, read_image, resample, resample_to_spacing, to_canonical
+from llmboost.inference.segment import segment
+from llmboost.io.dataset import Dataset, load, read_dataset
+from llmboost.io.image import Image, read_image, resample, resample_to_spacing, to_canonical
 from llmboost.learn.augment import IMAGE, RandContrastd
-from llmboost.learn.dataset import Dataset, load, read_dataset
 from llmboost.library import find
-from llmboost.metrics import segmentation_scores
+from llmboost.metrics.segmentation import segmentation_scores
 from llmboost.model import Model, load_model
-from llmboost.segment import segment
 
 LIMIT = 0.8  # a mean Dice below is worth a close look; what raters of the hippocampus reach among themselves is above
 KINDS = ("plain", "contrast", "thick", "noisy")

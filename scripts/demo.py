@@ -36,13 +36,13 @@ def main() -> int:
 def demonstrate(path: Path | None) -> int:
     """Segment, draw and print; returns the exit status."""
     from llmboost.batch import OK, BatchOptions, segment_cases
-    from llmboost.cases import find_cases
     from llmboost.errors import LLMBoostError
-    from llmboost.image import read_image
+    from llmboost.io.cases import find_cases
+    from llmboost.io.image import read_image
+    from llmboost.io.picture import Scene, draw
+    from llmboost.io.segnrrd import read_segmentation
     from llmboost.library import find
     from llmboost.model import load_model
-    from llmboost.picture import Scene, draw
-    from llmboost.segnrrd import read_segmentation
 
     model = load_model(find("hippocampus"))
     print("image: " + (str(path) if path else "MNI152 T1, an average of 152 heads (template of the nilearn wheel)"))

@@ -11,9 +11,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from llmboost import looks
 from llmboost.card import read_card, write_card
-from llmboost.learn.classification.imageset import read_image_set
+from llmboost.inference import looks
+from llmboost.io.imageset import read_image_set
 from llmboost.learn.classification.trainer import read_images
 from llmboost.library import find
 

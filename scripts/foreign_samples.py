@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from llmboost.dicom import find_series, read_series
-from llmboost.image import Image, read_image, resample_to_spacing, to_canonical
+from llmboost.io.dicom import find_series, read_series
+from llmboost.io.image import Image, read_image, resample_to_spacing, to_canonical
 from llmboost.learn.augment import IMAGE
 from llmboost.learn.synthesis import SyntheticHeads, read_head_map
 from reorient_dataset import reorient

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from llmboost.image import Image, read_image
+from llmboost.inference.segment import segment
+from llmboost.io.image import Image, read_image
+from llmboost.io.picture import Scene, draw
 from llmboost.library import find
 from llmboost.model import load_model
-from llmboost.picture import Scene, draw
-from llmboost.segment import segment
 
 # values of AAL's table of names
 AAL = {

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from llmboost.image import Image, resample, resample_to_spacing
+from llmboost.inference.segment import segment
+from llmboost.io.dataset import Dataset, load, read_dataset
+from llmboost.io.image import Image, resample, resample_to_spacing
 from llmboost.learn.augment import IMAGE, RandContrastd
-from llmboost.learn.dataset import Dataset, load, read_dataset
 from llmboost.library import find
-from llmboost.metrics import segmentation_scores
+from llmboost.metrics.segmentation import segmentation_scores
 from llmboost.model import Model, load_model
-from llmboost.segment import segment
 
 SEED = 1_000_000
 THICK = 6.0  # mm

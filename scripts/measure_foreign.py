@@ -12,9 +12,9 @@ from collections import Counter
 from pathlib import Path
 
 from foreign_samples import HEAD, OTHER, samples
+from llmboost.inference.segment import segment
 from llmboost.library import find
 from llmboost.model import load_model
-from llmboost.segment import segment
 
 
 def main() -> None:

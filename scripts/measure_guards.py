@@ -20,10 +20,10 @@ import PIL.ImageDraw
 import torch
 from scipy import ndimage
 
-from llmboost.classify import classify
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image, to_canonical
-from llmboost.learn.classification.imageset import read_image_set
+from llmboost.inference.classify import classify
+from llmboost.io.image import Image, read_image, to_canonical
+from llmboost.io.imageset import read_image_set
 from llmboost.library import find
 from llmboost.model import Model, load_model
 

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from foreign_samples import HEADS, MNI152
-from llmboost.dicom import find_series, read_series
-from llmboost.image import Image, read_image
+from llmboost.inference.segment import Segmentation, segment
+from llmboost.io.dicom import find_series, read_series
+from llmboost.io.image import Image, read_image
+from llmboost.io.picture import Scene, draw
 from llmboost.library import find
 from llmboost.model import load_model
-from llmboost.picture import Scene, draw
-from llmboost.segment import Segmentation, segment
 from reorient_dataset import reorient
 
 OTHERS = {

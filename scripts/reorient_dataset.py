@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from llmboost.image import Image, read_image, write_image
-from llmboost.learn.dataset import read_dataset
+from llmboost.io.dataset import read_dataset
+from llmboost.io.image import Image, read_image, write_image
 
 
 def main() -> None:

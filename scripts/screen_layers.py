@@ -15,11 +15,11 @@ import torch
 
 from llmboost.booster.screening import effective_rank, screen
 from llmboost.booster.smollm2 import NATURAL_RMS
-from llmboost.learn.dataset import load, read_dataset
+from llmboost.inference.segment import segment
+from llmboost.io.dataset import load, read_dataset
 from llmboost.library import find
 from llmboost.model import load_model
 from llmboost.networks.tap import to_tokens
-from llmboost.segment import segment
 
 CASES = 4
 

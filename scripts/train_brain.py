@@ -17,7 +17,7 @@ import torch
 from events import print_event
 from llmboost.booster import BoosterConfig
 from llmboost.card import SEGMENTATION, Card, Preprocessing
-from llmboost.device import choose_device
+from llmboost.inference.device import choose_device
 from llmboost.learn.augment import IMAGE, LABEL
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.synthesis import HeadMap, SyntheticHeads, head_labels, read_head_map

@@ -18,9 +18,9 @@ import torch
 
 from llmboost.booster import BoosterConfig
 from llmboost.card import Card, read_card, write_card
-from llmboost.evaluate import evaluate_classifier
+from llmboost.evaluation import evaluate_classifier
+from llmboost.io.imageset import read_image_set
 from llmboost.learn.classification.augment import Augmentation
-from llmboost.learn.classification.imageset import read_image_set
 from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
 from llmboost.learn.classification.trainer import ClassificationConfig
 from llmboost.library import find

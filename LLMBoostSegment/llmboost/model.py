@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .card import METADATA_KEY, Card, check_weights, read_card
 from .errors import LLMBoostError
 from .files import printable, write_whole
-from .learn.adapters import merged
+from .learn.adaptation.lora import merged
 from .library import find, find_base
 from .networks import build
 

@@ -19,7 +19,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
-from llmboost.image import Image, read_image, write_image
+from llmboost.io.image import Image, read_image, write_image
 
 from . import fuzzing
 
@@ -92,7 +92,7 @@ def dataset_folder(tmp_path_factory, write_dataset) -> Path:
 @pytest.fixture(scope="module")
 def volumes(dataset_folder):
     """(train, val) of ``dataset_folder`` as a network with the steps of training_samples.py sees them."""
-    from llmboost.learn.dataset import read_dataset
+    from llmboost.io.dataset import read_dataset
     from llmboost.learn.trainer import read_volume
 
     from .training_samples import STEPS

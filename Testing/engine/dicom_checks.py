@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from llmboost.dicom import choose_series, find_series, read_series
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, to_sitk
+from llmboost.io.dicom import choose_series, find_series, read_series
+from llmboost.io.image import Image, to_sitk
 
 
 def read(folder: Path) -> tuple[list[Image], tuple[str, ...]]:

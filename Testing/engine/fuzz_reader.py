@@ -30,8 +30,8 @@ def main() -> None:
     from llmboost.card import read_card
     from llmboost.errors import LLMBoostError
     from llmboost.files import visible
-    from llmboost.image import read_image, read_volumes
-    from llmboost.segnrrd import read_segmentation
+    from llmboost.io.image import read_image, read_volumes
+    from llmboost.io.segnrrd import read_segmentation
 
     def load(path: Path) -> None:
         from llmboost.model import load_model

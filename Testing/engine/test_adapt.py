@@ -18,17 +18,17 @@ import torch
 import llmboost as package
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
-from llmboost.evaluate import evaluate
-from llmboost.image import Image, read_image
-from llmboost.learn.adapt import adapt
-from llmboost.learn.adaptation import AdaptSettings
-from llmboost.learn.dataset import read_dataset
+from llmboost.evaluation import evaluate
+from llmboost.inference.predict import Cancelled
+from llmboost.inference.segment import segment
+from llmboost.io.dataset import read_dataset
+from llmboost.io.image import Image, read_image
+from llmboost.learn.adaptation.common import AdaptSettings
+from llmboost.learn.adaptation.segmenter import adapt
 from llmboost.learn.train import run_folder
 from llmboost.learn.trainer import CHECKPOINT, Trainer
 from llmboost.library import export_model, find, import_model, installed, remove_model
 from llmboost.model import load_model, save_model
-from llmboost.predict import Cancelled
-from llmboost.segment import segment
 
 CPU = torch.device("cpu")
 QUICK = AdaptSettings(steps=4, validations=2, rank=2)
@@ -326,7 +326,8 @@ def test_a_killed_run_continues_as_if_it_had_not_been(base, local, tmp_path):
     program = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from llmboost.learn.adapt import adapt\nfrom llmboost.learn.adaptation import AdaptSettings\n"
+        "from llmboost.learn.adaptation.segmenter import adapt\n"
+        "from llmboost.learn.adaptation.common import AdaptSettings\n"
         f"adapt(Path({str(base)!r}), Path({str(folder)!r}), Path({str(output)!r}), AdaptSettings(**{settings}),"
         " device=torch.device('cpu'), report=lambda event: print(event['event'], flush=True))\n"
     )

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from llmboost.card import read_card
-from llmboost.classify import classify
 from llmboost.errors import LLMBoostError
-from llmboost.evaluate import evaluate_classifier
-from llmboost.image import Image
-from llmboost.learn.adapt import adapt
-from llmboost.learn.adaptation import AdaptSettings
-from llmboost.learn.classification.imageset import read_image_set
+from llmboost.evaluation import evaluate_classifier
+from llmboost.inference.classify import classify
+from llmboost.io.image import Image
+from llmboost.io.imageset import read_image_set
+from llmboost.learn.adaptation.common import AdaptSettings
+from llmboost.learn.adaptation.segmenter import adapt
 from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
 from llmboost.learn.classification.trainer import ClassificationConfig
 from llmboost.library import import_model

@@ -7,7 +7,7 @@ import pytest
 
 from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
-from llmboost.image import write_image
+from llmboost.io.image import write_image
 from llmboost.library import import_model
 from llmboost.model import load_model
 from llmboost.service import Job

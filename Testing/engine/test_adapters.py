@@ -9,7 +9,7 @@ from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.q4 import BYTES, WEIGHTS
 from llmboost.booster.sources import BlockWeights
 from llmboost.errors import LLMBoostError
-from llmboost.learn.adapters import (
+from llmboost.learn.adaptation.lora import (
     BLOCKS,
     AdapterConfig,
     default_rank,

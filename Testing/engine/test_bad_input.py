@@ -29,8 +29,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 import llmboost as package
 from llmboost.card import METADATA_KEY
 from llmboost.errors import LLMBoostError
-from llmboost.image import read_image, read_volumes
-from llmboost.segnrrd import read_segmentation
+from llmboost.io.image import read_image, read_volumes
+from llmboost.io.segnrrd import read_segmentation
 
 # --- how the files are made ---
 

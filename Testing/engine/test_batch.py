@@ -16,10 +16,10 @@ import pytest
 from llmboost import __file__ as package
 from llmboost import __version__
 from llmboost.card import read_card
-from llmboost.image import Image, read_image, write_image
+from llmboost.inference.segment import segment
+from llmboost.io.image import Image, read_image, write_image
+from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import load_model, save_model
-from llmboost.segment import segment
-from llmboost.segnrrd import read_segmentation
 
 from .summaries import names, rows, summary
 

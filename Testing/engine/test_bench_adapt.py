@@ -12,7 +12,7 @@ from llmboost.bench.recipe import read_recipe
 from llmboost.bench.shift import shift_dataset, shifted
 from llmboost.bench.sunnybrook import write_sunnybrook
 from llmboost.errors import LLMBoostError
-from llmboost.learn.dataset import load, read_dataset
+from llmboost.io.dataset import load, read_dataset
 from llmboost.library import import_model
 
 RECIPES = [

@@ -9,9 +9,9 @@ import torch
 
 from llmboost.bench.footprint import measured
 from llmboost.bench.kinds import Context, classification, segmentation
-from llmboost.classification_metrics import classification_scores
 from llmboost.errors import LLMBoostError
-from llmboost.learn.dataset import read_dataset
+from llmboost.io.dataset import read_dataset
+from llmboost.metrics.classification import classification_scores
 from llmboost.model import load_model
 
 TINY = {"stem": [4, 8], "width": 16, "depth": 1, "heads": 2, "head_width": 8, "mlp": 16}

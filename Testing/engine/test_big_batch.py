@@ -15,9 +15,9 @@ import pytest
 
 import llmboost as package
 from llmboost.card import Preprocessing
-from llmboost.image import Image, read_image, write_image
+from llmboost.io.image import Image, read_image, write_image
+from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import save_model
-from llmboost.segnrrd import read_segmentation
 
 SHAPE = (14, 16, 15)
 

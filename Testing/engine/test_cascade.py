@@ -10,11 +10,11 @@ from torch import nn
 
 from llmboost.card import LEFT, RIGHT, SEGMENTATION, Card, Cascade, Code, Label, Normalization, Preprocessing, Target
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image
+from llmboost.inference.predict import Cancelled
+from llmboost.inference.roi import Roi
+from llmboost.inference.segment import segment
+from llmboost.io.image import Image
 from llmboost.model import Model, load_model, save_model
-from llmboost.predict import Cancelled
-from llmboost.roi import Roi
-from llmboost.segment import segment
 
 ORGAN, FRONT, BACK = (Code("SCT", value, value) for value in ("Organ", "Front", "Back"))
 RAW = (Normalization("window", 0, 10, 0, 1),)  # intensities as they are

@@ -9,13 +9,13 @@ import pytest
 import SimpleITK as sitk
 
 from llmboost.card import Normalization, Preprocessing
-from llmboost.cases import find_cases
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_volumes, write_image
+from llmboost.inference.roi import Roi
+from llmboost.inference.segment import segment
+from llmboost.io.cases import find_cases
+from llmboost.io.image import Image, read_volumes, write_image
+from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import load_model, save_model
-from llmboost.roi import Roi
-from llmboost.segment import segment
-from llmboost.segnrrd import read_segmentation
 
 from .dicom_samples import write_series
 
@@ -429,7 +429,7 @@ def test_no_uid_in_what_is_written(run, make_case, tmp_path):
 
 def test_a_scan_beyond_the_machines_memory_is_warned_of(run, make_case, tmp_path, monkeypatch):
     write_image(make_case(20)[0], tmp_path / "scan.nrrd")
-    monkeypatch.setattr("llmboost.memory.total_memory", lambda: 2**29)
+    monkeypatch.setattr("llmboost.inference.memory.total_memory", lambda: 2**29)
     assert run(tmp_path / "scan.nrrd").status == 0
     (warning,) = rows(tmp_path / "out")["scan"]["warnings"]
     assert warning.startswith("needs about ")

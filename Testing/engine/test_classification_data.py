@@ -9,9 +9,9 @@ import pytest
 
 from llmboost.card import Normalization, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.framing import frame
-from llmboost.image import Image, write_image
-from llmboost.learn.classification.imageset import is_image_set, read_image_set
+from llmboost.inference.classifier_input import frame
+from llmboost.io.image import Image, write_image
+from llmboost.io.imageset import is_image_set, read_image_set
 
 from .class_samples import pictures, three_splits, volumes, write_npz
 from .dicom_samples import write_picture as write_dicom_picture

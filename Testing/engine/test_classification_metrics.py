@@ -17,12 +17,7 @@ from torchmetrics.functional.classification import (
     multilabel_auroc,
 )
 
-from llmboost.classification_metrics import (
-    calibration_error,
-    classification_scores,
-    delong_interval,
-    quadratic_kappa,
-)
+from llmboost.metrics.classification import calibration_error, classification_scores, delong_interval, quadratic_kappa
 
 
 def answers(count, classes, seed=0, skill=1.0, ties=False):

@@ -15,13 +15,14 @@ import llmboost
 from llmboost.booster import BoosterConfig
 from llmboost.booster.sources import load_blocks
 from llmboost.card import CLASSIFICATION, Preprocessing, read_card
-from llmboost.classify import classify, distance, probabilities
 from llmboost.errors import LLMBoostError
-from llmboost.evaluate import evaluate_classifier
+from llmboost.evaluation import evaluate_classifier
+from llmboost.inference.classify import classify, distance, probabilities
+from llmboost.inference.predict import Cancelled
+from llmboost.io.imageset import read_image_set
 from llmboost.learn.augment import IMAGE
 from llmboost.learn.checkpoint import learnt
 from llmboost.learn.classification.augment import Augmentation
-from llmboost.learn.classification.imageset import read_image_set
 from llmboost.learn.classification.train import ClassificationRecipe, settle, train_classifier, youden
 from llmboost.learn.classification.trainer import (
     TARGET,
@@ -34,7 +35,6 @@ from llmboost.learn.train import run_folder
 from llmboost.learn.trainer import CHECKPOINT, LOG
 from llmboost.model import load_model
 from llmboost.networks import build
-from llmboost.predict import Cancelled
 
 from .class_samples import SIZE, TINY, pictures, three_splits, volumes, write_npz
 from .training_samples import losses_of

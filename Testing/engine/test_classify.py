@@ -12,15 +12,15 @@ import torch
 
 from llmboost import batch
 from llmboost.card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
-from llmboost.cases import find_cases
-from llmboost.classify import classify, decide, one_slice, probabilities, slice_axis_of
 from llmboost.errors import LLMBoostError
-from llmboost.framing import frame
-from llmboost.image import Image, write_image
+from llmboost.inference.classifier_input import frame
+from llmboost.inference.classify import classify, decide, one_slice, probabilities, slice_axis_of
+from llmboost.inference.predict import Cancelled
+from llmboost.inference.roi import Roi
+from llmboost.io.cases import find_cases
+from llmboost.io.image import Image, write_image
 from llmboost.model import Model, load_model, save_model
 from llmboost.networks import build, describe
-from llmboost.predict import Cancelled
-from llmboost.roi import Roi
 
 from .class_samples import SIZE, TINY, pictures, three_splits, volumes, write_npz
 from .dicom_samples import write_series
@@ -283,7 +283,7 @@ def test_images_of_another_kind_are_told(trained):
 
 
 def test_a_segmenter_does_not_classify_and_a_classifier_does_not_segment(trained_model, flat, solid):
-    from llmboost.segment import segment
+    from llmboost.inference.segment import segment
 
     with pytest.raises(LLMBoostError, match="model 'ellipsoids' segments; use a classification model"):
         classify(load_model(trained_model), [stack()])

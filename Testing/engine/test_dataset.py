@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, to_sitk, write_image
-from llmboost.learn.dataset import check, load, read_dataset
+from llmboost.io.dataset import check, load, read_dataset
+from llmboost.io.image import Image, to_sitk, write_image
 
 
 def image(value=0, shape=(4, 5, 6), origin=(0.0, 0.0, 0.0), dtype=np.int16):

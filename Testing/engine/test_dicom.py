@@ -9,9 +9,9 @@ import pytest
 from pydicom import uid as uids
 from pydicom.dataset import FileMetaDataset
 
-from llmboost.dicom import Series, choose_series, find_series
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image
+from llmboost.io.dicom import Series, choose_series, find_series
+from llmboost.io.image import Image
 
 from .dicom_checks import assert_as_itk, assert_same, itk_files, read, read_one, refusal
 from .dicom_samples import OBLIQUE, PLACE, by_pydicom, noise, slice_positions, write_enhanced, write_series

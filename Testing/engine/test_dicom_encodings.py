@@ -12,7 +12,7 @@ from pydicom import uid as uids
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate, encapsulate_extended, generate_frames
 
-from llmboost.dicom import find_series, read_pictures
+from llmboost.io.dicom import find_series, read_pictures
 
 from .dicom_checks import read_one, refusal
 from .dicom_samples import JPEG_2000, by_gdcm, by_pydicom, noise, set_syntax, write_enhanced, write_series

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from pydicom import uid as uids
 
-from llmboost.dicom import choose_series, find_series, read_series
 from llmboost.errors import LLMBoostError
+from llmboost.io.dicom import choose_series, find_series, read_series
 
 from .dicom_checks import read, read_one, refusal
 from .dicom_samples import PLACE, noise, slice_positions, write_series

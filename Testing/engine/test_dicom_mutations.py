@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from llmboost.dicom import find_series, read_pictures, read_series
 from llmboost.errors import LLMBoostError
+from llmboost.io.dicom import find_series, read_pictures, read_series
 
 from .dicom_samples import noise, write_enhanced, write_picture, write_series
 from .test_dicom_encodings import COMPRESSIONS, deflate

@@ -14,9 +14,9 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 
 from llmboost.card import Normalization, Preprocessing
-from llmboost.cases import find_cases
-from llmboost.dicom import find_series, read_pictures, read_series
 from llmboost.errors import LLMBoostError
+from llmboost.io.cases import find_cases
+from llmboost.io.dicom import find_series, read_pictures, read_series
 
 from .dicom_samples import write_picture, write_series
 

@@ -20,9 +20,9 @@ from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
 from llmboost.card import SEGMENTATION, Card, Code, Label, Preprocessing
-from llmboost.dicom import Series, find_series, read_series, write_dicom_seg
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, image_from_sitk, resample
+from llmboost.io.dicom import Series, find_series, read_series, write_dicom_seg
+from llmboost.io.image import Image, image_from_sitk, resample
 
 from .dicom_samples import slice_positions, write_enhanced, write_series
 

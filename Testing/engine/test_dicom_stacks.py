@@ -10,8 +10,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom import uid as uids
 
-from llmboost.dicom import find_series, read_series
-from llmboost.image import Image, to_sitk
+from llmboost.io.dicom import find_series, read_series
+from llmboost.io.image import Image, to_sitk
 
 from .dicom_checks import assert_as_itk, assert_same, read, read_one, refusal
 from .dicom_samples import JPEG_2000, OBLIQUE, PLACE, noise, slice_positions, write_enhanced, write_series

@@ -13,9 +13,9 @@ import torch
 
 import llmboost
 from llmboost import doctor
-from llmboost.device import choose_device
 from llmboost.doctor import NEEDED, Finding, examine
 from llmboost.errors import LLMBoostError
+from llmboost.inference.device import choose_device
 from llmboost.library import import_model
 
 

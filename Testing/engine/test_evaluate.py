@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from llmboost.evaluate import evaluate
-from llmboost.image import Image, read_image
-from llmboost.learn.dataset import read_dataset
-from llmboost.metrics import segmentation_scores
+from llmboost.evaluation import evaluate
+from llmboost.inference.segment import segment
+from llmboost.io.dataset import read_dataset
+from llmboost.io.image import Image, read_image
+from llmboost.metrics.segmentation import segmentation_scores
 from llmboost.model import load_model
-from llmboost.segment import segment
 
 IDS = ["case_60", "case_61", "case_62"]
 

@@ -18,18 +18,18 @@ from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.sources import BlockWeights
 from llmboost.card import CLASSIFICATION, Classification, Label, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.explain import LAYERS, METHODS, explain
-from llmboost.explain.faithfulness import areas, energy, points_into, randomised
-from llmboost.explain.maps import relevance
-from llmboost.explain.segments import segment_relevance
-from llmboost.image import Image, resample, resample_to_spacing
+from llmboost.explanation import LAYERS, METHODS, explain
+from llmboost.explanation.faithfulness import areas, energy, points_into, randomised
+from llmboost.explanation.maps import relevance
+from llmboost.explanation.segments import segment_relevance
+from llmboost.inference.predict import Cancelled
+from llmboost.inference.roi import Roi
+from llmboost.inference.segment import segment
+from llmboost.io.image import Image, resample, resample_to_spacing
 from llmboost.library import find
 from llmboost.model import Model, load_model
 from llmboost.networks import build
 from llmboost.networks.tap import Tap, to_grid, to_tokens
-from llmboost.predict import Cancelled
-from llmboost.roi import Roi
-from llmboost.segment import segment
 
 WINDOW = (24, 32, 24)
 NETWORKS = {
@@ -316,7 +316,7 @@ def hippocampus() -> Model:
 
 
 def test_the_shipped_model_looks_at_the_hippocampus(hippocampus, data_root):
-    from llmboost.learn.dataset import load, read_dataset
+    from llmboost.io.dataset import load, read_dataset
 
     case = read_dataset(data_root / "Task04_Hippocampus").split("val")[1]
     (image,), truth = load(case)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from llmboost.card import CLASSIFICATION, Classification, Label, Preprocessing
-from llmboost.image import Image, read_image, write_image
-from llmboost.picture import draw_map
+from llmboost.io.image import Image, read_image, write_image
+from llmboost.io.picture import draw_map
 
 HEAT = (0.99, 1.0, 0.64)  # the upper end of the color map
 
@@ -171,7 +171,7 @@ def test_titles_are_whole(tmp_path, monkeypatch, title, shape):
 def test_names_of_labels_are_shown_as_they_are(tmp_path):
     """In the legend, too; matplotlib would read $ as mathematics and leave out what begins with _."""
     from llmboost.card import Label
-    from llmboost.picture import Scene, draw
+    from llmboost.io.picture import Scene, draw
 
     image = Image(np.zeros((20, 20, 20), np.float32), (1, 1, 1), (0, 0, 0), np.eye(3))
     labels = [Label(1, "_$front^{", (255, 0, 0)), Label(2, "_back", (0, 255, 0))]

@@ -9,12 +9,12 @@ import safetensors.torch
 import torch
 
 from llmboost.card import CLASSIFICATION, Card, Classification, Label, read_card
+from llmboost.card.figures import measured
 from llmboost.errors import LLMBoostError
-from llmboost.figures import measured
+from llmboost.inference.segment import segment
 from llmboost.jsonfile import parse_json, read_json
 from llmboost.library import find, import_model
 from llmboost.model import load_model, save_model, save_tensors
-from llmboost.segment import segment
 
 GOOD = {"val_dice": 0.8, "val_dice_per_label": {"1": 0.8, "2": 0.8}}
 NOTHING = {"val_dice": 0.031, "val_dice_per_label": {"1": 0.06, "2": 0.0}}

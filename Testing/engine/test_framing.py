@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from llmboost.card import FRAMINGS, Normalization, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.framing import frame
-from llmboost.image import Image
+from llmboost.inference.classifier_input import frame
+from llmboost.io.image import Image
 
 RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS
 AS_STORED = Normalization("window", -1e6, 1e6, 0.0, 1.0)

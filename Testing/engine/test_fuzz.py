@@ -13,8 +13,8 @@ import pytest
 from hypothesis import strategies as st
 
 from llmboost.card import METADATA_KEY, Label
-from llmboost.image import Image, write_image
-from llmboost.segnrrd import write_segmentation
+from llmboost.io.image import Image, write_image
+from llmboost.io.segnrrd import write_segmentation
 
 from .fuzzing import JSON, model_file, mutated, mutations, replaced
 

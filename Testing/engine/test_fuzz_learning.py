@@ -19,11 +19,11 @@ from llmboost.bench.recipe import read_recipe, shipped
 from llmboost.bench.runner import ROWS, read_rows
 from llmboost.card import METADATA_KEY, Adapter
 from llmboost.errors import LLMBoostError
-from llmboost.learn.adaptation import _known_run
+from llmboost.io.dataset import read_dataset
+from llmboost.io.imageset import read_image_set
+from llmboost.learn.adaptation.common import _known_run
 from llmboost.learn.checkpoint import DIGEST, KEY, _digest, differences
-from llmboost.learn.classification.imageset import read_image_set
 from llmboost.learn.curve import draw_curve
-from llmboost.learn.dataset import read_dataset
 from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig
 from llmboost.model import load_model, save_tensors
 

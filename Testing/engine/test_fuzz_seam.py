@@ -6,7 +6,7 @@ import json
 import numpy as np
 from hypothesis import strategies as st
 
-from llmboost.image import Image
+from llmboost.io.image import Image
 from llmboost.wire import Frame, write_frame
 
 from .dicom_samples import noise

@@ -7,12 +7,12 @@ import importlib.util
 import numpy as np
 import pytest
 
-from llmboost.image import Image, resample, resample_to_spacing
+from llmboost.inference.roi import Roi
+from llmboost.inference.segment import segment
+from llmboost.io.image import Image, resample, resample_to_spacing
 from llmboost.library import find
-from llmboost.metrics import segmentation_scores
+from llmboost.metrics.segmentation import segmentation_scores
 from llmboost.model import Model, load_model
-from llmboost.roi import Roi
-from llmboost.segment import segment
 
 CASES = 4
 
@@ -25,7 +25,7 @@ def model() -> Model:
 @pytest.fixture(scope="module")
 def val_cases(data_root):
     """The first validation cases: the test list is not for tests."""
-    from llmboost.learn.dataset import load, read_dataset
+    from llmboost.io.dataset import load, read_dataset
 
     folder = data_root / "Task04_Hippocampus"
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""Geometry, resampling and files of llmboost.image; nibabel and pynrrd are the independent readers."""
+"""Geometry, resampling and files of llmboost.io.image; nibabel and pynrrd are the independent readers."""
 
 import itertools
 import os
@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 import llmboost as package
 from llmboost.errors import LLMBoostError
-from llmboost.image import (
+from llmboost.io.image import (
     Image,
     read_image,
     read_volumes,

@@ -10,9 +10,9 @@ import pytest
 
 from llmboost.card import Label
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image, write_image
-from llmboost.learn.dataset import check, gaps, load, read_dataset, unlabelled_cases
-from llmboost.segnrrd import write_segmentation
+from llmboost.io.dataset import check, gaps, load, read_dataset, unlabelled_cases
+from llmboost.io.image import Image, read_image, write_image
+from llmboost.io.segnrrd import write_segmentation
 
 SHAPE = (6, 7, 8)
 

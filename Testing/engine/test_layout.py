@@ -11,8 +11,8 @@ import PIL.Image
 import pytest
 
 from llmboost.errors import LLMBoostError
-from llmboost.learn.classification import npz
-from llmboost.learn.classification.imageset import read_image_set
+from llmboost.io import npz
+from llmboost.io.imageset import read_image_set
 
 from .class_samples import three_splits, write_npz
 

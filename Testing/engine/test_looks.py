@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from llmboost import looks
 from llmboost.card import Card, Looks, read_card
-from llmboost.classify import classify
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image
-from llmboost.learn.classification.imageset import read_image_set
+from llmboost.inference import looks
+from llmboost.inference.classify import classify
+from llmboost.io.image import Image, read_image
+from llmboost.io.imageset import read_image_set
 from llmboost.library import find
 from llmboost.model import load_model
 

@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from llmboost import memory
 from llmboost.card import SEGMENTATION, Card, Label, Normalization, Preprocessing
-from llmboost.image import Image
-from llmboost.memory import GB, describe_need, memory_needed, shortage, total_memory
-from llmboost.roi import Roi
+from llmboost.inference import memory
+from llmboost.inference.memory import GB, describe_need, memory_needed, shortage, total_memory
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image
 
 MM = (1.0, 1.0, 1.0)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist
 
-from llmboost.metrics import MEASURES, segmentation_scores, summarize
+from llmboost.metrics.segmentation import MEASURES, segmentation_scores, summarize
 
 SPACING = (0.5, 1.5, 2.0)
 
@@ -349,5 +349,8 @@ def test_summary_refuses_nothing_and_mismatched_groups():
 
 
 def test_importing_is_light():
-    heavy = "import sys, llmboost.metrics; sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'scipy')))"
+    heavy = (
+        "import sys, llmboost.metrics.segmentation;"
+        " sys.exit(any(m in sys.modules for m in ('torch', 'monai', 'scipy')))"
+    )
     assert subprocess.run([sys.executable, "-c", heavy], check=False).returncode == 0

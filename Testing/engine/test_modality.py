@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmboost.modality import differ, term
+from llmboost.card.modality import differ, term
 
 
 @pytest.mark.parametrize(

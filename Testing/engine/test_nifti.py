@@ -14,8 +14,8 @@ import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image, read_volumes, resample_to_spacing, to_canonical, write_image
-from llmboost.roi import Roi
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image, read_image, read_volumes, resample_to_spacing, to_canonical, write_image
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SHAPE = (5, 6, 7)

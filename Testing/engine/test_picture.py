@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from llmboost.card import Label
-from llmboost.image import Image
-from llmboost.picture import Scene, draw
+from llmboost.io.image import Image
+from llmboost.io.picture import Scene, draw
 
 LABELS = (Label(1, "front", (255, 0, 0)), Label(2, "back", (0, 255, 0)), Label(5, "absent", (0, 0, 255)))
 RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image
+from llmboost.io.dataset import read_dataset
+from llmboost.io.image import Image
 from llmboost.learn import plan as planning
-from llmboost.learn.dataset import read_dataset
 from llmboost.learn.plan import WINDOW_VOXELS, make_plan
 
 RAS = np.diag([-1.0, -1.0, 1.0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from llmboost.predict import Cancelled, predict, probability_slabs
+from llmboost.inference.predict import Cancelled, predict, probability_slabs
 
 WINDOW = (16, 16, 16)
 
@@ -98,7 +98,7 @@ def test_slabs_make_the_volume(network, axis, shape):
 def test_half_precision_for_large_slabs(network, monkeypatch):
     image = volume(37, 20, 29)
     exact = predict(network, image, WINDOW)
-    monkeypatch.setattr("llmboost.predict.HALF_ABOVE", 1000)
+    monkeypatch.setattr("llmboost.inference.predict.HALF_ABOVE", 1000)
     result = predict(network, image, WINDOW)
     assert result.dtype == torch.float16
     torch.testing.assert_close(result.float(), exact, atol=2e-3, rtol=0)

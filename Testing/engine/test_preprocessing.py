@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmboost.card import Normalization, Preprocessing
-from llmboost.image import Image
-from llmboost.preprocessing import normalize, preprocess
+from llmboost.inference.preprocessing import normalize, preprocess
+from llmboost.io.image import Image
 
 RANDOM = np.random.default_rng(0)
 STEPS = Preprocessing(spacing=(1.5, 1.0, 2.0))

@@ -11,8 +11,8 @@ import transformers
 
 from llmboost.card import Normalization, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.framing import frame
-from llmboost.image import read_volumes
+from llmboost.inference.classifier_input import frame
+from llmboost.io.image import read_volumes
 from llmboost.learn.classification.pretrained import load_pretrained
 from llmboost.networks import build
 

@@ -12,12 +12,12 @@ import pytest
 
 from llmboost.card import Adapter, Card, Cascade, Quality, Target, read_card, write_card
 from llmboost.errors import LLMBoostError
-from llmboost.image import read_image, write_image
+from llmboost.inference.quality import Tally, flag
+from llmboost.inference.roi import Roi
+from llmboost.inference.segment import segment
+from llmboost.io.image import read_image, write_image
 from llmboost.library import find
 from llmboost.model import Model, load_model
-from llmboost.quality import Tally, flag
-from llmboost.roi import Roi
-from llmboost.segment import segment
 
 QUALITY = Quality(slope=1.0, intercept=0.0, limit=0.8, figures={"val": {"mae": 0.03}})
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import write_image
-from llmboost.learn.dataset import read_dataset
+from llmboost.inference.predict import Cancelled
+from llmboost.io.dataset import read_dataset
+from llmboost.io.image import write_image
 from llmboost.learn.ranking import rank_cases, suggest
 from llmboost.library import find
 from llmboost.model import load_model
-from llmboost.predict import Cancelled
 
 
 def unit(*vectors):

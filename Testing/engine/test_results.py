@@ -15,9 +15,9 @@ import SimpleITK as sitk
 from llmboost import __file__ as package
 from llmboost.batch.summary import cell
 from llmboost.card import read_card
-from llmboost.image import Image, write_image
+from llmboost.io.image import Image, write_image
+from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import load_model, save_model
-from llmboost.segnrrd import read_segmentation
 
 from .summaries import names, rows, summary
 

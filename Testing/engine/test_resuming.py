@@ -16,10 +16,10 @@ import llmboost
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.files import locked
-from llmboost.image import read_image, write_image
+from llmboost.io.image import read_image, write_image
 from llmboost.learn import trainer as trainer_module
-from llmboost.learn.adapt import adapt
-from llmboost.learn.adaptation import RUN, AdaptSettings
+from llmboost.learn.adaptation.common import RUN, AdaptSettings
+from llmboost.learn.adaptation.segmenter import adapt
 from llmboost.learn.checkpoint import DIGEST, KEY
 from llmboost.learn.train import Recipe, run_folder, train
 from llmboost.learn.trainer import CHECKPOINT, LOG, TrainingConfig

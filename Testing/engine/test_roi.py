@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image
-from llmboost.roi import Roi
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image
 
 RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS
 

@@ -15,12 +15,12 @@ from scipy.spatial.transform import Rotation
 
 from llmboost.card import Label
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, resample
+from llmboost.inference.predict import Cancelled
+from llmboost.inference.preprocessing import orient
+from llmboost.inference.roi import Roi
+from llmboost.inference.segment import largest_component, segment, surprise
+from llmboost.io.image import Image, resample
 from llmboost.model import Model, load_model
-from llmboost.predict import Cancelled
-from llmboost.preprocessing import orient
-from llmboost.roi import Roi
-from llmboost.segment import largest_component, segment, surprise
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((False, True), repeat=3)))
 
@@ -252,7 +252,7 @@ def test_the_classes_are_never_all_in_memory():
 def test_large_maps_lie_in_a_file(model, make_case, monkeypatch):
     phantom = make_case(25)[0]
     expected = segment(model, [phantom], probabilities=True, entropy=True)
-    monkeypatch.setattr("llmboost.segment.MAPS_IN_MEMORY", 1000)
+    monkeypatch.setattr("llmboost.inference.segment.MAPS_IN_MEMORY", 1000)
     result = segment(model, [phantom], probabilities=True, entropy=True)
     assert isinstance(result.probabilities.array, np.memmap)
     assert np.array_equal(result.probabilities.array, expected.probabilities.array)
@@ -260,7 +260,7 @@ def test_large_maps_lie_in_a_file(model, make_case, monkeypatch):
 
 
 def test_no_room_for_large_maps(model, make_case, monkeypatch):
-    monkeypatch.setattr("llmboost.segment.MAPS_IN_MEMORY", 1000)
+    monkeypatch.setattr("llmboost.inference.segment.MAPS_IN_MEMORY", 1000)
     monkeypatch.setattr("tempfile.TemporaryFile", functools.partial(open, "/dev/full", "wb", buffering=0))
     with pytest.raises(LLMBoostError, match=r"no room for .* GB of maps .*TMPDIR"):
         segment(model, [make_case(25)[0]], probabilities=True)

@@ -7,8 +7,8 @@ import SimpleITK as sitk
 
 from llmboost.card import Code, Label
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image
-from llmboost.segnrrd import read_segmentation, terminology_entry, write_segmentation
+from llmboost.io.image import Image, read_image
+from llmboost.io.segnrrd import read_segmentation, terminology_entry, write_segmentation
 
 HIPPOCAMPUS = Code("SCT", "5366008", "Hippocampus")
 LABELS = (

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from llmboost.card import LEFT, RIGHT, Code, Label
-from llmboost.image import Image, read_image, write_image
+from llmboost.inference.segment import segment
+from llmboost.inference.sides import without_sides
+from llmboost.io.image import Image, read_image, write_image
+from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import load_model
-from llmboost.segment import segment
-from llmboost.segnrrd import read_segmentation
-from llmboost.sides import without_sides
 
 from .test_cascade import make_head, make_model
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import read_image, read_volumes
-from llmboost.segnrrd import read_segmentation, write_segmentation
+from llmboost.io.image import read_image, read_volumes
+from llmboost.io.segnrrd import read_segmentation, write_segmentation
 
 SIZES = (4, 5, 6)
 VOXELS = np.arange(120, dtype="<i2").reshape(SIZES, order="F")

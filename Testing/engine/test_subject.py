@@ -14,12 +14,12 @@ from scipy.spatial.transform import Rotation
 
 from llmboost.card import Adapter, Card, Label, Subject, read_card
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image, resample_to_spacing
+from llmboost.inference.roi import Roi
+from llmboost.inference.segment import segment
+from llmboost.inference.subject import aligned, another_kind, like_ct, why_not
+from llmboost.io.image import Image, read_image, resample_to_spacing
 from llmboost.library import find
 from llmboost.model import Model, load_model
-from llmboost.roi import Roi
-from llmboost.segment import segment
-from llmboost.subject import aligned, another_kind, like_ct, why_not
 
 RAS = np.diag([-1.0, -1.0, 1.0])
 NAMES = ("a", "b", "c", "d", "e")
@@ -247,7 +247,7 @@ def test_foreign_scans(data_root, name):
 
 def test_an_adapted_model_draws_in_what_its_user_chose(brain):
     """It was taught on other images than the base's subject, perhaps."""
-    from llmboost.learn.adaptation import adapted_card
+    from llmboost.learn.adaptation.common import adapted_card
 
     adapter, data = Adapter("brain", "1.0", "0" * 64, 4), SimpleNamespace(name="mine", license="")
     card = adapted_card(brain.card, brain.card, brain.network, Path("mine.safetensors"), adapter, data, (1, 0), {}, {})

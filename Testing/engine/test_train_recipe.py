@@ -14,16 +14,16 @@ from llmboost.booster import BoosterConfig
 from llmboost.booster.sources import load_blocks
 from llmboost.card import SEGMENTATION, Code, Label, read_card
 from llmboost.errors import LLMBoostError
-from llmboost.image import read_image
+from llmboost.inference.predict import Cancelled
+from llmboost.inference.segment import segment
+from llmboost.io.dataset import read_dataset
+from llmboost.io.image import read_image
 from llmboost.learn import trainer
 from llmboost.learn.curve import draw_curve
-from llmboost.learn.dataset import read_dataset
 from llmboost.learn.plan import make_plan
 from llmboost.learn.train import PALETTE, Recipe, default_labels, run_folder, train
 from llmboost.learn.trainer import CHECKPOINT, LOG, TrainingConfig
 from llmboost.model import load_model, save_model
-from llmboost.predict import Cancelled
-from llmboost.segment import segment
 
 CPU = torch.device("cpu")
 TINY = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}

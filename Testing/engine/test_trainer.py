@@ -18,12 +18,12 @@ import llmboost
 from llmboost.booster import BoosterConfig
 from llmboost.card import Preprocessing
 from llmboost.errors import LLMBoostError
+from llmboost.inference.predict import Cancelled
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig, mean_dice_of
 from llmboost.learn.windows import Volume
 from llmboost.networks import build
-from llmboost.predict import Cancelled
 
 from .training_samples import STEPS, logits_of, losses_of
 

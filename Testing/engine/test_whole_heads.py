@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from llmboost.image import Image, read_image, resample, resample_to_spacing, write_image
+from llmboost.inference.segment import Segmentation, segment
+from llmboost.io.image import Image, read_image, resample, resample_to_spacing, write_image
 from llmboost.library import find
 from llmboost.model import Model, load_model
-from llmboost.segment import Segmentation, segment
 
 NAMES = [
     f"{side} {part} hippocampus" for side in ("Left", "Right") for part in ("anterior", "posterior")

@@ -8,7 +8,7 @@ import torch
 from monai.transforms import Compose
 
 from llmboost.card import Preprocessing
-from llmboost.image import Image
+from llmboost.io.image import Image
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
 from llmboost.learn.loss import IGNORED

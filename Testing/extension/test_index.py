@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from Testing.extension.conftest import modules, program, run
 
-from LLMBoostLib import environment, install, samples
+from LLMBoostLib.install import environment, packages
+from LLMBoostLib.scene import samples
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTION = ROOT / "LLMBoost.json"
@@ -122,7 +123,7 @@ def test_the_tutorial_names_the_sample_data_and_how_to_remove_everything():
 def test_the_tutorial_tells_hospitals_which_wheels_to_fetch():
     (line,) = re.findall("^python -m pip download .+", (ROOT / "TUTORIAL.md").read_text(encoding="utf-8"), re.MULTILINE)
     words = shlex.split(line)
-    assert words[words.index("wheels") + 1 :] == [install.TORCH, *install.requirements("train"), *environment.BUNDLED]
+    assert words[words.index("wheels") + 1 :] == [packages.TORCH, *packages.requirements("train"), *environment.BUNDLED]
 
 
 def size(picture: Path) -> tuple[int, int]:

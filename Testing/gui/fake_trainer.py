@@ -22,7 +22,7 @@ import numpy as np
 from llmboost import library, worker
 from llmboost.card import METADATA_KEY, Adapter, Card, read_card, read_header
 from llmboost.errors import LLMBoostError
-from llmboost.learn.dataset import load, read_dataset
+from llmboost.io.dataset import load, read_dataset
 
 STEPS = 40
 SLOW = 600.0

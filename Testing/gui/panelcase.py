@@ -12,7 +12,7 @@ import slicer
 from PySide6.QtCore import QPoint, QRect
 from Testing.gui.qthost import Host, choose, click
 
-from LLMBoostLib.launcher import COMMAND_SETTING
+from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 MODULE = "LLMBoostSegment"
 WORKER = Path(__file__).parent / "light_worker.py"

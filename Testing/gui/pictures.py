@@ -22,7 +22,7 @@ from Testing.gui.panelcase import MODULE, grabPanel
 from Testing.gui.qthost import Host, choose, click
 from Testing.host import SliceView, ThreeDView, emptySession, mosaic
 
-from LLMBoostLib.launcher import COMMAND_SETTING
+from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 TEMPLATE = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 CHESTS = "medmnist/pneumoniamnist.npz"
@@ -110,13 +110,14 @@ class _Walk:
 
     def _notInstalled(self) -> None:
         """As in a Slicer without the packages: what is told before, and asked at, a click on Apply."""
-        from LLMBoostLib import install, readiness
+        from LLMBoostLib.install import packages
+        from LLMBoostLib.worker import consent
 
-        needed = [install.TORCH, *install.requirements()]
+        needed = [packages.TORCH, *packages.requirements()]
         with (
-            patch.object(readiness, "missing", lambda purpose: needed),
-            patch.object(install, "missing", lambda purpose: needed),
-            patch.object(install, "_checkPossible", lambda needed: None),
+            patch.object(consent, "missing", lambda purpose: needed),
+            patch.object(packages, "missing", lambda purpose: needed),
+            patch.object(packages, "_checkPossible", lambda needed: None),
         ):
             self._host.selectModule("")
             self._host.selectModule(MODULE)

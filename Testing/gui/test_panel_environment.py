@@ -11,13 +11,13 @@ from Testing.gui.panelcase import setCommand
 from Testing.gui.qthost import click
 
 from llmboost.errors import LLMBoostError
-from LLMBoostLib.launcher import COMMAND_SETTING
+from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 # Packages
 
 
 def test_packages_are_missing_and_declined(case, monkeypatch):
-    from LLMBoostLib import readiness
+    from LLMBoostLib.worker import consent
 
     asked = []
 
@@ -25,7 +25,7 @@ def test_packages_are_missing_and_declined(case, monkeypatch):
         asked.append(purpose)
         raise LLMBoostError("Python packages are missing (torch), and were not installed")
 
-    monkeypatch.setattr(readiness, "ensureInstalled", decline)
+    monkeypatch.setattr(consent, "ensureInstalled", decline)
     case.addImage()
     case.run()
     assert "were not installed" in case.error()
@@ -34,10 +34,10 @@ def test_packages_are_missing_and_declined(case, monkeypatch):
 
 
 def test_the_panel_tells_beforehand_that_packages_are_missing(case, host, monkeypatch):
-    from LLMBoostLib import readiness
+    from LLMBoostLib.worker import consent
 
     needed = ["torch>=2.8"]
-    monkeypatch.setattr(readiness, "missing", lambda purpose: needed)
+    monkeypatch.setattr(consent, "missing", lambda purpose: needed)
     host.selectModule("")
     host.selectModule("LLMBoostSegment")
     assert "Not installed yet" in case.status
@@ -55,11 +55,12 @@ def test_the_panel_tells_beforehand_that_packages_are_missing(case, host, monkey
 
 def test_the_hint_says_what_apply_would_refuse(case, host, monkeypatch):
     """Without the extension PyTorch, Apply can install nothing: there is no use in promising that it will ask."""
-    from LLMBoostLib import install, readiness
+    from LLMBoostLib.install import packages
+    from LLMBoostLib.worker import consent
 
-    monkeypatch.setattr(readiness, "missing", lambda purpose: [install.TORCH])
-    monkeypatch.setattr(install, "missing", lambda purpose: [install.TORCH])
-    monkeypatch.setattr(install, "_version", lambda name: "")
+    monkeypatch.setattr(consent, "missing", lambda purpose: [packages.TORCH])
+    monkeypatch.setattr(packages, "missing", lambda purpose: [packages.TORCH])
+    monkeypatch.setattr(packages, "_version", lambda name: "")
     host.selectModule("")
     host.selectModule("LLMBoostSegment")
     assert "the extension PyTorch is missing; install it with the Extensions Manager" in case.status
@@ -71,7 +72,7 @@ def test_the_hint_says_what_apply_would_refuse(case, host, monkeypatch):
     utilities = ModuleType("PyTorchUtils")
     utilities.__spec__ = ModuleSpec("PyTorchUtils", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utilities)
-    monkeypatch.setattr(install, "_freeGB", lambda: 100.0)
+    monkeypatch.setattr(packages, "_freeGB", lambda: 100.0)
     case.panel.progress.stop("")
     case.panel._hint = ""
     case.panel._showHint()
@@ -79,9 +80,9 @@ def test_the_hint_says_what_apply_would_refuse(case, host, monkeypatch):
 
 
 def test_cancelled_while_packages_are_installed(case, monkeypatch):
-    from LLMBoostLib import readiness
+    from LLMBoostLib.worker import consent
 
-    monkeypatch.setattr(readiness, "ensureInstalled", lambda purpose: click(case.ui.applyButton))
+    monkeypatch.setattr(consent, "ensureInstalled", lambda purpose: click(case.ui.applyButton))
     case.addImage()
     case.panel._rest.setInterval(0)
     case.apply()
@@ -97,7 +98,7 @@ def test_cancelled_while_packages_are_installed(case, monkeypatch):
 @pytest.fixture
 def environmentFolder(case, monkeypatch):
     """Where the private environment of this test lies."""
-    from LLMBoostLib import environment
+    from LLMBoostLib.install import environment
 
     folder = case.folder / "environment"
     monkeypatch.setattr(environment, "defaultFolder", lambda: folder)
@@ -130,8 +131,8 @@ def test_an_environment_that_cannot_be_made(case, host, environmentFolder, pytho
 
 
 def test_making_an_environment_can_be_cancelled_and_keeps_apply_off(case, host, environmentFolder, monkeypatch):
-    from LLMBoostLib.childprocess import Cancelled
-    from LLMBoostLib.environment import PrivateEnvironment
+    from LLMBoostLib.install.environment import PrivateEnvironment
+    from LLMBoostLib.worker.childprocess import Cancelled
 
     seen = []
 
@@ -154,8 +155,8 @@ def test_making_an_environment_can_be_cancelled_and_keeps_apply_off(case, host, 
 
 
 def test_the_module_is_reloaded_while_an_environment_is_made(case, host, environmentFolder, monkeypatch):
-    from LLMBoostLib.childprocess import Cancelled
-    from LLMBoostLib.environment import PrivateEnvironment
+    from LLMBoostLib.install.environment import PrivateEnvironment
+    from LLMBoostLib.worker.childprocess import Cancelled
 
     def create(self, python, wheels, purpose, onLine, shouldCancel):
         case.widget = host.reload("LLMBoostSegment")
@@ -170,8 +171,8 @@ def test_the_module_is_reloaded_while_an_environment_is_made(case, host, environ
 
 
 def test_apply_offers_an_environment_where_slicers_python_cannot_compute(case, host, environmentFolder, monkeypatch):
-    from LLMBoostLib import readiness
-    from LLMBoostLib.environment import PrivateEnvironment
+    from LLMBoostLib.install.environment import PrivateEnvironment
+    from LLMBoostLib.worker import consent
 
     command = case.panel.advanced._command
     worker = command()
@@ -183,8 +184,8 @@ def test_apply_offers_an_environment_where_slicers_python_cannot_compute(case, h
 
     monkeypatch.setattr(PrivateEnvironment, "create", create)
     monkeypatch.setattr(PrivateEnvironment, "use", lambda self: setCommand(worker))
-    monkeypatch.setattr(readiness, "obstacle", lambda: "no current PyTorch")
-    monkeypatch.setattr(readiness, "missing", lambda purpose: [] if command() == worker else ["torch>=2.8"])
+    monkeypatch.setattr(consent, "obstacle", lambda: "no current PyTorch")
+    monkeypatch.setattr(consent, "missing", lambda purpose: [] if command() == worker else ["torch>=2.8"])
     case.addImage()
     setCommand("")
     host.answer(False)

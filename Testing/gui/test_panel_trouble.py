@@ -14,7 +14,7 @@ import vtk
 from Testing.gui.panelcase import SEGMENTS, names, setCommand
 from Testing.gui.qthost import choose, click, typeText
 
-from LLMBoostLib.launcher import COMMAND_SETTING
+from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 # Input that cannot be segmented: Apply is disabled and says why
 
@@ -92,7 +92,7 @@ def test_a_roi_on_an_image_under_a_transform_that_is_not_linear(case):
 
 
 def test_a_huge_image_is_warned_about(case, monkeypatch):
-    from LLMBoostLib import fit
+    from LLMBoostLib.scene import fit
 
     monkeypatch.setattr(fit, "HUGE", 1000)
     case.addImage()
@@ -184,7 +184,7 @@ def test_voxels_that_are_no_numbers(case):
 
 
 def test_images_leave_this_machine_only_with_consent(case, host, monkeypatch):
-    from LLMBoostLib import client
+    from LLMBoostLib.worker import client
 
     monkeypatch.setattr(client, "platform", SimpleNamespace(node=lambda: "my-desk"))
     case.addImage()

@@ -18,8 +18,8 @@ from Testing.gui.panelcase import SEGMENTS, grabPanel, voxels
 from Testing.gui.qthost import Host, choose, click
 from vtk.util.numpy_support import vtk_to_numpy
 
-from LLMBoostLib.client import Progress
-from LLMBoostLib.launcher import COMMAND_SETTING
+from LLMBoostLib.worker.client import Progress
+from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 
 class Walk:

@@ -15,9 +15,9 @@ from Testing.gui.traincase import TrainCase
 
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
-from LLMBoostLib.client import WorkerError
-from LLMBoostLib.messages import showError
-from LLMBoostLib.plaintext import tip
+from LLMBoostLib.panels.errordisplay import showError
+from LLMBoostLib.panels.plaintext import tip
+from LLMBoostLib.worker.client import WorkerError
 
 EVIL = '<img src="file:///etc/x"><b>bold</b>&lt;i&gt;'
 LINK = "<a href='http://x'>anterior</a>"

@@ -8,8 +8,8 @@ import slicer
 from Testing.gui.qthost import choose, click
 from Testing.gui.traincase import TrainCase
 
-from LLMBoostLib import samples
-from LLMBoostLib.segmentation import writeSegmentation
+from LLMBoostLib.scene import samples
+from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training.curves import Curves
 
 

@@ -12,7 +12,7 @@ from Testing.gui.qthost import choose, click
 from Testing.gui.test_panel import beating  # noqa: F401
 from Testing.gui.traincase import TrainCase
 
-from LLMBoostLib import maps, result, samples
+from LLMBoostLib.scene import maps, result, samples
 
 
 def everything() -> Counter:

@@ -15,10 +15,10 @@ from Testing.gui.qthost import Host, choose, click
 from Testing.slicer.blocks import NAMES, drawBlocks
 
 from llmboost import library
-from LLMBoostLib import samples
-from LLMBoostLib.launcher import COMMAND_SETTING
-from LLMBoostLib.segmentation import writeSegmentation
+from LLMBoostLib.scene import samples
+from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training.casestore import FOLDER_VARIABLE
+from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 MODULE = "LLMBoostTrain"
 TRAINER = Path(__file__).parent / "fake_trainer.py"

@@ -19,9 +19,9 @@ from Testing.gui.qthost import Host, choose, click
 from Testing.gui.traincase import grabTrain
 from vtk.util.numpy_support import vtk_to_numpy
 
-from LLMBoostLib import samples
-from LLMBoostLib.client import Progress
-from LLMBoostLib.launcher import COMMAND_SETTING
+from LLMBoostLib.scene import samples
+from LLMBoostLib.worker.client import Progress
+from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 SEGMENT, TRAIN = "LLMBoostSegment", "LLMBoostTrain"
 Take = Callable[[str, Any], None]

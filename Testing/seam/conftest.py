@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from LLMBoostLib.client import Client
+from LLMBoostLib.worker.client import Client
 
 HERE = Path(__file__).parent
 SECONDS = 30  # far more than anything here takes; a test that waits so long has failed

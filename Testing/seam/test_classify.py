@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from llmboost.card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
-from llmboost.classify import classify
-from llmboost.image import Image
+from llmboost.inference.classify import classify
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image
 from llmboost.model import load_model, save_model
 from llmboost.networks import build, describe
-from llmboost.roi import Roi
 from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib.client import Client, Progress, WorkerError
-from LLMBoostLib.launcher import defaultCommand
+from LLMBoostLib.worker.client import Client, Progress, WorkerError
+from LLMBoostLib.worker.launcher import defaultCommand
 
 NAMES = ("healthy", "ill")
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from llmboost.wire import PROTOCOL
-from LLMBoostLib import client as client_module
-from LLMBoostLib.client import Answer, Client, Progress, WorkerError
-from LLMBoostLib.connection import Connection
-from LLMBoostLib.launcher import descendants
+from LLMBoostLib.worker import client as client_module
+from LLMBoostLib.worker.client import Answer, Client, Progress, WorkerError
+from LLMBoostLib.worker.connection import Connection
+from LLMBoostLib.worker.launcher import descendants
 
 FAKE = "import sys\nfrom llmboost import wire, worker\n"
 ECHO = "worker.main({'echo': lambda job: (job.fields, job.arrays)})\n"

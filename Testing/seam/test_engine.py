@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from llmboost.image import Image
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image
 from llmboost.library import find
-from llmboost.roi import Roi
 from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib.client import Client, Progress, WorkerError
-from LLMBoostLib.launcher import defaultCommand
+from LLMBoostLib.worker.client import Client, Progress, WorkerError
+from LLMBoostLib.worker.launcher import defaultCommand
 
 CRASH = """
 import ctypes, os
@@ -70,8 +70,8 @@ def test_a_result_is_the_engines_own_voxel_for_voxel(warm, image):
     assert not any("loading" in p.text for p in progress), "the model is warm"
     assert progress[0].memory > image.array.nbytes
 
+    from llmboost.inference.segment import segment
     from llmboost.model import load_model
-    from llmboost.segment import segment
 
     roi = Roi(box["center"], box["size"], turn)
     own = segment(load_model(find("hippocampus")), [image], roi=roi, mirror=True, entropy=True, probabilities=True)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from llmboost.image import Image
+from llmboost.io.image import Image
 from llmboost.library import find
 from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib.client import Client, Progress, WorkerError
-from LLMBoostLib.launcher import defaultCommand
+from LLMBoostLib.worker.client import Client, Progress, WorkerError
+from LLMBoostLib.worker.launcher import defaultCommand
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_map_is_the_engines_own(warm, image):
     answer = warm.call("explain", fields, arrays, onProgress=progress.append)
     assert any(p.text == "explaining" for p in progress)
 
-    from llmboost.explain import explain
+    from llmboost.explanation import explain
     from llmboost.model import load_model
 
     own = explain(load_model(find("hippocampus")), [image], target=2, method="attention-rollout", layer="before")

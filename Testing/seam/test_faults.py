@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pytest
 
-from LLMBoostLib.client import Client, WorkerError
-from LLMBoostLib.launcher import Process, descendant, killTree, workerEnvironment
+from LLMBoostLib.worker.client import Client, WorkerError
+from LLMBoostLib.worker.launcher import Process, descendant, killTree, workerEnvironment
 
 CANCELS, KILLS = 50, 20
 IMAGE = np.arange(2**20, dtype=np.int16)  # takes a moment to send

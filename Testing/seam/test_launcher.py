@@ -10,13 +10,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import llmboost
-from LLMBoostLib import launcher
-from LLMBoostLib.client import Client
+from LLMBoostLib.worker import launcher
+from LLMBoostLib.worker.client import Client
 
 LIGHT = """
 import sys
-import LLMBoostLib.client, llmboost.wire, llmboost.card, llmboost.library
-client = LLMBoostLib.client.Client()
+import LLMBoostLib.worker.client, llmboost.wire, llmboost.card, llmboost.library
+client = LLMBoostLib.worker.client.Client()
 assert client.call("show", {"model": "hippocampus"}).fields["card"]["name"] == "hippocampus"
 client.shutDown()
 print(*sorted({"torch", "monai", "transformers", "SimpleITK", "scipy", "slicer", "qt"} & set(sys.modules)))

@@ -16,7 +16,7 @@ from llmboost.handlers import Engine
 from llmboost.library import find
 from llmboost.service import Job
 from llmboost.wire import Frame
-from LLMBoostLib.client import WorkerError
+from LLMBoostLib.worker.client import WorkerError
 
 REMOTE = """
 import os, platform

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from llmboost.wire import PROTOCOL, Frame, read_frame, read_hello, write_frame
-from LLMBoostLib.launcher import workerEnvironment
+from LLMBoostLib.worker.launcher import workerEnvironment
 
 HEAVY = {"torch", "monai", "transformers", "SimpleITK", "scipy"}
 ENGINE = """

@@ -18,7 +18,7 @@ from Testing.host import Session, start
 from llmboost.handlers import Engine
 from llmboost.service import Job
 from llmboost.wire import Frame
-from LLMBoostLib.client import Answer
+from LLMBoostLib.worker.client import Answer
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 import llmboost
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image
+from llmboost.io.image import Image, read_image
 from LLMBoostLib.training.casestore import CaseStore, Kind, discardPending, removeRuns
 from LLMBoostLib.training.filechanges import FileChanges
 

@@ -13,10 +13,10 @@ from Testing.host import EventLoop
 from llmboost import library
 from llmboost.card import CLASSIFICATION, Card, Classification, Label, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, write_image
-from LLMBoostLib import volumes
-from LLMBoostLib.client import Client
-from LLMBoostLib.segmentinput import SegmentInput
+from llmboost.io.image import Image, write_image
+from LLMBoostLib.scene import volumes
+from LLMBoostLib.scene.segmentinput import SegmentInput
+from LLMBoostLib.worker.client import Client
 
 RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS
 SMALL = {"stem": (4, 6), "width": 16, "depth": 2, "heads": 2, "head_width": 8, "mlp": 32}
@@ -84,7 +84,7 @@ def cells(table) -> list[list[str]]:
 
 
 def test_a_volume_is_classified_as_the_engine_does(logic, load, volumeNode, makeTransform):
-    from llmboost.classify import classify
+    from llmboost.inference.classify import classify
 
     volumeNode.SetAndObserveTransformNodeID(makeTransform((20, -100, 40), (5, 6, 7)).GetID())
     found = logic.classify(volumeNode, "solid")
@@ -103,8 +103,8 @@ def test_a_volume_is_classified_as_the_engine_does(logic, load, volumeNode, make
 
 
 def test_slices_are_those_of_the_engine_however_the_image_is_stored(logic, load, makeVolume, cloud, oblique):
-    from llmboost.classify import slice_axis_of
-    from LLMBoostLib.slicechoice import sliceAxis, sliceCount
+    from llmboost.inference.classify import slice_axis_of
+    from LLMBoostLib.panels.slicechoice import sliceAxis, sliceCount
 
     model = load("flat")
     for axes, scale in itertools.product(itertools.permutations(range(3)), [(1, 1, 1), (1, 1, 4), (4, 1, 1)]):
@@ -125,7 +125,7 @@ def test_slices_are_those_of_the_engine_however_the_image_is_stored(logic, load,
 
 
 def test_the_slice_that_a_view_shows(session, makeVolume, cloud, oblique):
-    from LLMBoostLib.slicechoice import shownSlice
+    from LLMBoostLib.panels.slicechoice import shownSlice
 
     def isShown(axis):
         try:
@@ -168,7 +168,7 @@ def test_a_segment_is_classified_and_explained(logic, makeVolume):
 
 @pytest.mark.parametrize(("method", "layer"), [("grad-cam", "after"), ("attention-rollout", "before")])
 def test_a_class_is_explained_on_the_inputs_grid(logic, load, volumeNode, method, layer):
-    from llmboost.explain import explain
+    from llmboost.explanation import explain
 
     node = logic.explain(volumeNode, "solid", target=1, method=method, layer=layer)
     own = explain(load("solid"), [asImage(volumeNode)], target=1, method=method, layer=layer)
@@ -253,8 +253,8 @@ def test_a_folder_is_classified(logic, cloud, tmp_path):
 
 
 def test_the_text_of_several_labels():
-    from LLMBoostLib.classification import ClassChance, asRichText
-    from LLMBoostLib.classification import Classification as Found
+    from LLMBoostLib.scene.classification import ClassChance, asRichText
+    from LLMBoostLib.scene.classification import Classification as Found
 
     classes = (ClassChance(0, "edema", 0.7), ClassChance(1, "mass", 0.2))
     text = asRichText(Found(classes, ("edema",), "", None, (), (), None))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import slicer
 
-from LLMBoostLib import diagnostics
-from LLMBoostLib.client import WorkerError
+from LLMBoostLib.install import diagnostics
+from LLMBoostLib.worker.client import WorkerError
 
 HELLO = {"protocol": 1, "pid": 4711, "host": "meyers-laptop", "llmboost": "0.1", "python": "3.12.1", "torch": None}
 HOME = str(Path.home())

@@ -19,9 +19,10 @@ import slicer
 from Testing.slicer.packaging_standin import makeWheel
 
 from llmboost.errors import LLMBoostError
-from LLMBoostLib import environment, install, launcher
-from LLMBoostLib.childprocess import Cancelled
-from LLMBoostLib.environment import STAMP, PrivateEnvironment
+from LLMBoostLib.install import environment, packages
+from LLMBoostLib.install.environment import STAMP, PrivateEnvironment
+from LLMBoostLib.worker import launcher
+from LLMBoostLib.worker.childprocess import Cancelled
 
 MODULES = {  # by wheel
     "torch": "torch",
@@ -119,7 +120,7 @@ def test_an_environment_from_a_folder_of_wheels(private, wheels, settings):
 
     private.use()
     assert launcher.workerCommand() == [str(private.python), "-m", "llmboost.worker"]
-    assert install.missing() == []  # Slicer's own Python is not needed any more
+    assert packages.missing() == []  # Slicer's own Python is not needed any more
 
     makeWheel(wheels, "peft", "99.0")
     makeWheel(wheels, "matplotlib", "99.0")
@@ -191,7 +192,7 @@ def test_slicer_was_killed_meanwhile(private, wheels, quickPython):
     """What is left is known as ours, not used, and replaced."""
     code = (
         "import os, sys; from Testing.host import start; start()\n"
-        "from LLMBoostLib.environment import PrivateEnvironment\n"
+        "from LLMBoostLib.install.environment import PrivateEnvironment\n"
         "def die(line):\n    if 'Installing collected' in line: os._exit(9)\n"
         "PrivateEnvironment(sys.argv[1]).create(sys.executable, sys.argv[2], onLine=die)\n"
     )

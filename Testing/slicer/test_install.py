@@ -24,8 +24,8 @@ from packaging.utils import canonicalize_name
 from Testing.slicer.packaging_standin import NEVER_REPLACED, SLICER, SlicerPython, cleanPip, makeWheel
 
 from llmboost.errors import LLMBoostError
-from LLMBoostLib import environment, install
-from LLMBoostLib.pipoutput import PipOutput
+from LLMBoostLib.install import environment, packages
+from LLMBoostLib.install.pipoutput import PipOutput
 
 WAY_OUT = "private environment"
 WHEELS = {
@@ -58,7 +58,7 @@ def inSlicer(session, tmp_path, wheels, monkeypatch):
         pins = [f"pip=={pip}" if pin.startswith("pip==") else pin for pin in SLICER[version]]
         python = SlicerPython(tmp_path / "Slicer", pins)
         python.install(monkeypatch, modern=version != "5.10", **options)
-        monkeypatch.setattr(install, "metadata", python)
+        monkeypatch.setattr(packages, "metadata", python)
         monkeypatch.setattr(slicer.app, "testingEnabled", lambda: False)
         offline = cleanPip(PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
         for name in [name for name in os.environ if name.startswith("PIP_")]:
@@ -73,7 +73,7 @@ def inSlicer(session, tmp_path, wheels, monkeypatch):
 def failure(purpose: str = "segment") -> str:
     """The message of an installation that must fail: one line, with a way out."""
     with pytest.raises(LLMBoostError) as caught:
-        install.ensureInstalled(purpose)
+        packages.ensureInstalled(purpose)
     text = str(caught.value)
     assert "\n" not in text
     assert WAY_OUT in text
@@ -84,18 +84,18 @@ def failure(purpose: str = "segment") -> str:
 
 
 def test_the_lists_have_lower_bounds_only_and_nothing_of_slicers():
-    lists = [Requirement(text) for text in (install.TORCH, *install.requirements("train"))]
+    lists = [Requirement(text) for text in (packages.TORCH, *packages.requirements("train"))]
     assert [{x.operator for x in one.specifier} for one in lists] == [{">="}] * len(lists)
     slicers = {canonicalize_name(pin.split("==")[0]) for pins in SLICER.values() for pin in pins}
     assert not {canonicalize_name(one.name) for one in lists} & slicers
-    assert set(install.requirements("segment")) < set(install.requirements("train"))
+    assert set(packages.requirements("segment")) < set(packages.requirements("train"))
 
 
 def test_the_lists_agree_with_the_package():
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     block = text[text.index("dependencies = [") :]
     package = {Requirement(x).name: Requirement(x) for x in ast.literal_eval(block[15 : block.index("]") + 1])}
-    for text in (install.TORCH, *install.requirements("segment"), *environment.BUNDLED):
+    for text in (packages.TORCH, *packages.requirements("segment"), *environment.BUNDLED):
         one = Requirement(text)
         if one.name in package:
             assert set(package[one.name].specifier) <= set(one.specifier), text
@@ -127,10 +127,10 @@ main(sys.argv[2:])
 
 
 def test_the_engine_segments_with_nothing_but_what_is_listed(tmp_path, cloud):
-    from llmboost.image import Image, write_image
+    from llmboost.io.image import Image, write_image
 
     write_image(Image(cloud.transpose(), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3)), tmp_path / "case.nii.gz")
-    needed = ",".join([install.TORCH, *install.requirements(), *environment.BUNDLED])
+    needed = ",".join([packages.TORCH, *packages.requirements(), *environment.BUNDLED])
     arguments = ["segment", str(tmp_path / "case.nii.gz"), "--model", "hippocampus", "--output", str(tmp_path / "out")]
     done = subprocess.run(
         [sys.executable, "-c", ENGINE, needed, *arguments], capture_output=True, text=True, check=False
@@ -144,25 +144,25 @@ def test_the_engine_segments_with_nothing_but_what_is_listed(tmp_path, cloud):
 
 def test_what_is_there_is_not_missing_however_it_was_built(inSlicer):
     python = inSlicer()
-    assert install.missing() == ["torch>=2.8", *install.requirements()]
+    assert packages.missing() == ["torch>=2.8", *packages.requirements()]
     for pin in ("torch==2.14.0a0+git123", "monai==1.6.1", "safetensors==0.4", "typer==0.20"):
         python.add(pin)
-    assert install.missing() == ["safetensors>=0.5", "rich>=13"]
-    assert install.missing("train") == ["safetensors>=0.5", "rich>=13", "matplotlib>=3.9", "peft>=0.17"]
+    assert packages.missing() == ["safetensors>=0.5", "rich>=13"]
+    assert packages.missing("train") == ["safetensors>=0.5", "rich>=13", "matplotlib>=3.9", "peft>=0.17"]
 
 
 def test_nothing_is_missing_for_a_worker_elsewhere(inSlicer, monkeypatch):
     python = inSlicer()
-    monkeypatch.setattr(install, "workerCommand", lambda: ["ssh", "-T", "box", "python", "-m", "llmboost.worker"])
-    assert install.missing() == []
-    install.ensureInstalled()
+    monkeypatch.setattr(packages, "workerCommand", lambda: ["ssh", "-T", "box", "python", "-m", "llmboost.worker"])
+    assert packages.missing() == []
+    packages.ensureInstalled()
     assert not python.dialogs
 
 
 def test_looking_for_what_is_missing_imports_nothing_heavy(session):
     code = (
-        "import sys; from Testing.host import start; start(); from LLMBoostLib import install;"
-        "install.missing('train'); print(*sorted({'torch', 'monai', 'safetensors', 'pip', 'qt'} & set(sys.modules)))"
+        "import sys; from Testing.host import start; start(); from LLMBoostLib.install import packages;"
+        "packages.missing('train'); print(*sorted({'torch', 'monai', 'safetensors', 'pip', 'qt'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=paths())
     assert done.stdout.strip() == ""
@@ -182,8 +182,8 @@ def test_what_is_missing_is_installed_and_the_rest_stays(inSlicer, version, monk
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a folder"))  # pip splits some settings at spaces
     python = inSlicer(version)
     before = python.versions()
-    install.ensureInstalled("train")
-    assert install.missing("train") == []
+    packages.ensureInstalled("train")
+    assert packages.missing("train") == []
     assert python.versions() == {**before, **WHEELS}
     assert python.torchEnvironment["PIP_CONSTRAINT"].startswith("file:///")
     assert "PIP_CONSTRAINT" not in os.environ
@@ -194,17 +194,17 @@ def test_what_is_missing_is_installed_and_the_rest_stays(inSlicer, version, monk
     assert any("Successfully installed" in text and "monai" in text for text, _ in python.progress)
     assert python.progress[-1] == ("closed", None)
     assert "Successfully installed" in capsys.readouterr().out  # still in the Python console
-    install.ensureInstalled("train")
+    packages.ensureInstalled("train")
     assert len(python.dialogs) == 1
 
 
 def test_only_what_is_missing_is_installed(inSlicer):
     python = inSlicer(pytorch=False)
     python.add("torch==2.9.1")
-    install.ensureInstalled()
+    packages.ensureInstalled()
     assert python.version("torch") == "2.9.1"
     assert "PyTorch" not in python.dialogs[0]
-    assert install.missing() == []
+    assert packages.missing() == []
 
 
 @pytest.mark.parametrize("package", ["torch", "monai"])
@@ -243,7 +243,7 @@ def test_a_thread_cannot_install(inSlicer):
 
     def work() -> None:
         try:
-            install.ensureInstalled()
+            packages.ensureInstalled()
         except RuntimeError as error:
             errors.append(str(error))
 
@@ -268,19 +268,19 @@ def test_an_old_pytorch_is_left_alone(inSlicer):
 
 def test_a_python_for_intel_processors_on_macos(inSlicer, monkeypatch):
     inSlicer()
-    assert install.obstacle() == ""
-    monkeypatch.setattr(install.sys, "platform", "darwin")
-    monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
-    assert "no current PyTorch on macOS" in install.obstacle()
+    assert packages.obstacle() == ""
+    monkeypatch.setattr(packages.sys, "platform", "darwin")
+    monkeypatch.setattr(packages.platform, "machine", lambda: "x86_64")
+    assert "no current PyTorch on macOS" in packages.obstacle()
     assert "no current PyTorch on macOS" in failure()
-    monkeypatch.setattr(install.platform, "machine", lambda: "arm64")
-    assert install.obstacle() == ""
+    monkeypatch.setattr(packages.platform, "machine", lambda: "arm64")
+    assert packages.obstacle() == ""
 
 
 def test_a_full_disk_is_told_before_anything_is_asked(inSlicer, monkeypatch):
     python = inSlicer()
     usage = namedtuple("usage", "total used free")(2e9, 1e9, 1e9)
-    monkeypatch.setattr(install.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(packages.shutil, "disk_usage", lambda path: usage)
     assert "1.0 GB are free, at least 2.0 GB are needed" in failure()
     assert not python.dialogs
 
@@ -309,8 +309,8 @@ def test_a_wheel_that_is_not_there(inSlicer, wheels):
     (wheels / "monai-1.6.1-py3-none-any.whl").unlink()
     text = failure()
     assert "installing monai, safetensors, rich, typer failed: monai was not found" in text
-    assert "monai>=1.6" in install.missing()
-    assert "torch>=2.8" not in install.missing()
+    assert "monai>=1.6" in packages.missing()
+    assert "torch>=2.8" not in packages.missing()
 
 
 # What pip says: real messages
@@ -421,7 +421,7 @@ def test_a_download_is_told_in_steps():
     assert output.percent == 100
     assert output.add("Installing collected packages: torch") == "Installing collected packages: torch"
     assert output.percent is None
-    assert (install.progressBar("26.1.1"), install.progressBar("23.2.1")) == ("raw", "off")
+    assert (packages.progressBar("26.1.1"), packages.progressBar("23.2.1")) == ("raw", "off")
 
 
 # The real packages against the versions that Slicer has
@@ -471,7 +471,7 @@ def resolve(tmp_path):
             info.mkdir(parents=True, exist_ok=True)
             (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}\n")
         constraints, report = tmp_path / "constraints.txt", tmp_path / "report.json"
-        install.writeConstraints(constraints, metadata.distributions(path=[str(folder / "site")]))
+        packages.writeConstraints(constraints, metadata.distributions(path=[str(folder / "site")]))
         command = [sys.executable, "-m", "pip", "install", "--dry-run", "--report", str(report)]
         command += ["--python-version", "3.12", "--only-binary=:all:", "--target", str(tmp_path / "target")]
         command += ["--find-links", str(folder), *(["--constraint", str(constraints)] if pinned else []), *needed]
@@ -496,7 +496,7 @@ def fromPyPI(found: dict[str, str]) -> set[str]:
 @pytest.mark.parametrize("platform", ["Linux", "Windows", "macOS arm64"])
 @pytest.mark.parametrize("version", SLICER)
 def test_nothing_of_slicers_is_replaced(resolve, version, platform):
-    found = resolve(version, platform, install.requirements("segment"))
+    found = resolve(version, platform, packages.requirements("segment"))
     assert isinstance(found, dict), found.reason()
     assert {"monai", "safetensors", "typer", "rich", "sympy"} <= fromPyPI(found)  # the last is PyTorch's
     assert {"numpy", "torch"} <= set(found)  # needed, and there already
@@ -508,7 +508,7 @@ def test_nothing_of_slicers_is_replaced(resolve, version, platform):
 @pytest.mark.parametrize("platform", ["Linux", "Windows", "macOS arm64"])
 @pytest.mark.parametrize("version", SLICER)
 def test_nothing_of_slicers_is_replaced_for_training(resolve, version, platform):
-    found = resolve(version, platform, install.requirements("train"))
+    found = resolve(version, platform, packages.requirements("train"))
     assert isinstance(found, dict), found.reason()
     assert {"monai", "peft", "transformers", "matplotlib"} <= fromPyPI(found)
     slicers = {pin.split("==")[0].lower() for pin in SLICER[version]} - {"pip", "setuptools", "wheel"}
@@ -528,6 +528,6 @@ def test_without_constraints_pip_would_replace(resolve):
 @pytest.mark.parametrize("version", SLICER)
 def test_slicers_python_on_macos_has_no_current_pytorch(resolve, version):
     """Hence the private environment there: the newest PyTorch is too old, and there is no other."""
-    refused = resolve(version, "macOS x86_64", install.requirements("segment"), torch="2.2.2")
+    refused = resolve(version, "macOS x86_64", packages.requirements("segment"), torch="2.2.2")
     assert "depends on torch>=2.8" in refused.reason()
-    assert "no version of torch fits" in resolve(version, "macOS x86_64", [install.TORCH], torch="").reason()
+    assert "no version of torch fits" in resolve(version, "macOS x86_64", [packages.TORCH], torch="").reason()

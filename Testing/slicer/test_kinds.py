@@ -11,10 +11,10 @@ from Testing.slicer.blocks import SHAPE
 
 from llmboost import library
 from llmboost.card import read_card
-from llmboost.image import Image
-from llmboost.modality import differ
-from LLMBoostLib import fit
-from LLMBoostLib.segmentinput import takesSegment
+from llmboost.card.modality import differ
+from llmboost.io.image import Image
+from LLMBoostLib.scene import fit
+from LLMBoostLib.scene.segmentinput import takesSegment
 from LLMBoostLib.training.casestore import CaseStore
 from LLMBoostLib.training.plan import IMPROVE, examine, makePlan
 

@@ -13,9 +13,9 @@ import slicer
 from Testing.host import EventLoop
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image, resample, write_image
-from LLMBoostLib import volumes
-from LLMBoostLib.client import Client, WorkerError
+from llmboost.io.image import Image, read_image, resample, write_image
+from LLMBoostLib.scene import volumes
+from LLMBoostLib.worker.client import Client, WorkerError
 
 ROOT = Path(__file__).parents[2]
 NAMES = "Anterior hippocampus", "Posterior hippocampus"
@@ -26,8 +26,8 @@ RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS
 def engine():
     """``engine(image)``: what the engine itself finds in an image."""
     from llmboost import library
+    from llmboost.inference.segment import segment
     from llmboost.model import load_model
-    from llmboost.segment import segment
 
     model = load_model(library.find("hippocampus"))
     return lambda image, **options: segment(model, [image], **options)

@@ -7,9 +7,9 @@ import pytest
 import slicer
 
 from llmboost.errors import LLMBoostError
-from LLMBoostLib.maps import COLORS, THRESHOLD, Overlay, writeMap
-from LLMBoostLib.segmentation import writeSegmentation
-from LLMBoostLib.tables import writeTable
+from LLMBoostLib.scene.maps import COLORS, THRESHOLD, Overlay, writeMap
+from LLMBoostLib.scene.segmentation import writeSegmentation
+from LLMBoostLib.scene.tables import writeTable
 
 
 @pytest.fixture

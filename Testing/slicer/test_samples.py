@@ -14,7 +14,7 @@ from Testing.host.sampledata import SampleDataLogic
 
 @pytest.fixture
 def samples(session) -> Any:
-    from LLMBoostLib import samples
+    from LLMBoostLib.scene import samples
 
     return samples
 

@@ -8,8 +8,8 @@ import slicer
 import vtk
 
 from llmboost.errors import LLMBoostError
-from llmboost.segnrrd import read_segmentation
-from LLMBoostLib.segmentation import LABEL, writeSegmentation
+from llmboost.io.segnrrd import read_segmentation
+from LLMBoostLib.scene.segmentation import LABEL, writeSegmentation
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from Testing.slicer.blocks import NAMES, SHAPE, VOXELS, drawBlocks
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
-from llmboost.image import read_image
-from llmboost.learn.dataset import check, read_dataset
-from llmboost.segnrrd import terminology_entry
-from LLMBoostLib.segmentation import writeSegmentation
+from llmboost.io.dataset import check, read_dataset
+from llmboost.io.image import read_image
+from llmboost.io.segnrrd import terminology_entry
+from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import snapshot
 from LLMBoostLib.training.casestore import CaseStore, Kind
 from LLMBoostLib.training.mapping import match, matchOwn, ownLabels

@@ -9,8 +9,8 @@ import pytest
 import slicer
 from Testing.host import SliceView, ThreeDView, mosaic
 
-from LLMBoostLib.maps import Overlay, writeMap
-from LLMBoostLib.segmentation import writeSegmentation
+from LLMBoostLib.scene.maps import Overlay, writeMap
+from LLMBoostLib.scene.segmentation import writeSegmentation
 
 pytestmark = pytest.mark.skipif(
     not ctypes.util.find_library("EGL"), reason="no libEGL: apt install libegl1 libegl-mesa0 libgl1-mesa-dri"

@@ -10,9 +10,9 @@ import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, read_image, write_image
-from llmboost.roi import Roi
-from LLMBoostLib import volumes
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image, read_image, write_image
+from LLMBoostLib.scene import volumes
 
 ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3)))
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

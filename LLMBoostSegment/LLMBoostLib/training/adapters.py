@@ -14,9 +14,9 @@ from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 
-from ..messages import errorsShown
-from ..modelchooser import Entry, entries, importModel
-from ..plaintext import confirmed
+from ..panels.errordisplay import errorsShown
+from ..panels.modelchooser import Entry, entries, importModel
+from ..panels.plaintext import confirmed
 from .cells import PROBLEM_COLOR, Table
 from .figures import shown
 

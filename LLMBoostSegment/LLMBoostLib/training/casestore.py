@@ -26,7 +26,7 @@ import numpy as np
 
 from llmboost.errors import LLMBoostError
 from llmboost.files import LOCK, TEMPORARY, locked, printable, write_whole
-from llmboost.image import Image, read_image, to_canonical, write_image
+from llmboost.io.image import Image, read_image, to_canonical, write_image
 from llmboost.library import EXTENSION as MODEL_EXTENSION
 
 from .filechanges import FOLDER_MODE, FileChanges, makeFolder, makePrivate

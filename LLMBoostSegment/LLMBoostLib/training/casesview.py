@@ -8,9 +8,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from llmboost.learn.dataset import IGNORE
+from llmboost.io.dataset import IGNORE
 
-from ..messages import capitalized
+from ..panels.errordisplay import capitalized
 from .casestore import ROLES, UNLABELLED, Case, CaseStore
 from .cells import NOTE_COLOR, PROBLEM_COLOR, Table
 from .mapping import BACKGROUND, meaningOf

@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from .. import plaintext
+from ..panels import plaintext
 
 ROWS = 2, 8  # at least and at most, seen without scrolling
 CHARACTERS = 8  # of a choice that are seen at least

@@ -9,12 +9,12 @@ from slicer.i18n import tr as _
 
 from llmboost.wire import pack_volumes
 
-from ..client import Answer, Client, Progress
-from ..fit import modalityInScene
-from ..scene import derivedNode, inSameStudy
-from ..segmentation import writeSegmentation
-from ..views import showVolume
-from ..volumes import volumesFromNode
+from ..scene.display import showVolume
+from ..scene.fit import modalityInScene
+from ..scene.nodes import derivedNode, inSameStudy
+from ..scene.segmentation import writeSegmentation
+from ..scene.volumes import volumesFromNode
+from ..worker.client import Answer, Client, Progress
 
 BEFORE, AFTER = "before", "after"
 FILLED = 0.45  # opacity of the later one

@@ -11,9 +11,9 @@ from slicer.i18n import tr as _
 
 from llmboost.card import CROP, LEFT, RIGHT, Card, Target
 from llmboost.errors import LLMBoostError
-from llmboost.image import Image, to_canonical
-from llmboost.roi import Roi
-from llmboost.segnrrd import terminology_entry
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image, to_canonical
+from llmboost.io.segnrrd import terminology_entry
 
 from .casestore import Kind
 from .mapping import normalized

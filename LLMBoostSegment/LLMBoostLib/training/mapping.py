@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from llmboost.card import TISSUE, Label
-from llmboost.learn.dataset import IGNORE
+from llmboost.io.dataset import IGNORE
 
 from .casestore import Kind
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..speed import duration
+from ..panels.speed import duration
 from .adapters import change
 from .casestore import CaseStore
 from .casesview import title

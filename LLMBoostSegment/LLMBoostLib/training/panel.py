@@ -16,18 +16,26 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from llmboost.card import SEGMENTATION, Card
+from llmboost.card.figures import ADVICE
 from llmboost.errors import LLMBoostError
-from llmboost.figures import ADVICE
 
-from ..client import Answer, Progress, WorkerError
-from ..editorview import EditorView
-from ..messages import NOTICE_STYLE, PROBLEM_STYLE, WARNING_STYLE, capitalized, errorsShown, sentence, showError
-from ..modelchooser import Entry, entries
-from ..plaintext import TITLE, confirmed
-from ..progressview import ProgressView
-from ..segmentation import writeSegmentation
-from ..speed import duration
-from ..views import Spotlight, showVolume
+from ..panels.editorview import EditorView
+from ..panels.errordisplay import (
+    NOTICE_STYLE,
+    PROBLEM_STYLE,
+    WARNING_STYLE,
+    capitalized,
+    errorsShown,
+    sentence,
+    showError,
+)
+from ..panels.modelchooser import Entry, entries
+from ..panels.plaintext import TITLE, confirmed
+from ..panels.progressview import ProgressView
+from ..panels.speed import duration
+from ..scene.display import Spotlight, showVolume
+from ..scene.segmentation import writeSegmentation
+from ..worker.client import Answer, Progress, WorkerError
 from .adapters import AdaptersView
 from .casestore import FOLDER_SETTING, UNLABELLED, Case, CaseStore
 from .casesview import CasesView, title

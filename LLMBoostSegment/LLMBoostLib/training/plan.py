@@ -10,11 +10,11 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from llmboost.card import SEGMENTATION, Card
-from llmboost.image import read_image, write_image
-from llmboost.learn.dataset import IGNORE
-from llmboost.modality import differ
+from llmboost.card.modality import differ
+from llmboost.io.dataset import IGNORE
+from llmboost.io.image import read_image, write_image
 
-from ..fit import LARGE, THIN, windowMm
+from ..scene.fit import LARGE, THIN, windowMm
 from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, Case, CaseStore, Kind, link, writeDataset
 from .mapping import BACKGROUND, UNDECIDED, Match, counts, match, matchOwn, ownLabels
 

@@ -9,7 +9,7 @@ from typing import Any
 from llmboost import library
 from llmboost.card import Card, read_card
 
-from ..client import Answer, Client, Progress
+from ..worker.client import Answer, Client, Progress
 from .casestore import EXTENSION, IMAGES, LABELS, CaseStore, link, newId, writeDataset
 from .training import RUNS, ensureLocal, removeRun, whenLocal
 

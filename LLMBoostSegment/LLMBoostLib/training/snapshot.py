@@ -13,15 +13,15 @@ import slicer
 
 from llmboost import library
 from llmboost.card import Card, read_card
+from llmboost.card.modality import term
 from llmboost.errors import LLMBoostError
-from llmboost.image import VOLUMES, Image
-from llmboost.learn.dataset import IGNORE, identity, load, read_dataset
-from llmboost.learn.dataset import Case as DatasetCase
-from llmboost.modality import term
+from llmboost.io.dataset import IGNORE, identity, load, read_dataset
+from llmboost.io.dataset import Case as DatasetCase
+from llmboost.io.image import VOLUMES, Image
 
-from ..fit import modalityInScene
-from ..segmentation import writeSegmentation
-from ..volumes import volumesFromNode
+from ..scene.fit import modalityInScene
+from ..scene.segmentation import writeSegmentation
+from ..scene.volumes import volumesFromNode
 from .casestore import TRAIN, UNLABELLED, UNLABELLED_IMAGES, Case, CaseStore, Kind, digestOf, newId
 from .crops import findCrops
 

@@ -15,13 +15,13 @@ from slicer.i18n import tr as _
 
 from llmboost import library
 from llmboost.card import Card, read_card
+from llmboost.card.figures import ADVICE
 from llmboost.errors import LLMBoostError
-from llmboost.figures import ADVICE
 from llmboost.files import write_whole
 
-from ..client import Answer, Client, Progress
-from ..install import ensureInstalled
-from ..readiness import checkCommand
+from ..install.packages import ensureInstalled
+from ..worker.client import Answer, Client, Progress
+from ..worker.consent import checkCommand
 from .casestore import OUTCOME, PENDING, RUNS, CaseStore, defaultFolder, discardPending, newId, runs
 from .filechanges import makeFolder, makePrivate
 

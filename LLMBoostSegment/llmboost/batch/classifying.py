@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cases import Case
-from ..classify import classify, refusal
 from ..errors import LLMBoostError
-from ..image import Image
+from ..inference.classify import classify, refusal
+from ..inference.roi import Roi
+from ..io.cases import Case
+from ..io.image import Image
 from ..model import Model
-from ..roi import Roi
 from .explaining import ExplainOptions, explanation_files, write_explanation
 from .run import run_cases
 from .summary import REFUSED, Row

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..explain import LAYERS, METHODS, explain
-from ..image import Image, write_image
+from ..explanation import LAYERS, METHODS, explain
+from ..inference.roi import Roi
+from ..io.image import Image, write_image
+from ..io.picture import draw_map
 from ..model import Model
-from ..picture import draw_map
-from ..roi import Roi
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .. import __version__
 from ..card import Card, read_card
-from ..cases import ALL_FRAMES, Case
 from ..errors import LLMBoostError
 from ..files import remove_leftovers, staging
-from ..image import Image
+from ..io.cases import ALL_FRAMES, Case
+from ..io.image import Image
 from ..library import find
 from ..model import Model
 from .summary import FAILED, NOTICE, OK, Row, Summary

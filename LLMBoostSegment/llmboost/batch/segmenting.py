@@ -7,15 +7,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..cases import Case
-from ..dicom import write_dicom_seg
 from ..errors import LLMBoostError
-from ..image import Image, write_image
-from ..memory import describe_need, shortage
+from ..inference.memory import describe_need, shortage
+from ..inference.roi import Roi
+from ..inference.segment import Segmentation, segment
+from ..io.cases import Case
+from ..io.dicom import write_dicom_seg
+from ..io.image import Image, write_image
+from ..io.segnrrd import write_segmentation
 from ..model import Model
-from ..roi import Roi
-from ..segment import Segmentation, segment
-from ..segnrrd import write_segmentation
 from .explaining import ExplainOptions, explanation_files, write_explanation
 from .run import provenance, run_cases
 from .summary import Row

@@ -16,7 +16,7 @@ from .. import __version__
 from ..card import Card
 from ..errors import LLMBoostError
 from ..files import atomic_path, digest_of, locked, printable, visible, write_whole
-from ..image import VOLUMES, read_volumes
+from ..io.image import VOLUMES, read_volumes
 
 OK, FAILED, REFUSED = "ok", "failed", "refused"
 NOTICE = "Not for clinical use"

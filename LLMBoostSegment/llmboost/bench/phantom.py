@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..image import Image, write_image
+from ..io.image import Image, write_image
 
 SHAPE = (24, 28, 24)
 COUNTS = {"train": 6, "val": 2, "test": 4}

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from ..image import Image, read_image, write_image
-from ..learn.dataset import read_dataset
+from ..io.dataset import read_dataset
+from ..io.image import Image, read_image, write_image
 
 BLUR = 0.9  # mm, standard deviation
 SLICE = 1.5  # mm

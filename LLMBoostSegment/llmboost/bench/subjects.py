@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from ..learn.dataset import Dataset
+from ..io.dataset import Dataset
 
 
 def with_subjects(dataset: Dataset, sides: int) -> Dataset:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from ..image import Image, write_image
+from ..io.image import Image, write_image
 
 LEFT_VENTRICLE = 1
 

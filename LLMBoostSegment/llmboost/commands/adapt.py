@@ -38,9 +38,9 @@ def adapt(
 
     A run that was stopped is continued when it is started again.
     """
-    from ..device import choose_device
-    from ..learn.adapt import adapt as run
-    from ..learn.adaptation import AdaptSettings
+    from ..inference.device import choose_device
+    from ..learn.adaptation.common import AdaptSettings
+    from ..learn.adaptation.segmenter import adapt as run
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
     with progress_bar() as progress:

@@ -28,7 +28,7 @@ def bench(
     from ..bench.recipe import read_recipe
     from ..bench.report import TABLE, write_report
     from ..bench.runner import run
-    from ..device import choose_device
+    from ..inference.device import choose_device
 
     plan = read_recipe(recipe)
     failed = False

@@ -60,7 +60,7 @@ def classify(
     """
     from .. import batch
     from ..card import CLASSIFICATION
-    from ..cases import find_cases
+    from ..io.cases import find_cases
 
     check_frame(frame)
     loaded = load_for(CLASSIFICATION, model, device)

@@ -14,8 +14,8 @@ from .terminal import DatasetArgument, DeviceOption, MirrorOption, ModelOption, 
 
 if TYPE_CHECKING:
     from ..card import Card
-    from ..learn.classification.imageset import ImageSet
-    from ..learn.dataset import Dataset
+    from ..io.dataset import Dataset
+    from ..io.imageset import ImageSet
 
 
 def evaluate(
@@ -33,10 +33,10 @@ def evaluate(
     mirror: MirrorOption = False,
 ) -> None:
     """Measure a model on the labelled cases of a split."""
-    from .. import evaluate as evaluation
-    from ..device import choose_device
-    from ..learn.classification.imageset import is_image_set, read_image_set
-    from ..learn.dataset import read_dataset
+    from .. import evaluation
+    from ..inference.device import choose_device
+    from ..io.dataset import read_dataset
+    from ..io.imageset import is_image_set, read_image_set
     from ..model import load_model
 
     if json_file.suffix == ".jsonl":

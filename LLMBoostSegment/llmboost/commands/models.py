@@ -11,8 +11,8 @@ from rich.table import Column, Table
 
 from .. import library
 from ..card import read_card
+from ..card.figures import measured
 from ..errors import LLMBoostError
-from ..figures import measured
 from .terminal import console, messages
 
 LISTED = 3  # labels of a model in the list of models

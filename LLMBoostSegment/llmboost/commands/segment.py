@@ -58,7 +58,7 @@ def segment(
     """Segment images: one file a case, and summary.json and summary.csv beside them."""
     from .. import batch
     from ..card import SEGMENTATION
-    from ..cases import find_cases
+    from ..io.cases import find_cases
 
     if format not in batch.FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(batch.FORMATS)}")

@@ -19,8 +19,8 @@ from ..files import visible
 
 if TYPE_CHECKING:
     from ..batch import ExplainOptions, Row
+    from ..inference.roi import Roi
     from ..model import Model
-    from ..roi import Roi
 
 
 class _Console(Console):
@@ -89,7 +89,7 @@ OverwriteOption = Annotated[
 def box_of(roi: Box | None) -> Roi | None:
     """The region of interest of ``--roi``: the command line counts to the right and to the front, as Slicer does; the
     engine to the left and to the back."""
-    from ..roi import Roi
+    from ..inference.roi import Roi
 
     return Roi((-roi[0], -roi[1], roi[2]), roi[3:]) if roi else None
 
@@ -103,7 +103,7 @@ def explanation_of(wanted: bool, target: int | None, method: str, layer: str) ->
     if not wanted:
         return None
     from ..batch import ExplainOptions
-    from ..explain.case import check_choice
+    from ..explanation.case import check_choice
 
     check_choice(method, layer)
     return ExplainOptions(target, method, layer)
@@ -112,7 +112,7 @@ def explanation_of(wanted: bool, target: int | None, method: str, layer: str) ->
 def load_for(task: str, name: str, device: str) -> Model:
     """The model of ``--model``; raises LLMBoostError if it is for another task."""
     from ..card import CLASSIFICATION
-    from ..device import choose_device
+    from ..inference.device import choose_device
     from ..model import load_model
 
     model = load_model(library.find(name), choose_device(device))

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from ..card.figures import ADVICE
 from ..errors import LLMBoostError
-from ..figures import ADVICE
 from .terminal import DatasetArgument, DeviceOption, console, progress_bar
 
 
@@ -65,8 +65,8 @@ def train(
 ) -> None:
     """Train a base model on a data set, within a budget."""
     from ..booster import BoosterConfig, hub
-    from ..device import choose_device
-    from ..learn.classification.imageset import is_image_set
+    from ..inference.device import choose_device
+    from ..io.imageset import is_image_set
     from ..learn.train import run_folder
 
     if (minutes is None) == (steps is None):

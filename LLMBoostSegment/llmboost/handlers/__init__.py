@@ -78,7 +78,7 @@ class Engine:
         self._loaded = None  # first, for two might not fit into memory
         with job.loading(f"loading model '{card.name}'"):
             _import_engine()
-            from ..device import choose_device
+            from ..inference.device import choose_device
             from ..model import load_model
 
             self._loaded = card, device, load_model(path, choose_device(device))
@@ -87,7 +87,7 @@ class Engine:
     def drop_if_moved(self) -> None:
         """Forget a model that left a GPU for lack of memory: the next image may be smaller."""
         if self._loaded:
-            from ..device import choose_device
+            from ..inference.device import choose_device
 
             _, device, model = self._loaded
             if next(model.network.parameters()).device.type != choose_device(device).type:
@@ -114,7 +114,8 @@ class Engine:
 def _import_engine() -> None:
     """What computations need."""
     _import_monai()
-    from .. import batch, image, model  # noqa: F401
+    from .. import batch, model  # noqa: F401
+    from ..io import image  # noqa: F401
 
 
 def _import_monai() -> None:

@@ -34,9 +34,9 @@ def adapt(engine: Engine, job: Job) -> Answer:
     base = engine.path(text_of(job, "base"))
     folder, output = Path(text_of(job, "dataset")), Path(text_of(job, "output"))
     engine.release(job)  # training needs the memory
-    from ..device import choose_device
-    from ..learn.adapt import adapt as run
-    from ..learn.adaptation import AdaptSettings
+    from ..inference.device import choose_device
+    from ..learn.adaptation.common import AdaptSettings
+    from ..learn.adaptation.segmenter import adapt as run
 
     def report(event: dict[str, Any]) -> None:
         step = event["event"] == "step"
@@ -81,7 +81,7 @@ def rank_cases(engine: Engine, job: Job) -> Answer:
     """
     folder = Path(text_of(job, "dataset"))
     model = engine.model(job)
-    from ..learn.dataset import read_dataset
+    from ..io.dataset import read_dataset
     from ..learn.ranking import rank_cases as rank
 
     order = rank(

@@ -29,7 +29,7 @@ def classify(engine: Engine, job: Job) -> Answer:
     channels = images_of(job)
     model = engine.model(job)
     from ..batch import provenance
-    from ..classify import classify
+    from ..inference.classify import classify
 
     job.progress(0.0, "classifying")
     found = classify(

@@ -15,8 +15,8 @@ def explain(engine: Engine, job: Job) -> Answer:
     """Show where a model looked.
 
     Fields: as for segments or classes, and ``target`` (value of a class, or of a label as it was drawn; None: the class
-    that the model decides for, or the first label), ``method`` and ``layer`` (see :mod:`llmboost.explain.maps`; None:
-    the defaults). A classifier's map of an image that it refuses is refused, too, unless ``anyway`` is true.
+    that the model decides for, or the first label), ``method`` and ``layer`` (of :mod:`llmboost.explanation.maps`;
+    None: the defaults). A classifier's map of an image that it refuses is refused, too, unless ``anyway`` is true.
 
     Gives ``target`` (value and name), ``method``, ``layer``, ``warnings``, ``seconds``, ``provenance``; array ``map``
     [k, j, i] on the first channel's grid as uint8 (255 is 1).
@@ -24,7 +24,7 @@ def explain(engine: Engine, job: Job) -> Answer:
     channels = images_of(job)
     model = engine.model(job)
     from ..batch import provenance
-    from ..explain import LAYERS, METHODS, explain
+    from ..explanation import LAYERS, METHODS, explain
 
     target = job.fields.get("target")
     job.progress(0.0, "explaining")

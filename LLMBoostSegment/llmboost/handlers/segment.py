@@ -23,15 +23,15 @@ def segment(engine: Engine, job: Job) -> Answer:
 
     Gives ``labels`` (value, name, color, terminology) of the label map, ``classes`` (value, name) of the model,
     ``volumes_ml``, ``seconds``, ``warnings``, ``provenance``, ``quality`` (None, or what
-    :class:`llmboost.quality.Flag` holds); arrays [k, j, i] on the first channel's grid:
+    :class:`llmboost.inference.quality.Flag` holds); arrays [k, j, i] on the first channel's grid:
     ``labelmap``, and on request ``entropy`` and ``probability_<value of a class>`` as uint8 (255 is 1).
     """
     channels = images_of(job)
     model = engine.model(job)
     from ..batch import provenance
-    from ..memory import expected_peak, shortage
-    from ..segment import segment
-    from ..segnrrd import terminology_entry
+    from ..inference.memory import expected_peak, shortage
+    from ..inference.segment import segment
+    from ..io.segnrrd import terminology_entry
 
     roi = roi_of(job)
     memory = int(expected_peak(model.card, channels[0], roi))

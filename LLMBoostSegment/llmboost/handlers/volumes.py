@@ -11,8 +11,8 @@ from ..service import Job
 from ..wire import unpack_volumes
 
 if TYPE_CHECKING:
-    from ..image import Image
-    from ..roi import Roi
+    from ..inference.roi import Roi
+    from ..io.image import Image
 
 
 def text_of(job: Job, name: str) -> str:
@@ -24,7 +24,7 @@ def text_of(job: Job, name: str) -> str:
 
 def roi_of(job: Job) -> Roi | None:
     """The request's region of interest: field ``roi``, None or center, size and axes (row by row) in LPS mm."""
-    from ..roi import Roi
+    from ..inference.roi import Roi
 
     box = job.fields.get("roi")
     return Roi(box["center"], box["size"], np.reshape(box["axes"], (3, 3))) if box else None
@@ -52,7 +52,7 @@ def images_of(job: Job) -> list[Image]:
         place = np.array([*volume.spacing, *volume.origin, *volume.direction.ravel()])
         if not np.isfinite(place).all() or min(volume.spacing) <= 0 or abs(np.linalg.det(volume.direction)) < 1e-3:
             raise LLMBoostError("the volume's spacing or axes are of no use; correct them (in Slicer: module Volumes)")
-    from ..image import Image
+    from ..io.image import Image
 
     return [Image(v.array.transpose(), v.spacing, v.origin, v.direction) for v in volumes]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..card import Normalization, Preprocessing
+from ..card.modality import term
 from ..errors import LLMBoostError
-from ..image import to_canonical
-from ..modality import term
-from .dataset import Case, Dataset, load
+from ..io.dataset import Case, Dataset, load
+from ..io.image import to_canonical
 
 # what a step on two CPU cores affords: a window of 40 x 56 x 40 has 90,000 voxels
 WINDOW_VOXELS = 110_000

@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from ..errors import LLMBoostError
-from ..image import read_volumes
+from ..inference.predict import Cancelled, predict
+from ..inference.preprocessing import preprocess
+from ..io.dataset import Case, Dataset, unlabelled_cases
+from ..io.image import read_volumes
 from ..model import Model
-from ..predict import Cancelled, predict
-from ..preprocessing import preprocess
-from .dataset import Case, Dataset, unlabelled_cases
 
 
 @dataclass(frozen=True)

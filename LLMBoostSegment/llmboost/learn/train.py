@@ -15,13 +15,13 @@ import torch
 
 from ..booster import Booster, BoosterConfig
 from ..card import SEGMENTATION, Card, Label, read_card
+from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
-from ..figures import NOT_TAUGHT
 from ..files import locked
+from ..io.dataset import Case, Dataset, check, digest_of, gaps, read_dataset
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
-from .dataset import Case, Dataset, check, digest_of, gaps, read_dataset
 from .plan import Plan, make_plan
 from .trainer import CHECKPOINT, Outcome, Trainer, TrainingConfig, check_run, read_volume, versions
 

@@ -18,14 +18,14 @@ from torch.utils.data import DataLoader, Subset
 from .. import __version__
 from ..card import Preprocessing
 from ..errors import LLMBoostError
-from ..image import Image, resample
+from ..inference.predict import Cancelled, predict
+from ..inference.preprocessing import preprocess
+from ..io.dataset import Case, Dataset, load
+from ..io.image import Image, resample
 from ..jsonfile import append_json
 from ..networks import describe
-from ..predict import Cancelled, predict
-from ..preprocessing import preprocess
 from .augment import IMAGE, LABEL
 from .checkpoint import differences, fill, learnt, read_checkpoint, save_checkpoint
-from .dataset import Case, Dataset, load
 from .loss import IGNORED, SegmentationLoss
 from .windows import TrainingWindows, Volume
 

@@ -14,14 +14,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from ...errors import LLMBoostError
-from ...image import Image, write_image
-from ...learn.adapt import adapt
-from ...learn.adaptation import AdaptSettings
-from ...learn.dataset import Case, Dataset, load, read_dataset
+from ...inference.segment import segment
+from ...io.dataset import Case, Dataset, load, read_dataset
+from ...io.image import Image, write_image
+from ...learn.adaptation.common import AdaptSettings
+from ...learn.adaptation.segmenter import adapt
 from ...learn.ranking import rank_cases
 from ...library import find
 from ...model import Model, load_model
-from ...segment import segment
 from ..phantom import write_phantom
 from ..shift import shifted
 from ..subjects import with_subjects

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LLMBoostError
-from ...evaluate import evaluate_classifier
-from ...learn.classification.imageset import read_image_set
+from ...evaluation import evaluate_classifier
+from ...io.imageset import read_image_set
 from ...learn.classification.train import ClassificationRecipe, train_classifier
 from ...learn.classification.trainer import ClassificationConfig
 from ...learn.train import run_folder

@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from ...explain.faithfulness import areas, energy, points_into, randomised
-from ...explain.segments import segment_relevance
-from ...image import resample
-from ...learn.dataset import load, read_dataset
+from ...explanation.faithfulness import areas, energy, points_into, randomised
+from ...explanation.segments import segment_relevance
+from ...inference.predict import predict
+from ...inference.preprocessing import preprocess
+from ...io.dataset import load, read_dataset
+from ...io.image import resample
 from ...library import find
 from ...model import load_model
-from ...predict import predict
-from ...preprocessing import preprocess
 from ..subjects import with_subjects
 from . import Context, Measure, settings_of
 

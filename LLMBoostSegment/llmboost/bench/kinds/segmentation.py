@@ -16,8 +16,8 @@ from torch import nn
 
 from ...booster import BoosterConfig
 from ...errors import LLMBoostError
-from ...evaluate import evaluate
-from ...learn.dataset import Case, Dataset, read_dataset
+from ...evaluation import evaluate
+from ...io.dataset import Case, Dataset, read_dataset
 from ...learn.train import Recipe, run_folder, train
 from ...learn.trainer import CHECKPOINT, TrainingConfig
 from ...model import load_model

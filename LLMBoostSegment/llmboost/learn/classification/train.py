@@ -12,14 +12,15 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
-from ... import looks
 from ...booster import Booster, BoosterConfig
 from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing, read_card
-from ...classification_metrics import classification_scores
-from ...classify import distance, probabilities
+from ...card.figures import NOT_TAUGHT
+from ...card.modality import term
 from ...errors import LLMBoostError
-from ...figures import NOT_TAUGHT
-from ...modality import term
+from ...inference import looks
+from ...inference.classify import distance, probabilities
+from ...io.imageset import ImageSet, Sample, read_image_set
+from ...metrics.classification import classification_scores
 from ...model import Model, load_model, save_model
 from ...networks import CLASSIFIERS, build, describe
 from ..curve import draw_curve
@@ -27,7 +28,6 @@ from ..plan import SIDED, ct_window
 from ..train import alone, check_free, check_output, default_labels, made_with
 from ..trainer import Outcome
 from .augment import Augmentation
-from .imageset import ImageSet, Sample, read_image_set
 from .pretrained import load_pretrained
 from .trainer import ClassificationConfig, ClassificationTrainer, Images, image_digests, read_images
 

@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...card import Preprocessing
-from ...classification_metrics import classification_scores
-from ...classify import probabilities
 from ...errors import LLMBoostError
-from ...framing import frame
+from ...inference.classifier_input import frame
+from ...inference.classify import probabilities
+from ...io.imageset import Sample
+from ...metrics.classification import classification_scores
 from ..augment import IMAGE
 from ..checkpoint import learnt
 from ..trainer import Trainer, TrainingConfig
 from .augment import Augmentation
-from .imageset import Sample
 
 TARGET = "target"
 AVERAGED = "averaged."  # of names in a checkpoint

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from ...card import Normalization
 from ...errors import LLMBoostError
-from ...image import read_image, to_canonical
-from ...preprocessing import normalize
+from ...inference.preprocessing import normalize
+from ...io.image import read_image, to_canonical
 from ..augment import IMAGE, LABEL
 from .appearance import Contrast, paint, random_contrast, scan
 from .field import along_axes, gaussian, smooth_field, triple

@@ -1,0 +1,1 @@
+"""Packages that the computation needs, and what this machine has."""

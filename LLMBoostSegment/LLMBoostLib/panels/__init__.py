@@ -1,0 +1,1 @@
+"""The Segment panel and the views that both panels have."""

@@ -1,0 +1,242 @@
+"""The section Advanced of the panel: models, the worker and its environment, and what a report about them needs."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from llmboost import library
+from llmboost.errors import LLMBoostError
+
+from ..install import diagnostics
+from ..install.environment import PrivateEnvironment
+from ..worker.childprocess import Cancelled
+from ..worker.client import Client, WorkerError
+from ..worker.consent import checkCommand
+from ..worker.launcher import COMMAND_SETTING, defaultCommand
+from .errordisplay import errorsShown, sentence, showError
+from .modelchooser import ModelChooser, entries, importModel
+from .plaintext import boxOptions, confirmed
+
+LOG_LINES = 500
+
+
+class Advanced:
+    """Watches its widgets; what they do is told to ``say``.
+
+    Args:
+        client: of the worker that the panel uses.
+        chooser: is filled again when models come or go.
+        onModels: is called after that.
+        onBusy: is called with True when something starts that must not run beside a segmentation, and with False after
+            it, or after another change of the worker.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        client: Client,
+        chooser: ModelChooser,
+        onModels: Callable[[], None],
+        onBusy: Callable[[bool], None],
+    ) -> None:
+        self._ui, self._client, self._chooser = ui, client, chooser
+        self._onModels, self._onBusy = onModels, onBusy
+        self._creating = self._stop = self._closed = False
+        self.lastError: WorkerError | None = None
+        ui.commandEdit.setPlaceholderText(shlex.join(defaultCommand()))
+        self._showCommand()
+        ui.logEdit.setMaximumBlockCount(LOG_LINES)
+        ui.versionsLabel.text = " · ".join(f"{name} {version}" for name, version in diagnostics.versions().items())
+        ui.commandEdit.connect("editingFinished()", self._onCommand)
+        for button, slot in (
+            (ui.importButton, self._onImport),
+            (ui.removeModelButton, self._onRemoveModel),
+            (ui.releaseButton, self._onRelease),
+            (ui.copyButton, self._onCopy),
+            (ui.createEnvironmentButton, self._onCreate),
+            (ui.useEnvironmentButton, self._onUse),
+            (ui.removeEnvironmentButton, self._onRemoveEnvironment),
+        ):
+            button.connect("clicked()", slot)
+        self._showEnvironment()
+
+    def say(self, text: str) -> None:
+        """Write a line into the log."""
+        if text and not self._closed:
+            self._ui.logEdit.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def shutDown(self) -> None:
+        """The panel goes away: end what goes on."""
+        self._stop = self._closed = True
+
+    def setRunning(self, running: bool) -> None:
+        """While a segmentation runs, its model, its worker and its environment stay as they are."""
+        ui, entry = self._ui, self._chooser.current
+        for widget in (ui.commandEdit, ui.releaseButton, ui.importButton, ui.environmentGroup):
+            widget.enabled = not running
+        ui.removeModelButton.enabled = not running and entry is not None and entry.imported
+
+    # Models
+
+    def _onImport(self) -> None:
+        with errorsShown():
+            text = self._ui.modelFileEdit.currentPath
+            if not text:
+                raise LLMBoostError(_("Choose a model file first"))
+            card = importModel(Path(text))
+            if card is None:
+                return
+            self._chooser.refresh()
+            self._chooser.choose(card.name)
+            self._onModels()
+            self._ui.modelFileEdit.currentPath = ""
+            self.say(_("model {name} imported").format(name=card.name))
+
+    def _onRemoveModel(self) -> None:
+        entry = self._chooser.current
+        question = _("Delete the model '{name}' from this computer?").format(name=entry.title)
+        if not confirmed(question):
+            return
+        with errorsShown():
+            try:
+                library.remove_model(entry.name)
+                self.say(_("model {name} removed").format(name=entry.name))
+            finally:  # it may have been removed already
+                self._chooser.refresh()
+                self._onModels()
+
+    # The worker
+
+    @staticmethod
+    def _command() -> str:
+        return str(qt.QSettings().value(COMMAND_SETTING) or "")
+
+    def _showCommand(self) -> None:
+        self._ui.commandEdit.text = self._command()
+        self._ui.commandEdit.cursorPosition = 0  # a long one is seen from its beginning
+
+    def _onCommand(self) -> None:
+        text = self._ui.commandEdit.text.strip()
+        if text == self._command():
+            return
+        with errorsShown():
+            try:
+                shlex.split(text, posix=False)
+            except ValueError as error:
+                self._showCommand()
+                raise LLMBoostError(
+                    _("This is no command line ({error}): {text}").format(error=error, text=text)
+                ) from None
+            qt.QSettings().setValue(COMMAND_SETTING, text)
+            self._commandChanged()
+
+    def _commandChanged(self) -> None:
+        """The next request starts the worker that the setting names now."""
+        self._client.shutDown()
+        self._showCommand()
+        self.say(_("worker: {command}").format(command=self._command() or _("Slicer's own Python")))
+        self._showEnvironment()
+        self._onBusy(False)
+
+    def _onRelease(self) -> None:
+        self._client.shutDown()
+        self.say(_("worker ended, memory released"))
+
+    def _onCopy(self) -> None:
+        if self._client.busy:
+            self._copy(_("busy with a request"))
+            return
+        try:
+            checkCommand()
+        except LLMBoostError as error:
+            self._copy(str(error))
+            return
+        self._onBusy(True)
+
+        def done(hello: str | dict[str, Any]) -> None:
+            self._onBusy(False)
+            self._copy(hello)
+
+        self._client.start(
+            "hello", onDone=lambda answer: done(dict(answer.fields)), onError=lambda error: done(sentence(error))
+        )
+
+    def _copy(self, hello: str | dict[str, Any]) -> None:
+        names = ", ".join(entry.name for entry in entries())
+        text = diagnostics.report(hello, self.lastError, self._command() or shlex.join(defaultCommand()), names)
+        qt.QApplication.clipboard().setText(text)
+        self.say(_("diagnostics copied to the clipboard"))
+
+    # Its private environment
+
+    def provideEnvironment(self) -> None:
+        """Use the private environment, or offer to make it: where Slicer's own Python cannot run the worker."""
+        self._ui.advancedButton.collapsed = False  # where the log tells what goes on, and Cancel is
+        if PrivateEnvironment().exists:
+            self._onUse()
+        else:
+            self._onCreate()
+
+    def _showEnvironment(self) -> None:
+        ui, environment = self._ui, PrivateEnvironment()
+        exists = environment.exists
+        ui.createEnvironmentButton.enabled = self._creating or not exists
+        ui.useEnvironmentButton.enabled = (
+            exists and not self._creating and str(environment.python) not in self._command()
+        )
+        ui.removeEnvironmentButton.enabled = exists and not self._creating
+        text = _("The worker can have Python packages of its own, apart from Slicer's, in {folder}.")
+        if exists and not ui.useEnvironmentButton.enabled:
+            text = _("The worker uses {folder}.")
+        elif exists:
+            text = _("{folder} exists, but is not used.")
+        ui.environmentLabel.text = text.format(folder=environment.folder)
+
+    def _onCreate(self) -> None:
+        if self._creating:
+            self._stop = True
+            return
+        ui, environment = self._ui, PrivateEnvironment()
+        python, wheels = ui.interpreterEdit.currentPath, ui.wheelsEdit.currentPath
+        if not slicer.util.confirmOkCancelDisplay(environment.question(wheels), **boxOptions()):
+            return
+        self._creating, self._stop = True, False
+        self._onBusy(True)
+        ui.environmentGroup.enabled = True  # for its button is the way to cancel
+        ui.createEnvironmentButton.text = _("Cancel")
+        self._showEnvironment()
+        try:
+            # for both modules, as there is no place to ask again
+            environment.create(python, wheels, purpose="train", onLine=self.say, shouldCancel=lambda: self._stop)
+            environment.use()
+        except Cancelled:
+            self.say(_("cancelled"))
+        except Exception as error:
+            showError(error)
+        self._creating = False
+        if not self._closed:
+            ui.createEnvironmentButton.text = _("Create")
+            self._commandChanged()
+
+    def _onUse(self) -> None:
+        with errorsShown():
+            PrivateEnvironment().use()
+            self._commandChanged()
+
+    def _onRemoveEnvironment(self) -> None:
+        environment = PrivateEnvironment()
+        question = _("Delete {folder} and all that is in it?").format(folder=environment.folder)
+        if not confirmed(question):
+            return
+        with errorsShown():
+            self._client.shutDown()  # it may run there
+            environment.remove()
+            self._commandChanged()

@@ -1,0 +1,116 @@
+"""The group Explanation of the panel: what to explain, and the maps that were made, over the slices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..scene.explanation import Explanation, What, layerNames, methodNames
+from ..scene.maps import Overlay
+from ..scene.nodes import removeNode
+from .errordisplay import capitalized
+
+
+class ExplainView:
+    """Keeps the maps of one result, and shows the one that is chosen; hidden while there is nothing to explain.
+
+    Args:
+        ui: explanationGroup, targetBox, explainButton, methodBox, layerBox, explanationOverlayBox,
+            explanationOpacitySlider, explanationLabel, removeMapsButton; overlayBox, for views show one map at a time.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self._ui = ui
+        self._overlay = Overlay()
+        self._targets: list[int] = []
+        self._made: dict[What, Explanation] = {}
+        for box, names in ((ui.methodBox, methodNames()), (ui.layerBox, layerNames())):
+            box.addItems(list(names.values()))
+        for box in (ui.targetBox, ui.methodBox, ui.layerBox):
+            box.connect("currentIndexChanged(int)", self._onChosen)
+        ui.explanationOverlayBox.connect("toggled(bool)", self._onShow)
+        ui.explanationOpacitySlider.connect("valueChanged(double)", self._overlay.setOpacity)
+        ui.removeMapsButton.connect("clicked()", self.remove)
+        self.clear()
+
+    def offer(self, targets: Sequence[tuple[int, str]]) -> None:
+        """A new result, of which these classes or segments (value and name) can be explained."""
+        self.clear()
+        box = self._ui.targetBox
+        wasBlocked = box.blockSignals(True)
+        box.clear()
+        box.addItems([name for _value, name in targets])
+        box.blockSignals(wasBlocked)
+        self._targets = [value for value, _name in targets]
+        self._ui.explanationGroup.visible = bool(targets)
+        self._refresh()
+
+    def clear(self) -> None:
+        """Forget the result; the views show again what they showed before. The maps stay in the scene."""
+        self._overlay.hide()
+        self._targets = []
+        self._made.clear()
+        self._ui.explanationGroup.visible = False
+        self._refresh()
+
+    def remove(self) -> None:
+        """Remove all maps of the result from the scene."""
+        nodes = [made.mapNode for made in self._made.values()]
+        self._overlay.hide()
+        self._made.clear()
+        for node in nodes:
+            removeNode(node)
+        self._refresh()
+
+    @property
+    def what(self) -> What:
+        """What the user chose to have explained."""
+        ui = self._ui
+        method = list(methodNames())[ui.methodBox.currentIndex]
+        return What(self._targets[ui.targetBox.currentIndex], method, list(layerNames())[ui.layerBox.currentIndex])
+
+    def add(self, made: Explanation) -> None:
+        """Keep a map that was made, and show it if it is of what is chosen now."""
+        self._made[made.what] = made
+        self._ui.explanationOverlayBox.checked = True
+        self._refresh()
+
+    def setRunning(self, running: bool, ready: bool) -> None:
+        """Whether something is computed, and if not, whether something could be."""
+        button = self._ui.explainButton
+        button.text = _("Cancel") if running else _("Ex&plain")
+        button.enabled = running or ready
+        for box in (self._ui.targetBox, self._ui.methodBox, self._ui.layerBox):
+            box.enabled = not running
+
+    def forgetNode(self, node: Any) -> None:
+        """Take a map that is being removed out of the views."""
+        for what in [what for what, made in self._made.items() if made.mapNode is node]:
+            del self._made[what]
+            self._refresh()
+
+    def _refresh(self) -> None:
+        """Show the map of what is chosen, if there is one and the user wants to see it."""
+        ui = self._ui
+        made = self._made.get(self.what) if self._made else None
+        shown = made is not None and ui.explanationOverlayBox.checked
+        ui.explanationOverlayBox.enabled = made is not None
+        ui.explanationOpacitySlider.enabled = ui.explanationOpacityLabel.enabled = shown
+        ui.removeMapsButton.enabled = bool(self._made)
+        ui.explanationLabel.visible = made is not None
+        if made is not None:
+            caution = _("Where the model looked, not whether it is right.")
+            ui.explanationLabel.text = "\n".join((caution, *map(capitalized, made.warnings)))
+        if not shown:
+            self._overlay.hide()
+        elif self._overlay.mapNode is not made.mapNode:
+            ui.overlayBox.checked = False
+            self._overlay.show(made.mapNode, made.volumeNode, ui.explanationOpacitySlider.value)
+
+    def _onChosen(self, _index: int) -> None:
+        self._refresh()
+
+    def _onShow(self, _shown: bool) -> None:
+        self._refresh()

@@ -1,0 +1,1 @@
+"""Nodes of the scene: what is read from them, and what answers become."""

@@ -1,0 +1,164 @@
+"""Whether the chosen images suit a model, by its card alone: what can be said before anything is computed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from llmboost.card import CLASSIFICATION, Card
+from llmboost.card.modality import differ, term
+from llmboost.errors import LLMBoostError
+
+from .segmentinput import SegmentInput, takesSegment
+from .volumes import isLinear, roiFromNode, volumesFromNode, worldFromVoxels
+
+LARGE = 2.0  # times the model's window, along an axis
+THIN = 0.25
+COARSE = 2.5  # times the model's spacing
+HUGE = 2**27  # voxels
+_RAS = np.diag([-1.0, -1.0, 1.0])  # to LPS, and back
+AIR_HU = -500  # CT has voxels below, MR has none
+
+
+def check(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> None:
+    """Refuse what the model cannot be given.
+
+    Raises:
+        LLMBoostError: an input is missing, is of the wrong kind or holds nothing, or the ROI misses it.
+    """
+    if not inputs or any(node is None for node in inputs):
+        text = _("Choose a segment") if takesSegment(card) else _("Choose an image")
+        raise LLMBoostError(text)
+    if len({id(node) for node in inputs}) < len(inputs):
+        raise LLMBoostError(_("The same image is chosen twice; the model takes different ones"))
+    if isinstance(inputs[0], SegmentInput):
+        inputs[0].volume()
+        return
+    for node in inputs:
+        volumesFromNode(node, card.preprocessing.color)
+    if roiNode is not None:
+        box = roiFromNode(roiNode, inputs[0])
+        _checkInside(np.array(box["center"]) * (-1, -1, 1), roiNode, inputs[0])
+
+
+def _checkInside(center: np.ndarray, roiNode: Any, volumeNode: Any) -> None:
+    """By the bounding boxes along R, A, S: the engine looks more closely."""
+    bounds, roiBounds = np.zeros(6), np.zeros(6)
+    volumeNode.GetRASBounds(bounds)
+    roiNode.GetRASBounds(roiBounds)
+    if (roiBounds[1::2] < bounds[::2]).any() or (roiBounds[::2] > bounds[1::2]).any():
+        place = ", ".join(f"{mm:.0f}" for mm in center)
+        raise LLMBoostError(
+            _("{roi}: lies outside of {volume}, at ({place}) mm; move it, or choose no ROI").format(
+                roi=roiNode.GetName(), volume=volumeNode.GetName(), place=place
+            )
+        )
+
+
+def concerns(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> list[str]:
+    """What speaks against a good result, each in a sentence; for inputs that passed :func:`check`."""
+    if isinstance(inputs[0], SegmentInput):
+        return []
+    volumeNode = inputs[0]
+    found = [_modality(card, volumeNode)]
+    if card.task != CLASSIFICATION:  # whose engine judges sizes itself, by what its training images were like
+        found += [_extent(card, volumeNode, roiNode), _spacing(card, volumeNode)]
+    voxels = int(np.prod(np.array(volumeNode.GetImageData().GetDimensions(), float)))
+    if roiNode is None and voxels > HUGE:
+        text = _("{millions:.0f} million voxels take long and much memory: choose a ROI.")
+        found.append(text.format(millions=voxels / 1e6))
+    if not isLinear(volumeNode):
+        found.append(_("The image lies under a transform that is not linear: it is taken as if it had none."))
+    return [text for text in found if text]
+
+
+def extentMm(volumeNode: Any, roiNode: Any = None) -> np.ndarray:
+    """(3,): how far the image, or the ROI in it, reaches along its own axes that are nearest to R, A and S.
+
+    So the engine counts, too: an image that lies askew is not larger for that.
+    """
+    matrix = worldFromVoxels(volumeNode)[:3, :3]
+    axes = matrix / np.linalg.norm(matrix, axis=0)
+    if roiNode is not None and isLinear(volumeNode):
+        box = roiFromNode(roiNode, volumeNode)
+        sizes = np.abs((_RAS @ axes).T @ np.reshape(box["axes"], (3, 3))) @ box["size"]
+    else:
+        sizes = np.linalg.norm(matrix, axis=0) * volumeNode.GetImageData().GetDimensions()
+    order = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())
+    return np.array(sizes[list(order)])
+
+
+def windowMm(card: Card) -> np.ndarray:
+    """(3,): what the model sees at once, along R, A and S."""
+    return np.array(card.preprocessing.window) * card.preprocessing.spacing
+
+
+def _modality(card: Card, volumeNode: Any) -> str:
+    told = modalityInScene(volumeNode)
+    expected = term(card.modality)
+    if term(told):  # else a word that says nothing, such as "OT" (other)
+        if differ(told, card.modality):
+            text = _("The image is {told}, the model was trained on {expected}.")
+            return text.format(told=told, expected=card.modality)
+        return ""
+    lowest = volumeNode.GetImageData().GetScalarRange()[0]
+    if expected == "MR" and lowest < AIR_HU:
+        return _("The image has values like CT, the model was trained on MR.")
+    if expected == "CT" and lowest >= 0:
+        return _("The image has no negative values, unlike CT in Hounsfield units, which the model was trained on.")
+    return ""
+
+
+def modalityInScene(volumeNode: Any) -> str:
+    """What DICOM says, as the subject hierarchy keeps it; empty for images from elsewhere."""
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
+    return hierarchy.GetItemAttribute(item, name).upper() if item else ""
+
+
+def _extent(card: Card, volumeNode: Any, roiNode: Any) -> str:
+    steps = card.preprocessing
+    across = [axis for axis in range(3) if axis != steps.slice_axis]
+    if steps.slice_axis is None and min(volumeNode.GetImageData().GetDimensions()) == 1:
+        return _("The image is a single slice, the model takes volumes.")
+    extent, window = extentMm(volumeNode, roiNode), windowMm(card)
+    sizes = {"extent": _mm(extent), "window": _mm(window)}
+    if (extent < THIN * window)[across].any():
+        return _("Too thin: {extent}; the model looks at {window} at once.").format(**sizes)
+    if card.cascade is None and (extent > LARGE * window)[across].any():
+        if roiNode is not None:
+            text = _("The ROI ({extent}) is much larger than what the model looks at at once ({window}).")
+        else:
+            text = _(
+                "The image ({extent}) is much larger than what the model looks at at once ({window}). If it was trained"
+                " on crops, crop the image or choose a ROI."
+            )
+        return text.format(**sizes)
+    return ""
+
+
+def _spacing(card: Card, volumeNode: Any) -> str:
+    steps = card.preprocessing
+    matrix = worldFromVoxels(volumeNode)[:3, :3]
+    spacing = np.linalg.norm(matrix, axis=0)
+    nearest = np.abs(matrix / spacing).argmax(axis=0)  # the axis R, A or S that each voxel axis follows
+    coarse = [
+        (mm, steps.spacing[axis])
+        for mm, axis in zip(spacing, nearest, strict=True)
+        if axis != steps.slice_axis and mm > COARSE * steps.spacing[axis]
+    ]
+    if not coarse:
+        return ""
+    mm, expected = max(coarse)
+    text = _("Voxels of {mm:.1f} mm are coarse for a model that works at {expected:g} mm: small structures get lost.")
+    return text.format(mm=mm, expected=expected)
+
+
+def _mm(lengths: np.ndarray) -> str:
+    return " × ".join(f"{length:.0f}" for length in lengths) + " mm"

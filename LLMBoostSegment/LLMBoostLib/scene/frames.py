@@ -1,0 +1,162 @@
+"""All time points of a sequence: one segmentation for each, as a sequence that the same browser plays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from llmboost.errors import LLMBoostError
+from llmboost.wire import Volume
+
+from ..worker.client import Answer
+from .nodes import inSameStudy, removeNode
+from .result import Result, resultName
+from .segmentation import writeSegmentation
+from .volumes import frameWarnings, volumesFromNode
+
+
+def framesOf(volumeNode: Any) -> tuple[Any, Any] | None:
+    """The sequence browser and the sequence that show their frames in this volume; None if it is a single one."""
+    logic = _logic()
+    if volumeNode is None or logic is None:
+        return None
+    browser = logic.GetFirstBrowserNodeForProxyNode(volumeNode)
+    sequence = browser.GetSequenceNode(volumeNode) if browser else None
+    return (browser, sequence) if sequence and sequence.GetNumberOfDataNodes() > 1 else None
+
+
+def _logic() -> Any:
+    """Of the module Sequences; None in an application without it."""
+    module = getattr(slicer.modules, "sequences", None)
+    return module.logic() if module else None
+
+
+class Frames:
+    """The frames that a volume shows one after the other.
+
+    Raises:
+        LLMBoostError: the volume belongs to no sequence.
+    """
+
+    def __init__(self, volumeNode: Any) -> None:
+        found = framesOf(volumeNode)
+        if found is None:
+            raise LLMBoostError(f"{volumeNode.GetName()}: shows no sequence; segment it alone")
+        self.volumeNode = volumeNode
+        self._browser, self._sequence = found
+
+    def __len__(self) -> int:
+        return self._sequence.GetNumberOfDataNodes()
+
+    def volumes(self, number: int, color: bool) -> list[Volume]:
+        """The channels of a frame, as :func:`LLMBoostLib.scene.volumes.volumesFromNode` gives them."""
+        with self._frame(number) as node:
+            return volumesFromNode(node, color)
+
+    def write(self, answers: Sequence[Answer]) -> Result:
+        """Make the sequence of segmentations, and its table: a row a time point, a column a segment, in mL.
+
+        Raises:
+            LLMBoostError: the sequence was removed, or has another length now.
+        """
+        scene, first = slicer.mrmlScene, answers[0].fields
+        if not all(map(scene.IsNodePresent, (self.volumeNode, self._browser, self._sequence))):
+            raise LLMBoostError(_("the sequence was removed from the scene meanwhile: its segmentations are dropped"))
+        if len(self) != len(answers):
+            raise LLMBoostError(_("the sequence was changed meanwhile; segment it again"))
+        warnings = list(frameWarnings(self.volumeNode))
+        name = scene.GenerateUniqueName(resultName(self.volumeNode, first["provenance"]))
+        sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{name} sequence")
+        undo = FramesUndo(sequence)
+        try:
+            sequence.SetIndexName(self._sequence.GetIndexName())
+            sequence.SetIndexUnit(self._sequence.GetIndexUnit())
+            sequence.SetIndexType(self._sequence.GetIndexType())
+            for number, answer in enumerate(answers):
+                self._writeFrame(number, answer, sequence)
+                warnings += [f"{number + 1}: {warning}" for warning in answer.fields["warnings"]]
+            undo.segmentationNode = self._play(sequence, name)
+            undo.tableNode = self._writeTable(answers, name)
+        except BaseException:
+            undo.revert()
+            raise
+        seconds = sum(float(answer.fields["seconds"]) for answer in answers)
+        return Result(
+            undo.segmentationNode, undo.tableNode, undo, self.volumeNode, warnings=tuple(warnings), seconds=seconds
+        )
+
+    def _writeFrame(self, number: int, answer: Answer, sequence: Any) -> None:
+        fields = answer.fields
+        with self._frame(number) as node:
+            provenance = fields["provenance"]
+            written = writeSegmentation(answer.arrays["labelmap"], fields["labels"], node, provenance=provenance)
+            try:
+                sequence.SetDataNodeAtValue(written.segmentationNode, self._sequence.GetNthIndexValue(number))
+            finally:
+                written.revert()
+
+    def _play(self, sequence: Any, name: str) -> Any:
+        """The segmentation node that shows the frame which the browser has selected."""
+        browser = self._browser
+        browser.AddSynchronizedSequenceNode(sequence)
+        browser.SetSaveChanges(sequence, True)  # what is edited in a frame is still there after the next one
+        _logic().UpdateProxyNodesFromSequences(browser)
+        node = browser.GetProxyNode(sequence)
+        node.SetName(name)
+        node.SetAndObserveTransformNodeID(self.volumeNode.GetTransformNodeID())
+        node.SetReferenceImageGeometryParameterFromVolumeNode(self.volumeNode)
+        if not node.GetDisplayNode():
+            node.CreateDefaultDisplayNodes()
+        inSameStudy(node, self.volumeNode)
+        return node
+
+    def _writeTable(self, answers: Sequence[Answer], name: str) -> Any:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} volumes")
+        node.SetUseColumnTitleAsColumnHeader(True)
+        index = vtk.vtkStringArray()
+        index.SetName(self._sequence.GetIndexName() or _("Frame"))
+        columns = [index]
+        for number in range(len(answers)):
+            index.InsertNextValue(self._sequence.GetNthIndexValue(number))
+        for label in answers[0].fields["labels"]:
+            column = vtk.vtkDoubleArray()
+            column.SetName(f"{label['name']} (mL)")
+            for answer in answers:
+                column.InsertNextValue(answer.fields["volumes_ml"][label["name"]])
+            columns.append(column)
+        for column in columns:
+            node.AddColumn(column)
+        return node
+
+    @contextmanager
+    def _frame(self, number: int) -> Iterator[Any]:
+        """A frame as a volume node of the scene, for a moment; what the browser shows stays as it is."""
+        frame = self._sequence.GetNthDataNode(number)
+        node = slicer.mrmlScene.AddNewNodeByClass(frame.GetClassName(), self.volumeNode.GetName())
+        try:
+            node.CopyContent(frame, False)
+            node.SetAndObserveTransformNodeID(self.volumeNode.GetTransformNodeID())
+            yield node
+        finally:
+            removeNode(node)
+
+
+class FramesUndo:
+    """Removes a sequence of segmentations, and what shows it."""
+
+    def __init__(self, sequence: Any) -> None:
+        self._sequence = sequence
+        self.segmentationNode: Any = None
+        self.tableNode: Any = None
+
+    def revert(self) -> None:
+        for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+            if browser.IsSynchronizedSequenceNode(self._sequence, True):
+                browser.RemoveSynchronizedSequenceNode(self._sequence.GetID())
+        for node in (self.segmentationNode, self._sequence, self.tableNode):
+            removeNode(node)

@@ -1,0 +1,162 @@
+"""Measuring a model on a labelled data set: a segmenter case by case on the images' own grids, a classifier on all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import LLMBoostError
+from .files import write_whole
+from .inference.classify import classify
+from .inference.segment import segment
+from .io.dataset import Case, Dataset, load
+from .io.imageset import ImageSet
+from .io.labels import NEAR, exchanged
+from .jsonfile import append_json
+from .metrics.classification import classification_scores
+from .metrics.segmentation import segmentation_scores, summarize
+from .model import Model
+
+LOGGED = ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice", "n", "auc")
+
+
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    split: str,
+    *,
+    mirror: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda case: None,
+) -> dict[str, Any]:
+    """The measures of :mod:`.metrics` for every case of a split, and their summary.
+
+    Args:
+        mirror: as for :func:`.segment.segment`.
+        report: called with each case's measures as they come.
+
+    Raises:
+        LLMBoostError: the split is empty, a file of it cannot be used, or the model has other labels.
+    """
+    cases = dataset.split(split)
+    values = [label.value for label in model.card.labels]
+    unknown = [f"{value} ({name})" for value, name in dataset.labels.items() if value not in values]
+    if unknown:
+        raise LLMBoostError(
+            f"{dataset.folder}: model '{model.card.name}' has no label {', '.join(unknown)};"
+            " evaluate it on a data set with its own labels"
+        )
+    if wrong := exchanged(dataset.labels, {label.value: label.name for label in model.card.labels}):
+        raise LLMBoostError(f"{dataset.folder / 'dataset.json'}: {wrong} for model '{model.card.name}'; renumber it")
+    results = []
+    for case in cases:
+        results.append(_measure(model, dataset, case, mirror))
+        report(results[-1])
+    summary = summarize(results, groups=[dataset.subjects.get(case.id, case.id) for case in cases])
+    return {
+        "model": model.card.name,
+        "digest": model.card.digest,
+        "dataset": dataset.name,
+        "split": split,
+        "mirror": mirror,
+        **summary,
+        "cases": results,
+    }
+
+
+def _measure(model: Model, dataset: Dataset, case: Case, mirror: bool) -> dict[str, Any]:
+    channels, reference = load(case)
+    if reference is None:
+        raise LLMBoostError(f"{case.images[0]}: no label map to compare with; put one into labelsTr")
+    if not reference.same_grid(channels[0], NEAR):
+        raise LLMBoostError(f"{case.label}: does not lie on the grid of its image {case.images[0].name}")
+    # the labels to compare with tell sides, whether or not the image does
+    result = segment(model, [replace(channel, sides_known=True) for channel in channels], mirror=mirror)
+    scores = segmentation_scores(
+        result.merged(model.card.labels).array,
+        reference.array.astype("int32"),
+        reference.spacing,
+        dataset.labels,
+        ignore=dataset.ignore,
+    )
+    return {"id": case.id, "seconds": round(result.seconds, 3), **scores}
+
+
+def evaluate_classifier(
+    model: Model,
+    data: ImageSet,
+    split: str,
+    *,
+    report: Callable[[dict[str, Any]], None] = lambda case: None,
+) -> dict[str, Any]:
+    """The measures of :mod:`.classification_metrics` over the images of a split, and each image's probabilities.
+
+    Args:
+        report: called with each image's probabilities as they come.
+
+    Raises:
+        LLMBoostError: the split is empty, a file of it cannot be used, or the model has other classes.
+    """
+    card, meaning = model.card, model.card.classification
+    if meaning is None:
+        raise LLMBoostError(f"{data.path}: is for classifiers, and model '{card.name}' segments")
+    samples, names = data.split(split), [label.name for label in card.labels]
+    if list(data.classes) != names:
+        raise LLMBoostError(
+            f"{data.path}: has the classes {', '.join(data.classes)}, but model '{card.name}' tells {', '.join(names)}"
+        )
+    cases = []
+    for sample in samples:
+        try:
+            found = classify(model, sample.read(card.preprocessing), anyway=True)
+        except LLMBoostError as error:
+            raise LLMBoostError(f"{data.path}: {sample.id}: {error}") from error
+        cases.append(
+            {
+                "id": sample.id,
+                "target": list(sample.target),
+                "probabilities": [round(p, 5) for p in found.probabilities],
+                "outside": found.range.outside,
+                "seconds": round(found.seconds, 4),
+            }
+        )
+        report(cases[-1])
+    scores = classification_scores(
+        np.array([case["probabilities"] for case in cases]),
+        np.array([case["target"] for case in cases]),
+        positive=names.index(meaning.positive) if meaning.positive else None,
+        thresholds=meaning.thresholds,
+        multi_label=meaning.multi_label,
+        ordinal=meaning.ordinal,
+    )
+    return {
+        "model": card.name,
+        "digest": card.digest,
+        "dataset": data.name,
+        "split": split,
+        "classes": names,
+        "positive": meaning.positive,
+        "thresholds": list(meaning.thresholds),
+        "outside": sum(bool(case["outside"]) for case in cases),
+        **scores,
+        "cases": cases,
+    }
+
+
+def write_evaluation(result: dict[str, Any], path: Path) -> None:
+    """Write the result as JSON, and a line about it to the .jsonl file beside it.
+
+    That line stays when the JSON is overwritten: whoever reads a test list more than once can see it there.
+    """
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
+    line = {
+        "event": "evaluation",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **{key: result[key] for key in LOGGED if key in result},
+    }
+    append_json(path.with_suffix(".jsonl"), line)

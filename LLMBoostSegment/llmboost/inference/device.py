@@ -1,0 +1,24 @@
+"""Which device computes."""
+
+from __future__ import annotations
+
+import torch
+
+from ..errors import LLMBoostError
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device for ``auto`` (a CUDA GPU where there is one), ``cpu`` or ``cuda``.
+
+    Raises:
+        LLMBoostError: another name, or CUDA is asked for and there is none.
+    """
+    if name not in DEVICES:
+        raise LLMBoostError(f"device '{name}': use one of {', '.join(DEVICES)}")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise LLMBoostError("device 'cuda': torch finds no CUDA GPU on this machine; use --device cpu or auto")
+    return torch.device("cuda")

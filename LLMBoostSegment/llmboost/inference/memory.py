@@ -1,0 +1,70 @@
+"""How much memory a segmentation takes, and how much this machine has."""
+
+from __future__ import annotations
+
+import os
+from math import prod
+from typing import TYPE_CHECKING
+
+from ..card import Card
+
+if TYPE_CHECKING:  # the doctor asks for this machine's memory where SimpleITK and torch may be missing
+    from ..io.image import Image
+    from .roi import Roi
+
+GB = 2**30
+# Measured with scripts/benchmark_memory.py (peak of the process, CPU): the libraries and a small network; bytes a voxel
+# of the image (stored twice while it is read, label map, its components) and of the network's grid (float32, a copy for
+# the intensities' statistics; resampling takes several).
+BASE = 0.65 * GB
+CASCADE = 0.1 * GB  # a second network, and its classes' probabilities
+IMAGE_BYTES = 10
+GRID_BYTES = 9
+RESAMPLING_BYTES = 8
+SLAB_COPIES = 1.3
+
+
+def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
+    """The expected peak in bytes of segmenting an image of ``shape`` voxels and ``spacing`` mm on the CPU."""
+    from .predict import HALF_ABOVE
+
+    steps = card.preprocessing
+    voxels = prod(shape)
+    grid = voxels * prod(spacing) / prod(steps.spacing) if steps.slice_axis is None else voxels
+    if card.needs_cascade([n * mm for n, mm in zip(shape, spacing, strict=True)]):
+        # the image is resampled to a coarse grid, and the model sees crops
+        return BASE + CASCADE + voxels * (IMAGE_BYTES + RESAMPLING_BYTES)
+    same = all(abs(a / b - 1) < 1e-3 for a, b in zip(sorted(spacing), sorted(steps.spacing), strict=True))
+    work = grid * (GRID_BYTES + 4 * (steps.channels - 1)) + (0 if same else max(voxels, grid) * RESAMPLING_BYTES)
+    # a slab as deep as a window is held with all its classes, see predict.py
+    longest = max(n * a / b / w for n, a, b, w in zip(shape, spacing, steps.spacing, steps.window, strict=True))
+    slab = card.classes * grid / max(longest, 1)
+    windows = 4 * 4 * card.classes * prod(steps.window)
+    return BASE + voxels * IMAGE_BYTES + work + slab * (2 if slab > HALF_ABOVE else 4) * SLAB_COPIES + windows
+
+
+def expected_peak(card: Card, image: Image, roi: Roi | None = None) -> float:
+    """:func:`memory_needed` of an image, or of its part within a region of interest."""
+    return memory_needed(card, roi.crop(image).shape if roi else image.shape, image.spacing)
+
+
+def total_memory() -> float | None:
+    """This machine's memory in bytes, where it can be told."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def describe_need(card: Card, image: Image, roi: Roi | None = None) -> str:
+    """Such as ``about 1.3 GB of memory``."""
+    return f"about {expected_peak(card, image, roi) / GB:.1f} GB of memory"
+
+
+def shortage(card: Card, image: Image, roi: Roi | None = None) -> list[str]:
+    """A warning if the machine has less memory than the image is expected to take."""
+    need, total = expected_peak(card, image, roi), total_memory()
+    if total is None or need < total:
+        return []
+    machine = f"this machine has {total / GB:.1f} GB; limit it to a region of interest"
+    return [f"needs {describe_need(card, image, roi)}, {machine}"]

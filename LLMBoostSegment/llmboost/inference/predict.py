@@ -1,0 +1,175 @@
+"""A network's class probabilities over a whole volume, window by window, a slab in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from monai.data.utils import compute_importance_map, dense_patch_slices
+from torch import Tensor, nn
+
+from ..errors import LLMBoostError
+
+OVERLAP = 0.5
+GPU_BATCH = 8  # windows at a time; a CPU is as fast with one
+HALF_ABOVE = 2**28  # numbers in a slab; of more, half precision is enough to tell the classes apart
+NOT_A_NUMBER = (
+    "what the model says is not a number: its weights are damaged, or its training went wrong; install it again, or"
+    " train it again with a smaller rate"
+)
+
+
+class Cancelled(Exception):
+    """The user cancelled; nothing was written."""
+
+
+def probability_slabs(
+    network: nn.Module,
+    volume: Tensor,
+    window: tuple[int, int, int],
+    *,
+    axis: int = 0,
+    batch: int | None = None,
+    mirror: tuple[int, ...] = (),
+    progress: Callable[[float], None] = lambda fraction: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    notice: Callable[[str], None] = lambda text: None,
+) -> Iterator[Tensor]:
+    """Probabilities (classes, R, A, S) of a volume (channels, R, A, S), on the CPU, in slabs from first to last.
+
+    Windows overlap by half and count most in their middle (nnU-Net). A slab is yielded as soon as no further window
+    touches it, so that one window's depth is all that is held. Its memory is used again for the next one: copy what is
+    to stay.
+
+    Args:
+        axis: along which to cut slabs (0, 1, 2: R, A, S).
+        batch: windows that are computed at a time; by default 8 on a GPU and 1 on a CPU.
+        mirror: average what the network says of the window as it is and mirrored along each of these axes.
+        progress: called with the fraction done after each batch.
+        cancelled: asked before each batch.
+        notice: told, in words for the user, when a GPU's memory was too small.
+
+    Raises:
+        Cancelled: ``cancelled`` answered True.
+        LLMBoostError: the network's answer is not a number.
+        torch.OutOfMemoryError: one window alone is too much, for the CPU as well.
+    """
+    padded, places, inside = tile(volume, window)
+    sizes = padded.shape[1:]
+    weight = compute_importance_map(window, mode="gaussian")
+
+    places.sort(key=lambda place: place[axis].start)
+    groups = [(start, list(group)) for start, group in groupby(places, key=lambda place: place[axis].start)]
+    ends = [start for start, _ in groups[1:]] + [sizes[axis]]
+
+    windows = _Windows(network, batch, mirror, notice)
+    depth = [window[n] if n == axis else size for n, size in enumerate(sizes)]
+    sums, weights, done = torch.zeros(0), torch.zeros(depth), 0
+    was_training = network.training
+    network.eval()
+    try:
+        for (start, group), end in zip(groups, ends, strict=True):
+            while group:
+                if cancelled():
+                    raise Cancelled
+                chunk, group = group[: windows.batch], group[windows.batch :]
+                found = windows.probabilities(torch.stack([padded[(slice(None), *place)] for place in chunk]))
+                if not len(sums):
+                    large = found.shape[1] * prod(depth) > HALF_ABOVE
+                    sums = torch.zeros(found.shape[1], *depth, dtype=torch.float16 if large else torch.float32)
+                for place, probabilities in zip(chunk, found, strict=True):
+                    here = tuple(slice(0, window[axis]) if n == axis else part for n, part in enumerate(place))
+                    sums[(slice(None), *here)] += probabilities * weight
+                    weights[here] += weight
+                done += len(chunk)
+                progress(done / len(places))
+            # what lies before the next group of windows is complete
+            first, last = max(start, inside[axis].start), min(end, inside[axis].stop)
+            if first < last:
+                ready = tuple(slice(first - start, last - start) if n == axis else inside[n] for n in range(3))
+                slab = sums[(slice(None), *ready)]
+                for one in slab:  # class by class: dividing and shifting copy on the way
+                    one.div_(weights[ready])
+                yield slab
+            for one in (*sums, weights):
+                _shift(one, end - start, axis)
+    finally:
+        network.train(was_training)
+
+
+def tile(
+    volume: Tensor, window: tuple[int, int, int]
+) -> tuple[Tensor, list[tuple[slice, ...]], tuple[slice, slice, slice]]:
+    """Windows that overlap by half and cover a volume (channels, R, A, S).
+
+    Returns:
+        the volume, padded with zeros to the window's size at least; where in it the windows lie; and where in it the
+        volume lies.
+    """
+    missing = [max(roi - size, 0) for size, roi in zip(volume.shape[1:], window, strict=True)]
+    before = [n // 2 for n in missing]
+    padding = [p for n, b in zip(reversed(missing), reversed(before), strict=True) for p in (b, n - b)]
+    # padding copies the volume, which may be large
+    padded = F.pad(volume, padding) if any(missing) else volume
+    r, a, s = (slice(b, b + size) for b, size in zip(before, volume.shape[1:], strict=True))
+    steps = [max(int(roi * (1 - OVERLAP)), 1) for roi in window]
+    return padded, list(dense_patch_slices(padded.shape[1:], window, steps)), (r, a, s)
+
+
+def predict(network: nn.Module, volume: Tensor, window: tuple[int, int, int], **options: Any) -> Tensor:
+    """All of :func:`probability_slabs` at once: for volumes as small as training's."""
+    return torch.cat([slab.clone() for slab in probability_slabs(network, volume, window, **options)], dim=1)
+
+
+class _Windows:
+    """The network on a few windows, with as many at a time as the device's memory takes."""
+
+    def __init__(
+        self, network: nn.Module, batch: int | None, mirror: tuple[int, ...], notice: Callable[[str], None]
+    ) -> None:
+        self.network = network
+        self.batch = batch or (GPU_BATCH if self.device.type == "cuda" else 1)
+        self.mirror = mirror
+        self.notice = notice
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def probabilities(self, windows: Tensor) -> Tensor:
+        """(windows, classes, R, A, S) on the CPU."""
+        while True:
+            try:
+                found = torch.cat([self._compute(part.to(self.device)).cpu() for part in windows.split(self.batch)])
+                if not found.sum().isfinite():  # of what is no number, all comparisons would say no
+                    raise LLMBoostError(NOT_A_NUMBER)
+                return found
+            except torch.OutOfMemoryError:
+                if self.batch > 1:
+                    self.batch //= 2
+                    self.notice("the GPU's memory was full: fewer windows are computed at a time")
+                elif self.device.type != "cpu":
+                    self.network.to("cpu")
+                    self.notice("the GPU's memory was full even for one window: the CPU computes, which takes longer")
+                else:
+                    raise
+            # outside the except clause, where the error's traceback no longer holds tensors
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _compute(self, windows: Tensor) -> Tensor:
+        result = self.network(windows).softmax(dim=1)
+        for axis in self.mirror:
+            result += self.network(windows.flip(axis + 2)).softmax(dim=1).flip(axis + 2)
+        return result.div_(1 + len(self.mirror))
+
+
+def _shift(tensor: Tensor, planes: int, dim: int) -> None:
+    """Drop the first planes, move the others to the front, and put zeros in their place."""
+    rest = tensor.shape[dim] - planes
+    tensor.narrow(dim, 0, rest).copy_(tensor.narrow(dim, planes, rest).clone())
+    tensor.narrow(dim, rest, planes).zero_()

@@ -1,0 +1,53 @@
+"""Labels of images whose header does not say how they lie in the patient: there, no left and no right is named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..card import LEFT, RIGHT, Code, Label
+
+_SIDES = re.compile(r"[-_ ,.]*(?<![a-z])(left|right|lh|rh)(?![a-z])[-_ ,.]*", re.I)
+_LETTERS = re.compile(r"[-_ ,.]*(?<![a-z0-9])([lr])(?![a-z0-9])[-_ ,.]*", re.I)
+_CHAMBERS = re.compile(r"(left|right)[ _-]*(ventric|atri)", re.I)  # of the heart, where the words tell what, not where
+_OTHER = str.maketrans("lLrR", "rRlL")
+
+
+def without_sides(labels: Sequence[Label]) -> tuple[tuple[Label, ...], list[int]]:
+    """The labels without their sides: those that differ in nothing else become one, with the first one's value.
+
+    Returns:
+        the labels left, and of each of ``labels`` the number of the one that it became, from 0.
+    """
+    names = {label.name.lower() for label in labels}
+    merged: dict[str, Label] = {}
+    places = []
+    for label in labels:
+        found = _without_side(label, names)
+        merged.setdefault(found.name.lower(), found)
+        places.append(list(merged).index(found.name.lower()))
+    return tuple(merged.values()), places
+
+
+def _without_side(label: Label, names: set[str]) -> Label:
+    coded = _is_side(label.modifier) or _is_side(label.region_modifier)
+    name = label.name if _CHAMBERS.match(label.name) else _SIDES.sub(_gap, label.name)
+    # a letter is a side where a code says so, or another label has the other letter
+    other = _LETTERS.sub(lambda found: found[0].translate(_OTHER), label.name).lower()
+    if coded or (other != label.name.lower() and other in names):
+        name = _LETTERS.sub(_gap, name)
+    if name != label.name:
+        name = " ".join(re.sub(r"\(\s*\)", "", name).split()).strip(" _-,.") or "either side"
+        name = name[0].upper() + name[1:] if label.name[0].isupper() else name
+    modifier, region_modifier = (None if _is_side(code) else code for code in (label.modifier, label.region_modifier))
+    return replace(label, name=name, modifier=modifier, region_modifier=region_modifier)
+
+
+def _gap(found: re.Match[str]) -> str:
+    """What stands in place of a side between two words."""
+    return " " if found[0][0].isalpha() else found[0][0]
+
+
+def _is_side(code: Code | None) -> bool:
+    return code is not None and (code.scheme, code.value) in {(side.scheme, side.value) for side in (LEFT, RIGHT)}

@@ -1,0 +1,1 @@
+"""Images and data sets on disk: reading them whole or not at all, writing results."""

@@ -1,0 +1,365 @@
+"""Data sets on disk: folders in the form of the Medical Segmentation Decathlon or of nnU-Net v2."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..card import same_name
+from ..errors import LLMBoostError
+from ..files import printable
+from ..jsonfile import read_json
+from .image import READABLE, VOLUMES, Image, read_volumes
+from .labels import EXACT, IGNORE, NEAR, doubled, listed, parse_labels, read_label_map
+from .segnrrd import EXTENSION
+
+SPLITS = ("train", "val", "test")
+ALL = "all"  # in place of a split: every labelled case
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image (a file a channel, or one file with all) and its label map, which an unlabelled case lacks.
+
+    ``names`` are those of the data set's labels, by value: a segmentation file names its segments itself.
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+    names: dict[int, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set: ``labels`` maps voxel values (without the background's 0) to names, ``ignore`` marks voxels that
+    nobody labelled, ``splits`` maps train, val and test to ids of ``cases``, ``subjects`` maps cases to whom they
+    show, where somebody appears more than once."""
+
+    folder: Path
+    name: str
+    modalities: tuple[str, ...]
+    labels: dict[int, str]
+    ignore: int | None
+    cases: dict[str, Case]
+    splits: dict[str, list[str]]
+    subjects: dict[str, str] = field(default_factory=dict)
+    license: str = ""
+    reference: str = ""
+    ending: str = ""  # of the files, where dataset.json tells it
+
+    def split(self, name: str) -> list[Case]:
+        """The cases of a split, or all labelled ones.
+
+        Raises:
+            LLMBoostError: there is no such split, or it is empty.
+        """
+        ids = [case.id for case in self.cases.values() if case.label] if name == ALL else self.splits.get(name)
+        if not ids:
+            raise LLMBoostError(
+                f"{self.folder}: no cases in split '{name}'; list ids under \"{name}\" in splits.json"
+                f" (it has {', '.join(f'{len(v)} {k}' for k, v in self.splits.items())})"
+            )
+        return [self.cases[id] for id in ids]
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read the description of a data set: dataset.json of either dialect, the folders, splits.json if there.
+
+    Without splits.json, every fifth labelled case (in order of names) is for validation, and those in imagesTs that
+    have a label map in labelsTs are for testing.
+
+    Raises:
+        LLMBoostError: naming all that is wrong, a line each.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LLMBoostError(
+            f"{folder}: no such folder; give a data set folder with dataset.json, imagesTr and labelsTr"
+        )
+    path = folder / "dataset.json"
+    if not path.exists():
+        raise LLMBoostError(f"{path}: cannot be read (no such file); a data set needs it")
+    description = read_json(path)
+    labels = parse_labels(path, description.get("labels"))
+    modalities = _modalities(path, description)
+    ignore = next((value for value, name in labels.items() if same_name(name) == IGNORE), None)
+    names = {value: name for value, name in sorted(labels.items()) if value not in (0, ignore)}
+    ending = _ending(path, description.get("file_ending", ""))
+    cases = _cases(folder, len(modalities), ending, names)
+    splits, subjects = _splits(folder / "splits.json", cases)
+    return Dataset(
+        folder=folder,
+        name=str(description.get("name", folder.name)),
+        modalities=modalities,
+        labels=names,
+        ignore=ignore,
+        cases=cases,
+        splits=splits,
+        subjects=subjects,
+        license=str(description.get("licence", description.get("license", ""))),
+        reference=str(description.get("reference", "")),
+        ending=ending,
+    )
+
+
+def unlabelled_cases(dataset: Dataset) -> list[Case]:
+    """The cases that wait to be labelled: the images in imagesTs, and those in imagesTr without a label map."""
+    files = volume_files(dataset.folder / "imagesTs", dataset.ending)
+    found = group_channels(files, len(dataset.modalities))
+    unlabelled = [Case(id, tuple(paths)) for id, paths in found.items() if id not in dataset.cases]
+    return unlabelled + [case for case in dataset.cases.values() if case.label is None]
+
+
+def load(case: Case) -> tuple[list[Image], Image | None]:
+    """A case's channels as stored, and its label map: whole numbers, on the first channel's grid if it is the same but
+    for the order of its axes and for less than a tenth of a voxel.
+
+    Raises:
+        LLMBoostError: a file cannot be read, or the label map holds what are no labels.
+    """
+    images = [image for path in case.images for image in read_volumes(path)]
+    return images, read_label_map(case.label, images[0], case.names)[0] if case.label else None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What :func:`check` saw.
+
+    Attributes:
+        values: the label values that each case shows, by its id.
+        notes: what a user should know, in words.
+    """
+
+    values: dict[str, set[int]]
+    notes: tuple[str, ...]
+
+
+def check(dataset: Dataset, cases: Iterable[Case]) -> Findings:
+    """Read every file of ``cases`` and refuse the data set if anything is wrong with any.
+
+    Raises:
+        LLMBoostError: listing every problem, a line each.
+    """
+    problems = [f"{dataset.folder / 'dataset.json'}: {line}" for line in doubled(dataset.labels)]
+    notes: list[str] = []
+    values: dict[str, set[int]] = {}
+    for case in cases:
+        found = _look(dataset, case)
+        problems += found.problems
+        notes += found.notes
+        values[case.id] = found.values
+    if problems:
+        lines = "\n  ".join(problems)
+        raise LLMBoostError(f"{dataset.folder}: {len(problems)} problem(s), mend them before training:\n  {lines}")
+    return Findings(values, tuple(notes))
+
+
+def gaps(dataset: Dataset, found: Findings, train: Sequence[Case], val: Sequence[Case]) -> tuple[list[str], list[str]]:
+    """What a training on these cases lacks.
+
+    Returns:
+        the names of labels that no case of ``train`` shows; and in words: those, the labels that nothing measures, and
+        the cases that are in no split.
+    """
+    taught, shown = ({v for case in cases for v in found.values[case.id]} for cases in (train, val))
+    untaught = [name for value, name in dataset.labels.items() if value not in taught]
+    unmeasured = [name for value, name in dataset.labels.items() if value in taught and value not in shown]
+    notes = []
+    if untaught:
+        notes.append(f"no training case shows {_some(untaught)}: it cannot be learnt; add a case, or take it out")
+    if unmeasured and val:
+        notes.append(f"no validation case shows {_some(unmeasured)}: how well it is learnt will not be measured")
+    used = {id for ids in dataset.splits.values() for id in ids}
+    bare = [case.id for case in dataset.cases.values() if case.label is None]
+    left = [case.id for case in dataset.cases.values() if case.label and case.id not in used]
+    if bare:
+        notes.append(f"{len(bare)} image(s) without a label map: {_some(bare)}; nothing is learnt from them")
+    if left:
+        notes.append(f"{len(left)} labelled case(s) in no list of splits.json: {_some(left)}; not used")
+    return untaught, notes
+
+
+@dataclass(frozen=True)
+class _Look:
+    values: set[int]
+    problems: list[str]
+    notes: list[str]
+
+
+def _look(dataset: Dataset, case: Case) -> _Look:
+    """Read a case's files: what they show, and what is wrong."""
+    problems: list[str] = []
+    notes: list[str] = []
+    values: set[int] = set()
+    if case.label is None:
+        return _Look(
+            values, [f"{case.images[0]}: no label map; put {case.id} with the same extension into labelsTr"], []
+        )
+    images: list[tuple[Path, Image]] = []
+    failed = False
+    for path in case.images:
+        try:
+            images += [(path, image) for image in read_volumes(path)]
+        except LLMBoostError as error:
+            failed = True
+            problems.append(str(error))
+    if not failed and len(images) != len(dataset.modalities):
+        problems.append(
+            f"{case.images[0]}: {len(images)} volume(s), dataset.json names {len(dataset.modalities)} channel(s)"
+        )
+    try:
+        label, far = read_label_map(case.label, images[0][1] if images else None, case.names)
+    except LLMBoostError as error:
+        return _Look(values, [*problems, str(error)], notes)
+    for path, image in images:
+        if image.shape != label.shape:
+            problems.append(f"{path}: {image.shape} voxels, but its label map {label.shape}; they must agree")
+        elif (distance := image.grid_distance(label)) > NEAR:
+            problems.append(
+                f"{path}: its label map lies elsewhere in space (spacing, origin or direction differ, by"
+                f" {distance:.3g} voxels)"
+            )
+    if EXACT < far <= NEAR:
+        notes.append(f"{case.id}: its label map lies {far:.2g} voxels off its image, and is taken as if it lay on it")
+    values = set(np.unique(label.array).tolist())
+    known = {0, *dataset.labels} | ({dataset.ignore} if dataset.ignore is not None else set())
+    if unknown := sorted(values - known):
+        problems.append(f"{case.label}: value(s) {listed(unknown)} are not among the labels of dataset.json")
+    return _Look(values, problems, notes)
+
+
+def _modalities(path: Path, description: dict[str, Any]) -> tuple[str, ...]:
+    found = description.get("channel_names") or description.get("modality")
+    if isinstance(found, dict) and found and all(key.isdecimal() for key in found):
+        names = [found[key] for key in sorted(found, key=int)]
+        if all(isinstance(name, str) for name in names):
+            return tuple(names)
+    raise LLMBoostError(f'{path}: no "modality" or "channel_names", such as {{"0": "MRI"}}')
+
+
+def _ending(path: Path, told: Any) -> str:
+    """Of nnU-Net's "file_ending"; raises LLMBoostError for kinds of files that are not read."""
+    if told in ("", *VOLUMES):
+        return str(told)
+    raise LLMBoostError(
+        f'{path}: "file_ending" {printable(str(told))} is not read in a data set; convert the files to .nii.gz or .nrrd'
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(printable(name) for name in names[:5]) + more
+
+
+def _cases(folder: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, Case]:
+    """The cases in imagesTr, and those in imagesTs that have a label map in labelsTs."""
+    images, tests = folder / "imagesTr", folder / "imagesTs"
+    labelled = bool(volume_files(folder / "labelsTs", ending))
+    if not images.is_dir() and not labelled:
+        raise LLMBoostError(f"{images}: no such folder; put the images there")
+    found = _cases_in(images, folder / "labelsTr", channels, ending, names) if images.is_dir() else {}
+    for id, case in _cases_in(tests, folder / "labelsTs", channels, ending, names).items() if labelled else ():
+        if id in found:
+            raise LLMBoostError(f"{tests}: {id} is in imagesTr, too; a case has one place")
+        if case.label:
+            found[id] = case
+    return found
+
+
+def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, Case]:
+    label_of: dict[str, Path] = {}
+    for path in volume_files(labels, ending):
+        id = path.name[: -len(EXTENSION)] if path.name.lower().endswith(EXTENSION) else identity(path)
+        if label_of.setdefault(id, path) != path:
+            raise LLMBoostError(f"{labels}: {label_of[id].name} and {path.name} are both of {id}; remove one")
+    grouped = group_channels(volume_files(images, ending), channels, labelled=label_of)
+    # a file named after its case may hold all channels itself
+    whole = [id for id, paths in grouped.items() if [identity(path) for path in paths] == [id]]
+    wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels and id not in whole]
+    if wrong:
+        raise LLMBoostError(f"{images}: {channels} file(s) a case expected, but {_some(wrong)}")
+    orphans = sorted(set(label_of) - set(grouped))
+    if orphans:
+        raise LLMBoostError(f"{labels}: no image for {_some(orphans)}; put it into {images.name}")
+    if not grouped:
+        raise LLMBoostError(f"{images}: no images ({ending or ', '.join(VOLUMES)})")
+    return {id: Case(id, tuple(paths), label_of.get(id), names) for id, paths in sorted(grouped.items())}
+
+
+def volume_files(folder: Path, ending: str = "") -> Sequence[Path]:
+    """The files of volumes in a folder, by name, of all kinds, or, with segmentations, of one; none if there is no such
+    folder."""
+    wanted = (ending, EXTENSION) if ending else tuple(VOLUMES)
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.name.lower().endswith(wanted) and not path.name.startswith(".")
+    )
+
+
+def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str] = ()) -> dict[str, list[Path]]:
+    """Files by case: by name, or, if all are named as nnU-Net names channels (CASE_0000, CASE_0001), by CASE.
+
+    ``labelled`` are ids known to be cases, whatever they look like.
+    """
+    paths = sorted(paths)
+    endings = [f"_{channel:04d}" for channel in range(channels)]
+    ids = [identity(path) for path in paths]
+    numbered = all(id[-5:] in endings and id not in labelled for id in ids)
+    grouped: dict[str, list[Path]] = {}
+    for path, id in zip(paths, ids, strict=True):
+        grouped.setdefault(id[:-5] if numbered else id, []).append(path)
+    return grouped
+
+
+def identity(path: Path) -> str:
+    """A case's id: its file name without the extension."""
+    return next((path.name[: -len(end)] for end in READABLE if path.name.lower().endswith(end)), path.stem)
+
+
+def _splits(path: Path, cases: dict[str, Case]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    if not path.exists():
+        test = [id for id, case in cases.items() if case.images[0].parent.name == "imagesTs"]
+        ids = [id for id, case in cases.items() if case.label and id not in test]
+        val = ids[4::5] or ids[-1:]
+        return {"train": [id for id in ids if id not in val] or ids, "val": val, "test": test}, {}
+    raw = read_json(path)
+    wrong = [name for name in SPLITS if not isinstance(raw.get(name) or [], list)]
+    if wrong:
+        raise LLMBoostError(f'{path}: "{wrong[0]}" must be a list of ids')
+    splits = {name: [str(id) for id in raw.get(name) or []] for name in SPLITS}
+    unknown = sorted({id for ids in splits.values() for id in ids} - set(cases))
+    if unknown:
+        raise LLMBoostError(f"{path}: no files for {_some(unknown)}; ids are file names without extension")
+    times = Counter(id for ids in splits.values() for id in ids)
+    if twice := sorted(id for id, count in times.items() if count > 1):
+        raise LLMBoostError(f"{path}: {_some(twice)} listed more than once; a case belongs to one split")
+    subjects = raw.get("subjects") or {}
+    if not isinstance(subjects, dict):
+        raise LLMBoostError(f'{path}: "subjects" must map ids of cases to subjects')
+    subjects = {str(id): str(subject) for id, subject in subjects.items()}
+    split_of: dict[str, str] = {}
+    for name, ids in splits.items():
+        for id in ids:
+            subject = subjects.get(id, id)
+            if split_of.setdefault(subject, name) != name:
+                raise LLMBoostError(
+                    f"{path}: subject {printable(subject)} is in {split_of[subject]} and {name}; keep it in one split"
+                )
+    return splits, subjects
+
+
+def digest_of(case: Case) -> str:
+    """SHA-256 of the case's files: tells whether a model has seen it, and nothing about it."""
+    digest = hashlib.sha256()
+    for path in (*case.images, *((case.label,) if case.label else ())):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

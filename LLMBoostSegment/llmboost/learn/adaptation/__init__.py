@@ -1,0 +1,1 @@
+"""Adapting a model to a user's cases: adapters on a frozen base."""

@@ -1,0 +1,229 @@
+"""Adapters: the little that changes when a frozen base network learns from a few local cases.
+
+Linear layers of the transformer get low-rank updates W + B A (LoRA, Hu et al. 2021, arXiv 2106.09685; PEFT's layers).
+What a scanner changes enters at the stem, which such updates of attention never see: stem, norms, heads and the
+booster's two adapters, all small, are trained as they are; so is the decoder where labels are new, and else it stays.
+An adapter's tensors are these: ``NAME.lora_A`` and ``NAME.lora_B`` of a weight NAME of the network, and whole tensors
+under their own names.
+
+Merging is two matrix products a layer and needs no PEFT, so that using an adapted model needs none either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...booster import Booster
+from ...errors import LLMBoostError
+
+LORA_A, LORA_B = ".lora_A", ".lora_B"
+BLOCKS = "booster.blocks."  # wherever in a network the booster stands
+SCALE = 4  # of low-rank updates in training: with rates that suit whole weights, they would hardly move in minutes
+
+# children of a network, by what they are
+STEM = frozenset(("stem", "down", "embed", "position", "class_token", "class_position"))
+HEADS = ("head", "heads")
+DECODER = ("fusion", "up", "decoder")
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm3d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+SCOPES = ("adapter", "norms", "head", "full", "scratch")
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    """What is trained of a base.
+
+    Attributes:
+        rank: of the low-rank updates.
+        scope: ``adapter`` as told above; for comparison, ``norms`` alone, ``head`` alone, ``full`` (all but the
+            language model's block), or ``scratch``: the same, from random weights.
+        block: low-rank updates of the language model's block, too.
+        decoder: all of the decoder, too: what shows one structure has little to say of another one.
+    """
+
+    rank: int = 8
+    scope: str = "adapter"
+    block: bool = False
+    decoder: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise LLMBoostError(f"--rank {self.rank}: a rank is 1 or more")
+        if self.scope not in SCOPES:
+            raise ValueError(f"scope '{self.scope}' is none of {', '.join(SCOPES)}")
+
+
+def default_rank(cases: int) -> int:
+    """Fewer cases, fewer directions to go."""
+    return 4 if cases <= 5 else 8 if cases <= 20 else 16
+
+
+def default_share(held_out: int) -> float:
+    """Of the changes that are kept, see :func:`towards`: fewer where hardly a case tells what they are worth.
+
+    On val, half of what one or two cases taught was better than all of it, for new images as for old ones.
+    """
+    return (0.5, 0.8, 1.0)[min(held_out, 2)]
+
+
+def inject(network: nn.Module, config: AdapterConfig) -> None:
+    """Freeze ``network`` and put in what is to be trained; it computes what it did before.
+
+    Raises:
+        LLMBoostError: PEFT is not installed.
+    """
+    network.requires_grad_(False)
+    if config.scope == "adapter" and (targets := _targets(network, config.block)):
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError as error:
+            raise LLMBoostError("adapting needs the package peft; install it with: pip install peft") from error
+        lora = LoraConfig(r=config.rank, lora_alpha=SCALE * config.rank, target_modules=targets)
+        inject_adapter_in_model(lora, network)
+    for name, module in network.named_modules():
+        for key, parameter in module.named_parameters(name, recurse=False):
+            if _whole(key, module, config):
+                parameter.requires_grad_()
+
+
+def _targets(network: nn.Module, block: bool) -> list[str]:
+    """The layers that get low-rank updates."""
+    names = []
+    for name, module in network.named_modules():
+        child = name.split(".")[0]
+        if child in (*STEM, *HEADS) or name.endswith(("adapter_in", "adapter_out", "self_attn.out_proj")):
+            continue
+        if isinstance(module, nn.Linear) and (block or BLOCKS not in name):
+            names.append(name)
+    return names
+
+
+def _whole(name: str, module: nn.Module, config: AdapterConfig) -> bool:
+    """Whether a parameter is trained as it is."""
+    if BLOCKS in name:
+        return ".lora_" in name
+    scope, child = config.scope, name.split(".")[0]
+    if scope in ("full", "scratch") or child in HEADS or ".lora_" in name:
+        return True
+    if config.decoder and scope == "adapter" and child in DECODER:
+        return True
+    norm = isinstance(module, NORMS)
+    if scope == "adapter":
+        return norm or not STEM.isdisjoint(name.split(".")) or "booster.adapter_" in name
+    return scope == "norms" and norm
+
+
+def trained(network: nn.Module) -> dict[str, Tensor]:
+    """The adapter's tensors of a network after :func:`inject`."""
+    tensors = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            before, _, which = name.partition(".lora_")
+            # PEFT's names: LAYER.lora_A.default.weight, LAYER.base_layer.weight
+            name = f"{before}.weight.lora_{which[0]}" if which else name.replace(".base_layer.", ".")
+            tensors[name] = parameter.detach().cpu() * (SCALE if name.endswith(LORA_B) else 1)
+    # what is not learnt by gradients, but counted: means and variances of batch norms, and of a classifier's features
+    counted = set(network.state_dict()) - {name for name, _ in network.named_parameters()}
+    for name, buffer in network.named_buffers():
+        if name in counted and buffer.is_floating_point():
+            tensors[name] = buffer.detach().cpu()
+    return tensors
+
+
+def merged(base: nn.Module, network: nn.Module, adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of ``network`` (on the meta device or not): the weights of ``base`` with what ``adapter`` changes.
+
+    Raises:
+        ValueError: neither has a tensor that the network needs, or the adapter has one too many.
+    """
+    state, left = {}, set(adapter)
+    for name, tensor in fitted(base, network).items():
+        if name in adapter:
+            tensor = adapter[name].float()
+        if name + LORA_A in adapter:
+            tensor = tensor + update(adapter[name + LORA_A], adapter[name + LORA_B]).view(tensor.shape)
+        if tensor.is_meta:
+            raise ValueError(f"'{name}' is neither in the base nor in the adapter")
+        left -= {name, name + LORA_A, name + LORA_B}
+        state[name] = tensor
+    if left:
+        raise ValueError(f"the network has no '{min(left)}'")
+    return state
+
+
+def update(a: Tensor, b: Tensor) -> Tensor:
+    """The change (out, in * kernel) of a weight by low-rank factors (rank, in, ...) and (out, rank, ...)."""
+    return b.float().flatten(1) @ a.float().flatten(1)
+
+
+def towards(base: nn.Module, adapter: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """The adapter with ``share`` of its changes: between base and fine-tuned weights lies a better compromise of old
+    and new images than at either end (WiSE-FT, Wortsman et al. 2021, arXiv 2109.01903)."""
+    known, result = _tensors(base), {}
+    for name, tensor in adapter.items():
+        if name.endswith(LORA_B):
+            result[name] = share * tensor
+        elif name in known and known[name].shape == tensor.shape:
+            result[name] = torch.lerp(known[name].cpu(), tensor, share)
+        else:
+            result[name] = tensor
+    return result
+
+
+def fitted(base: nn.Module, network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of ``base`` in the shapes of ``network``, as far as they go; others keep the network's own.
+
+    A network of slices takes over a base of volumes: what the base would compute of the slice repeated without end is
+    a convolution with its kernels summed across the slices (of transposed ones, whose voxels alternate, the mean).
+    """
+    known, transposed = _tensors(base), nn.ConvTranspose3d
+    state = {}
+    for name, own in network.state_dict().items():
+        tensor = known.get(name, own)
+        if tensor.shape != own.shape and tensor.ndim == 5 and tensor.shape[:2] == own.shape[:2]:
+            module = network.get_submodule(name.rpartition(".")[0])
+            axes = [n for n in (2, 3, 4) if own.shape[n] == 1 < tensor.shape[n]]
+            tensor = (
+                tensor.mean(axes, keepdim=True) if isinstance(module, transposed) else tensor.sum(axes, keepdim=True)
+            )
+        state[name] = tensor if tensor.shape == own.shape else own
+    return state
+
+
+def unpack(network: nn.Module) -> None:
+    """Make the 4-bit layers of the booster's block plain ones, which low-rank updates can be merged into."""
+    booster = cast(Any, network).booster
+    if not isinstance(booster, Booster):
+        raise LLMBoostError("the base has no booster, so it has no block to adapt; leave --block out")
+    for name, module in list(booster.blocks.named_modules()):
+        if hasattr(module, "packed"):
+            plain = nn.Linear(module.in_features, module.out_features, module.bias is not None, device="meta")
+            plain.weight = nn.Parameter(cast(Tensor, module.weight).detach(), requires_grad=False)
+            plain.bias = module.bias
+            parent, _, child = name.rpartition(".")
+            setattr(booster.blocks.get_submodule(parent), child, plain)
+    for block in booster.blocks:
+        cast(Any, block).q4 = False
+    booster.q4 = False
+
+
+@contextmanager
+def layer_by_layer() -> Iterator[None]:
+    """torch's fused transformer layers read weights past PEFT's layers; here they are not used."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """By name, also the float weights of 4-bit layers, which a state dict leaves out."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}

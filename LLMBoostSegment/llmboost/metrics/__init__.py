@@ -1,0 +1,1 @@
+"""Measures of segmentations and classifications against what is known."""
