@@ -25,7 +25,7 @@ from LLMBoostLib.panels.modulewidget import ModuleWidget
 from LLMBoostLib.scene import samples
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import ranking, snapshot
-from LLMBoostLib.training.casestore import Case, CaseStore, defaultFolder
+from LLMBoostLib.training.casestore import CaseStore, Snapshot, defaultFolder
 from LLMBoostLib.training.plan import Plan, examine, freeze, makePlan
 from LLMBoostLib.training.training import Outcome, Training, accept, discardPending, freeName, pending
 from LLMBoostLib.worker.client import Client, Progress
@@ -42,8 +42,8 @@ class LLMBoostTrain(ScriptedLoadableModule):
         parent.contributors = ["The LLMBoost developers"]
         parent.helpText = _(
             "Makes a model of LLMBoost Segment better on a user's own images, in minutes: correct some results, add"
-            " them as cases, train. The model itself stays as it is; what is learnt is a small adapter. All is computed"
-            " on this machine, and cases do not leave it. For research only, not for clinical use."
+            " them as cases, train. The model itself stays as it is; what is learned is a small adapter. All is"
+            " computed on this machine, and cases do not leave it. For research only, not for clinical use."
             ' See <a href="{url}">{url}</a>.'
         ).format(url=HOMEPAGE)
         parent.acknowledgementText = _(
@@ -124,20 +124,20 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         self._store.refresh()
         return self._store
 
-    def addCase(self, volumeNode: Any, segmentationNode: Any = None, role: str = "train", base: str = "") -> Case:
+    def addCase(self, volumeNode: Any, segmentationNode: Any = None, role: str = "train", base: str = "") -> Snapshot:
         """As :meth:`addCases`; of several cases, the first."""
         return self.addCases(volumeNode, segmentationNode, role, base)[0]
 
     def addCases(
         self, volumeNode: Any, segmentationNode: Any = None, role: str = "train", base: str = ""
-    ) -> list[Case]:
+    ) -> list[Snapshot]:
         """Keep a copy of an image and its segments as a case; what already is a case is updated.
 
         Of an image larger than the crops that a model knows, such as a whole head, a crop around each structure that
         was drawn becomes a case of its own.
 
         Args:
-            segmentationNode: without one, the case waits to be labelled.
+            segmentationNode: without one, the case waits to be labeled.
             role: train, val or test.
             base: the model that is to learn from it; by default the one that drew the segments.
 
@@ -148,11 +148,11 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         card = read_card(library.find(base)) if base else None
         return snapshot.addCases(self.store, volumeNode, segmentationNode, role, card)
 
-    def addAllOfScene(self, base: str = "") -> list[Case]:
+    def addAllOfScene(self, base: str = "") -> list[Snapshot]:
         """Every segmentation that lies on a volume becomes a case, as by :meth:`addCases`; raises LLMBoostError."""
         return snapshot.addAllOfScene(self.store, card=read_card(library.find(base)) if base else None)
 
-    def updateCase(self, id: str) -> Case:
+    def updateCase(self, id: str) -> Snapshot:
         """Copy what became of a case's segmentation in the scene; raises LLMBoostError."""
         return self.addCase(*snapshot.nodesOf(self.store.cases[id]))
 
@@ -233,10 +233,10 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         """Put a training's model into the library; returns its card.
 
         Args:
-            anyway: also one that has learnt nothing, by its own figures.
+            anyway: also one that has learned nothing, by its own figures.
 
         Raises:
-            LLMBoostError: it has learnt nothing, or it cannot be kept.
+            LLMBoostError: it has learned nothing, or it cannot be kept.
         """
         return accept(outcome, anyway)
 
@@ -254,10 +254,10 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         onDone: Callable[[list[dict[str, Any]]], None] | None = None,
         onError: Callable[[Exception], None] | None = None,
     ) -> Any:
-        """Which unlabelled case to label next: where the model is unsure, and what is unlike the others.
+        """Which unlabeled case to label next: where the model is unsure, and what is unlike the others.
 
         Returns:
-            a dict (id, score, uncertainty, diversity) for each unlabelled case, the best one first.
+            a dict (id, score, uncertainty, diversity) for each unlabeled case, the best one first.
 
         Raises:
             LLMBoostError: the worker runs on another machine.

@@ -98,7 +98,7 @@ def train_step(network: nn.Module) -> None:
 def card_of(network: nn.Module) -> Card:
     entry, booster = describe(network)
     labels = (Label(1, "one", (230, 159, 0)), Label(2, "two", (86, 180, 233)))
-    steps = Preprocessing(window=WINDOW)
+    steps = Preprocessing(patch_size=WINDOW)
     return Card("boosted", "Boosted", "A benchmark", SEGMENTATION, labels, "any", steps, entry, booster)
 
 

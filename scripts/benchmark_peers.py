@@ -34,8 +34,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = _models(Path(folder))
         models = {name: load_model(path) for name, path in paths.items()}
-        window = models["hippocampus"].card.preprocessing.window
-        for size in sys.argv[1:] or ["x".join(map(str, window))]:
+        patch_size = models["hippocampus"].card.preprocessing.patch_size
+        for size in sys.argv[1:] or ["x".join(map(str, patch_size))]:
             noise = np.random.default_rng(0).normal(size=[int(n) for n in size.split("x")]).astype(np.float32)
             image = Image(noise, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.diag([-1.0, -1.0, 1.0]))
             file = Path(folder) / "image.nii"
@@ -56,9 +56,9 @@ def _models(folder: Path) -> dict[str, Path]:
     """Files of the shipped model and of the others in its place: the same card but for the network."""
     shipped = find("hippocampus")
     model = load_model(shipped)
-    card, window = dataclasses.replace(model.card, cascade=None, quality=None), model.card.preprocessing.window
+    card, patch_size = dataclasses.replace(model.card, cascade=None, quality=None), model.card.preprocessing.patch_size
     host = {key: value for key, value in card.network.items() if key != "name"}
-    sizes = {"channels": 1, "classes": card.classes, "window": window, "strides": host["strides"]}
+    sizes = {"channels": 1, "classes": card.classes, "image_size": patch_size, "strides": host["strides"]}
     paths = {"hippocampus": folder / "hippocampus.safetensors"}
     save_model(model.network, card, paths["hippocampus"])
     for name, options in {"hybrid-vit": host, **dict.fromkeys(PEERS, sizes)}.items():

@@ -28,7 +28,7 @@ def main() -> None:
     for path in sys.argv[2:]:
         _compare(Path(path).name, model, read_image(path))
     if len(sys.argv) <= 2:
-        noise = np.random.default_rng(0).normal(size=model.card.preprocessing.window).astype(np.float32)
+        noise = np.random.default_rng(0).normal(size=model.card.preprocessing.patch_size).astype(np.float32)
         _compare("noise", model, Image(noise, model.card.preprocessing.spacing, (0.0, 0.0, 0.0), np.diag([-1, -1, 1])))
 
 
@@ -43,8 +43,8 @@ def _compare(name: str, model: Model, image: Image) -> None:
             started = time.perf_counter()
             segment(model, [image])
             middle = time.perf_counter()
-            for window in windows:
-                model.network(window)
+            for patch_size in windows:
+                model.network(patch_size)
             whole.append(middle - started)
             bare.append(time.perf_counter() - middle)
     # the first of each is warm-up

@@ -32,14 +32,18 @@ def main() -> None:
     for name, file in SETS.items():
         path, data = find(name), read_image_set(arguments.data / f"{file}.npz")
         card = read_card(path)
-        meaning, steps = card.classification, card.preprocessing
-        assert meaning is not None
-        train, val = (read_images(data.split(split), steps, meaning.framing) for split in ("train", "val"))
-        usual = looks.fit(train.images.numpy(), val.images.numpy(), steps.mirror, meaning.framing == "mask")
+        classification, preprocessing = card.classification, card.preprocessing
+        assert classification is not None
+        train, val = (
+            read_images(data.split(split), preprocessing, classification.input_region) for split in ("train", "val")
+        )
+        usual = looks.fit(
+            train.images.numpy(), val.images.numpy(), preprocessing.mirror, classification.input_region == "mask"
+        )
         refused = (looks.distance(usual, val.images.numpy()) > usual.limit).mean()
         print(f"{name}: {usual.blocks} blocks, limit {usual.limit:.3f}, {len(usual.numbers) / 1024:.0f} KB,", end=" ")
         print(f"refuses {refused:.1%} of val")
-        write_card(path, dataclasses.replace(card, classification=dataclasses.replace(meaning, looks=usual)))
+        write_card(path, dataclasses.replace(card, classification=dataclasses.replace(classification, looks=usual)))
 
 
 if __name__ == "__main__":

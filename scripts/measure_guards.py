@@ -49,8 +49,8 @@ def volume(path: Path) -> Image:
     return to_canonical(read_image(path))
 
 
-def gray(plane: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
-    low, high = window or np.percentile(plane, (0.5, 99.5))
+def gray(plane: np.ndarray, patch_size: tuple[float, float] | None = None) -> np.ndarray:
+    low, high = patch_size or np.percentile(plane, (0.5, 99.5))
     return ((plane - low) / max(high - low, 1e-6)).clip(0, 1) * 255
 
 
@@ -415,21 +415,21 @@ def in_slices(mask: Image, step: int) -> Image:
 
 def kinds_of(model: Model, root: Path, half: str) -> Iterator[tuple[str, list[list[Image]], bool]]:
     """Kinds of images, and whether they are of another kind than ``model`` knows; its own first."""
-    name, steps = model.card.name, model.card.preprocessing
+    name, preprocessing = model.card.name, model.card.preprocessing
     samples = read_image_set(root / "medmnist" / f"{SETS[name]}.npz").split(SPLITS[half])
-    own = [sample.read(steps) for sample in samples]
+    own = [sample.read(preprocessing) for sample in samples]
     yield f"own {SPLITS[half]} images", own, False
-    if steps.slice_axis is None:
+    if preprocessing.slice_axis is None:
         for mm in (2, 5) if half == "first" else (3, 4):
             yield f"own, in slices of {mm} mm", [[in_slices(channels[0], mm)] for channels in own[:COUNT]], False
         for kind, masks, foreign in foreign_masks(root, half):
             yield kind, [[mask] for mask in masks], foreign
         return
     for kind, pictures in foreign_pictures(root, name, half):
-        yield kind, [as_input(picture, steps.color) for picture in pictures], True
+        yield kind, [as_input(picture, preprocessing.color) for picture in pictures], True
     pixels = [np.stack([c.array[..., 0].T for c in channels], axis=-1).squeeze() for channels in own]
     for kind, pictures, foreign in own_changed(model, pixels, half):
-        yield kind, [as_input(picture, steps.color) for picture in pictures], foreign
+        yield kind, [as_input(picture, preprocessing.color) for picture in pictures], foreign
     if name == "pneumonia" and half == "second":
         chest = root / "viewer" / "nifti" / "ct_chest_lidc_0314_1p5mm.nii.gz"
         adult = projections(chest, 1, COUNT // 3, np.random.default_rng(0))

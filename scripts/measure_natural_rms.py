@@ -19,7 +19,7 @@ from llmboost.booster.huggingface import estimate_natural_rms
 from llmboost.booster.sources import load_blocks
 
 TEXT = """
-The hippocampus is a curved ridge of grey matter in the medial temporal lobe. On a coronal magnetic resonance image it
+The hippocampus is a curved ridge of gray matter in the medial temporal lobe. On a coronal magnetic resonance image it
 lies above the parahippocampal gyrus and below the temporal horn of the lateral ventricle. Its head, in front, carries
 shallow folds; the body narrows backwards into the tail, which bends upwards round the splenium. People who lose both
 hippocampi can still talk, read and ride a bicycle, but they form no new memories of events. A clinician who measures

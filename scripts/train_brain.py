@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from llmboost.learn.windows import Volume
 
 from events import print_event
 from llmboost.booster import BoosterConfig
@@ -23,7 +24,6 @@ from llmboost.learn.curve import draw_curve
 from llmboost.learn.synthesis import HeadMap, SyntheticHeads, head_labels, read_head_map
 from llmboost.learn.train import made_with, run_folder
 from llmboost.learn.trainer import Outcome, Trainer, TrainingConfig
-from llmboost.learn.windows import Volume
 from llmboost.model import save_model
 from llmboost.networks import build, describe
 
@@ -31,7 +31,7 @@ SPACING = 4.0  # mm
 WINDOW = (48, 56, 48)  # the whole brain at once, so that the network knows left from right
 NETWORK = "hybrid-vit"
 OPTIONS = {
-    "fold": 2,
+    "unshuffle": 2,
     "stem": (32, 48),
     "strides": ((2, 2, 2), (2, 2, 2)),
     "width": 80,
@@ -68,7 +68,7 @@ def main() -> None:
 
     maps = [read_head_map(path) for path in sorted(arguments.maps.glob("*.nii.gz"))]
     config = TrainingConfig(steps=arguments.steps, batch=1, rate=2e-3, validations=13, balance=0.5, seed=arguments.seed)
-    steps = Preprocessing(spacing=(SPACING,) * 3, window=WINDOW)
+    steps = Preprocessing(spacing=(SPACING,) * 3, patch_size=WINDOW)
     torch.manual_seed(config.seed)
     booster = BoosterConfig("smollm2", layers=(20,)) if arguments.booster == "smollm2" else None
     network = build(NETWORK, {"classes": len(head_labels()) + 1, **OPTIONS}, booster)
@@ -100,7 +100,7 @@ def validation_heads(maps: list[HeadMap]) -> list[Volume]:
 
 def _card(
     output: Path,
-    steps: Preprocessing,
+    preprocessing: Preprocessing,
     network: torch.nn.Module,
     outcome: Outcome,
     config: TrainingConfig,
@@ -119,7 +119,7 @@ def _card(
         name=output.stem,
         task=SEGMENTATION,
         labels=head_labels(),
-        preprocessing=steps,
+        preprocessing=preprocessing,
         network=network_entry,
         booster=booster_entry,
         training=training,

@@ -31,7 +31,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at programme, libraries, devices, memory, disk, models and the language model's weights."""
+    """Look at program, libraries, devices, memory, disk, models and the language model's weights."""
     findings = [
         Finding("LLMBoost", __version__),
         Finding("Python", f"{sys.version.split()[0]} on {platform.platform(terse=True)}, {os.cpu_count()} cores"),

@@ -1,4 +1,4 @@
-"""Measuring a model on a labelled data set: a segmenter case by case on the images' own grids, a classifier on all."""
+"""Measuring a model on a labeled data set: a segmenter case by case on the images' own grids, a classifier on all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .errors import LLMBoostError
 from .files import write_whole
 from .inference.classify import classify
 from .inference.segment import segment
-from .io.dataset import Case, Dataset, load
+from .io.dataset import Dataset, DatasetCase, load
 from .io.imageset import ImageSet
 from .io.labels import NEAR, exchanged
 from .jsonfile import append_json
@@ -69,7 +69,7 @@ def evaluate(
     }
 
 
-def _measure(model: Model, dataset: Dataset, case: Case, mirror: bool) -> dict[str, Any]:
+def _measure(model: Model, dataset: Dataset, case: DatasetCase, mirror: bool) -> dict[str, Any]:
     channels, reference = load(case)
     if reference is None:
         raise LLMBoostError(f"{case.images[0]}: no label map to compare with; put one into labelsTr")
@@ -102,8 +102,8 @@ def evaluate_classifier(
     Raises:
         LLMBoostError: the split is empty, a file of it cannot be used, or the model has other classes.
     """
-    card, meaning = model.card, model.card.classification
-    if meaning is None:
+    card, classification = model.card, model.card.classification
+    if classification is None:
         raise LLMBoostError(f"{data.path}: is for classifiers, and model '{card.name}' segments")
     samples, names = data.split(split), [label.name for label in card.labels]
     if list(data.classes) != names:
@@ -129,10 +129,10 @@ def evaluate_classifier(
     scores = classification_scores(
         np.array([case["probabilities"] for case in cases]),
         np.array([case["target"] for case in cases]),
-        positive=names.index(meaning.positive) if meaning.positive else None,
-        thresholds=meaning.thresholds,
-        multi_label=meaning.multi_label,
-        ordinal=meaning.ordinal,
+        positive=names.index(classification.positive) if classification.positive else None,
+        thresholds=classification.thresholds,
+        multi_label=classification.multi_label,
+        ordinal=classification.ordinal,
     )
     return {
         "model": card.name,
@@ -140,8 +140,8 @@ def evaluate_classifier(
         "dataset": data.name,
         "split": split,
         "classes": names,
-        "positive": meaning.positive,
-        "thresholds": list(meaning.thresholds),
+        "positive": classification.positive,
+        "thresholds": list(classification.thresholds),
         "outside": sum(bool(case["outside"]) for case in cases),
         **scores,
         "cases": cases,

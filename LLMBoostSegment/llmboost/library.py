@@ -1,4 +1,4 @@
-"""The models at hand: those shipped with the programme and those that the user imported or trained."""
+"""The models at hand: those shipped with the program and those that the user imported or trained."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def import_model(path: Path, *, anyway: bool = False) -> Card:
     """Copy a model file into the user's folder, under its card's name.
 
     Args:
-        anyway: also a model that has learnt nothing by its own figures, see :attr:`.card.Card.doubts`.
+        anyway: also a model that has learned nothing by its own figures, see :attr:`.card.Card.doubts`.
 
     Raises:
-        LLMBoostError: no model file, a damaged one, one that has learnt nothing, a model of that name is there already,
-            or an adapter's base is not.
+        LLMBoostError: no model file, a damaged one, one that has learned nothing, a model of that name is there
+            already, or an adapter's base is not.
     """
     card = read_card(path)
     check_weights(path, card)

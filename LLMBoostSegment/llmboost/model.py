@@ -35,6 +35,7 @@ _MISFITS = (
     ValueError,
 )
 # of torch's allocators, of CUDA, and of the operating system
+_FORMER_TENSOR = re.compile("^familiarity[.]")  # of files written before version 0.2
 _SCARCE = re.compile("can't allocate memory|out of memory|cannot allocate", re.IGNORECASE)
 
 
@@ -117,7 +118,10 @@ def _read_network(path: Path, card: Card) -> nn.Module:
             raise ValueError(f"depth {options['depth']}, but {len(tensors)} tensors")
         with torch.device("meta"):
             network = build(options.pop("name"), options, card.booster)
-        tensors = {name: tensor if tensor.dtype == torch.uint8 else tensor.float() for name, tensor in tensors.items()}
+        tensors = {
+            _FORMER_TENSOR.sub("ood_score.", name): tensor if tensor.dtype == torch.uint8 else tensor.float()
+            for name, tensor in tensors.items()
+        }
         if base is not None:
             tensors = merged(base, network, tensors)
         network.load_state_dict(tensors, assign=True)

@@ -19,7 +19,18 @@ import numpy as np
 from . import __version__
 from .errors import LLMBoostError
 from .files import printable
-from .wire import ANSWER, ERROR, HELLO, PROGRESS, PROTOCOL, Frame, ProtocolError, StreamEnded, read_frame, write_frame
+from .wire import (
+    ANSWER,
+    ERROR,
+    HELLO,
+    PROGRESS,
+    PROTOCOL,
+    Message,
+    ProtocolError,
+    StreamEnded,
+    read_message,
+    write_message,
+)
 
 PROGRESS_SECONDS = 0.1
 IDLE_SECONDS = 600.0
@@ -47,12 +58,12 @@ class Job:
 
     def __init__(
         self,
-        frame: Frame,
-        send: Callable[[Frame], None],
+        message: Message,
+        send: Callable[[Message], None],
         cancelled: Callable[[], bool],
         finishing: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.id, self.fields, self.arrays = frame.id, frame.fields, frame.arrays
+        self.id, self.fields, self.arrays = message.id, message.fields, message.arrays
         self.cancelled, self.finishing = cancelled, finishing
         self._send = send
         self._last = -PROGRESS_SECONDS
@@ -73,7 +84,7 @@ class Job:
         if rare or now - self._last >= PROGRESS_SECONDS:
             self._last = now
             fields = {"fraction": fraction, "text": text, "memory": memory, "event": event}
-            self._send(Frame(self.id, PROGRESS, fields, {}))
+            self._send(Message(self.id, PROGRESS, fields, {}))
 
     @contextmanager
     def loading(self, text: str) -> Iterator[None]:
@@ -86,11 +97,11 @@ class Job:
             RequestError: cancelled meanwhile.
         """
         fields = {"fraction": None, "text": text, "memory": None, "event": None}
-        self._send(Frame(self.id, PROGRESS, {**fields, "loading": True}, {}))
+        self._send(Message(self.id, PROGRESS, {**fields, "loading": True}, {}))
         try:
             yield
         finally:
-            self._send(Frame(self.id, PROGRESS, {**fields, "loading": False}, {}))
+            self._send(Message(self.id, PROGRESS, {**fields, "loading": False}, {}))
         if self.cancelled():
             raise RequestError("cancelled", "cancelled")
 
@@ -108,7 +119,7 @@ class Service:
     def __init__(self, requests: BinaryIO, answers: BinaryIO, handlers: Mapping[str, Handler]) -> None:
         self._input, self._output = requests, answers
         self._handlers = {HELLO: self._hello, **handlers}
-        self._requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._finishing = 0
         self._idle_seconds = IDLE_SECONDS
@@ -116,33 +127,33 @@ class Service:
     def run(self) -> None:
         """Say hello, then answer until the input ends; does not return."""
         self._output.write(b"\n")  # ends whatever a login may have printed
-        self._send(Frame(0, HELLO, introduction(), {}))
+        self._send(Message(0, HELLO, introduction(), {}))
         threading.Thread(target=self._listen, daemon=True).start()
         patience: float | None = self._idle_seconds
         while True:
             try:
-                frame = self._requests.get(timeout=patience)
+                message = self._requests.get(timeout=patience)
             except queue.Empty:
                 self._release()
                 patience = None  # there is nothing more to release
                 continue
-            self._send(self._answer(frame))
-            self._cancelled.discard(frame.id)
+            self._send(self._answer(message))
+            self._cancelled.discard(message.id)
             patience = self._idle_seconds
-            del frame  # and its arrays, while there is nothing to do
+            del message  # and its arrays, while there is nothing to do
 
     def _listen(self) -> None:
         try:
-            while frame := read_frame(self._input):
-                if frame.kind == "cancel":
-                    self._cancelled.add(frame.id)
-                elif frame.kind == "finish":
-                    self._finishing = frame.id
-                elif frame.kind == "shut_down":
+            while message := read_message(self._input):
+                if message.kind == "cancel":
+                    self._cancelled.add(message.id)
+                elif message.kind == "finish":
+                    self._finishing = message.id
+                elif message.kind == "shut_down":
                     break
                 else:
-                    self._requests.put(frame)
-                del frame
+                    self._requests.put(message)
+                del message
             _leave(0)
         except (StreamEnded, OSError):  # the parent ended while it sent something, or with answers unread
             _leave(0)
@@ -150,37 +161,39 @@ class Service:
             print(f"llmboost.worker: {error}", file=sys.stderr)
             _leave(1)
 
-    def _answer(self, frame: Frame) -> Frame:
+    def _answer(self, message: Message) -> Message:
         def cancelled() -> bool:
-            return frame.id in self._cancelled
+            return message.id in self._cancelled
 
         try:
-            if frame.kind not in self._handlers:
-                raise RequestError("bad_input", f"the worker knows no request '{frame.kind}'", "Update LLMBoost there")
+            if message.kind not in self._handlers:
+                raise RequestError(
+                    "bad_input", f"the worker knows no request '{message.kind}'", "Update LLMBoost there"
+                )
             if not cancelled():
-                job = Job(frame, self._send, cancelled, lambda: self._finishing == frame.id)
-                fields, arrays = self._handlers[frame.kind](job)
+                job = Job(message, self._send, cancelled, lambda: self._finishing == message.id)
+                fields, arrays = self._handlers[message.kind](job)
                 if not cancelled():
-                    return Frame(frame.id, ANSWER, fields, arrays)
+                    return Message(message.id, ANSWER, fields, arrays)
             failure = _failure("cancelled", "cancelled")
         except Exception as error:
             failure = _failure("cancelled", "cancelled") if cancelled() else describe(error)
         if failure["kind"] == "out_of_memory":
             self._release()  # outside the except clause, whose traceback holds arrays
-        return Frame(frame.id, ERROR, failure, {})
+        return Message(message.id, ERROR, failure, {})
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, message: Message) -> None:
         try:
-            write_frame(self._output, frame)
+            write_message(self._output, message)
         except OSError:
             _leave(0)
         except ProtocolError as error:  # an answer that no frame can hold
             traceback.print_exc()
-            write_frame(self._output, Frame(frame.id, ERROR, describe(error), {}))
+            write_message(self._output, Message(message.id, ERROR, describe(error), {}))
 
     def _release(self) -> None:
         if "release" in self._handlers:
-            self._handlers["release"](Job(Frame(0, "release", {}, {}), self._send, lambda: False))
+            self._handlers["release"](Job(Message(0, "release", {}, {}), self._send, lambda: False))
 
     def _hello(self, job: Job) -> Answer:
         seconds = job.fields.get("idle_seconds", self._idle_seconds)

@@ -41,7 +41,7 @@ class StreamEnded(ProtocolError):
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Message:
     """A message: the request that it belongs to, what it is, its fields (JSON values) and its arrays by name."""
 
     id: int
@@ -96,25 +96,25 @@ def unpack_volumes(geometry: Sequence[Mapping[str, Any]], arrays: Mapping[str, n
     return volumes
 
 
-def write_frame(stream: BinaryIO, frame: Frame) -> None:
-    """Send a frame to an unbuffered stream; raises ProtocolError as :func:`frame_parts`, OSError if nobody listens."""
-    for part in frame_parts(frame):
+def write_message(stream: BinaryIO, message: Message) -> None:
+    """Send it to an unbuffered stream; raises ProtocolError as :func:`message_parts`, OSError if nobody listens."""
+    for part in message_parts(message):
         while part:
             part = part[stream.write(part) :]
 
 
-def frame_parts(frame: Frame) -> list[memoryview]:
+def message_parts(message: Message) -> list[memoryview]:
     """A frame's bytes: the line, then one part an array, without a copy if the array is contiguous.
 
     Raises:
         ProtocolError: an array's type is not one of DTYPES, a field is no JSON value, or all is too large.
     """
-    size = sum(array.nbytes for array in frame.arrays.values())
+    size = sum(array.nbytes for array in message.arrays.values())
     if size > MAX_BYTES:
         raise ProtocolError(f"{size} bytes of arrays, at most {MAX_BYTES} can be sent")
-    arrays = {name: _plain(name, array) for name, array in frame.arrays.items()}
+    arrays = {name: _plain(name, array) for name, array in message.arrays.items()}
     table = [[name, array.dtype.name, array.shape] for name, array in arrays.items()]
-    header = {"id": frame.id, "kind": frame.kind, "fields": frame.fields, "arrays": table}
+    header = {"id": message.id, "kind": message.kind, "fields": message.fields, "arrays": table}
     try:
         line = json.dumps(header, separators=(",", ":")).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
@@ -130,7 +130,7 @@ def _plain(name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
 
 
-def read_frame(stream: BinaryIO) -> Frame | None:
+def read_message(stream: BinaryIO) -> Message | None:
     """The next frame of a buffered stream; None at its end.
 
     Raises:
@@ -149,10 +149,10 @@ def read_frame(stream: BinaryIO) -> Frame | None:
         except (MemoryError, ValueError, OverflowError) as error:  # but for the first: no bytes, but axes too long
             raise ProtocolError(f"no memory for array {name[:80]!r} of {prod(shape)} {dtype}") from error
         _fill(stream, _bytes(arrays[name]))
-    return Frame(id, kind, fields, arrays)
+    return Message(id, kind, fields, arrays)
 
 
-def read_hello(stream: BinaryIO) -> Frame | None:
+def read_hello(stream: BinaryIO) -> Message | None:
     """The worker's hello, whatever was printed before it (such as a login's banner); None if the stream ends first."""
     while line := stream.readline(MAX_LINE):
         try:
@@ -160,7 +160,7 @@ def read_hello(stream: BinaryIO) -> Frame | None:
         except ProtocolError:
             continue
         if kind == HELLO and not table:
-            return Frame(id, kind, fields, {})
+            return Message(id, kind, fields, {})
     return None
 
 

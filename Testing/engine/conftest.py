@@ -129,7 +129,7 @@ def tiny_card():
             task=SEGMENTATION,
             labels=(Label(1, "front", (230, 159, 0)), Label(2, "back", (86, 180, 233))),
             modality="MRI",
-            preprocessing=Preprocessing(window=(24, 32, 24)),
+            preprocessing=Preprocessing(patch_size=(24, 32, 24)),
             network=entry,
             booster=booster,
             license="CC0",

@@ -47,11 +47,11 @@ def main() -> None:
         CaseStore(path.parent)
 
     def frame(path: Path) -> None:
-        from llmboost.wire import ProtocolError, read_frame
+        from llmboost.wire import ProtocolError, read_message
 
         try:
             with path.open("rb") as stream:
-                while read_frame(stream) is not None:
+                while read_message(stream) is not None:
                     pass
         except ProtocolError as error:
             raise LLMBoostError(str(error)) from error

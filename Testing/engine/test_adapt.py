@@ -185,7 +185,7 @@ def test_a_base_of_volumes_learns_slices(base, local, tmp_path):
     folder = local(5, slice_of, labels={"0": "background", "1": "disc"})
     output = tmp_path / "disc.safetensors"
     result = run(base, folder, output, AdaptSettings(steps=40, validations=2, rank=2, rate=1e-2))
-    assert result.card.preprocessing.window[2] == 1
+    assert result.card.preprocessing.patch_size[2] == 1
     assert result.card.preprocessing.slice_axis == 2
     assert result.after.mean_dice > 0.5
     found = segment(load_model(output), [read_image(folder / "imagesTr" / "local_30.nii.gz")])
@@ -240,8 +240,8 @@ def test_an_empty_label_is_told_and_never_held_out(base, local, tmp_path):
     shutil.copy(blank / "labelsTr" / "local_33.nii.gz", folder / "labelsTr")  # that would be held out
     result = run(base, folder, tmp_path / "mine.safetensors")
     assert [case["id"] for case in result.before.cases] == ["local_34"]
-    assert any("local_33: nothing is labelled" in warning for warning in result.warnings)
-    with pytest.raises(LLMBoostError, match="no labelled voxels; label some"):
+    assert any("local_33: nothing is labeled" in warning for warning in result.warnings)
+    with pytest.raises(LLMBoostError, match="no labeled voxels; label some"):
         run(base, blank, tmp_path / "none.safetensors")
     assert not (tmp_path / "none.safetensors").exists()
 

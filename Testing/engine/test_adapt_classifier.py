@@ -52,7 +52,7 @@ def test_it_learns_what_the_base_does_not_know(base, tmp_path):
     card = read_card(output)
     assert card.adapter.base_digest == read_card(base).digest
     assert len(card.adapter.cases) == 12
-    assert card.classification.framing == "square"
+    assert card.classification.input_region == "square"
     assert card.figures["after"] == result.after.auc
     model = load_model(output)
     assert evaluate_classifier(model, read_image_set(data), "test")["auc"] > 0.8

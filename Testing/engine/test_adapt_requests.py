@@ -11,7 +11,7 @@ from llmboost.io.image import write_image
 from llmboost.library import import_model
 from llmboost.model import load_model
 from llmboost.service import Job
-from llmboost.wire import PROGRESS, Frame
+from llmboost.wire import PROGRESS, Message
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def base(trained_model, library_folder) -> str:
 
 
 def ask(kind, fields, sent=None, cancelled=lambda: False, finishing=lambda: False):
-    job = Job(Frame(1, kind, fields, {}), (sent if sent is not None else []).append, cancelled, finishing)
+    job = Job(Message(1, kind, fields, {}), (sent if sent is not None else []).append, cancelled, finishing)
     answer, arrays = Engine().handlers[kind](job)
     assert arrays == {}
     return json.loads(json.dumps(answer))  # what a frame can carry
@@ -46,10 +46,10 @@ def test_adapt_tells_what_a_panel_shows(base, dataset_folder, tmp_path):
         assert 0 <= answer[when]["mean_dice"] <= 1
     assert answer["old_task"] is None
     assert (answer["steps"], answer["stopped"], answer["output"]) == (3, "budget", str(output))
-    assert all(frame.kind == PROGRESS for frame in sent)
-    events = [frame.fields["event"] for frame in sent if frame.fields["event"]]
+    assert all(message.kind == PROGRESS for message in sent)
+    events = [message.fields["event"] for message in sent if message.fields["event"]]
     assert {event["event"] for event in events} >= {"plan", "validation"}
-    assert all(len(frame.fields["text"].splitlines()) == 1 for frame in sent)
+    assert all(len(message.fields["text"].splitlines()) == 1 for message in sent)
 
 
 def test_finish_and_old_cases(base, dataset_folder, tmp_path):

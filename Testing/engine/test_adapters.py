@@ -14,19 +14,19 @@ from llmboost.learn.adaptation.lora import (
     AdapterConfig,
     default_rank,
     default_share,
+    dequantize,
     fitted,
     inject,
     layer_by_layer,
     merged,
     towards,
     trained,
-    unpack,
 )
 from llmboost.networks import build, describe
 
 SMALL = {
     "hybrid-vit": {"stem": (4, 6, 8), "width": 16, "depth": 2, "heads": 2},
-    "plain-vit": {"window": (16, 16, 16), "width": 16, "depth": 2, "heads": 2},
+    "plain-vit": {"image_size": (16, 16, 16), "width": 16, "depth": 2, "heads": 2},
 }
 SHAPE = BlockShape(width=32, heads=4, kv_heads=2, head_dim=8, ffn=64)
 
@@ -103,7 +103,7 @@ def test_the_blocks_4_bit_layers_take_low_rank_updates_when_asked():
     base, network, x = boosted(q4=True), boosted(q4=True), image(16, 16, 16)
     with torch.no_grad():
         before = network(x)
-        unpack(network)
+        dequantize(network)
         torch.testing.assert_close(network(x), before)
     inject(network, AdapterConfig(2, block=True))
     assert any(name.startswith(BLOCKS) for name in trained(network))

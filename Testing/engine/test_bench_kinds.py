@@ -56,7 +56,7 @@ def test_share_of_the_subjects(pairs, tmp_path):
 
 def test_unknown_setting_and_data(tmp_path):
     row = {"id": "a/seed=0", "seed": 0, "settings": {"data": "nowhere", "colour": "red"}}
-    with pytest.raises(LLMBoostError, match=r"a/seed=0.*'colour'.*settings are data, network"):
+    with pytest.raises(LLMBoostError, match=r"a/seed=0.*'color'.*settings are data, network"):
         segmentation.run(row, context(tmp_path / "row", tmp_path))
     del row["settings"]["colour"]
     with pytest.raises(LLMBoostError, match="nowhere: no such folder"):

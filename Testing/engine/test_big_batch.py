@@ -24,10 +24,10 @@ SHAPE = (14, 16, 15)
 
 @pytest.fixture
 def model(tmp_path, tiny_network, tiny_card):
-    """The path of a model that takes such an image in one window."""
+    """The path of a model that takes such an image in one patch."""
     network = tiny_network()
     save_model(
-        network, tiny_card(network, preprocessing=Preprocessing(window=(16, 16, 16))), tmp_path / "a.safetensors"
+        network, tiny_card(network, preprocessing=Preprocessing(patch_size=(16, 16, 16))), tmp_path / "a.safetensors"
     )
     return tmp_path / "a.safetensors"
 

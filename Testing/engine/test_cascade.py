@@ -27,7 +27,7 @@ HEAD, DIM, BRIGHT = 1, 3, 5  # the intensities of a head, and of an organ's back
 
 
 class Finder(nn.Module):
-    """Sees organs by their brightness, and their side by where they lie in its window, as real ones do."""
+    """Sees organs by their brightness, and their side by where they lie in its patch, as real ones do."""
 
     def __init__(self):
         super().__init__()
@@ -41,7 +41,7 @@ class Finder(nn.Module):
 
 
 class Looker(nn.Module):
-    """Tells the front of an organ from its back, in what lies to the right of the window's middle alone if ``half``."""
+    """Tells the front of an organ from its back, in what lies to the right of the patch's middle alone if ``half``."""
 
     def __init__(self, half=False):
         super().__init__()
@@ -56,8 +56,8 @@ class Looker(nn.Module):
         return 50 * torch.cat([~(front | back), front, back], dim=1).float()
 
 
-def card(name, labels, spacing, window, **fields):
-    steps = Preprocessing(spacing=(spacing,) * 3, window=window, normalization=RAW)
+def card(name, labels, spacing, patch_size, **fields):
+    steps = Preprocessing(spacing=(spacing,) * 3, patch_size=patch_size, normalization=RAW)
     return Card(name, name, "", SEGMENTATION, labels, "MR", steps, {"name": "none"}, {}, **fields)
 
 

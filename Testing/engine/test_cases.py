@@ -21,7 +21,7 @@ from .dicom_samples import write_series
 
 ONE = Preprocessing()
 TWO = Preprocessing(channels=2, normalization=(Normalization(), Normalization()))
-FLAT = Preprocessing(window=(32, 32, 1))
+FLAT = Preprocessing(patch_size=(32, 32, 1))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_frame_all_of_a_plain_image_is_that_image(run, make_case, tmp_path):
 @pytest.fixture
 def color_model(tmp_path, tiny_network, tiny_card):
     network = tiny_network(channels=3, strides=((2, 2, 1),) * 3)
-    steps = Preprocessing(channels=3, window=(32, 32, 1), normalization=(Normalization(),) * 3, color=True)
+    steps = Preprocessing(channels=3, patch_size=(32, 32, 1), normalization=(Normalization(),) * 3, color=True)
     path = tmp_path / "color.safetensors"
     save_model(network, tiny_card(network, name="color", preprocessing=steps), path)
     return path

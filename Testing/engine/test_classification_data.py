@@ -1,4 +1,4 @@
-"""Labelled images on disk: what is read from .npz files and folders, and what is refused."""
+"""Labeled images on disk: what is read from .npz files and folders, and what is refused."""
 
 import json
 import re
@@ -9,7 +9,7 @@ import pytest
 
 from llmboost.card import Normalization, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.inference.classifier_input import frame
+from llmboost.inference.classifier_input import classifier_input
 from llmboost.io.image import Image, write_image
 from llmboost.io.imageset import is_image_set, read_image_set
 
@@ -17,8 +17,8 @@ from .class_samples import pictures, three_splits, volumes, write_npz
 from .dicom_samples import write_picture as write_dicom_picture
 from .dicom_samples import write_series
 
-GRAY = Preprocessing(window=(16, 16, 1))
-COLOR = Preprocessing(3, window=(16, 16, 1), normalization=(Normalization(),) * 3, color=True)
+GRAY = Preprocessing(patch_size=(16, 16, 1))
+COLOR = Preprocessing(3, patch_size=(16, 16, 1), normalization=(Normalization(),) * 3, color=True)
 PLACE = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
 
 
@@ -84,7 +84,9 @@ def test_a_stored_picture_is_seen_as_its_file_would_be(tmp_path, color):
     PIL.Image.fromarray(pixels[2]).save(tmp_path / "set" / "a" / "case0.png")
     first = read_image_set(tmp_path / "set").split("train")[0]
     assert first.id == "a/case0.png"
-    stored, read = (frame(sample.read(steps), steps, "square")[0] for sample in (data.split("train")[2], first))
+    stored, read = (
+        classifier_input(sample.read(steps), steps, "square")[0] for sample in (data.split("train")[2], first)
+    )
     assert stored.shape == (1, 3 if color else 1, 16, 16, 1)
     np.testing.assert_allclose(stored, read, atol=1e-5)
     # columns run to the left, rows to the back, as in an image of that identity direction

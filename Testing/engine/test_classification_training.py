@@ -1,4 +1,4 @@
-"""Training classifiers: what is learnt from, what is selected, and what lies in the model file."""
+"""Training classifiers: what is learned from, what is selected, and what lies in the model file."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from llmboost.io.imageset import read_image_set
 from llmboost.learn.augment import IMAGE
 from llmboost.learn.checkpoint import learnt
 from llmboost.learn.classification.augment import Augmentation
-from llmboost.learn.classification.train import ClassificationRecipe, settle, train_classifier, youden
+from llmboost.learn.classification.train import ClassificationRecipe, calibrate, train_classifier, youden
 from llmboost.learn.classification.trainer import (
     TARGET,
     ClassificationConfig,
@@ -40,7 +40,7 @@ from .class_samples import SIZE, TINY, pictures, three_splits, volumes, write_np
 from .training_samples import losses_of
 
 CPU = torch.device("cpu")
-STEPS = Preprocessing(window=(SIZE, SIZE, 1), mirror=(0,))
+STEPS = Preprocessing(patch_size=(SIZE, SIZE, 1), mirror=(0,))
 USUAL = Augmentation()
 STILL = Augmentation(degrees=0, scale=0, shift=0, shear=0, intensity=0, noise=0, erase=0)
 
@@ -101,7 +101,7 @@ def make_trainer(tmp_path):
         train = train or images_of()
         torch.manual_seed(changes.get("seed", 0))
         network = network or build(
-            "vit-tiny", {**TINY, "window": STEPS.window, "classes": train.targets.shape[1]}, None
+            "vit-tiny", {**TINY, "image_size": STEPS.patch_size, "classes": train.targets.shape[1]}, None
         )
         return ClassificationTrainer(
             network, train, held_out, STEPS, recipe(**changes).config, augmentation, tmp_path / folder, CPU, **others
@@ -127,11 +127,15 @@ def test_the_card(trained, discs):
     assert (card.name, card.title, card.task) == ("sizes", "discs", CLASSIFICATION)
     assert [(label.value, label.name) for label in card.labels] == [(0, "class 0"), (1, "class 1")]
     assert card.classes == 2
-    meaning = card.classification
-    assert (meaning.framing, meaning.positive, len(meaning.thresholds)) == ("square", "class 1", 1)
-    assert (meaning.multi_label, meaning.ordinal) == (False, False)
-    assert meaning.range_limit > 0
-    assert card.preprocessing.window == (SIZE, SIZE, 1)
+    classification = card.classification
+    assert (classification.input_region, classification.positive, len(classification.thresholds)) == (
+        "square",
+        "class 1",
+        1,
+    )
+    assert (classification.multi_label, classification.ordinal) == (False, False)
+    assert classification.range_limit > 0
+    assert card.preprocessing.patch_size == (SIZE, SIZE, 1)
     assert card.network["name"] == "vit-tiny"
     assert (card.training["train_cases"], card.training["val_cases"]) == (48, 24)
     assert card.training["config"]["rate"] == 1e-2
@@ -152,9 +156,9 @@ def test_a_loaded_model_answers_as_the_figures_say(trained, discs):
     """The averaged, best weights are what the file holds."""
     model, data = load_model(trained.path), read_image_set(discs)
     val = read_images(data.split("val"), model.card.preprocessing, "square")
-    meaning = model.card.classification
+    classification = model.card.classification
     chances = probabilities(
-        model.network, val.images, mirror=model.card.preprocessing.mirror, temperature=meaning.temperature
+        model.network, val.images, mirror=model.card.preprocessing.mirror, temperature=classification.temperature
     )
     cross_entropy = -(val.targets * chances.log()).sum(dim=1).mean()
     assert torch.isfinite(cross_entropy)
@@ -166,7 +170,7 @@ def test_masks_are_learnt_around_their_middle(tmp_path):
     data = write_npz(tmp_path / "shapes.npz", three_splits(volumes, counts=(32, 16, 0)))
     card = trained_on(data, tmp_path / "shapes.safetensors", steps=40, batch=8, options={**TINY, "stem": (4, 8)})
     assert card.network["name"] == "vit3d-tiny"
-    assert card.classification.framing == "mask"
+    assert card.classification.input_region == "mask"
     assert card.preprocessing.normalization[0].kind == "window"
     assert card.figures["val_auc"] > 0.9
 
@@ -370,7 +374,7 @@ def test_the_averaged_weights_are_the_ones_kept(make_trainer):
     assert not torch.equal(trainer.averaged["head.weight"], own[-1])
     assert torch.equal(trainer.network.head.weight, own[-1]), "training itself goes on with its own"
     # what is returned is what was measured
-    again = build("vit-tiny", {**TINY, "window": STEPS.window}, None)
+    again = build("vit-tiny", {**TINY, "image_size": STEPS.patch_size}, None)
     again.load_state_dict({**again.state_dict(), **outcome.state})
     found = probabilities(again, trainer.held_out.images, mirror=STEPS.mirror)
     entropy = -(trainer.held_out.targets * found.clamp(min=1e-7).log()).sum(dim=1).mean().item()
@@ -385,7 +389,7 @@ def test_the_auc_that_is_told_is_the_auc(make_trainer, tmp_path):
     trainer = make_trainer(steps=6, validations=2, report=events.append)
     trainer.run()
     *_, last = [event for event in events if event["event"] == "validation"]
-    again = build("vit-tiny", {**TINY, "window": STEPS.window}, None)
+    again = build("vit-tiny", {**TINY, "image_size": STEPS.patch_size}, None)
     again.load_state_dict({**again.state_dict(), **trainer.averaged})
     found = probabilities(again, trainer.held_out.images, mirror=STEPS.mirror)[:, 1]
     positive, negative = (found[trainer.held_out.targets[:, 1] == side] for side in (1, 0))
@@ -459,13 +463,13 @@ def test_youdens_threshold():
 
 
 class Fixed(torch.nn.Module):
-    """Answers with logits that are the first voxels, as if it had learnt too much or too little."""
+    """Answers with logits that are the first voxels, as if it had learned too much or too little."""
 
     def __init__(self, sharpness):
         super().__init__()
         self.sharpness = torch.nn.Parameter(torch.tensor(sharpness))
-        self.familiarity = torch.nn.Identity()
-        self.familiarity.forward = lambda features: features[:, 0].abs()
+        self.ood_score = torch.nn.Identity()
+        self.ood_score.forward = lambda features: features[:, 0].abs()
 
     def features(self, images):
         return images[:, 0, :2, 0, 0]
@@ -484,14 +488,14 @@ def test_temperature_threshold_and_range_come_from_validation_images(sharpness):
     images[:, 0, 1, 0, 0] = torch.from_numpy(margin)
     val = Images(images, torch.eye(2)[truth])
     data = SimpleNamespace(classes=("no", "yes"), positive="yes", multi_label=False, ordinal=False)
-    meaning = settle(Fixed(sharpness), val, data, Preprocessing(window=(2, 1, 1)), "square")
+    meaning = calibrate(Fixed(sharpness), val, data, Preprocessing(patch_size=(2, 1, 1)), "square")
     assert meaning.temperature == pytest.approx(sharpness, rel=0.1)
     assert meaning.positive == "yes"
     assert meaning.thresholds[0] == pytest.approx(0.5, abs=0.15)
     images[:, 0, 0, 0, 0] = torch.linspace(0, 1, 4000)
-    known = settle(Fixed(1.0), val, data, Preprocessing(window=(2, 1, 1)), "square")
+    known = calibrate(Fixed(1.0), val, data, Preprocessing(patch_size=(2, 1, 1)), "square")
     assert known.range_limit == pytest.approx(0.99, abs=0.01)
-    both = settle(
+    both = calibrate(
         Fixed(sharpness), val, SimpleNamespace(**{**vars(data), "multi_label": True, "positive": ""}), STEPS, "square"
     )
     assert len(both.thresholds) == 2
@@ -520,7 +524,7 @@ def test_a_boosted_model_learns_around_a_frozen_block_and_is_small(discs, tmp_pa
     for name, tensor in block.items():
         expected = tensor if tensor.dtype == torch.uint8 else tensor.half().float()
         assert torch.equal(kept[name].float(), expected.float()), name
-    assert network.booster.adapter_out.weight.abs().max() > 0, "what starts at zero has learnt"
+    assert network.booster.adapter_out.weight.abs().max() > 0, "what starts at zero has learned"
     with safetensors.safe_open(run_folder(path) / CHECKPOINT, framework="pt") as checkpoint:
         assert not any("booster.blocks" in name for name in checkpoint.keys()), "it is its source's"  # noqa: SIM118
 
@@ -530,7 +534,7 @@ def test_the_recipes_of_the_shipped_models_give_small_files(name):
     script = Path(llmboost.__file__).parents[2] / "scripts" / "train_classifiers.py"
     entry = runpy.run_path(str(script))["SETS"][name]
     flat = "network" not in entry
-    sizes = {"channels": 3, "classes": 5} if flat else {"window": (entry["size"],) * 3}
+    sizes = {"channels": 3, "classes": 5} if flat else {"image_size": (entry["size"],) * 3}
     network = build(
         entry.get("network", "vit-tiny"), {**entry.get("options", {}), **sizes}, BoosterConfig(layers=(20,))
     )

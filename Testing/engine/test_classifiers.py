@@ -12,17 +12,17 @@ from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.booster import BLOCKS, PLACES, RESIDUALS
 from llmboost.booster.sources import BlockWeights
 from llmboost.networks import CLASSIFIERS, build, describe
-from llmboost.networks.familiarity import Familiarity
+from llmboost.networks.ood_score import OodScore
 
 WIDTH = 16
 SMALL = {"width": WIDTH, "depth": 2, "heads": 2, "head_width": 8, "mlp": 24}
 OPTIONS = {
-    "vit-s": {"window": (24, 16, 1), "patch": (8, 8, 1)},
-    "vit-tiny": {"window": (24, 16, 1), "stem": (4,)},
-    "vit3d": {"window": (12, 8, 8), "patch": (4, 4, 4)},
-    "vit3d-tiny": {"window": (12, 8, 8), "stem": (4,)},
-    "vivit": {"window": (12, 8, 12), "patch": (4, 4, 4), "spatial_depth": 1},
-    "vivit-tiny": {"window": (12, 8, 12), "stem": (4,), "spatial_depth": 1},
+    "vit-s": {"image_size": (24, 16, 1), "patch": (8, 8, 1)},
+    "vit-tiny": {"image_size": (24, 16, 1), "stem": (4,)},
+    "vit3d": {"image_size": (12, 8, 8), "patch": (4, 4, 4)},
+    "vit3d-tiny": {"image_size": (12, 8, 8), "stem": (4,)},
+    "vivit": {"image_size": (12, 8, 12), "patch": (4, 4, 4), "spatial_depth": 1},
+    "vivit-tiny": {"image_size": (12, 8, 12), "stem": (4,), "spatial_depth": 1},
 }
 # where the taps see a grid, and which: a layer of a ViViT is one token to the booster
 GRIDS = {
@@ -55,8 +55,8 @@ def small(name, boosted=None, randomised=True, **options):
 
 
 def image(name, batch=3, channels=1, **options):
-    window = {**OPTIONS[name], **options}["window"]
-    return torch.randn(batch, channels, *window, generator=torch.Generator().manual_seed(2))
+    patch_size = {**OPTIONS[name], **options}["image_size"]
+    return torch.randn(batch, channels, *patch_size, generator=torch.Generator().manual_seed(2))
 
 
 # -- sizes -------------------------------------------------------------------------------------------------------------
@@ -123,8 +123,8 @@ def test_images_of_a_batch_do_not_see_each_other(name):
 @pytest.mark.parametrize("name", ["vit-s", "vit-tiny", "vit3d", "vit3d-tiny", "vivit"])
 def test_other_sizes_than_the_windows_interpolate_positions(name):
     network = small(name)
-    window = [2 * n if n > 1 else 1 for n in OPTIONS[name]["window"]]
-    logits = network(torch.randn(2, 1, *window))
+    patch_size = [2 * n if n > 1 else 1 for n in OPTIONS[name]["image_size"]]
+    logits = network(torch.randn(2, 1, *patch_size))
     assert logits.shape == (2, 2)
     assert torch.isfinite(logits).all()
 
@@ -227,7 +227,7 @@ def test_taps_see_the_grid_and_gradients(name, place):
 def test_tokens_lie_as_the_image_lies(name):
     """Where a voxel changes, so does the token of its place."""
     network = small(name)
-    x = torch.zeros(1, 1, *OPTIONS[name]["window"])
+    x = torch.zeros(1, 1, *OPTIONS[name]["image_size"])
     bright = tuple(n // 3 * 2 if n > 1 else 0 for n in x.shape[2:])
     dark = network.stem(x)
     x[0, 0][bright] = 50.0
@@ -244,7 +244,7 @@ def test_distances_are_mahalanobis():
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(8, 8, generator=generator)
     features = torch.randn(4000, 8, generator=generator) @ mixing + 3
-    known = Familiarity(8)
+    known = OodScore(8)
     assert (known(features) == 0).all(), "before it is fitted"
     known.fit(features)
     distances = known(features)
@@ -262,7 +262,7 @@ def test_distances_are_mahalanobis():
 def test_few_or_equal_features_give_finite_distances(count):
     features = torch.randn(count, 16, generator=torch.Generator().manual_seed(0))
     features[:, 5] = 0.0  # a dead one
-    known = Familiarity(16)
+    known = OodScore(16)
     known.fit(features)
     assert torch.isfinite(known(features)).all()
     assert torch.isfinite(known.whitening.half()).all(), "a model file keeps it in half precision"

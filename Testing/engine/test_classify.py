@@ -13,7 +13,7 @@ import torch
 from llmboost import batch
 from llmboost.card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.inference.classifier_input import frame
+from llmboost.inference.classifier_input import classifier_input
 from llmboost.inference.classify import classify, decide, one_slice, probabilities, slice_axis_of
 from llmboost.inference.predict import Cancelled
 from llmboost.inference.roi import Roi
@@ -33,8 +33,8 @@ def untrained(flat=True, classes=("healthy", "ill"), color=False, seed=0, **mean
     """A classifier of random weights that tells images well apart."""
     torch.manual_seed(seed)
     channels = 3 if color else 1
-    window = (SIZE, SIZE, 1) if flat else (SIZE,) * 3
-    options = {**TINY, "window": window, "channels": channels, "classes": len(classes)}
+    patch_size = (SIZE, SIZE, 1) if flat else (SIZE,) * 3
+    options = {**TINY, "image_size": patch_size, "channels": channels, "classes": len(classes)}
     network = build("vit-tiny" if flat else "vit3d-tiny", options, None)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -48,10 +48,10 @@ def untrained(flat=True, classes=("healthy", "ill"), color=False, seed=0, **mean
         task=CLASSIFICATION,
         labels=tuple(Label(n, name, (n, n, n)) for n, name in enumerate(classes)),
         modality="MR",
-        preprocessing=Preprocessing(channels, (1.0,) * 3, window, (Normalization(),) * channels, color=color),
+        preprocessing=Preprocessing(channels, (1.0,) * 3, patch_size, (Normalization(),) * channels, color=color),
         network=entry,
         booster=booster,
-        classification=Classification(framing="square" if flat else "center", **fields),
+        classification=Classification(input_region="square" if flat else "center", **fields),
     )
     return Model(card, network.eval().requires_grad_(False))
 
@@ -209,7 +209,7 @@ def test_a_region_of_a_color_picture():
 
 def test_probabilities_are_calibrated_means_over_mirror_images(flat):
     image = stack(1)
-    framed = torch.from_numpy(frame([image], flat.card.preprocessing, "square")[0])
+    framed = torch.from_numpy(classifier_input([image], flat.card.preprocessing, "square")[0])
     steps = dataclasses.replace(flat.card.preprocessing, mirror=(0,))
     both = Model(dataclasses.replace(meaning_of(flat, temperature=1.7).card, preprocessing=steps), flat.network)
     logits = (flat.network(framed) + flat.network(framed.flip(2))) / 2 / 1.7

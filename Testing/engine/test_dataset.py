@@ -83,7 +83,7 @@ def test_nnunet_dialect_with_two_channels_and_ignore_label(tmp_path):
 
 
 def test_numbered_names_are_no_channels(tmp_path, write_dataset):
-    """Decathlon cases may be called patient_0001, labelled or not."""
+    """Decathlon cases may be called patient_0001, labeled or not."""
     cases = {"patient_0001": (image(), image(1)), "patient_0002": (image(), None)}
     dataset = read_dataset(write_dataset(tmp_path / "data", cases))
     assert list(dataset.cases) == ["patient_0001", "patient_0002"]

@@ -20,8 +20,8 @@ from llmboost.io.dicom import find_series, read_pictures, read_series
 
 from .dicom_samples import write_picture, write_series
 
-GRAY = Preprocessing(window=(8, 8, 1))
-COLOR = Preprocessing(3, window=(8, 8, 1), normalization=(Normalization(),) * 3, color=True)
+GRAY = Preprocessing(patch_size=(8, 8, 1))
+COLOR = Preprocessing(3, patch_size=(8, 8, 1), normalization=(Normalization(),) * 3, color=True)
 VOLUME = Preprocessing()
 
 

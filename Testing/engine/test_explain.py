@@ -34,10 +34,34 @@ from llmboost.networks.tap import Tap, to_grid, to_tokens
 WINDOW = (24, 32, 24)
 NETWORKS = {
     "hybrid-vit": {"stem": (4, 6, 8), "width": 16, "depth": 2, "heads": 2},
-    "plain-vit": {"window": WINDOW, "width": 16, "depth": 2, "heads": 2},
-    "vit3d-tiny": {"window": WINDOW, "stem": (4, 6), "width": 16, "depth": 2, "heads": 2, "head_width": 8, "mlp": 32},
-    "vit3d": {"window": WINDOW, "patch": (8, 8, 8), "width": 16, "depth": 2, "heads": 2, "head_width": 8, "mlp": 32},
-    "vivit-tiny": {"window": WINDOW, "stem": (4, 6), "width": 16, "depth": 2, "heads": 2, "head_width": 8, "mlp": 32},
+    "plain-vit": {"image_size": WINDOW, "width": 16, "depth": 2, "heads": 2},
+    "vit3d-tiny": {
+        "image_size": WINDOW,
+        "stem": (4, 6),
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "head_width": 8,
+        "mlp": 32,
+    },
+    "vit3d": {
+        "image_size": WINDOW,
+        "patch": (8, 8, 8),
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "head_width": 8,
+        "mlp": 32,
+    },
+    "vivit-tiny": {
+        "image_size": WINDOW,
+        "stem": (4, 6),
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "head_width": 8,
+        "mlp": 32,
+    },
 }
 CLASSIFIERS = ("vit3d-tiny", "vit3d", "vivit-tiny")
 
@@ -356,23 +380,23 @@ def test_a_cascade_that_finds_nothing(hippocampus):
 # -- classes -----------------------------------------------------------------------------------------------------------
 
 
-def classifier(tiny_card, name: str, framing: str = "center", mirror=(), multi_label=False, **options) -> Model:
+def classifier(tiny_card, name: str, input_region: str = "center", mirror=(), multi_label=False, **options) -> Model:
     network = small(name, boosted=False, **options)
     labels = (Label(0, "no", (1, 2, 3)), Label(1, "yes", (3, 2, 1)))
-    window = network.config.window
+    patch_size = network.config.image_size
     card = dataclasses.replace(
         tiny_card(network),
         task=CLASSIFICATION,
         labels=labels,
         classification=Classification(
-            framing=framing, thresholds=(0.5, 0.5) if multi_label else (), multi_label=multi_label
+            input_region=input_region, thresholds=(0.5, 0.5) if multi_label else (), multi_label=multi_label
         ),
-        preprocessing=Preprocessing(window=window, mirror=mirror),
+        preprocessing=Preprocessing(patch_size=patch_size, mirror=mirror),
     )
     return Model(card, network)
 
 
-FLAT = {"window": (32, 32, 1), "stem": (4, 6), "width": 16, "depth": 2, "heads": 2, "head_width": 8, "mlp": 32}
+FLAT = {"image_size": (32, 32, 1), "stem": (4, 6), "width": 16, "depth": 2, "heads": 2, "head_width": 8, "mlp": 32}
 NETWORKS["vit-tiny"] = FLAT
 
 
@@ -391,9 +415,9 @@ def test_a_map_of_a_class(tiny_card):
     assert not np.allclose(other.map.array, found.map.array)
 
 
-@pytest.mark.parametrize("framing", ["square", "center"])
-def test_slices_of_a_flat_classifier(tiny_card, framing):
-    model = classifier(tiny_card, "vit-tiny", framing)
+@pytest.mark.parametrize("input_region", ["square", "center"])
+def test_slices_of_a_flat_classifier(tiny_card, input_region):
+    model = classifier(tiny_card, "vit-tiny", input_region)
     image = Image(noise(40, 36, 4).numpy(), (1, 1, 5), (0, 0, 0), np.diag([-1.0, -1, 1]))
     every = explain(model, [image], target=1).map.array
     assert all(every[..., k].any() for k in range(4))

@@ -56,13 +56,13 @@ def test_classify(tiny_card, case, tmp_path, llmboost):
 
     torch.manual_seed(0)
     sizes = {"stem": (4, 6), "width": 16, "depth": 1, "heads": 2, "head_width": 8, "mlp": 32}
-    network = build("vit3d-tiny", {"window": (24, 24, 24), **sizes}, None)
+    network = build("vit3d-tiny", {"image_size": (24, 24, 24), **sizes}, None)
     card = dataclasses.replace(
         tiny_card(network),
         task=CLASSIFICATION,
         labels=(Label(0, "no", (1, 2, 3)), Label(1, "yes", (3, 2, 1))),
-        classification=Classification(framing="center"),
-        preprocessing=Preprocessing(window=(24, 24, 24)),
+        classification=Classification(input_region="center"),
+        preprocessing=Preprocessing(patch_size=(24, 24, 24)),
     )
     model, output = tmp_path / "classifier.safetensors", tmp_path / "out"
     save_model(network, card, model)

@@ -1,4 +1,4 @@
-"""What a model's own figures say of it, and who is told when it has learnt nothing."""
+"""What a model's own figures say of it, and who is told when it has learned nothing."""
 
 import dataclasses
 import json
@@ -48,11 +48,11 @@ def classifier(card: Card, **figures) -> Card:
     [
         ({}, "not measured", ""),
         (GOOD, "Dice 0.80 on validation cases", ""),
-        (NOTHING, "Dice 0.03 on validation cases", "has learnt nothing (Dice 0.03 on validation cases)"),
-        ({**GOOD, "val_dice_per_label": {"1": 0.8, "2": 0.02}}, "Dice 0.80", "has not learnt back (Dice 0.02 on"),
+        (NOTHING, "Dice 0.03 on validation cases", "has learned nothing (Dice 0.03 on validation cases)"),
+        ({**GOOD, "val_dice_per_label": {"1": 0.8, "2": 0.02}}, "Dice 0.80", "has not learned back (Dice 0.02 on"),
         ({**GOOD, "val_dice_per_label": {"1": 0.8}}, "Dice 0.80", ""),
         ({**NOTHING, "test_mean_dice": 0.7}, "Dice 0.70 on test cases", ""),
-        ({"before": 0.02, "after": 0.04}, "Dice 0.04 on held-out cases", "has learnt nothing (Dice 0.04 on held-out"),
+        ({"before": 0.02, "after": 0.04}, "Dice 0.04 on held-out cases", "has learned nothing (Dice 0.04 on held-out"),
         ({"before": None, "after": None}, "not measured", ""),
         ({**GOOD, "not_taught": ["back"]}, "Dice 0.80", "had no training case with back"),
     ],
@@ -97,20 +97,20 @@ def test_of_the_shipped_models(library_folder):
 def test_importing_what_has_learnt_nothing_needs_a_word(llmboost, refusal, make_model, library_folder):
     path = make_model(NOTHING, "empty")
     line = refusal("models", "import", path)
-    assert line.startswith(f"{path}: model 'empty' has learnt nothing (Dice 0.03 on validation cases)")
+    assert line.startswith(f"{path}: model 'empty' has learned nothing (Dice 0.03 on validation cases)")
     assert "--anyway" in line
     assert not library_folder.exists()
     done = llmboost("models", "import", path, "--anyway")
     assert done.status == 0
-    assert "has learnt nothing" in done.err
+    assert "has learned nothing" in done.err
     listed = llmboost("models", "list")
-    assert "has learnt nothing" in listed.err
-    assert "has learnt nothing" in llmboost("models", "show", "empty").err
+    assert "has learned nothing" in listed.err
+    assert "has learned nothing" in llmboost("models", "show", "empty").err
 
 
 def test_segmenting_with_it_warns(make_model, make_case):
     image, _ = make_case(0)
-    assert "has learnt nothing" in segment(load_model(make_model(NOTHING)), [image]).warnings[0]
+    assert "has learned nothing" in segment(load_model(make_model(NOTHING)), [image]).warnings[0]
     assert not any("learnt" in line for line in segment(load_model(make_model(GOOD, "good")), [image]).warnings)
 
 

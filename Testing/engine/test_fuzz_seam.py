@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from llmboost.io.image import Image
-from llmboost.wire import Frame, write_frame
+from llmboost.wire import Message, write_message
 
 from .dicom_samples import noise
 from .fuzzing import JSON, mutated, mutations, replaced
@@ -37,6 +37,6 @@ def test_case_stores(fuzz, tmp_path):
 def test_messages(fuzz, tmp_path):
     path, stream = tmp_path / "frames", io.BytesIO()
     for n in range(2):
-        write_frame(stream, Frame(n, "request", {"model": "a"}, {"volume": np.zeros((3, 4, 5), np.int16)}))
+        write_message(stream, Message(n, "request", {"model": "a"}, {"volume": np.zeros((3, 4, 5), np.int16)}))
     path.write_bytes(data := stream.getvalue())
     fuzz("frame", path, mutations, lambda changes: path.write_bytes(mutated(data, changes)))

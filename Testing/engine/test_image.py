@@ -54,7 +54,7 @@ def images(draw, largest=6):
 
 
 def positions(image):
-    """(3, I, J, K): LPS position of each voxel centre."""
+    """(3, I, J, K): LPS position of each voxel center."""
     index = np.stack(np.meshgrid(*map(np.arange, image.shape), indexing="ij")).reshape(3, -1)
     return (image.affine[:3, :3] @ index + image.affine[:3, 3:]).reshape(3, *image.shape)
 
@@ -167,7 +167,7 @@ def test_blob_survives_the_way_to_model_spacing_and_back(direction, spacing, axe
         assert np.allclose(back.array.sum(0), 1, atol=1e-5)
         assert np.abs(back.array[1] - source.array).max() < 0.12
         centers += [center_of_mass(work), center_of_mass(back.with_array(back.array[1]))]
-    # At an angle of 45 degrees two canonical orders are equally good: the centre agrees, the arrays need not.
+    # At an angle of 45 degrees two canonical orders are equally good: the center agrees, the arrays need not.
     assert np.allclose(centers, center_of_mass(image), atol=0.05)
 
 

@@ -281,15 +281,15 @@ def test_gaps(tmp_path, write_dataset):
         return gaps(dataset, check(dataset, [*train, *val]), train, val)
 
     rest = [
-        "1 image(s) without a label map: c; nothing is learnt from them",
-        "1 labelled case(s) in no list of splits.json: e; not used",
+        "1 image(s) without a label map: c; nothing is learned from them",
+        "1 labeled case(s) in no list of splits.json: e; not used",
     ]
     untaught, notes = told(["a", "b"], ["d"])
     assert untaught == []
-    assert notes == ["no validation case shows back: how well it is learnt will not be measured", *rest]
+    assert notes == ["no validation case shows back: how well it is learned will not be measured", *rest]
     untaught, notes = told(["a"], ["b"])
     assert untaught == ["back"]
-    assert notes == ["no training case shows back: it cannot be learnt; add a case, or take it out", *rest]
+    assert notes == ["no training case shows back: it cannot be learned; add a case, or take it out", *rest]
     assert told(["b"], ["b"]) == ([], rest)
 
 
@@ -326,7 +326,7 @@ def test_evaluating_without_splits(llmboost, refusal, write_dataset, trained_mod
     result = tmp_path / "r.json"
     done = llmboost("evaluate", folder, "--model", trained_model, "--json", result)
     assert done.status == 0, done.err
-    assert "all that are labelled were measured" in done.err
+    assert "all that are labeled were measured" in done.err
     assert [case["id"] for case in json.loads(result.read_text())["cases"]] == list(cases)
     assert json.loads(result.read_text())["split"] == "all"
     # a list that leaves the cases for testing out is no word to measure those of the training

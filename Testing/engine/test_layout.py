@@ -94,9 +94,9 @@ def test_gaps_are_told(tmp_path):
         gray(tmp_path / "val" / name / "x.png", 3)
     notes = read_image_set(tmp_path).notes
     assert notes == (
-        "one training image of class 'dog': it can hardly be learnt; add some",
-        "no validation image of class 'owl': how well it is learnt will not be measured",
-        "no training image of class 'yak': it cannot be learnt; add some, or take it out",
+        "one training image of class 'dog': it can hardly be learned; add some",
+        "no validation image of class 'owl': how well it is learned will not be measured",
+        "no training image of class 'yak': it cannot be learned; add some, or take it out",
     )
 
 

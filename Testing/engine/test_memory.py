@@ -57,6 +57,6 @@ def test_this_machine():
 
 
 def test_a_2d_model_keeps_the_slices_of_an_image():
-    steps = dataclasses.replace(card().preprocessing, window=(64, 64, 1), spacing=(1.0, 1.0, 9.0))
+    steps = dataclasses.replace(card().preprocessing, patch_size=(64, 64, 1), spacing=(1.0, 1.0, 9.0))
     flat = dataclasses.replace(card(), preprocessing=steps)
     assert memory_needed(flat, (256, 256, 40), (1.0, 1.0, 3.0)) < memory_needed(flat, (256, 256, 80), (1.0, 1.0, 3.0))

@@ -33,7 +33,7 @@ def score(prediction, reference, spacing=(1, 1, 1), **options):
 
 
 def boundary_voxels(mask, spacing):
-    """Centres in mm of the voxels with a face neighbour outside the mask; ``mask`` does not touch the border."""
+    """Centers in mm of the voxels with a face neighbor outside the mask; ``mask`` does not touch the border."""
     inside = mask.copy()
     for axis, step in itertools.product(range(mask.ndim), (-1, 1)):
         inside &= np.roll(mask, step, axis)
@@ -46,7 +46,7 @@ def brute_hd95(one, other, spacing):
 
 
 def surface_elements(mask, spacing):
-    """Positions (mm) and areas of the surface elements of a box: one in each cell of eight voxel centres.
+    """Positions (mm) and areas of the surface elements of a box: one in each cell of eight voxel centers.
 
     A cell holds 4, 2 or 1 voxels of a box: a face (a rectangle), an edge (a rectangle through two half steps) or a
     corner (a triangle through three half steps). In two dimensions the same gives the lengths of a contour.

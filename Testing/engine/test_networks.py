@@ -25,7 +25,7 @@ STRIDES = {
 }
 SMALL = {
     "hybrid-vit": {"stem": (4, 6, 8), "width": 16, "depth": 2, "heads": 2},
-    "plain-vit": {"window": (16, 16, 16), "width": 16, "depth": 2, "heads": 2},
+    "plain-vit": {"image_size": (16, 16, 16), "width": 16, "depth": 2, "heads": 2},
 }
 SHIPPING_LIMIT = 3.8e6  # trained parameters
 
@@ -78,7 +78,7 @@ def test_hybrid_vit_shapes(kind, stride, size, channels, classes):
 
 
 def test_folding_makes_the_finest_level_coarser_and_the_logits_no_coarser():
-    network = small("hybrid-vit", small_booster(), stem=(4, 6), strides=((2, 2, 2),) * 2, fold=2)
+    network = small("hybrid-vit", small_booster(), stem=(4, 6), strides=((2, 2, 2),) * 2, unshuffle=2)
     assert network.stride == (8, 8, 8)
     x = image(16, 24, 8)
     stem = []
@@ -89,7 +89,7 @@ def test_folding_makes_the_finest_level_coarser_and_the_logits_no_coarser():
 
 def test_folded_voxels_come_back_where_they_were():
     """With weights that copy the brightness of each folded voxel, the logits are the image."""
-    network = small("hybrid-vit", stem=(8,), strides=((2, 2, 2),), fold=2, classes=2)
+    network = small("hybrid-vit", stem=(8,), strides=((2, 2, 2),), unshuffle=2, classes=2)
     kept = {}
     network.decoder[0].forward = lambda x: kept["voxels"]
     network.stem[0].forward = lambda x: kept.setdefault("voxels", x)
@@ -103,7 +103,9 @@ def test_folded_voxels_come_back_where_they_were():
 @pytest.mark.parametrize(("channels", "classes"), [(1, 3), (4, 2)])
 @pytest.mark.parametrize(("patch", "size"), [((8, 8, 8), (16, 24, 8)), ((8, 4, 1), (32, 24, 1))])
 def test_plain_vit_shapes(channels, classes, patch, size):
-    network = small("plain-vit", small_booster(), patch=patch, window=(16, 16, 8), channels=channels, classes=classes)
+    network = small(
+        "plain-vit", small_booster(), patch=patch, image_size=(16, 16, 8), channels=channels, classes=classes
+    )
     assert network.stride == patch
     x = image(*size, channels=channels)
     (level,) = network.deep(x)
@@ -278,7 +280,7 @@ def test_fusion_starts_neutral_and_then_adds_every_scale():
 
 
 def test_logits_of_a_patch_come_from_its_token():
-    network = small("plain-vit", depth=0, patch=(4, 8, 2), window=(8, 16, 4))
+    network = small("plain-vit", depth=0, patch=(4, 8, 2), image_size=(8, 16, 4))
     x = image(8, 16, 4, batch=1)
     changed = x.clone()
     changed[..., 5, 3, 1] += 3  # of the patch (1, 0, 0)

@@ -12,7 +12,7 @@ from llmboost.learn.loss import SegmentationLoss
 from llmboost.model import load_model, save_model
 from llmboost.networks import PEERS, build, describe
 
-SMALL = {"features": 24, "window": (16, 24, 16)}
+SMALL = {"features": 24, "image_size": (16, 24, 16)}
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def picture(tmp_path, *scenes, labels=LABELS):
 
 
 def places(pixels, color, tolerance=60):
-    """(rows, columns) above the legend where the colour is."""
+    """(rows, columns) above the legend where the color is."""
     return np.nonzero(np.abs(pixels[:-LEGEND] - color).max(axis=-1) <= tolerance)
 
 

@@ -9,7 +9,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import Image
 from llmboost.learn import plan as planning
-from llmboost.learn.plan import WINDOW_VOXELS, make_plan
+from llmboost.learn.plan import PATCH_VOXELS, make_plan
 
 RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -41,16 +41,18 @@ def plan_of(monkeypatch):
 def test_plan_of_the_ellipsoids(dataset_folder):
     dataset = read_dataset(dataset_folder)
     plan = make_plan(dataset, dataset.split("train"))
-    steps = plan.preprocessing
-    assert steps.channels == 1
-    assert steps.spacing == (1.0, 1.0, 1.0)
-    assert steps.window == (24, 28, 24)
-    assert [how.kind for how in steps.normalization] == ["zscore"]
-    assert steps.mirror == (0,)
+    preprocessing = plan.preprocessing
+    assert preprocessing.channels == 1
+    assert preprocessing.spacing == (1.0, 1.0, 1.0)
+    assert preprocessing.patch_size == (24, 28, 24)
+    assert [how.kind for how in preprocessing.normalization] == ["zscore"]
+    assert preprocessing.mirror == (0,)
     assert plan.strides == ((2, 2, 2), (2, 2, 2), (1, 1, 1))
     assert plan.batch == 2, "a step does not see most of five cases"
     assert make_plan(dataset, 30 * dataset.split("train")).batch == 14
-    assert all(isinstance(value, int) for value in (*steps.window, *np.ravel(plan.strides).tolist(), plan.batch))
+    assert all(
+        isinstance(value, int) for value in (*preprocessing.patch_size, *np.ravel(plan.strides).tolist(), plan.batch)
+    )
     assert any("z-score" in reason for reason in plan.reasons)
 
 
@@ -75,7 +77,7 @@ def test_thick_slices_keep_the_detail_of_the_better_cases(plan_of):
 def test_one_slice_images(plan_of):
     plan = plan_of([((256, 224, 1), (1.0, 1.0, 1.0))] * 2)
     assert plan.strides == ((2, 2, 1),) * 3
-    assert plan.preprocessing.window == (256, 224, 1)
+    assert plan.preprocessing.patch_size == (256, 224, 1)
 
 
 def test_a_network_that_is_there_keeps_its_levels(plan_of):
@@ -95,7 +97,7 @@ def test_a_network_that_learns_in_minutes_sees_large_slices_coarsely(plan_of, wi
     grids = [((256, 256, 1), (1.0, 1.0, 5.0))]
     plan = plan_of(grids, values=square, quick=True)
     assert plan.preprocessing.spacing == (spacing, spacing, 5.0)
-    assert plan.preprocessing.window == (size, size, 1)
+    assert plan.preprocessing.patch_size == (size, size, 1)
     assert plan_of(grids, values=square).preprocessing.spacing == (1.0, 1.0, 5.0), "with time, every detail"
 
 
@@ -104,25 +106,25 @@ def test_very_small_images_make_a_network_that_runs(plan_of, tiny_network, shape
     import torch
 
     plan = plan_of([(shape, (1.0, 1.0, 1.0))])
-    window = plan.preprocessing.window
+    patch_size = plan.preprocessing.patch_size
     network = tiny_network(strides=plan.strides)
-    assert [size % step for size, step in zip(window, network.stride, strict=True)] == [0, 0, 0]
-    assert all(size <= extent < 2 * size + 8 for size, extent in zip(shape, window, strict=True))
+    assert [size % step for size, step in zip(patch_size, network.stride, strict=True)] == [0, 0, 0]
+    assert all(size <= extent < 2 * size + 8 for size, extent in zip(shape, patch_size, strict=True))
     assert 2 <= plan.batch <= 16
-    assert network(torch.zeros(1, 1, *window)).shape == (1, 3, *window)
+    assert network(torch.zeros(1, 1, *patch_size)).shape == (1, 3, *patch_size)
 
 
 @pytest.mark.parametrize("thickness", [0.5, 1.0, 1.9, 2.0, 3.1, 10.0])
 @pytest.mark.parametrize("shape", [(512, 400, 20), (300, 10, 300), (33, 47, 61), (700, 650, 1), (130, 130, 131)])
 def test_windows_fit_the_budget_and_the_strides(plan_of, shape, thickness):
     plan = plan_of([(shape, (1.0, 1.0, thickness))])
-    window = np.array(plan.preprocessing.window)
-    assert window.prod() <= WINDOW_VOXELS
+    patch_size = np.array(plan.preprocessing.patch_size)
+    assert patch_size.prod() <= PATCH_VOXELS
     total = np.prod(plan.strides, axis=0)
-    assert not (window % total).any()
-    assert (window < np.array(shape) + total).all()
-    if np.prod(shape) > WINDOW_VOXELS:
-        assert window.prod() > WINDOW_VOXELS / 2, "the budget is used"
+    assert not (patch_size % total).any()
+    assert (patch_size < np.array(shape) + total).all()
+    if np.prod(shape) > PATCH_VOXELS:
+        assert patch_size.prod() > PATCH_VOXELS / 2, "the budget is used"
 
 
 def halves(shape):
@@ -150,7 +152,7 @@ def test_nothing_labelled(plan_of, modality):
     def empty(shape):
         return np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
 
-    with pytest.raises(LLMBoostError, match="no labelled voxels"):
+    with pytest.raises(LLMBoostError, match="no labeled voxels"):
         plan_of([((8, 8, 8), (1, 1, 1))], modality, values=empty)
 
 

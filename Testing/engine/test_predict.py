@@ -51,7 +51,7 @@ def test_windows_agree_with_one_large_window_where_the_network_is_local():
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_with_mirroring_the_mirrored_volume_gives_the_mirrored_result(network, axis):
-    image = volume(24, 24, 24)  # windows at 0 and 8: the same from both ends
+    image = volume(24, 24, 24)  # patches at 0 and 8: the same from both ends
     result = predict(network, image, WINDOW, mirror=(axis,))
     mirrored = predict(network, image.flip(axis + 1), WINDOW, mirror=(axis,)).flip(axis + 1)
     torch.testing.assert_close(result, mirrored)
@@ -113,7 +113,7 @@ def test_a_slab_comes_before_the_next_windows(network):
 
 
 class SmallMemory(torch.nn.Module):
-    """A network on a device that takes ``most`` windows at a time, or, with 0, none but on the CPU."""
+    """A network on a device that takes ``most`` patches at a time, or, with 0, none but on the CPU."""
 
     def __init__(self, most):
         super().__init__()

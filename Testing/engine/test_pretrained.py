@@ -11,18 +11,18 @@ import transformers
 
 from llmboost.card import Normalization, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.inference.classifier_input import frame
+from llmboost.inference.classifier_input import classifier_input
 from llmboost.io.image import read_volumes
 from llmboost.learn.classification.pretrained import load_pretrained
 from llmboost.networks import build
 
 SIZE, PATCH, WIDTH, DEPTH, HEADS = 32, 8, 24, 2, 3
 OPTIONS = {
-    "channels": 3, "window": (SIZE, SIZE, 1), "patch": (PATCH, PATCH, 1), "width": WIDTH, "depth": DEPTH,
+    "channels": 3, "image_size": (SIZE, SIZE, 1), "patch": (PATCH, PATCH, 1), "width": WIDTH, "depth": DEPTH,
     "heads": HEADS, "head_width": WIDTH // HEADS, "mlp": 40,
 }  # fmt: skip
 STEPS = Preprocessing(
-    3, window=(SIZE, SIZE, 1), color=True, normalization=(Normalization("window", 0, 255, 128, 64),) * 3
+    3, image_size=(SIZE, SIZE, 1), color=True, normalization=(Normalization("window", 0, 255, 128, 64),) * 3
 )
 
 
@@ -94,7 +94,7 @@ def picture(tmp_path_factory):
     pixels = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
     path = tmp_path_factory.mktemp("pictures") / "picture.png"
     PIL.Image.fromarray(pixels).save(path)
-    framed, _ = frame(read_volumes(path, color=True), STEPS, "square")
+    framed, _ = classifier_input(read_volumes(path, color=True), STEPS, "square")
     return torch.from_numpy(framed), ((torch.from_numpy(pixels).float() - 128) / 64).permute(2, 0, 1)[None]
 
 
@@ -136,7 +136,7 @@ def test_gray_images_are_seen_as_three_equal_colors(reference, folder, picture):
 def test_other_grids_interpolate_positions(reference, folder, size):
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(1))
     framed = pixels.transpose(2, 3).flip([2, 3])[..., None]  # upright to R and A
-    network = loaded(folder, window=(size, size, 1))
+    network = loaded(folder, image_size=(size, size, 1))
     assert network.transformer.position.shape[2:] == (size // PATCH, size // PATCH, 1)
     with torch.no_grad():
         features = network.features(framed)
@@ -193,8 +193,8 @@ def test_damaged_and_foreign_files(folder, tmp_path):
     ("network", "options"),
     [
         ("vit-tiny", {"stem": (4,)}),
-        ("vit3d", {"window": (32, 32, 8), "patch": (8, 8, 4)}),
-        ("vivit", {"window": (32, 32, 8), "patch": (8, 8, 4)}),
+        ("vit3d", {"image_size": (32, 32, 8), "patch": (8, 8, 4)}),
+        ("vivit", {"image_size": (32, 32, 8), "patch": (8, 8, 4)}),
     ],
 )
 def test_networks_that_take_none(folder, network, options):

@@ -116,8 +116,8 @@ def test_larger_images_have_numbers_of_their_own(model, make_case):
     own, heads = Quality(0.0, 0.9, 0.8), Quality(0.0, 0.7, 0.6)
     cascade = Cascade("other", (Target("a"),), "head", (1.0, 2.0), (1.0, 2.0), quality=heads)
     card = dataclasses.replace(model.card, quality=own, cascade=cascade)
-    # a window as large as the image: it needs no cascade
-    steps = dataclasses.replace(card.preprocessing, window=(32, 32, 32))
+    # a patch as large as the image: it needs no cascade
+    steps = dataclasses.replace(card.preprocessing, patch_size=(32, 32, 32))
     both = Model(dataclasses.replace(card, preprocessing=steps), model.network)
     middle = Roi(image.affine[:3, :3] @ (np.array(image.shape) / 2) + image.origin, [0.8 * mm for mm in side])
     assert segment(both, [image]).quality.predicted_dice == pytest.approx(0.9)

@@ -53,5 +53,5 @@ def test_cases_of_imagests_are_ranked(trained_model, dataset_folder, make_case, 
 
 
 def test_nothing_unlabelled_is_said(trained_model, dataset_folder):
-    with pytest.raises(LLMBoostError, match="no unlabelled cases; put their images into imagesTs"):
+    with pytest.raises(LLMBoostError, match="no unlabeled cases; put their images into imagesTs"):
         rank_cases(load_model(trained_model), read_dataset(dataset_folder))

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from llmboost.learn.windows import TrainingPatches, Volume
 from torch import nn
 
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.regularizers import Consistency, zoomed
-from llmboost.learn.windows import TrainingWindows, Volume
 
 
 def smooth(*shape):
@@ -21,7 +21,7 @@ def smooth(*shape):
 
 def consistency(*shape, weight=1.0, fraction=1.0):
     volume = Volume("unlabelled", smooth(*shape)[0], torch.full((1, *shape), IGNORED, dtype=torch.int16))
-    windows = TrainingWindows([volume], shape, (), 100, seed=0)
+    windows = TrainingPatches([volume], shape, (), 100, seed=0)
     return Consistency(windows, weight, SimpleNamespace(step=3, fraction=fraction))
 
 
@@ -32,7 +32,7 @@ def pointwise():
 
 
 class Placed(nn.Module):
-    """Calls the same voxels labelled, whatever an image shows."""
+    """Calls the same voxels labeled, whatever an image shows."""
 
     def __init__(self):
         super().__init__()

@@ -298,9 +298,9 @@ def test_a_training_that_taught_nothing_says_so(llmboost, refusal, folder, tmp_p
     figure = read_card(path).figures["val_dice"]
     assert figure < 0.1
     assert f"val Dice {figure:.3f} (front " in done.out
-    assert "warning: model 'm' has learnt nothing" in done.out
+    assert "warning: model 'm' has learned nothing" in done.out
     assert "more minutes or more cases" in done.out
-    assert "has learnt nothing" in refusal("models", "import", path)
+    assert "has learned nothing" in refusal("models", "import", path)
 
 
 def test_an_adapting_that_taught_nothing_says_so(adapting, folder, tmp_path):
@@ -341,8 +341,8 @@ def test_what_no_case_shows_is_told_in_the_plan(folder, tmp_path):
     recipe = Recipe(TrainingConfig(steps=1, validations=1), options=TINY, booster=None)
     card = train(folder, tmp_path / "m.safetensors", recipe, device=CPU, report=events.append)
     reasons = next(event["reasons"] for event in events if event["event"] == "plan")
-    assert "no training case shows lid: it cannot be learnt; add a case, or take it out" in reasons
-    assert "1 image(s) without a label map: case_3; nothing is learnt from them" in reasons
+    assert "no training case shows lid: it cannot be learned; add a case, or take it out" in reasons
+    assert "1 image(s) without a label map: case_3; nothing is learned from them" in reasons
     assert card.figures["not_taught"] == ["lid"]
     assert "had no training case with lid" in card.doubts
     assert card.to_json() == read_card(tmp_path / "m.safetensors").to_json()

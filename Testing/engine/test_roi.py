@@ -34,7 +34,7 @@ ORIENTATIONS = list(itertools.product(itertools.permutations(range(3)), itertool
 
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS, ids=str)
 def test_the_box_of_any_orientation(axes, signs):
-    """Exactly the voxels whose centres lie in the box, still in their places."""
+    """Exactly the voxels whose centers lie in the box, still in their places."""
     image = numbered(np.eye(3)[:, axes] * signs)
     center, size = (31.0, -21.0, 4.0), (5.0, 6.5, 7.0)
     expected = inside(image, center, size)

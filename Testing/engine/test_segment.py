@@ -18,7 +18,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.inference.predict import Cancelled
 from llmboost.inference.preprocessing import orient
 from llmboost.inference.roi import Roi
-from llmboost.inference.segment import largest_component, segment, surprise
+from llmboost.inference.segment import entropy_term, largest_component, segment
 from llmboost.io.image import Image, resample
 from llmboost.model import Model, load_model
 
@@ -137,14 +137,14 @@ def test_a_single_slice_is_no_volume(model, make_case, shape):
 
 
 def slice_model(card, axis):
-    """Label 1 where a voxel is brighter than its slice's neighbors along one axis on average, of windows of a slice."""
-    window = [16, 16, 16]
-    window[axis] = 1
+    """Label 1 where a voxel is brighter than its slice's neighbors along one axis on average, of patches of a slice."""
+    patch_size = [16, 16, 16]
+    patch_size[axis] = 1
     network = torch.nn.Conv3d(1, 3, 1)
     with torch.no_grad():
         network.weight.copy_(torch.tensor([0.0, 5.0, -5.0]).reshape(3, 1, 1, 1, 1))
         network.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
-    steps = dataclasses.replace(card.preprocessing, window=tuple(window), spacing=(1.0, 1.0, 9.0))
+    steps = dataclasses.replace(card.preprocessing, patch_size=tuple(patch_size), spacing=(1.0, 1.0, 9.0))
     return Model(dataclasses.replace(card, preprocessing=steps), network)
 
 
@@ -228,7 +228,7 @@ from llmboost.model import Model
 from llmboost.segment import segment
 
 labels = tuple(Label(n, f"label {n}", (0, 0, 0)) for n in range(1, 101))
-steps = Preprocessing(window=(4, 48, 48), spacing=(1.0, 1.0, 1.0))
+steps = Preprocessing(patch=(4, 48, 48), spacing=(1.0, 1.0, 1.0))
 card = Card("many", "", "", SEGMENTATION, labels, "MRI", steps, {}, {})
 model = Model(card, torch.nn.Conv3d(1, 101, 1).eval().requires_grad_(False))
 image = Image(np.random.default_rng(0).normal(size=(512, 48, 48)).astype(np.float32), *sys_place)
@@ -282,7 +282,7 @@ def test_probabilities_and_entropy(model, make_case):
     assert entropy.dtype == np.float32
     assert 0 <= entropy.min() < 0.2
     assert 0.5 < entropy.max() <= 1
-    expected = sum(surprise(p) for p in chances) / np.log(3)
+    expected = sum(entropy_term(p) for p in chances) / np.log(3)
     np.testing.assert_allclose(entropy, expected.clip(0, 1), atol=1e-6)
     assert result.entropy.same_grid(phantom)
     assert result.probabilities.same_grid(phantom)
@@ -291,8 +291,8 @@ def test_probabilities_and_entropy(model, make_case):
 def test_surprise():
     chances = np.array([[1, 0, 0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0], [0, 0.25, 0.75]], np.float32)
     expected = [0, np.log(3), np.log(2), 0.25 * np.log(4) + 0.75 * np.log(4 / 3)]
-    np.testing.assert_allclose(surprise(chances).sum(axis=1), expected, atol=1e-5)
-    assert surprise(chances).dtype == np.float32
+    np.testing.assert_allclose(entropy_term(chances).sum(axis=1), expected, atol=1e-5)
+    assert entropy_term(chances).dtype == np.float32
 
 
 def test_mirroring_where_the_card_allows_it(model, make_case):

@@ -129,7 +129,7 @@ def test_the_plain_network_trains_too(dataset_folder, tmp_path):
     model = load_model(path)
     assert model.card.network["name"] == "plain-vit"
     patch = model.card.network["patch"]
-    assert all(size % step == 0 for size, step in zip(model.card.preprocessing.window, patch, strict=True))
+    assert all(size % step == 0 for size, step in zip(model.card.preprocessing.patch_size, patch, strict=True))
     image = read_image(dataset_folder / "imagesTr" / "case_7.nii.gz")
     assert segment(model, [image]).labelmap.same_grid(image)
 
@@ -226,7 +226,7 @@ def test_the_frozen_block_is_still_the_language_models(short, smollm2, dataset_f
     for name, tensor in source.items():
         expected = tensor if tensor.dtype == torch.uint8 else tensor.half().float()
         assert torch.equal(kept[name], expected), name
-    assert booster.adapter_out.weight.abs().max() > 0, "began at zero, has learnt"
+    assert booster.adapter_out.weight.abs().max() > 0, "began at zero, has learned"
 
 
 def test_a_block_with_low_rank_updates_is_saved_merged(short, smollm2, dataset_folder):

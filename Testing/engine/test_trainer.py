@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from llmboost.learn.windows import Volume
 
 import llmboost
 from llmboost.booster import BoosterConfig
@@ -22,7 +23,6 @@ from llmboost.inference.predict import Cancelled
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig, mean_dice_of
-from llmboost.learn.windows import Volume
 from llmboost.networks import build
 
 from .training_samples import STEPS, logits_of, losses_of
@@ -96,7 +96,7 @@ from llmboost.networks import build
 
 torch.set_num_threads(1)
 data, folder, options, steps = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
-steps = Preprocessing(window=tuple(steps["window"]), mirror=tuple(steps["mirror"]))
+steps = Preprocessing(patch_size=tuple(steps["patch_size"]), mirror=tuple(steps["mirror"]))
 dataset = read_dataset(data)
 train, val = ([read_volume(dataset, case, steps) for case in dataset.split(name)] for name in ("train", "val"))
 torch.manual_seed(0)
@@ -317,7 +317,7 @@ def test_dice_counts_known_voxels_alone(volumes, tiny_network):
             answer[0, :, : answer.shape[2] // 2] = 2
             return logits_of(answer[None])
 
-    steps = Preprocessing(window=volume.image.shape[1:])
+    steps = Preprocessing(patch_size=volume.image.shape[1:])
     assert mean_dice_of(Oracle(), partly_unknown(volume), steps) == [1, 1]
     assert min(mean_dice_of(Oracle(), volume, steps)) < 0.9
 
@@ -337,5 +337,5 @@ def test_labels_that_no_validation_case_has(make_trainer, volumes, tmp_path, rec
 
 def test_validation_cases_without_labels_are_refused(make_trainer, volumes):
     empty = Volume("e", volumes[1][0].image, torch.zeros_like(volumes[1][0].label))
-    with pytest.raises(LLMBoostError, match="no labelled voxels"):
+    with pytest.raises(LLMBoostError, match="no labeled voxels"):
         make_trainer(val=[empty], steps=2).run()

@@ -7,7 +7,7 @@ import torch
 from llmboost.card import Preprocessing
 from llmboost.learn.trainer import Trainer
 
-STEPS = Preprocessing(window=(16, 32, 16), mirror=(0,))
+STEPS = Preprocessing(patch_size=(16, 32, 16), mirror=(0,))
 
 
 def logits_of(label: torch.Tensor, classes: int = 3, sharp: float = 20.0) -> torch.Tensor:

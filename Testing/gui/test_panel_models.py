@@ -83,7 +83,7 @@ def test_a_model_that_has_learnt_nothing_is_imported_only_when_confirmed(case, h
     write_card(path, replace(card, figures={"val_dice": 0.03}))
     host.answer(False)
     importModel(case, path)
-    assert "has learnt nothing (Dice 0.03 on validation cases)" in host.dialogs.take("question").text
+    assert "has learned nothing (Dice 0.03 on validation cases)" in host.dialogs.take("question").text
     assert "own" not in library.installed()
     host.answer(True)
     importModel(case, path)

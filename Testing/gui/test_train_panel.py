@@ -133,7 +133,7 @@ def test_a_partly_labelled_case_is_told_and_can_be_made_a_complete_one(case):
     partly = case.add("partly", 2, ("Anterior hippocampus",))
     box = case.ui.caseTable.cellWidget(1, 3)
     assert box.checked
-    assert "no Posterior hippocampus: what has no segment counts as not labelled" in case.cell(case.ui.caseTable, 1, 4)
+    assert "no Posterior hippocampus: what has no segment counts as not labeled" in case.cell(case.ui.caseTable, 1, 4)
     click(box)
     assert case.store.cases[partly.id].partly is False
     assert "it counts as absent" in case.cell(case.ui.caseTable, 1, 4)
@@ -227,7 +227,7 @@ def test_from_cases_to_an_adapter_in_the_list_of_the_other_module(ready, host):
     assert table.GetNumberOfRows() > shown  # the curve grew
     assert table.GetTable().GetColumnByName("dice").GetRange() == (0.65, 0.8)
     case.assertTidy()
-    assert "Dice of what it has not learnt from (1): 0.60 → 0.80." in case.ui.resultLabel.text
+    assert "Dice of what it has not learned from (1): 0.60 → 0.80." in case.ui.resultLabel.text
     assert "0.88 → 0.88" in case.ui.resultLabel.text
     assert [case.cell(case.ui.diceTable, 0, column) for column in range(4)] == ["head 2", "0.60", "0.80", "+0.20"]
     click(case.ui.showButton)
@@ -262,11 +262,11 @@ def test_a_model_that_has_learnt_nothing_is_accepted_only_when_confirmed(ready, 
     host.answer(False)
     click(ready.ui.acceptButton)
     question = host.dialogs.take("question").text
-    assert "has learnt nothing (Dice 0.03 on held-out cases)" in question
+    assert "has learned nothing (Dice 0.03 on held-out cases)" in question
     assert "Give it more minutes or more cases" in question
     assert "hippocampus-local-1" not in library.installed()
     assert ready.ui.resultButton.visible  # it waits
-    with pytest.raises(LLMBoostError, match=r"has learnt nothing.*anyway=True"):
+    with pytest.raises(LLMBoostError, match=r"has learned nothing.*anyway=True"):
         ready.logic.accept(ready.logic.pending())
     host.answer(True)
     click(ready.ui.acceptButton)
@@ -277,7 +277,7 @@ def test_a_model_that_has_learnt_nothing_is_accepted_only_when_confirmed(ready, 
     host.answer(str(path), False)
     ready.ui.adaptersButton.collapsed = False
     click(ready.ui.importAdapterButton)
-    assert "has learnt nothing" in host.dialogs.take("question").text
+    assert "has learned nothing" in host.dialogs.take("question").text
     assert "hippocampus-local-1" not in library.installed()
     host.answer(str(path), True)
     click(ready.ui.importAdapterButton)

@@ -66,7 +66,7 @@ class Walk:
         (grabTrain if isTrain else grabPanel)(self.train if isTrain else self.segment, path)
 
     def segmentLast(self) -> float:
-        """Segment the phantom that nobody labelled, with the model that is chosen; Dice with what was drawn."""
+        """Segment the phantom that nobody labeled, with the model that is chosen; Dice with what was drawn."""
         volumeNode = self.phantoms[-1][0]
         self._apply(volumeNode)
         shift = tuple(np.random.default_rng(len(self.phantoms)).integers(-2, 3, 3))
@@ -88,14 +88,14 @@ class Walk:
         assert "(1 in all)" in self.segment.ui.statusLabel.text, self.host.dialogs.shown
 
     def addOthers(self) -> None:
-        """The other phantoms, which were segmented already, and the last one, unlabelled."""
+        """The other phantoms, which were segmented already, and the last one, unlabeled."""
         self.host.selectModule(TRAIN)
         ui = self.ui
         click(ui.addAllButton)
-        choose(ui.segmentationSelector, "None: an unlabelled case")
+        choose(ui.segmentationSelector, "None: an unlabeled case")
         choose(ui.volumeSelector, self.phantoms[-1][0].GetName())
         click(ui.addButton)
-        assert ui.casesLabel.text.startswith("4 to train with, every fourth is kept aside to check with, 1 unlabelled")
+        assert ui.casesLabel.text.startswith("4 to train with, every fourth is kept aside to check with, 1 unlabeled")
         assert ui.startButton.enabled, ui.problemsLabel.text
         self.picture("cases")
 

@@ -1,4 +1,4 @@
-"""slicer.ScriptedLoadableModule and slicer.i18n: the documented behaviour of modules, logics and tests, without Qt."""
+"""slicer.ScriptedLoadableModule and slicer.i18n: the documented behavior of modules, logics and tests, without Qt."""
 
 from __future__ import annotations
 

@@ -41,13 +41,13 @@ class _View:
     def __init__(self, node: Any, kind: str, managers: Sequence[str], size: tuple[int, int]):
         self.node = node
         self.renderer = vtk.vtkRenderer()
-        self.window = vtk.vtkRenderWindow()
-        self.window.SetOffScreenRendering(True)
-        self.window.SetMultiSamples(0)
-        self.window.SetSize(*size)
-        self.window.AddRenderer(self.renderer)
+        self.patch_size = vtk.vtkRenderWindow()
+        self.patch_size.SetOffScreenRendering(True)
+        self.patch_size.SetMultiSamples(0)
+        self.patch_size.SetSize(*size)
+        self.patch_size.AddRenderer(self.renderer)
         self._interactor = vtk.vtkRenderWindowInteractor()
-        self._interactor.SetRenderWindow(self.window)
+        self._interactor.SetRenderWindow(self.patch_size)
         factory = getattr(slicer, f"vtkMRML{kind}ViewDisplayableManagerFactory").GetInstance()
         for manager in managers:
             if not factory.IsDisplayableManagerRegistered(manager):
@@ -62,13 +62,13 @@ class _View:
     def __exit__(self, *_: object) -> None:
         self._group.SetMRMLDisplayableNode(None)
         self._interactor.SetRenderWindow(None)
-        self.window.Finalize()
+        self.patch_size.Finalize()
 
     def render(self) -> np.ndarray:
         """The view's picture, uint8 [row, column, RGB], rows from the top."""
-        self.window.Render()
+        self.patch_size.Render()
         grabber = vtk.vtkWindowToImageFilter()
-        grabber.SetInput(self.window)
+        grabber.SetInput(self.patch_size)
         grabber.ReadFrontBufferOff()
         grabber.SetInputBufferTypeToRGB()
         grabber.Update()
@@ -93,9 +93,9 @@ class SliceView(_View):
         actor.SetMapper(self._mapper)
         slices = vtk.vtkRenderer()
         slices.AddViewProp(actor)
-        self.window.SetNumberOfLayers(max(2, self.window.GetNumberOfLayers()))
+        self.patch_size.SetNumberOfLayers(max(2, self.patch_size.GetNumberOfLayers()))
         self.renderer.SetLayer(1)
-        self.window.AddRenderer(slices)
+        self.patch_size.AddRenderer(slices)
 
     def show(self, center: Sequence[float] | None = None, fieldOfView: float | None = None) -> None:
         """Fit the background volume, or show ``fieldOfView`` mm around ``center`` (RAS)."""

@@ -30,11 +30,11 @@ def warm() -> Iterator[Client]:
     client.shutDown()
 
 
-def write_model(path: Path, window=(16, 16, 1), channels: int = 1, **meaning) -> Path:
+def write_model(path: Path, patch_size=(16, 16, 1), channels: int = 1, **meaning) -> Path:
     """A model of slices with random weights."""
     torch.manual_seed(0)
     options = {"stem": (4,), "width": 16, "depth": 1, "heads": 2, "head_width": 8, "mlp": 16}
-    network = build("vit-tiny", {**options, "window": window, "channels": channels}, None)
+    network = build("vit-tiny", {**options, "image_size": patch_size, "channels": channels}, None)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape))
@@ -48,7 +48,7 @@ def write_model(path: Path, window=(16, 16, 1), channels: int = 1, **meaning) ->
         labels=tuple(Label(n, name, (9, n, 7)) for n, name in enumerate(NAMES)),
         modality="MR",
         preprocessing=Preprocessing(
-            channels, (1.0,) * 3, window, (Normalization(),) * channels, (0,), color=channels == 3
+            channels, (1.0,) * 3, patch_size, (Normalization(),) * channels, (0,), color=channels == 3
         ),
         network=entry,
         booster=booster,

@@ -25,12 +25,12 @@ ECHO = "worker.main({'echo': lambda job: (job.fields, job.arrays)})\n"
 STRANGE = """
 import os, sys, time
 from llmboost.service import introduction
-from llmboost.wire import Frame, read_frame, write_frame
+from llmboost.wire import Frame, read_message, write_frame
 output = os.fdopen(1, "wb", 0)
 def send(id, kind, fields=None):
     write_frame(output, Frame(id, kind, fields or {}, {}))
 send(0, "hello", introduction())
-request = read_frame(sys.stdin.buffer)
+request = read_message(sys.stdin.buffer)
 """
 
 

@@ -12,7 +12,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
 from llmboost.library import find
 from llmboost.service import Job
-from llmboost.wire import Frame, Volume, pack_volumes
+from llmboost.wire import Message, Volume, pack_volumes
 
 VOLUME = Volume(np.zeros((4, 5, 6), np.float32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
 
@@ -24,7 +24,7 @@ def ask(tmp_path, monkeypatch):
     engine = Engine()
 
     def request(kind: str, fields=None, arrays=None) -> dict:
-        job = Job(Frame(1, kind, fields or {}, arrays or {}), lambda frame: None, lambda: False)
+        job = Job(Message(1, kind, fields or {}, arrays or {}), lambda message: None, lambda: False)
         return engine.handlers[kind](job)[0]
 
     return request

@@ -15,7 +15,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
 from llmboost.library import find
 from llmboost.service import Job
-from llmboost.wire import Frame
+from llmboost.wire import Message
 from LLMBoostLib.worker.client import WorkerError
 
 REMOTE = """
@@ -65,8 +65,8 @@ def _parts(data: bytes) -> tuple[dict, bytes]:
 
 
 def put(digest: str, data: bytes) -> None:
-    frame = Frame(1, "put_model", {"digest": f"sha256:{digest}"}, {"file": np.frombuffer(data, np.uint8)})
-    Engine().handlers["put_model"](Job(frame, lambda _: None, lambda: False))
+    message = Message(1, "put_model", {"digest": f"sha256:{digest}"}, {"file": np.frombuffer(data, np.uint8)})
+    Engine().handlers["put_model"](Job(message, lambda _: None, lambda: False))
 
 
 def test_the_machine_is_known_after_hello(remote, client):

@@ -16,15 +16,15 @@ from llmboost.wire import (
     DTYPES,
     MAX_BYTES,
     MAX_LINE,
-    Frame,
+    Message,
     ProtocolError,
     StreamEnded,
     Volume,
     pack_volumes,
-    read_frame,
     read_hello,
+    read_message,
     unpack_volumes,
-    write_frame,
+    write_message,
 )
 
 JSON = st.recursive(
@@ -39,23 +39,23 @@ def line(table, id=1, kind="answer", fields=None) -> bytes:
     return json.dumps({"id": id, "kind": kind, "fields": fields or {}, "arrays": table}).encode() + b"\n"
 
 
-def written(*frames: Frame) -> bytes:
+def written(*messages: Message) -> bytes:
     stream = io.BytesIO()
-    for frame in frames:
-        write_frame(stream, frame)
+    for message in messages:
+        write_message(stream, message)
     return stream.getvalue()
 
 
 @given(st.integers(0, 2**53), st.text(), st.dictionaries(st.text(), JSON), st.dictionaries(st.text(), ARRAYS))
 def test_a_frame_arrives_as_it_was_sent(id, kind, fields, arrays):
-    stream = io.BytesIO(written(Frame(id, kind, fields, arrays), Frame(7, "next", {}, {})))
-    frame = read_frame(stream)
-    assert (frame.id, frame.kind, frame.fields, list(frame.arrays)) == (id, kind, fields, list(arrays))
+    stream = io.BytesIO(written(Message(id, kind, fields, arrays), Message(7, "next", {}, {})))
+    message = read_message(stream)
+    assert (message.id, message.kind, message.fields, list(message.arrays)) == (id, kind, fields, list(arrays))
     for name, array in arrays.items():
-        assert frame.arrays[name].dtype == array.dtype
-        np.testing.assert_array_equal(frame.arrays[name], array)
-    assert read_frame(stream).kind == "next"
-    assert read_frame(stream) is None
+        assert message.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(message.arrays[name], array)
+    assert read_message(stream).kind == "next"
+    assert read_message(stream) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_frame_arrives_as_it_was_sent(id, kind, fields, arrays):
     ids=["transposed", "strided", "big endian", "broadcast"],
 )
 def test_any_layout_in_memory_arrives_as_the_same_values(array):
-    received = read_frame(io.BytesIO(written(Frame(1, "x", {}, {"a": array})))).arrays["a"]
+    received = read_message(io.BytesIO(written(Message(1, "x", {}, {"a": array})))).arrays["a"]
     np.testing.assert_array_equal(received, array)
     assert received.flags.c_contiguous
     assert received.flags.writeable
@@ -79,16 +79,16 @@ def test_any_layout_in_memory_arrives_as_the_same_values(array):
 def test_types_that_are_not_allowed_are_not_sent(array):
     stream = io.BytesIO()
     with pytest.raises(ProtocolError, match="'a'"):
-        write_frame(stream, Frame(1, "x", {}, {"a": array}))
+        write_message(stream, Message(1, "x", {}, {"a": array}))
     assert not stream.getvalue()
 
 
 def test_too_much_is_not_sent():
     with pytest.raises(ProtocolError, match="bytes of fields"):
-        written(Frame(1, "x", {"text": "x" * MAX_LINE}, {}))
+        written(Message(1, "x", {"text": "x" * MAX_LINE}, {}))
     huge = np.broadcast_to(np.uint8(0), MAX_BYTES + 1)  # takes one byte
     with pytest.raises(ProtocolError, match="bytes of arrays"):
-        written(Frame(1, "x", {}, {"a": huge}))
+        written(Message(1, "x", {}, {"a": huge}))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_too_much_is_not_sent():
 )
 def test_a_table_of_arrays_that_is_not_allowed_is_refused(table):
     with pytest.raises(ProtocolError):
-        read_frame(io.BytesIO(line(table) + bytes(100)))
+        read_message(io.BytesIO(line(table) + bytes(100)))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_table_of_arrays_that_is_not_allowed_is_refused(table):
 )
 def test_what_is_no_frame_is_refused(text):
     with pytest.raises(ProtocolError):
-        read_frame(io.BytesIO(text))
+        read_message(io.BytesIO(text))
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_announced_sizes_are_checked_before_memory_is_taken(shape):
     tracemalloc.start()
     try:
         with pytest.raises(ProtocolError, match="announced"):
-            read_frame(io.BytesIO(line([["a", "uint8", shape]])))
+            read_message(io.BytesIO(line([["a", "uint8", shape]])))
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
         tracemalloc.stop()
@@ -157,12 +157,12 @@ def test_announced_sizes_are_checked_before_memory_is_taken(shape):
 def test_the_cap_holds_for_all_arrays_together():
     half = [2**31 + 1]
     with pytest.raises(ProtocolError, match="announced"):
-        read_frame(io.BytesIO(line([["a", "uint8", half], ["b", "uint8", half]])))
+        read_message(io.BytesIO(line([["a", "uint8", half], ["b", "uint8", half]])))
 
 
 def test_no_bytes_but_axes_that_are_too_long():
     with pytest.raises(ProtocolError):
-        read_frame(io.BytesIO(line([["a", "uint8", [0, 2**62, 2**62]]])))
+        read_message(io.BytesIO(line([["a", "uint8", [0, 2**62, 2**62]]])))
 
 
 HUGE = "1" + "0" * 4000  # an integer that JSON may hold, but of whose square Python makes no text
@@ -197,7 +197,7 @@ def test_what_is_no_frame_is_told_in_one_short_line(field, value):
     parts = {"id": "1", "kind": '"a"', "fields": "{}", "arrays": "[]", field: value}
     text = "{" + ",".join(f'"{name}":{part}' for name, part in parts.items()) + "}\n"
     with pytest.raises(ProtocolError) as error:
-        read_frame(io.BytesIO(text.encode()))
+        read_message(io.BytesIO(text.encode()))
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 1000
 
@@ -207,21 +207,21 @@ def test_fields_too_deep_to_be_sent_are_an_error():
     for _ in range(10**5):
         deep = [deep]
     with pytest.raises(ProtocolError, match="cannot be sent"):
-        written(Frame(1, "x", {"deep": deep}, {}))
+        written(Message(1, "x", {"deep": deep}, {}))
 
 
 def test_a_line_has_an_end():
     stream = io.BytesIO(b"x" * (3 * MAX_LINE))
     with pytest.raises(ProtocolError, match="too long"):
-        read_frame(stream)
+        read_message(stream)
     assert stream.tell() <= MAX_LINE
 
 
 def test_every_truncation_is_noticed():
-    whole = written(Frame(1, "x", {"text": "text"}, {"a": np.arange(9), "b": np.arange(3)}))
+    whole = written(Message(1, "x", {"text": "text"}, {"a": np.arange(9), "b": np.arange(3)}))
     for size in range(1, len(whole)):
         with pytest.raises(StreamEnded):
-            read_frame(io.BytesIO(whole[:size]))
+            read_message(io.BytesIO(whole[:size]))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_every_truncation_is_noticed():
 def test_hello_is_found_after_noise(noise):
     stream = io.BytesIO(noise + line([], kind="hello", fields={"pid": 3}) + line([]))
     assert read_hello(stream).fields == {"pid": 3}
-    assert read_frame(stream).kind == "answer"
+    assert read_message(stream).kind == "answer"
 
 
 def test_noise_alone_is_no_hello():
@@ -243,8 +243,8 @@ def test_volumes_keep_voxels_and_geometry():
         Volume(np.zeros((1, 1, 1)), (0.5, 0.5, 0.5), (0, 0, 0), np.eye(3)),
     ]
     geometry, arrays = pack_volumes(volumes)
-    frame = read_frame(io.BytesIO(written(Frame(1, "segment", {"geometry": geometry}, arrays))))
-    for volume, received in zip(volumes, unpack_volumes(frame.fields["geometry"], frame.arrays), strict=True):
+    message = read_message(io.BytesIO(written(Message(1, "segment", {"geometry": geometry}, arrays))))
+    for volume, received in zip(volumes, unpack_volumes(message.fields["geometry"], message.arrays), strict=True):
         np.testing.assert_array_equal(received.array, volume.array)
         np.testing.assert_array_equal(received.direction, volume.direction)
         assert (received.spacing, received.origin) == (volume.spacing, volume.origin)

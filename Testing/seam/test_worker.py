@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from llmboost.wire import PROTOCOL, Frame, read_frame, read_hello, write_frame
+from llmboost.wire import PROTOCOL, Message, read_hello, read_message, write_message
 from LLMBoostLib.worker.launcher import workerEnvironment
 
 HEAVY = {"torch", "monai", "transformers", "SimpleITK", "scipy"}
@@ -36,19 +36,19 @@ class Worker:
 
     def send(self, kind: str, fields=None, arrays=None) -> int:
         self.ids += 1
-        write_frame(self.process.stdin, Frame(self.ids, kind, fields or {}, arrays or {}))
+        write_message(self.process.stdin, Message(self.ids, kind, fields or {}, arrays or {}))
         return self.ids
 
-    def read(self) -> Frame:
-        return read_frame(self.output)
+    def read(self) -> Message:
+        return read_message(self.output)
 
-    def ask(self, kind: str, fields=None, arrays=None) -> tuple[list[Frame], Frame]:
+    def ask(self, kind: str, fields=None, arrays=None) -> tuple[list[Message], Message]:
         """The progress of a request, and its end."""
         id, news = self.send(kind, fields, arrays), []
-        while (frame := self.read()).kind == "progress":
-            news.append(frame)
-        assert {frame.id, *(word.id for word in news)} == {id}
-        return news, frame
+        while (message := self.read()).kind == "progress":
+            news.append(message)
+        assert {message.id, *(word.id for word in news)} == {id}
+        return news, message
 
     def end(self) -> tuple[int, str]:
         """Exit status and stderr of a worker that ends by itself."""
@@ -147,17 +147,17 @@ def test_cancel_reaches_a_computation(run):
     worker = run()
     id = worker.send("compute", {"steps": 10_000, "seconds": 0.01})
     assert worker.read().kind == "progress"
-    write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
-    while (frame := worker.read()).kind == "progress":
+    write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
+    while (message := worker.read()).kind == "progress":
         pass
-    assert (frame.kind, frame.id, frame.fields["kind"]) == ("error", id, "cancelled")
+    assert (message.kind, message.id, message.fields["kind"]) == ("error", id, "cancelled")
     assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
 
 
 def test_cancel_of_another_request_changes_nothing(run):
     worker = run()
     for id in (0, 1, 99):
-        write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
+        write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
     worker.ids = 1
     assert worker.ask("compute", {"steps": 2, "seconds": 0})[1].kind == "answer"
 
@@ -243,12 +243,12 @@ def test_each_of_several_cancelled_requests_is_dropped(run):
     first = worker.send("compute", {"steps": 10_000, "seconds": 0.01})
     second, third = (worker.send("compute", {"steps": 10_000, "seconds": 0.01}) for _ in range(2))
     for id in (third, second, first):
-        write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
+        write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
     ends: list[tuple[int, str]] = []
     while len(ends) < 3:
-        frame = worker.read()
-        if frame.kind != "progress":
-            ends.append((frame.id, frame.fields["kind"]))
+        message = worker.read()
+        if message.kind != "progress":
+            ends.append((message.id, message.fields["kind"]))
     assert ends == [(first, "cancelled"), (second, "cancelled"), (third, "cancelled")]
 
 
@@ -256,10 +256,10 @@ def test_what_cannot_be_interrupted_says_so(run):
     worker = run()
     id = worker.send("load", {"seconds": 0.01, "until cancelled": True})
     assert worker.read().fields["loading"] is True
-    write_frame(worker.process.stdin, Frame(id, "cancel", {}, {}))
+    write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
     assert worker.read().fields["loading"] is False
-    frame = worker.read()
-    assert (frame.kind, frame.id, frame.fields["kind"]) == ("error", id, "cancelled")
+    message = worker.read()
+    assert (message.kind, message.id, message.fields["kind"]) == ("error", id, "cancelled")
     assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
 
 

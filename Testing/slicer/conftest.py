@@ -17,7 +17,7 @@ from Testing.host import Session, start
 
 from llmboost.handlers import Engine
 from llmboost.service import Job
-from llmboost.wire import Frame
+from llmboost.wire import Message
 from LLMBoostLib.worker.client import Answer
 
 
@@ -156,8 +156,8 @@ class EngineClient:
 
     def call(self, kind: str, fields: dict, arrays: dict, onProgress: Any = None) -> Answer:
         self.fields = fields
-        request = Frame(1, kind, json.loads(json.dumps(fields)), arrays)
-        return Answer(*self._engine.handlers[kind](Job(request, lambda frame: None, lambda: False)))
+        request = Message(1, kind, json.loads(json.dumps(fields)), arrays)
+        return Answer(*self._engine.handlers[kind](Job(request, lambda message: None, lambda: False)))
 
     def start(
         self, kind: str, fields: dict, arrays: dict, onProgress: Any = None, onDone: Any = None, onError: Any = None

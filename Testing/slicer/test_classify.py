@@ -32,9 +32,9 @@ def modelFolder(tmp_path_factory):
     from llmboost.networks import build, describe
 
     folder = tmp_path_factory.mktemp("models")
-    for name, window in WINDOWS.items():
+    for name, patch_size in WINDOWS.items():
         torch.manual_seed(0)
-        network = build("vit-tiny" if name == "flat" else "vit3d-tiny", {"window": window, **SMALL}, None)
+        network = build("vit-tiny" if name == "flat" else "vit3d-tiny", {"image_size": patch_size, **SMALL}, None)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(0.1 * torch.randn(parameter.shape))
@@ -46,7 +46,7 @@ def modelFolder(tmp_path_factory):
             task=CLASSIFICATION,
             labels=(Label(0, "no", (1, 2, 3)), Label(1, "yes", (3, 2, 1))),
             modality="SEG" if name == "gland" else "MR",
-            preprocessing=Preprocessing(window=window),
+            preprocessing=Preprocessing(patch_size=patch_size),
             network=entry,
             booster=booster,
             classification=Classification("mask" if name == "gland" else "square", "yes", (0.4,), range_limit=1e9),

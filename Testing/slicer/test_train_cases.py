@@ -297,7 +297,7 @@ def test_new_labels_are_harmonized():
 
 def test_problems_and_what_to_do_about_each(store, makeCase, makeVolume):
     assert problems(store) == (
-        ["No case to train with: add an image with its segmentation, or set a labelled case to 'train'"],
+        ["No case to train with: add an image with its segmentation, or set a labeled case to 'train'"],
         {},
     )
     good = snapshot.addCase(store, *makeCase())

@@ -59,7 +59,7 @@ def problems(store: CaseStore) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def world(image, labels) -> np.ndarray:
-    """RAS mm of the middle of what is labelled."""
+    """RAS mm of the middle of what is labeled."""
     places = np.argwhere(labels.array > 0).mean(axis=0)
     return np.diag([-1, -1, 1]) @ (image.affine[:3, :3] @ places + image.origin)
 
@@ -74,7 +74,7 @@ def test_a_whole_head_becomes_a_case_a_side_that_can_be_trained_with(store, make
     for case, side in zip(cases, CENTERS, strict=True):
         image, labels = read_image(store.image(case)), read_image(store.labels(case))
         assert not CARD.needs_cascade(case.extent)
-        assert all(n >= window for n, window in zip(image.shape, CARD.preprocessing.window, strict=True))
+        assert all(n >= patch_size for n, patch_size in zip(image.shape, CARD.preprocessing.patch_size, strict=True))
         k, j, i = CENTERS[side]
         # by hand: index (i, j, k) lies at (i, j, k) mm to the right, front and top
         assert world(image, labels) == pytest.approx((i + 4.5, j + 9.5, k + 4.5), abs=1e-3)

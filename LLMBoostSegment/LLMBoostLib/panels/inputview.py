@@ -86,7 +86,7 @@ class InputView:
         volumeNode.GetRASBounds(bounds)
         roiNode.SetCenter(*((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)))
         edges = [high - low for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
-        roiNode.SetSize(*map(min, fit.windowMm(card), edges))
+        roiNode.SetSize(*map(min, fit.patchMm(card), edges))
 
     def _showFrames(self, volumeNode: Any, every: bool) -> bool:
         """Of an image that shows a sequence: the time points; whether there are any, and all are wanted."""

@@ -65,7 +65,7 @@ def entries() -> list[Entry]:
 
 
 def importModel(path: Path) -> Card | None:
-    """Add a model's file to the library; of one that has learnt nothing, only if the user wants it. None: not.
+    """Add a model's file to the library; of one that has learned nothing, only if the user wants it. None: not.
 
     Raises:
         LLMBoostError: it cannot be used.
@@ -117,17 +117,19 @@ def _labels(card: Card) -> list[str]:
 
 
 def _input(card: Card) -> str:
-    steps = card.preprocessing
+    preprocessing = card.preprocessing
     if takesSegment(card):
         return _("a segment")
     if card.cascade is not None:
         return _("{modality}, a {subject} or a crop of it").format(modality=card.modality, subject=card.cascade.subject)
-    if steps.slice_axis is not None and not steps.color:
+    if preprocessing.slice_axis is not None and not preprocessing.color:
         return _("{modality}, slice by slice").format(modality=card.modality)
-    if steps.color:
+    if preprocessing.color:
         return _("{modality}, a color image").format(modality=card.modality)
-    if steps.channels > 1:
-        return _("{modality}, {count} images of the same place").format(modality=card.modality, count=steps.channels)
+    if preprocessing.channels > 1:
+        return _("{modality}, {count} images of the same place").format(
+            modality=card.modality, count=preprocessing.channels
+        )
     return card.modality
 
 

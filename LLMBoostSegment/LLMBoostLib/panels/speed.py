@@ -12,7 +12,7 @@ from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 
-from ..scene.fit import windowMm
+from ..scene.fit import patchMm
 
 _SETTING = "LLMBoost/Seconds/{digest}/{device}/{way}"
 _CROP, _CASCADE = "crop", "cascade"  # networks of their own, and other amounts to send: each is remembered for itself
@@ -74,7 +74,7 @@ def _voxels(card: Card, extentMm: Sequence[float]) -> float:
     if not card.needs_cascade(extentMm):
         return _windows(card, extentMm)
     assert card.cascade is not None
-    crops = len(card.cascade.targets) * float(np.prod(card.preprocessing.window))
+    crops = len(card.cascade.targets) * float(np.prod(card.preprocessing.patch_size))
     with suppress(LLMBoostError):  # it may lie on the worker's machine alone
         return crops + _windows(read_card(library.find(card.cascade.localizer)), extentMm)
     return crops
@@ -82,6 +82,6 @@ def _voxels(card: Card, extentMm: Sequence[float]) -> float:
 
 def _windows(card: Card, extentMm: Sequence[float]) -> float:
     """The voxels of the windows that cover an image; they overlap by half."""
-    window = windowMm(card)
+    window = patchMm(card)
     counts = 1 + np.ceil(np.maximum(np.asarray(extentMm) - window, 0) / (window / 2) - 1e-6)
-    return float(np.prod(counts) * np.prod(card.preprocessing.window))
+    return float(np.prod(counts) * np.prod(card.preprocessing.patch_size))

@@ -93,9 +93,9 @@ def extentMm(volumeNode: Any, roiNode: Any = None) -> np.ndarray:
     return np.array(sizes[list(order)])
 
 
-def windowMm(card: Card) -> np.ndarray:
+def patchMm(card: Card) -> np.ndarray:
     """(3,): what the model sees at once, along R, A and S."""
-    return np.array(card.preprocessing.window) * card.preprocessing.spacing
+    return np.array(card.preprocessing.patch_size) * card.preprocessing.spacing
 
 
 def _modality(card: Card, volumeNode: Any) -> str:
@@ -123,11 +123,11 @@ def modalityInScene(volumeNode: Any) -> str:
 
 
 def _extent(card: Card, volumeNode: Any, roiNode: Any) -> str:
-    steps = card.preprocessing
-    across = [axis for axis in range(3) if axis != steps.slice_axis]
-    if steps.slice_axis is None and min(volumeNode.GetImageData().GetDimensions()) == 1:
+    preprocessing = card.preprocessing
+    across = [axis for axis in range(3) if axis != preprocessing.slice_axis]
+    if preprocessing.slice_axis is None and min(volumeNode.GetImageData().GetDimensions()) == 1:
         return _("The image is a single slice, the model takes volumes.")
-    extent, window = extentMm(volumeNode, roiNode), windowMm(card)
+    extent, window = extentMm(volumeNode, roiNode), patchMm(card)
     sizes = {"extent": _mm(extent), "window": _mm(window)}
     if (extent < THIN * window)[across].any():
         return _("Too thin: {extent}; the model looks at {window} at once.").format(**sizes)
@@ -144,14 +144,14 @@ def _extent(card: Card, volumeNode: Any, roiNode: Any) -> str:
 
 
 def _spacing(card: Card, volumeNode: Any) -> str:
-    steps = card.preprocessing
+    preprocessing = card.preprocessing
     matrix = worldFromVoxels(volumeNode)[:3, :3]
     spacing = np.linalg.norm(matrix, axis=0)
     nearest = np.abs(matrix / spacing).argmax(axis=0)  # the axis R, A or S that each voxel axis follows
     coarse = [
-        (mm, steps.spacing[axis])
+        (mm, preprocessing.spacing[axis])
         for mm, axis in zip(spacing, nearest, strict=True)
-        if axis != steps.slice_axis and mm > COARSE * steps.spacing[axis]
+        if axis != preprocessing.slice_axis and mm > COARSE * preprocessing.spacing[axis]
     ]
     if not coarse:
         return ""

@@ -1,7 +1,7 @@
 """Cases to train with: snapshots in a local folder that the user can look into, and delete.
 
 The folder has the form of the Medical Segmentation Decathlon, so the command line and other programs read it, too:
-dataset.json, splits.json, imagesTr, labelsTr, and imagesTs for images that nobody labelled. cases.json tells what these
+dataset.json, splits.json, imagesTr, labelsTr, and imagesTs for images that nobody labeled. cases.json tells what these
 forms have no room for. Files are named by generated ids; of nodes and of DICOM, neither names nor attributes are kept,
 but for the names of segments and their terminology, which say what there is to learn.
 """
@@ -67,7 +67,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Case:
+class Snapshot:
     """What is known of a snapshot.
 
     Attributes:
@@ -75,7 +75,7 @@ class Case:
         role: what it is used for, one of ROLES.
         voxels: how many of them each segment has, by the segment's value in the folder.
         overlap: voxels that several segments claimed; the last one has got them.
-        partly: whether voxels without a segment are "not labelled" rather than background; None: as it follows from
+        partly: whether voxels without a segment are "not labeled" rather than background; None: as it follows from
             the labels that are missing.
         extent: mm along its axes that are nearest to the patient's right, anterior, superior.
         spacing: mm along the voxels' axes.
@@ -113,8 +113,8 @@ class CaseStore:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = Path(folder or defaultFolder())
         self.kinds: dict[int, Kind] = {}
-        self.mapping: dict[str, dict[int, str]] = {}  # by what is learnt: the labels chosen for kinds
-        self.cases: dict[str, Case] = {}
+        self.mapping: dict[str, dict[int, str]] = {}  # by what is learned: the labels chosen for kinds
+        self.cases: dict[str, Snapshot] = {}
         self._seen: tuple[int, int] | None = None  # the index, as it was when it was read or written last
         self.refresh()
         if self._seen:  # else the folder is not ours yet
@@ -126,11 +126,11 @@ class CaseStore:
         if state is None or state != self._seen:
             self._read()
 
-    def image(self, case: Case) -> Path:
+    def image(self, case: Snapshot) -> Path:
         """The file of a case's image."""
         return self.folder / (UNLABELLED_IMAGES if case.role == UNLABELLED else IMAGES) / (case.id + EXTENSION)
 
-    def labels(self, case: Case) -> Path:
+    def labels(self, case: Snapshot) -> Path:
         """The file of a case's label map, which a case without segments lacks."""
         return self.folder / LABELS / (case.id + EXTENSION)
 
@@ -143,12 +143,12 @@ class CaseStore:
         modality: str = "",
         subject: str = "",
         partly: bool | None = None,
-    ) -> Case:
+    ) -> Snapshot:
         """Keep a case under a new id.
 
         Args:
             image: the voxels, as they lie in space.
-            masks: bool [i, j, k] on the image's grid for each segment. A case without any becomes an unlabelled one.
+            masks: bool [i, j, k] on the image's grid for each segment. A case without any becomes an unlabeled one.
 
         Raises:
             LLMBoostError: the image cannot be kept, or the files cannot be written; nothing is left behind then.
@@ -157,7 +157,7 @@ class CaseStore:
             id = newId()
             grid = to_canonical(image)
             extent = np.array(grid.shape) * grid.spacing
-            case = Case(
+            case = Snapshot(
                 id,
                 _known(role),
                 partly=partly,
@@ -176,7 +176,7 @@ class CaseStore:
             self.cases[id] = case
         return case
 
-    def update(self, id: str, image: Image, masks: Sequence[tuple[Kind, np.ndarray]]) -> Case:
+    def update(self, id: str, image: Image, masks: Sequence[tuple[Kind, np.ndarray]]) -> Snapshot:
         """Put other segments in the place of a case's; the image stays.
 
         Raises:
@@ -199,7 +199,7 @@ class CaseStore:
         return changed
 
     def setRole(self, id: str, role: str) -> None:
-        """Use a case otherwise; raises LLMBoostError for one without segments that is to be learnt from."""
+        """Use a case otherwise; raises LLMBoostError for one without segments that is to be learned from."""
         with self._changing() as changes:
             case = self._case(id)
             if role != UNLABELLED and not case.labelled:
@@ -207,12 +207,12 @@ class CaseStore:
             self._change(replace(case, role=_known(role)), changes)
 
     def setPartly(self, id: str, partly: bool | None) -> None:
-        """Say whether voxels without a segment are not labelled (True) or background (False)."""
+        """Say whether voxels without a segment are not labeled (True) or background (False)."""
         with self._changing() as changes:
             self._change(replace(self._case(id), partly=partly), changes)
 
     def setMapping(self, purpose: str, mapping: Mapping[int, str]) -> None:
-        """Keep which label each kind of segment is, for what is learnt."""
+        """Keep which label each kind of segment is, for what is learned."""
         with self._changing():
             self.mapping[purpose] = dict(mapping)
 
@@ -252,11 +252,11 @@ class CaseStore:
             self.folder.rmdir()
         self.kinds, self.mapping, self.cases, self._seen = {}, {}, {}, None
 
-    def read(self, case: Case) -> Image:
+    def read(self, case: Snapshot) -> Image:
         """The image of a case; raises LLMBoostError."""
         return read_image(self.image(case))
 
-    def masks(self, case: Case) -> list[tuple[Kind, np.ndarray]]:
+    def masks(self, case: Snapshot) -> list[tuple[Kind, np.ndarray]]:
         """Its segments, bool [i, j, k]; raises LLMBoostError."""
         if not case.voxels:
             return []
@@ -264,8 +264,8 @@ class CaseStore:
         return [(self.kinds[value], array == value) for value in case.voxels]
 
     def _labelmap(
-        self, case: Case, image: Image, masks: Sequence[tuple[Kind, np.ndarray]]
-    ) -> tuple[Case, np.ndarray | None]:
+        self, case: Snapshot, image: Image, masks: Sequence[tuple[Kind, np.ndarray]]
+    ) -> tuple[Snapshot, np.ndarray | None]:
         """One map of all segments, None where there is none; new kinds get values."""
         if not masks:
             return replace(case, voxels={}, overlap=0), None
@@ -290,7 +290,7 @@ class CaseStore:
         self.kinds[value] = kind
         return value
 
-    def _case(self, id: str) -> Case:
+    def _case(self, id: str) -> Snapshot:
         if id not in self.cases:
             raise LLMBoostError(f"case {id}: is not in {self.folder} any more")
         return self.cases[id]
@@ -340,7 +340,7 @@ class CaseStore:
         for name in (INDEX, *self._descriptions(), IMAGES, LABELS, UNLABELLED_IMAGES, RUNS, PENDING):
             makePrivate(self.folder / name)
 
-    def _change(self, case: Case, changes: FileChanges) -> None:
+    def _change(self, case: Snapshot, changes: FileChanges) -> None:
         source, target = self.image(self.cases[case.id]), self.image(case)
         if source != target:
             changes.move(source, target)
@@ -407,7 +407,7 @@ def digestOf(image: Image) -> str:
 
 
 def describe(
-    labels: Mapping[str, str], modality: str, cases: Iterable[Case], name: str = "local cases"
+    labels: Mapping[str, str], modality: str, cases: Iterable[Snapshot], name: str = "local cases"
 ) -> dict[str, Any]:
     """What dataset.json and splits.json of a folder in the Decathlon's form hold."""
     cases = list(cases)
@@ -432,7 +432,7 @@ def describe(
 
 
 def writeDataset(
-    folder: Path, labels: Mapping[str, str], modality: str, cases: Iterable[Case], name: str = "local cases"
+    folder: Path, labels: Mapping[str, str], modality: str, cases: Iterable[Snapshot], name: str = "local cases"
 ) -> None:
     """Write dataset.json and splits.json, and let only the user read what is in the folder; raises LLMBoostError."""
     for file, value in describe(labels, modality, cases, name).items():
@@ -491,11 +491,11 @@ def _known(role: str) -> str:
     return role
 
 
-def _case(raw: Mapping[str, Any]) -> Case:
+def _case(raw: Mapping[str, Any]) -> Snapshot:
     """A case of the index. Raises KeyError, TypeError or ValueError: it is none."""
     voxels = {int(value): int(count) for value, count in raw["voxels"].items()}
     triples = {name: tuple(float(mm) for mm in raw[name]) for name in ("extent", "spacing")}
-    case = Case(**{**raw, **triples, "voxels": voxels})
+    case = Snapshot(**{**raw, **triples, "voxels": voxels})
     # its id becomes the name of files, which will be deleted with it
     if not (_ID.fullmatch(case.id) and case.role in ROLES and len(case.extent) == len(case.spacing) == 3):
         raise ValueError(f"case {case.id}")

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from llmboost.io.dataset import IGNORE
 
 from ..panels.errordisplay import capitalized
-from .casestore import ROLES, UNLABELLED, Case, CaseStore
+from .casestore import ROLES, UNLABELLED, CaseStore, Snapshot
 from .cells import NOTE_COLOR, PROBLEM_COLOR, Table
 from .mapping import BACKGROUND, meaningOf
 from .plan import Findings, Plan, choices, purposeOf, summary
@@ -43,17 +43,17 @@ class CasesView:
         self._found: dict[str, Findings] = {}
 
     @property
-    def selected(self) -> list[Case]:
+    def selected(self) -> list[Snapshot]:
         """The cases whose rows are chosen."""
         return [self._store.cases[id] for id in self._cases.selected if id in self._store.cases] if self._store else []
 
-    def remember(self, case: Case) -> None:
+    def remember(self, case: Snapshot) -> None:
         """The segmentation in the scene is what the case holds."""
         segmentationNode = nodesOf(case)[1]
         if segmentationNode is not None:
             self._states[case.id] = segmentsState(segmentationNode)
 
-    def isEdited(self, case: Case) -> bool:
+    def isEdited(self, case: Snapshot) -> bool:
         """Whether the segmentation in the scene was edited since it was copied."""
         segmentationNode = nodesOf(case)[1]
         if segmentationNode is None:
@@ -93,7 +93,7 @@ class CasesView:
             with self._change():
                 self._store.setRole(id, ROLES[index])
 
-        tip = _("train: learnt from; val: checks the training; test: kept out of it; unlabelled: waits to be labelled")
+        tip = _("train: learned from; val: checks the training; test: kept out of it; unlabeled: waits to be labeled")
         table.choice(row, 2, [*ROLES], ROLES.index(case.role), choose, tip)
         if case.role != UNLABELLED and self._plan is not None:
 
@@ -101,7 +101,7 @@ class CasesView:
                 with self._change():
                     self._store.setPartly(id, ticked)
 
-            tip = _("Ticked: what has no segment was not labelled, and is not learnt from. Unticked: it is background.")
+            tip = _("Ticked: what has no segment was not labeled, and is not learned from. Unticked: it is background.")
             table.tick(row, 3, self._plan.isPartly(case), tick, tip)
         found = self._found.get(id, Findings())
         texts, color = [*found.problems, *found.notes], PROBLEM_COLOR if found.problems else NOTE_COLOR
@@ -109,7 +109,7 @@ class CasesView:
             texts.append(_("the segmentation in the scene was edited since: 'Take over edits' copies it"))
         elif not texts:
             color = ""
-        state = texts[0] if texts else _("to be labelled") if case.role == UNLABELLED else _("ready")
+        state = texts[0] if texts else _("to be labeled") if case.role == UNLABELLED else _("ready")
         table.text(row, 4, state, "\n".join(texts) or state, color)
 
     def _writeKind(self, row: int, key: str) -> None:
@@ -119,7 +119,7 @@ class CasesView:
         table.text(row, 0, kind.name, _("SNOMED: {meaning}").format(meaning=meaning) if meaning else kind.name)
         table.text(row, 1, str(sum(bool(case.voxels.get(value)) for case in store.cases.values())))
         names = choices(plan, store.kinds)
-        shown = {BACKGROUND: _("background: not learnt"), IGNORE: _("ignore: not labelled")}
+        shown = {BACKGROUND: _("background: not learned"), IGNORE: _("ignore: not labeled")}
 
         def choose(index: int) -> None:
             with self._change():
@@ -140,7 +140,7 @@ class CasesView:
         self._onChanged()
 
 
-def title(case: Case) -> str:
+def title(case: Snapshot) -> str:
     """What the panel calls a case: the node's name where it is in the scene, for a snapshot has none."""
     volumeNode = nodesOf(case)[0]
     if volumeNode is None:
@@ -149,5 +149,5 @@ def title(case: Case) -> str:
     return f"{volumeNode.GetName()} ({side.lower()})" if side else str(volumeNode.GetName())
 
 
-def _extent(case: Case) -> str:
+def _extent(case: Snapshot) -> str:
     return " × ".join(f"{mm:.0f}" for mm in case.extent) + " mm"

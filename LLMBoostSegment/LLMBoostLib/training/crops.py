@@ -117,7 +117,7 @@ def _around(card: Card, image: Image, places: np.ndarray, target: Target) -> tup
     axes, spacing = to_canonical(image).direction, to_canonical(image).spacing
     points = places @ image.affine[:3, :3].T + image.origin
     center = points.mean(axis=0)
-    window = np.array(card.preprocessing.window) * card.preprocessing.spacing
+    window = np.array(card.preprocessing.patch_size) * card.preprocessing.spacing
     reach = 2 * np.abs((points - center) @ axes).max(axis=0) + spacing
     if (reach > CROP * window - spacing).any():
         text = _(

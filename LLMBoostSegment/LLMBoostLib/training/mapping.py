@@ -13,7 +13,7 @@ from llmboost.io.dataset import IGNORE
 
 from .casestore import Kind
 
-BACKGROUND = "background"  # what a kind can be besides a label: nothing that is to be learnt
+BACKGROUND = "background"  # what a kind can be besides a label: nothing that is to be learned
 UNDECIDED = ""
 _SEPARATORS = re.compile(r"[\s_\-.,/]+")
 

@@ -1,4 +1,4 @@
-"""The section Label next: unlabelled cases in the order in which they would teach the model most."""
+"""The section Label next: unlabeled cases in the order in which they would teach the model most."""
 
 from __future__ import annotations
 
@@ -41,13 +41,11 @@ class NextView:
         ranked = [id for id in self._order if id in waiting]
         self._table.fill([*ranked, *(id for id in waiting if id not in ranked)], self._write)
         if not waiting:
-            text = _(
-                "No unlabelled cases: add images without a segmentation, and the model tells which to label first."
-            )
+            text = _("No unlabeled cases: add images without a segmentation, and the model tells which to label first.")
         elif ranked:
             text = _("The first would teach the model most.")
         else:
-            text = _("{count} unlabelled cases, not ranked yet.").format(count=len(waiting))
+            text = _("{count} unlabeled cases, not ranked yet.").format(count=len(waiting))
         self._ui.nextLabel.text = text
         self._ui.nextTable.visible = bool(waiting)
 

@@ -69,10 +69,10 @@ class OutcomeView:
             )
         ]
         if finite(after) is not None:
-            text = _("Dice of what it has not learnt from ({count}): {change}.")
+            text = _("Dice of what it has not learned from ({count}): {change}.")
             lines.append(text.format(count=len(self._rows), change=change(before, after)))
         if outcome.oldTask:
-            text = _("Dice of cases like those that the base learnt from: {change}.")
+            text = _("Dice of cases like those that the base learned from: {change}.")
             lines.append(text.format(change=change(outcome.oldTask["before"], outcome.oldTask["after"])))
         return lines
 

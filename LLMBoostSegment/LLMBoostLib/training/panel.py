@@ -37,7 +37,7 @@ from ..scene.display import Spotlight, showVolume
 from ..scene.segmentation import writeSegmentation
 from ..worker.client import Answer, Progress, WorkerError
 from .adapters import AdaptersView
-from .casestore import FOLDER_SETTING, UNLABELLED, Case, CaseStore
+from .casestore import FOLDER_SETTING, UNLABELLED, CaseStore, Snapshot
 from .casesview import CasesView, title
 from .compare import Comparison, segmentVolume
 from .curves import Curves, CurvesView
@@ -69,7 +69,7 @@ class Panel(VTKObservationMixin):
         self._stopReason = ""
         self._fraction = 0.0  # of the training that is done
         self._proposedName = ""
-        self._edited: tuple[Case, Any, Any] | None = None  # what the editor shows
+        self._edited: tuple[Snapshot, Any, Any] | None = None  # what the editor shows
         ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
         ui.warningsLabel.setStyleSheet(WARNING_STYLE)
         self.progress = ProgressView(ui.progressBar, ui.statusLabel)
@@ -371,7 +371,7 @@ class Panel(VTKObservationMixin):
             (case,) = self.cases.selected
             self._openEditor(case)
 
-    def _openEditor(self, case: Case) -> None:
+    def _openEditor(self, case: Snapshot) -> None:
         volumeNode, segmentationNode = openCase(self._store, case)
         self.cases.isEdited(case)  # remembers what was copied, if the node is new
         showVolume(volumeNode)

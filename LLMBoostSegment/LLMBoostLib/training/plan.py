@@ -14,8 +14,8 @@ from llmboost.card.modality import differ
 from llmboost.io.dataset import IGNORE
 from llmboost.io.image import read_image, write_image
 
-from ..scene.fit import LARGE, THIN, windowMm
-from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, Case, CaseStore, Kind, link, writeDataset
+from ..scene.fit import LARGE, THIN, patchMm
+from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, CaseStore, Kind, Snapshot, link, writeDataset
 from .mapping import BACKGROUND, UNDECIDED, Match, counts, match, matchOwn, ownLabels
 
 IMPROVE, NEW_LABELS = "improve", "new-labels"  # the engine's words
@@ -40,7 +40,7 @@ class Plan:
     Attributes:
         card: of the base model.
         task: IMPROVE its own labels, or NEW_LABELS.
-        labels: value and name of what is learnt.
+        labels: value and name of what is learned.
         matches: by the kinds' values in the store.
     """
 
@@ -49,11 +49,11 @@ class Plan:
     labels: dict[int, str]
     matches: dict[int, Match]
 
-    def isPartly(self, case: Case) -> bool:
-        """Whether the case's voxels without a segment are not labelled, rather than background."""
+    def isPartly(self, case: Snapshot) -> bool:
+        """Whether the case's voxels without a segment are not labeled, rather than background."""
         return bool(self.missing(case)) if case.partly is None else case.partly
 
-    def missing(self, case: Case) -> list[str]:
+    def missing(self, case: Snapshot) -> list[str]:
         """The labels that the case does not show."""
         found = counts(self.matches, case.voxels)
         return [name for name in self.labels.values() if not found.get(name)]
@@ -94,7 +94,7 @@ def summary(store: CaseStore) -> str:
     roles = [case.role for case in store.cases.values()]
     train, val, unlabelled = (roles.count(role) for role in (TRAIN, VAL, UNLABELLED))
     if not train and not val:
-        return _("{count} unlabelled").format(count=unlabelled) if unlabelled else ""
+        return _("{count} unlabeled").format(count=unlabelled) if unlabelled else ""
     if val:
         check = _("{count} to check with").format(count=val)
     elif train >= HELD_OUT:
@@ -102,7 +102,7 @@ def summary(store: CaseStore) -> str:
     else:
         check = _("too few to check the result with")
     parts = [_("{count} to train with").format(count=train), check]
-    parts += [_("{count} unlabelled").format(count=unlabelled)] if unlabelled else []
+    parts += [_("{count} unlabeled").format(count=unlabelled)] if unlabelled else []
     return ", ".join(parts)
 
 
@@ -115,14 +115,14 @@ def _examineAll(plan: Plan, store: CaseStore) -> Findings:
             _("'{name}' does not segment single images: choose another base").format(name=plan.card.name)
         )
     if not train:
-        text = _("No case to train with: add an image with its segmentation, or set a labelled case to 'train'")
+        text = _("No case to train with: add an image with its segmentation, or set a labeled case to 'train'")
         found.problems.append(text)
         return found
     if not plan.labels:
         found.problems.append(_("Nothing to learn: no kind of segment is a label"))
     drawn = [counts(plan.matches, case.voxels) for case in train]
     if all(plan.isPartly(case) and not shown.get(BACKGROUND) for case, shown in zip(train, drawn, strict=True)):
-        text = _("All cases to train with are partly labelled, so there is no background to learn: untick 'partly' for"
+        text = _("All cases to train with are partly labeled, so there is no background to learn: untick 'partly' for"
                  " a case that is complete, or draw a segment named 'background'")  # fmt: skip
         found.problems.append(text)
     unseen = [name for name in plan.labels.values() if not any(shown.get(name) for shown in drawn)]
@@ -132,7 +132,7 @@ def _examineAll(plan: Plan, store: CaseStore) -> Findings:
     return found
 
 
-def _examineCase(plan: Plan, store: CaseStore, case: Case) -> Findings:
+def _examineCase(plan: Plan, store: CaseStore, case: Snapshot) -> Findings:
     found = Findings()
     files = [store.image(case), *([store.labels(case)] if case.voxels else [])]
     if not all(path.is_file() for path in files):
@@ -157,9 +157,9 @@ def _examineCase(plan: Plan, store: CaseStore, case: Case) -> Findings:
     found.problems.extend(plan.matches[value].problem + _(", in the section Labels") for value in undecided)
     shown = counts(plan.matches, case.voxels)
     if not undecided and not any(shown.get(name) for name in plan.labels.values()):
-        found.problems.append(_("has nothing to learn: draw a segment with Edit, or set it to 'unlabelled'"))
+        found.problems.append(_("has nothing to learn: draw a segment with Edit, or set it to 'unlabeled'"))
     elif missing := plan.missing(case):
-        rest = _("what has no segment counts as not labelled") if plan.isPartly(case) else _("it counts as absent")
+        rest = _("what has no segment counts as not labeled") if plan.isPartly(case) else _("it counts as absent")
         text = _("no {names}: {rest}; tick or untick 'partly' if that is wrong")
         found.notes.append(text.format(names=", ".join(missing), rest=rest))
     if case.overlap:
@@ -168,8 +168,8 @@ def _examineCase(plan: Plan, store: CaseStore, case: Case) -> Findings:
     return found
 
 
-def _examineSize(card: Card, case: Case, found: Findings) -> None:
-    window, extent = windowMm(card), np.array(case.extent)
+def _examineSize(card: Card, case: Snapshot, found: Findings) -> None:
+    window, extent = patchMm(card), np.array(case.extent)
     sizes = {"extent": _mm(extent), "window": _mm(window)}
     if card.preprocessing.slice_axis is None and (extent < THIN * window).any():
         text = _("too thin ({extent}) for a base that looks at {window} at once: take an image of more slices")
@@ -224,5 +224,5 @@ def _title(plan: Plan) -> str:
     return ", ".join(plan.labels.values())[:60] if plan.task == NEW_LABELS else "local cases"
 
 
-def _isUseful(plan: Plan, case: Case) -> bool:
+def _isUseful(plan: Plan, case: Snapshot) -> bool:
     return any(counts(plan.matches, case.voxels).get(name) for name in plan.labels.values())

@@ -1,4 +1,4 @@
-"""Which of the unlabelled cases to label next: the question to the worker, and its data set."""
+"""Which of the unlabeled cases to label next: the question to the worker, and its data set."""
 
 from __future__ import annotations
 

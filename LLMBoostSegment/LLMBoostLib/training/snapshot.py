@@ -15,14 +15,13 @@ from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.card.modality import term
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import IGNORE, identity, load, read_dataset
-from llmboost.io.dataset import Case as DatasetCase
+from llmboost.io.dataset import IGNORE, DatasetCase, identity, load, read_dataset
 from llmboost.io.image import VOLUMES, Image
 
 from ..scene.fit import modalityInScene
 from ..scene.segmentation import writeSegmentation
 from ..scene.volumes import volumesFromNode
-from .casestore import TRAIN, UNLABELLED, UNLABELLED_IMAGES, Case, CaseStore, Kind, digestOf, newId
+from .casestore import TRAIN, UNLABELLED, UNLABELLED_IMAGES, CaseStore, Kind, Snapshot, digestOf, newId
 from .crops import findCrops
 
 CASE = "LLMBoost.Case"  # attribute of the nodes that a case was made of: its id, or those of several crops
@@ -34,14 +33,14 @@ _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(
 
 def addCase(
     store: CaseStore, volumeNode: Any, segmentationNode: Any = None, role: str = TRAIN, card: Card | None = None
-) -> Case:
+) -> Snapshot:
     """The same as :func:`addCases`, for an image that is one case; of several, the first."""
     return addCases(store, volumeNode, segmentationNode, role, card)[0]
 
 
 def addCases(
     store: CaseStore, volumeNode: Any, segmentationNode: Any = None, role: str = TRAIN, card: Card | None = None
-) -> list[Case]:
+) -> list[Snapshot]:
     """Keep a copy of an image and of its segments as a case; what is edited afterwards does not change it.
 
     Of an image that is larger than the crops that a model knows, a crop around each structure that was drawn becomes a
@@ -81,7 +80,7 @@ def addCases(
 
 
 def _cropper(store: CaseStore, segmentationNode: Any, card: Card | None, image: Image) -> Card | None:
-    """The card of the model that learns from crops of this image; None: the image is learnt from as it is."""
+    """The card of the model that learns from crops of this image; None: the image is learned from as it is."""
     if segmentationNode is None:
         return None
     if _crops(store, segmentationNode):  # as before
@@ -141,7 +140,7 @@ def _crops(store: CaseStore, segmentationNode: Any) -> dict[str, Any]:
         return {}
 
 
-def sideOf(case: Case) -> str:
+def sideOf(case: Snapshot) -> str:
     """Of a case that is a crop of an image in the scene: the side of the body, in words; else empty."""
     node = nodesOf(case)[1]
     known = (node.GetAttribute(_CROPS) if node is not None else None) or "{}"
@@ -150,12 +149,12 @@ def sideOf(case: Case) -> str:
     return ""
 
 
-def caseOf(store: CaseStore, node: Any) -> Case | None:
+def caseOf(store: CaseStore, node: Any) -> Snapshot | None:
     """The case that was made of a node; of several, the first."""
     return next((store.cases[id] for id in _ids(node) if id in store.cases), None)
 
 
-def nodesOf(case: Case) -> tuple[Any, Any]:
+def nodesOf(case: Snapshot) -> tuple[Any, Any]:
     """The volume and the segmentation in the scene that a case was made of; None where there is none any more."""
     volumes, segmentations = (
         [node for node in slicer.util.getNodesByClass(className) if case.id in _ids(node)]
@@ -174,7 +173,7 @@ def _ids(node: Any) -> list[str]:
     return (node.GetAttribute(CASE) or "").split()
 
 
-def openCase(store: CaseStore, case: Case) -> tuple[Any, Any]:
+def openCase(store: CaseStore, case: Snapshot) -> tuple[Any, Any]:
     """The volume node and the segmentation node of a case, from its snapshot where they are not in the scene."""
     volumeNode, segmentationNode = nodesOf(case)
     if volumeNode is None:
@@ -209,10 +208,10 @@ def segmentsState(segmentationNode: Any) -> tuple[int, ...]:
     return tuple(layer.GetMTime() if layer else 0 for layer in layers)
 
 
-def addAllOfScene(store: CaseStore, role: str = TRAIN, card: Card | None = None) -> list[Case]:
+def addAllOfScene(store: CaseStore, role: str = TRAIN, card: Card | None = None) -> list[Snapshot]:
     """Every segmentation that lies on a volume becomes a case, unless it is one; see :func:`addCases`."""
     reference = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    cases: list[Case] = []
+    cases: list[Snapshot] = []
     problems: list[str] = []  # that do not keep others from becoming cases
     for segmentationNode in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         volumeNode = segmentationNode.GetNodeReference(reference)

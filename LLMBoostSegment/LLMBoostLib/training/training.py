@@ -39,7 +39,7 @@ class Outcome:
         base, task: what it was made of and for.
         before, after: figures on the cases that were kept for checking: ``cases`` (id and ``dice`` by label) and
             ``mean_dice``.
-        oldTask: the same before and after on what the base learnt from, if that was measured.
+        oldTask: the same before and after on what the base learned from, if that was measured.
         stopped: why it ended: budget, finish or early.
     """
 
@@ -264,7 +264,7 @@ def accept(outcome: Outcome, anyway: bool = False) -> Card:
     """Put the adapter into the library, where all of LLMBoost finds it.
 
     Raises:
-        LLMBoostError: it has learnt nothing, and that was not to be taken; or it cannot be kept.
+        LLMBoostError: it has learned nothing, and that was not to be taken; or it cannot be kept.
     """
     if (doubts := outcome.card.doubts) and not anyway:
         raise LLMBoostError(f"{doubts}; {ADVICE} (anyway=True accepts it all the same)")

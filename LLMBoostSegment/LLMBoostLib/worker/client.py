@@ -19,7 +19,7 @@ from llmboost import __version__
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.library import find
-from llmboost.wire import ERROR, PROGRESS, PROTOCOL, Frame, ProtocolError, frame_parts
+from llmboost.wire import ERROR, PROGRESS, PROTOCOL, Message, ProtocolError, message_parts
 
 from .connection import STALL_SECONDS, Connection, Ended, Event, Stalled
 from .launcher import COMMAND_SETTING, workerCommand, workerEnvironment
@@ -212,7 +212,7 @@ class Client:
         """Ask the request to come to its end with what it has so far; the answer comes as usual."""
         request = self._request
         if request and request.id and request.killAt is None and self._connection:
-            self._connection.send(frame_parts(Frame(request.id, "finish", {}, {})))
+            self._connection.send(message_parts(Message(request.id, "finish", {}, {})))
 
     def poll(self) -> None:
         """Look for news and call the callbacks. In Slicer a timer does this, elsewhere the script's loop has to."""
@@ -225,7 +225,7 @@ class Client:
             return
         request.killAt = time.monotonic() + self.cancelSeconds
         if request.id and self._connection:
-            self._connection.send(frame_parts(Frame(request.id, "cancel", {}, {})))
+            self._connection.send(message_parts(Message(request.id, "cancel", {}, {})))
         elif not self._failure:  # nothing was sent, and who just starts is there for the next request
             self._failure = _cancelled()
 
@@ -321,12 +321,12 @@ class Client:
             if event.id == request.id:  # else a late word about an earlier request
                 self._hear(event, request)
 
-    def _noteLoading(self, frame: Frame) -> None:
+    def _noteLoading(self, message: Message) -> None:
         """Also of an earlier request that was cancelled, for the worker goes on with it."""
-        loading = frame.kind == PROGRESS and frame.fields.get("loading")
+        loading = message.kind == PROGRESS and message.fields.get("loading")
         if loading is True:
             self._loadingSince = time.monotonic()
-        elif loading is False or frame.kind != PROGRESS:
+        elif loading is False or message.kind != PROGRESS:
             self._loadingSince = None
 
     def _welcome(self, hello: Mapping[str, Any], request: _Request) -> None:
@@ -360,18 +360,18 @@ class Client:
     def _send(self, request: _Request, kind: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         assert self._connection
         id = next(self._ids)
-        self._connection.send(frame_parts(Frame(id, kind, fields, arrays)))
+        self._connection.send(message_parts(Message(id, kind, fields, arrays)))
         request.id, request.sent = id, kind
 
-    def _hear(self, frame: Frame, request: _Request) -> None:
-        fields = frame.fields
-        if frame.kind == PROGRESS:
+    def _hear(self, message: Message, request: _Request) -> None:
+        fields = message.fields
+        if message.kind == PROGRESS:
             if request.killAt is None and fields.get("loading") is not False:  # the end of that is no news
                 self._tell(request, _progress(fields))
-        elif frame.kind == ERROR and fields.get("kind") == "unknown_model" and request.model:
+        elif message.kind == ERROR and fields.get("kind") == "unknown_model" and request.model:
             digest = {"digest": request.fields["model"]}
             self._send(request, "put_model", digest, {"file": np.fromfile(request.model, np.uint8)})
-        elif frame.kind == ERROR:
+        elif message.kind == ERROR:
             kind, message, hint = (plain(fields.get(key, "")) for key in ("kind", "message", "hint"))
             self._failure = WorkerError(kind, message, hint, self._lastLines())
         elif request.killAt is not None:  # done in spite of cancel
@@ -379,7 +379,7 @@ class Client:
         elif request.sent != request.kind:  # the model has arrived
             self._transmit(request)
         else:
-            self._finish(lambda: request.onDone(Answer(fields, frame.arrays)))
+            self._finish(lambda: request.onDone(Answer(fields, message.arrays)))
 
     def _watch(self, request: _Request) -> None:
         """Time-outs, and the news that there are none."""

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from llmboost.wire import Frame, ProtocolError, StreamEnded, read_frame, read_hello
+from llmboost.wire import Message, ProtocolError, StreamEnded, read_hello, read_message
 
 from .launcher import Process, descendant, killTree, startProcess
 
@@ -47,7 +47,7 @@ class Stalled:
     seconds: float
 
 
-Event = Frame | ProtocolError | Stalled | Ended
+Event = Message | ProtocolError | Stalled | Ended
 
 
 class Connection:
@@ -150,14 +150,14 @@ class Connection:
         stream = io.BufferedReader(self._stream, BUFFER)
         rubbish: ProtocolError | None = None
         try:
-            frame = read_hello(stream)
-            if frame:
-                self._worker = descendant(self._process, frame.fields.get("pid"))
-            while frame:
-                self._events.put(frame)
+            message = read_hello(stream)
+            if message:
+                self._worker = descendant(self._process, message.fields.get("pid"))
+            while message:
+                self._events.put(message)
                 self._inFrame = False
                 self._inFrame = bool(stream.peek(1))  # waits for as long as the worker computes
-                frame = read_frame(stream)
+                message = read_message(stream)
         except (StreamEnded, OSError):  # the worker ended while one side was sending
             pass
         except Exception as error:  # whatever a stranger sent, the client must hear of the end

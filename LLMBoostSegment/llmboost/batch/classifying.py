@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import LLMBoostError
 from ..inference.classify import classify, refusal
 from ..inference.roi import Roi
-from ..io.cases import Case
+from ..io.cases import InputCase
 from ..io.image import Image
 from ..model import Model
 from .explaining import ExplainOptions, explanation_files, write_explanation
@@ -50,7 +50,7 @@ class ClassifyRow(Row):
 
 def classify_cases(
     model: Model,
-    cases: dict[str, Case],
+    cases: dict[str, InputCase],
     output: Path,
     options: ClassifyOptions,
     *,
@@ -76,7 +76,7 @@ class _Classifying:
     def files(self, id: str) -> list[str]:
         return explanation_files(id) if self.options.explain else []
 
-    def compute(self, row: ClassifyRow, case: Case, channels: list[Image], folder: Path) -> None:
+    def compute(self, row: ClassifyRow, case: InputCase, channels: list[Image], folder: Path) -> None:
         options, names = self.options, [label.name for label in self.model.card.labels]
         try:
             found = classify(

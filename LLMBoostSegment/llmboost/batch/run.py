@@ -14,7 +14,7 @@ from .. import __version__
 from ..card import Card, read_card
 from ..errors import LLMBoostError
 from ..files import remove_leftovers, staging
-from ..io.cases import ALL_FRAMES, Case
+from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
 from ..library import find
 from ..model import Model
@@ -34,14 +34,14 @@ class Work(Protocol[R]):
         """The names of a case's results in the output folder; the one that tells that it is complete is the first."""
         ...
 
-    def compute(self, row: R, case: Case, channels: list[Image], folder: Path) -> None:
+    def compute(self, row: R, case: InputCase, channels: list[Image], folder: Path) -> None:
         """Write the results into ``folder`` and fill the row, whose status is OK."""
         ...
 
 
 def run_cases(
     work: Work[R],
-    cases: dict[str, Case],
+    cases: dict[str, InputCase],
     output: Path,
     *,
     frame: str = "",
@@ -83,7 +83,7 @@ class _Run(Generic[R]):
         self,
         work: Work[R],
         summary: Summary[R],
-        cases: dict[str, Case],
+        cases: dict[str, InputCase],
         frame: str,
         resume: bool,
         report: Callable[[R], None],
@@ -92,7 +92,7 @@ class _Run(Generic[R]):
         self.resume, self.report = resume, report
         self.conditions = _conditions(work)
 
-    def rows_of(self, case: Case) -> list[R]:
+    def rows_of(self, case: InputCase) -> list[R]:
         """Do what is to be done for a case."""
         every = self.frame == ALL_FRAMES
         row = self.work.row(case.id, case.names, FAILED)
@@ -128,7 +128,7 @@ class _Run(Generic[R]):
             return False
         return self.summary.is_intact(id, self.work.files(id))
 
-    def compute(self, row: R, case: Case, channels: list[Image], gone: str) -> None:
+    def compute(self, row: R, case: InputCase, channels: list[Image], gone: str) -> None:
         names = self.work.files(row.id)
         self.summary.check(row.id, names)
         if self.is_anothers(row) and not self.summary.overwrite:
@@ -183,7 +183,7 @@ def _failed(row: R, error: Exception) -> R:
     return row
 
 
-def _spare_inputs(work: Work[R], cases: dict[str, Case], output: Path) -> None:
+def _spare_inputs(work: Work[R], cases: dict[str, InputCase], output: Path) -> None:
     given = {os.path.realpath(path) for case in cases.values() for path in case.files}
     for id in cases:
         for name in work.files(id):

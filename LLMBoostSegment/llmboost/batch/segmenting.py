@@ -11,7 +11,7 @@ from ..errors import LLMBoostError
 from ..inference.memory import describe_need, shortage
 from ..inference.roi import Roi
 from ..inference.segment import Segmentation, segment
-from ..io.cases import Case
+from ..io.cases import InputCase
 from ..io.dicom import write_dicom_seg
 from ..io.image import Image, write_image
 from ..io.segnrrd import write_segmentation
@@ -62,7 +62,7 @@ class SegmentRow(Row):
 
 def segment_cases(
     model: Model,
-    cases: dict[str, Case],
+    cases: dict[str, InputCase],
     output: Path,
     options: BatchOptions,
     *,
@@ -100,7 +100,7 @@ class _Segmenting:
             names += [f"{id}_probability_{label.value}.nii.gz" for label in self.model.card.labels]
         return names + (explanation_files(id) if self.options.explain else [])
 
-    def compute(self, row: SegmentRow, case: Case, channels: list[Image], folder: Path) -> None:
+    def compute(self, row: SegmentRow, case: InputCase, channels: list[Image], folder: Path) -> None:
         model, options = self.model, self.options
         segmentation, *maps = (folder / name for name in self.files(row.id))
         try:
@@ -143,7 +143,7 @@ class _Segmenting:
             row.quality = {**asdict(result.quality), "predicted_dice": round(result.quality.predicted_dice, 4)}
         row.warnings += result.warnings
 
-    def write_labelmap(self, result: Segmentation, case: Case, path: Path) -> None:
+    def write_labelmap(self, result: Segmentation, case: InputCase, path: Path) -> None:
         card = self.model.card
         if self.options.format == DICOM:
             if case.series is None:

@@ -1,6 +1,6 @@
 """Frozen linear layers whose file form is the 4-bit form of their source (GGUF Q4_1).
 
-Q4_1 stores 32 neighbouring weights of a row in 20 bytes: scale d and minimum m (float16, little endian), then 16 bytes
+Q4_1 stores 32 neighboring weights of a row in 20 bytes: scale d and minimum m (float16, little endian), then 16 bytes
 with two 4-bit codes q each, the low halves being weights 0-15 and the high halves 16-31; weight = d * q + m. A block of
 SmolLM2-135M takes 2.2 MB so, against 7.1 MB in float16, and nothing is lost: these are the published weights.
 """

@@ -26,7 +26,7 @@ from .figures import doubts
 from .typed import check_types
 
 FORMAT = 1
-CROP = 1.25  # windows of the model: an image that extends further is no crop
+CROP = 1.25  # patches of the model: an image that extends further is no crop
 METADATA_KEY = "llmboost_card"
 MAX_HEADER_BYTES = 16 * 2**20
 
@@ -34,8 +34,14 @@ SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
 DIGEST = re.compile("[0-9a-f]{64}")
 MAX_BLOCKS = 16  # of looks, along an axis
-FRAMINGS = ("square", "center", "mask")
+INPUT_REGIONS = ("square", "center", "mask")
 MAX_LABEL = 2**16 - 1  # label maps are of 16 bits
+# fields of cards written before version 0.2, by the entry that they stand in
+_FORMER_NAMES = {
+    "preprocessing": {"window": "patch_size"},
+    "network": {"window": "image_size", "fold": "unshuffle"},
+    "classification": {"framing": "input_region"},
+}
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # of a name, it would break files and lines
 
 
@@ -55,7 +61,7 @@ LEFT, RIGHT = Code("SCT", "7771000", "Left"), Code("SCT", "24028007", "Right")
 
 @dataclass(frozen=True)
 class Label:
-    """One segment that a model draws: its voxel value, name, colour (RGB, 0-255) and terminology.
+    """One segment that a model draws: its voxel value, name, color (RGB, 0-255) and terminology.
 
     ``region`` and ``region_modifier`` tell the anatomic region that it belongs to, where ``type`` does not say all.
     """
@@ -89,15 +95,15 @@ class Normalization:
 class Preprocessing:
     """What happens to an image before the network sees it.
 
-    ``spacing`` in mm and ``window`` in voxels are given along the canonical axes: to the patient's right, anterior,
-    superior (R, A, S). ``mirror`` lists the axes (0, 1, 2) along which the anatomy may be mirrored. A window of one
+    ``spacing`` in mm and ``patch_size`` in voxels are given along the canonical axes: to the patient's right, anterior,
+    superior (R, A, S). ``mirror`` lists the axes (0, 1, 2) along which the anatomy may be mirrored. A patch of one
     voxel along one axis makes a 2D model, which takes an image slice by slice. ``color``: the three channels are red,
     green and blue of one color image.
     """
 
     channels: int = 1
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    window: tuple[int, int, int] = (64, 64, 64)
+    patch_size: tuple[int, int, int] = (64, 64, 64)
     normalization: tuple[Normalization, ...] = (Normalization(),)
     mirror: tuple[int, ...] = ()
     color: bool = False
@@ -105,7 +111,7 @@ class Preprocessing:
     @property
     def slice_axis(self) -> int | None:
         """Of a 2D model, the axis (R, A, S: 0, 1, 2) across its slices."""
-        return self.window.index(1) if self.window.count(1) == 1 else None
+        return self.patch_size.index(1) if self.patch_size.count(1) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ class Cascade:
 
     Attributes:
         localizer: that model's name in the library.
-        targets: where to look; each one's crop is as large as the model's window.
+        targets: where to look; each one's crop is as large as the model's patch.
         subject: what the image must show, in words, such as "head".
         subject_ml: how large the largest connected piece of all the localizer's labels is, at least and at most, if the
             image shows that.
@@ -209,8 +215,8 @@ class Classification:
     """What a classifier's outputs mean, beyond its labels.
 
     Attributes:
-        framing: how an image comes into the window: ``square``, the largest square in its middle, resized; ``center``,
-            its middle at the card's spacing; ``mask``, the same around the middle of a mask.
+        input_region: what of an image comes into the patch: ``square``, the largest square in its middle, resized;
+            ``center``, its middle at the card's spacing; ``mask``, the same around the middle of a mask.
         positive: the class that is looked for, by name, and whose probability the threshold is for; empty where none
             is special.
         thresholds: the probability from which the positive class, or with ``multi_label`` each class, is reported;
@@ -219,12 +225,12 @@ class Classification:
         ordinal: the classes are grades, in order.
         temperature: divides the logits, so that probabilities say how often they are right (Guo et al. 2017, arXiv
             1706.04599); fitted on validation cases.
-        range_limit: the distance from the training images (see :mod:`.networks.familiarity`) beyond which an image
+        range_limit: the distance from the training images (see :mod:`.networks.ood_score`) beyond which an image
             counts as another kind than the model knows; for files without ``looks``.
         looks: of the training images, which tell more surely than the network what is of another kind.
     """
 
-    framing: str = "square"
+    input_region: str = "square"
     positive: str = ""
     thresholds: tuple[float, ...] = ()
     multi_label: bool = False
@@ -242,7 +248,7 @@ class Adapter:
         base, base_version: the name and version of the model that was adapted.
         base_digest: that model's digest; no other one will do.
         rank: of the low-rank updates.
-        cases: SHA-256 digests of the files of each case that it has learnt from, and nothing else of them.
+        cases: SHA-256 digests of the files of each case that it has learned from, and nothing else of them.
         settings: how it was trained.
     """
 
@@ -258,7 +264,7 @@ class Adapter:
 class Card:
     """Everything that a user, the panel and the engine know about a model without reading its weights.
 
-    ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, licence,
+    ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, license,
     steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
     knows, ``subject`` for a model that draws in images of one subject alone.
     ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's.
@@ -296,9 +302,11 @@ class Card:
     def needs_cascade(self, extent: Sequence[float]) -> bool:
         """Whether an image that extends so far (mm, along any three axes) is larger than the crops that the network
         knows, and there is a cascade for that."""
-        steps = self.preprocessing
-        window = sorted(CROP * n * mm for n, mm in zip(steps.window, steps.spacing, strict=True))
-        return self.cascade is not None and any(a > b for a, b in zip(sorted(extent), window, strict=True))
+        preprocessing = self.preprocessing
+        patch_size = sorted(
+            CROP * n * mm for n, mm in zip(preprocessing.patch_size, preprocessing.spacing, strict=True)
+        )
+        return self.cascade is not None and any(a > b for a, b in zip(sorted(extent), patch_size, strict=True))
 
     @property
     def sided_labels(self) -> tuple[Label, ...]:
@@ -314,7 +322,7 @@ class Card:
 
     @property
     def doubts(self) -> str:
-        """Why the model is hardly of use, by its own figures, such as "model 'x' has learnt nothing (Dice 0.03 on
+        """Why the model is hardly of use, by its own figures, such as "model 'x' has learned nothing (Dice 0.03 on
         validation cases)"; empty if there is no sign of that."""
         found = doubts(self)
         return f"model '{printable(self.name)}' {found}" if found else ""
@@ -370,6 +378,9 @@ def _card(raw: dict[str, Any]) -> Card:
         return None if value is None else Code(**value)
 
     raw = dict(raw)
+    for entry, names in _FORMER_NAMES.items():
+        if raw.get(entry) is not None:
+            raw[entry] = {names.get(name, name): value for name, value in raw[entry].items()}
     raw["labels"] = tuple(
         Label(
             **{
@@ -383,7 +394,7 @@ def _card(raw: dict[str, Any]) -> Card:
         for label in raw["labels"]
     )
     steps = dict(raw["preprocessing"])
-    for name in ("spacing", "window", "mirror"):
+    for name in ("spacing", "patch_size", "mirror"):
         steps[name] = tuple(steps[name])
     steps["normalization"] = tuple(Normalization(**entry) for entry in steps["normalization"])
     raw["preprocessing"] = Preprocessing(**steps)
@@ -423,13 +434,13 @@ def _check(card: Card) -> None:
     for name in (card.name, *(label.name for label in card.labels)):
         require(not CONTROL.search(name), f"the name {name!r}")
     _check_labels(card, require)
-    steps = card.preprocessing
-    require(min(steps.spacing) > 0, f"spacing {steps.spacing}")
-    require(min(steps.window) > 0, f"window {steps.window}")
-    require(set(steps.mirror) <= {0, 1, 2}, f"mirror {steps.mirror}")
-    require(len(steps.normalization) == steps.channels, f"{steps.channels} channels")
-    require(steps.channels == 3 or not steps.color, "color takes three channels")
-    for how in steps.normalization:
+    preprocessing = card.preprocessing
+    require(min(preprocessing.spacing) > 0, f"spacing {preprocessing.spacing}")
+    require(min(preprocessing.patch_size) > 0, f"window {preprocessing.patch_size}")
+    require(set(preprocessing.mirror) <= {0, 1, 2}, f"mirror {preprocessing.mirror}")
+    require(len(preprocessing.normalization) == preprocessing.channels, f"{preprocessing.channels} channels")
+    require(preprocessing.channels == 3 or not preprocessing.color, "color takes three channels")
+    for how in preprocessing.normalization:
         require(how.kind in ("zscore", "window") and how.std > 0, f"normalization {how}")
     if card.cascade is not None:
         _check_cascade(card, card.cascade, require)
@@ -457,18 +468,20 @@ def _check_labels(card: Card, require: Callable[[bool, str], None]) -> None:
         require(highest <= MAX_LABEL, f"label value {highest}")
 
 
-def _check_classification(card: Card, meaning: Classification, require: Callable[[bool, str], None]) -> None:
+def _check_classification(card: Card, classification: Classification, require: Callable[[bool, str], None]) -> None:
     names = [label.name for label in card.labels]
-    require(len(names) > 1 or meaning.multi_label, "at least two classes")
-    require(meaning.framing in FRAMINGS, f"framing {meaning.framing}")
-    require(meaning.positive in ("", *names), f"positive class {meaning.positive}")
-    wanted = len(names) if meaning.multi_label else int(bool(meaning.positive))
-    require(len(meaning.thresholds) == wanted, f"{len(meaning.thresholds)} thresholds")
-    require(all(0 <= threshold <= 1 for threshold in meaning.thresholds), f"thresholds {meaning.thresholds}")
-    require(meaning.temperature > 0, f"temperature {meaning.temperature}")
-    require(meaning.range_limit >= 0, f"range limit {meaning.range_limit}")
-    if meaning.looks is not None:
-        _check_looks(meaning.looks, require)
+    require(len(names) > 1 or classification.multi_label, "at least two classes")
+    require(classification.input_region in INPUT_REGIONS, f"framing {classification.input_region}")
+    require(classification.positive in ("", *names), f"positive class {classification.positive}")
+    wanted = len(names) if classification.multi_label else int(bool(classification.positive))
+    require(len(classification.thresholds) == wanted, f"{len(classification.thresholds)} thresholds")
+    require(
+        all(0 <= threshold <= 1 for threshold in classification.thresholds), f"thresholds {classification.thresholds}"
+    )
+    require(classification.temperature > 0, f"temperature {classification.temperature}")
+    require(classification.range_limit >= 0, f"range limit {classification.range_limit}")
+    if classification.looks is not None:
+        _check_looks(classification.looks, require)
 
 
 def _check_looks(looks: Looks, require: Callable[[bool, str], None]) -> None:

@@ -1,4 +1,4 @@
-"""What a card's figures say: how good its model is, measured on what, and whether it has learnt anything at all.
+"""What a card's figures say: how good its model is, measured on what, and whether it has learned anything at all.
 
 This module needs the standard library alone, as :mod:`.card` does.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import Card
 
-LEARNT = 0.1  # Dice, of all labels or of one, below which that was not learnt
+LEARNT = 0.1  # Dice, of all labels or of one, below which that was not learned
 # the best evidence first: names of the figures, and the cases that they are of
 _DICE = (
     ("test_mean_dice", "test_dice_per_label", "test cases"),
@@ -36,7 +36,7 @@ def measured(card: Card) -> str:
 
 
 def doubts(card: Card) -> str:
-    """Why the model is hardly of use, such as "has learnt nothing (Dice 0.03 on validation cases)"; empty if there is
+    """Why the model is hardly of use, such as "has learned nothing (Dice 0.03 on validation cases)"; empty if there is
     no sign of that."""
     found = _doubts_of_classes(card) if card.classification else _doubts_of_segments(card)
     untaught = card.figures.get(NOT_TAUGHT)
@@ -50,7 +50,7 @@ def _doubts_of_segments(card: Card) -> list[str]:
         if (dice := _number(card.figures.get(name))) is None:
             continue
         if dice < LEARNT:
-            return [f"has learnt nothing (Dice {dice:.2f} on {cases})"]
+            return [f"has learned nothing (Dice {dice:.2f} on {cases})"]
         scores = card.figures.get(per_label)
         scores = scores if isinstance(scores, dict) else {}
         failed = [
@@ -58,7 +58,7 @@ def _doubts_of_segments(card: Card) -> list[str]:
             for label in card.labels
             if (score := _number(scores.get(str(label.value)))) is not None and score < LEARNT
         ]
-        return [f"has not learnt {', '.join(failed)}"] if failed else []
+        return [f"has not learned {', '.join(failed)}"] if failed else []
     return []
 
 
@@ -70,7 +70,7 @@ def _doubts_of_classes(card: Card) -> list[str]:
         low, high = interval if isinstance(interval, list) and len(interval) == 2 else (auc, auc)
         if not low > 0.5:
             around = f", 95 % interval {low:.2f} to {high:.2f}" if high > low else ""
-            return [f"has learnt nothing (AUC {auc:.2f} on {cases}{around}: no better than guessing)"]
+            return [f"has learned nothing (AUC {auc:.2f} on {cases}{around}: no better than guessing)"]
         if _answers_alike(card, prefix):
             return [f"gives all {cases} the same class"]
         return []

@@ -26,13 +26,13 @@ def evaluate(
         str,
         typer.Option(
             "--split",
-            help="train, val, test (default), or all: every labelled case, the default if none are for testing.",
+            help="train, val, test (default), or all: every labeled case, the default if none are for testing.",
         ),
     ] = "",
     device: DeviceOption = "auto",
     mirror: MirrorOption = False,
 ) -> None:
-    """Measure a model on the labelled cases of a split."""
+    """Measure a model on the labeled cases of a split."""
     from .. import evaluation
     from ..inference.device import choose_device
     from ..io.dataset import read_dataset
@@ -65,7 +65,7 @@ def evaluate(
     else:
         _print_segmentation(title, loaded.card, result)
     if split == "all" != asked:
-        messages.print("no splits.json tells which cases are for testing: all that are labelled were measured")
+        messages.print("no splits.json tells which cases are for testing: all that are labeled were measured")
 
 
 def _split_of(path: Path, data: Dataset | ImageSet) -> str:
@@ -84,7 +84,7 @@ def _print_segmentation(title: str, card: Card, result: dict[str, Any]) -> None:
     console.print(table)
     mean, interval = result["mean_dice"], result["mean_dice_ci95"]
     around = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
-    console.print("mean Dice undefined: nothing is labelled" if mean is None else f"mean Dice {mean:.4f}{around}")
+    console.print("mean Dice undefined: nothing is labeled" if mean is None else f"mean Dice {mean:.4f}{around}")
 
 
 def _print_classification(title: str, result: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ def show_model(model: Annotated[str, typer.Argument(help="Name or file.")]) -> N
 @app.command("import")
 def import_model(
     file: Annotated[Path, typer.Argument(help="A model file.")],
-    anyway: Annotated[bool, typer.Option("--anyway", help="Also a model that has learnt nothing.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also a model that has learned nothing.")] = False,
 ) -> None:
     """Copy a model file into your library."""
     card = library.import_model(file, anyway=anyway)

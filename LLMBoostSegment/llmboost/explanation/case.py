@@ -68,7 +68,7 @@ def explain(
         modality: of the images, in DICOM's terms, where it is known.
         anyway: of a classifier, explain an image of another kind than it knows, too.
         progress: called with the fraction done.
-        cancelled: asked before each window.
+        cancelled: asked before each patch.
 
     Raises:
         LLMBoostError: no such target, method or layer, or the model cannot take the images or does not know their

@@ -1,4 +1,4 @@
-"""Explaining a class of a classifier, in the window that it sees."""
+"""Explaining a class of a classifier, in the patch that it sees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..card import Label
 from ..errors import LLMBoostError
-from ..inference.classifier_input import frame
+from ..inference.classifier_input import classifier_input
 from ..inference.classify import decide, known_range, one_slice, probabilities, refusal
 from ..inference.predict import Cancelled
 from ..inference.preprocessing import orient
@@ -45,7 +45,7 @@ def explain_class(
         part = one_slice(part, model, slice_number)
     if roi:
         channels, part = [roi.crop(channels[0]), *channels[1:]], roi.crop(part)
-    framed, place = frame(channels, card.preprocessing, card.classification.framing)
+    framed, place = classifier_input(channels, card.preprocessing, card.classification.input_region)
     if not anyway and (known := known_range(model, framed, modality)).outside:
         raise LLMBoostError(refusal(known))
     images = torch.from_numpy(framed)
@@ -87,11 +87,13 @@ def class_relevance(model: Model, images: Tensor, number: int, method: str, laye
 
 
 def _target(model: Model, images: Tensor, value: int | None) -> tuple[Label, int]:
-    labels, meaning = model.card.labels, model.card.classification
-    assert meaning is not None
+    labels, classification = model.card.labels, model.card.classification
+    assert classification is not None
     if value is not None:
         return find_target(model.card, labels, value)
-    each = probabilities(model.network, images, mirror=model.card.preprocessing.mirror, multi_label=meaning.multi_label)
+    each = probabilities(
+        model.network, images, mirror=model.card.preprocessing.mirror, multi_label=classification.multi_label
+    )
     mean = each.mean(dim=0).numpy()
     decided = decide(model, mean)
     likeliest = labels[int(mean.argmax())]

@@ -26,7 +26,7 @@ def points_into(heat: Tensor, mask: Tensor) -> bool:
 
 def randomised(network: nn.Module, seed: int) -> nn.Module:
     """A copy whose weights are shuffled within each tensor: a map that looks the same is no explanation of what the
-    network has learnt (Adebayo et al. 2018, arXiv 1810.03292). What is stored in 4 bits stays."""
+    network has learned (Adebayo et al. 2018, arXiv 1810.03292). What is stored in 4 bits stays."""
     other, generator = copy.deepcopy(network), torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in other.parameters():

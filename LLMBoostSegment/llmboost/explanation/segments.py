@@ -1,4 +1,4 @@
-"""Explaining a segment: window by window as it is drawn, the cascade's crops included."""
+"""Explaining a segment: patch by patch as it is drawn, the cascade's crops included."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..model import Model
 from .maps import relevance
 from .target import find_target
 
-# Windows are explained as they lie and moved by so many halves of a token along each axis: tokens are coarse, and where
+# Patches are explained as they lie and moved by so many halves of a token along each axis: tokens are coarse, and where
 # their grid happens to lie on the image should not show. More places did no better on val: see the recipe
 # explain_hippocampus.
 SHIFTS = (0, 1)
@@ -97,8 +97,8 @@ class _Segment:
         self, channels: Sequence[Image], reference: Image | None, progress: Callable[[float], None]
     ) -> np.ndarray | None:
         """On the grid of the first channel; None where there is no such segment."""
-        steps, first = self.model.card.preprocessing, channels[0]
-        work = preprocess(channels, steps)
+        preprocessing, first = self.model.card.preprocessing, channels[0]
+        work = preprocess(channels, preprocessing)
         volume = torch.from_numpy(work.array)
         if reference is None:
             mask = self._drawn(volume, lambda done: progress(done / 3))
@@ -110,7 +110,7 @@ class _Segment:
             self.model.network,
             volume,
             torch.from_numpy(mask),
-            steps.window,
+            preprocessing.patch_size,
             self.number,
             self.method,
             self.layer,
@@ -118,17 +118,17 @@ class _Segment:
             cancelled=self.cancelled,
         )
         result = np.zeros(first.shape, np.float32)
-        view = orient(first.with_array(result), steps)
+        view = orient(first.with_array(result), preprocessing)
         view.array[...] = resample(work.with_array(found.numpy()), view, "linear").array
         return result
 
     def _drawn(self, volume: Tensor, progress: Callable[[float], None]) -> np.ndarray:
         """Which voxels of the network's grid the model gives to the class."""
         card = self.model.card
-        window = card.preprocessing.window
-        axis = int(np.argmax(np.array(volume.shape[1:]) / window))
+        patch_size = card.preprocessing.patch_size
+        axis = int(np.argmax(np.array(volume.shape[1:]) / patch_size))
         slabs = probability_slabs(
-            self.model.network, volume, window, axis=axis, progress=progress, cancelled=self.cancelled
+            self.model.network, volume, patch_size, axis=axis, progress=progress, cancelled=self.cancelled
         )
         indices = torch.cat([slab.argmax(dim=0).to(torch.int16) for slab in slabs], dim=axis).numpy()
         return (largest_component(indices) if card.largest_component else indices) == self.number
@@ -145,7 +145,7 @@ def segment_relevance(
     network: nn.Module,
     volume: Tensor,
     mask: Tensor,
-    window: tuple[int, int, int],
+    patch_size: tuple[int, int, int],
     number: int,
     method: str,
     layer: str,
@@ -156,9 +156,9 @@ def segment_relevance(
     """How much each voxel of a volume (channels, R, A, S) matters for the mean logit of class ``number`` over ``mask``
     (R, A, S): float32 (R, A, S), not negative, that much above its mean over the volume."""
     device = next(network.parameters()).device
-    weight = compute_importance_map(window, mode="gaussian")
-    padded, places, inside = tile(volume, window)
-    marked = tile(mask[None], window)[0][0]
+    weight = compute_importance_map(patch_size, mode="gaussian")
+    padded, places, inside = tile(volume, patch_size)
+    marked = tile(mask[None], patch_size)[0][0]
     sums, weights = torch.zeros(marked.shape), torch.zeros(marked.shape)
     was_training = network.training
     network.eval()

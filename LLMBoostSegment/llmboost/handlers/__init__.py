@@ -56,9 +56,9 @@ class Engine:
             with suppress(LLMBoostError):  # crops need no localizer
                 models.append(model.localizer)
         for one in models:
-            steps, weight = one.card.preprocessing, next(one.network.parameters())
+            preprocessing, weight = one.card.preprocessing, next(one.network.parameters())
             with torch.inference_mode():
-                one.network(torch.zeros(1, steps.channels, *steps.window, device=weight.device))
+                one.network(torch.zeros(1, preprocessing.channels, *preprocessing.patch_size, device=weight.device))
         return {}, {}
 
     def release(self, job: Job) -> Answer:

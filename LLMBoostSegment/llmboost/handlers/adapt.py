@@ -74,9 +74,9 @@ def adapt(engine: Engine, job: Job) -> Answer:
 
 
 def rank_cases(engine: Engine, job: Job) -> Answer:
-    """Order the unlabelled cases of a data set, the one to label next first.
+    """Order the unlabeled cases of a data set, the one to label next first.
 
-    Fields: ``model``, ``dataset`` (a folder; unlabelled cases lie in imagesTs, or in imagesTr without a label map),
+    Fields: ``model``, ``dataset`` (a folder; unlabeled cases lie in imagesTs, or in imagesTr without a label map),
     ``device``. Gives ``order`` ([{"id", "score", "uncertainty", "diversity"}]).
     """
     folder = Path(text_of(job, "dataset"))

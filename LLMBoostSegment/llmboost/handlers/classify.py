@@ -41,8 +41,8 @@ def classify(engine: Engine, job: Job) -> Answer:
         anyway=job.fields.get("anyway") is True,
         cancelled=job.cancelled,
     )
-    card, meaning = model.card, model.card.classification
-    assert meaning is not None
+    card, classification = model.card, model.card.classification
+    assert classification is not None
     labels = () if found.refused else card.labels
     return {
         "refused": found.refused,
@@ -51,9 +51,9 @@ def classify(engine: Engine, job: Job) -> Answer:
             {"value": label.value, "name": label.name, "color": label.color, "probability": chance}
             for label, chance in zip(labels, found.probabilities, strict=True)
         ],
-        "decision": list(found.decision) if meaning.multi_label else "".join(found.decision),
-        "positive": meaning.positive,
-        "threshold": meaning.thresholds[0] if meaning.positive else None,
+        "decision": list(found.decision) if classification.multi_label else "".join(found.decision),
+        "positive": classification.positive,
+        "threshold": classification.thresholds[0] if classification.positive else None,
         "slices": [
             {"slice": number, "probabilities": [float(p) for p in chances]}
             for number, chances in zip(found.slices, found.slice_probabilities, strict=True)

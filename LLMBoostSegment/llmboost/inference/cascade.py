@@ -58,7 +58,7 @@ def localize(
     """Where the targets of the model's cascade lie in an image.
 
     Returns:
-        a box of the model's window around each target in view, along the image's own axes; and what a user should know:
+        a box of the model's patch around each target in view, along the image's own axes; and what a user should know:
         that the image does not show the subject at all, or which targets are not, or not wholly, in view.
 
     Raises:
@@ -74,10 +74,14 @@ def localize(
             f"model '{localizer.card.name}' does not find {', '.join(unknown)}, which model '{card.name}' needs;"
             " remove the one of them that you imported"
         )
-    steps = localizer.card.preprocessing
-    work = preprocess([image], steps)
+    preprocessing = localizer.card.preprocessing
+    work = preprocess([image], preprocessing)
     chances = predict(
-        localizer.network, torch.from_numpy(work.array), steps.window, progress=progress, cancelled=cancelled
+        localizer.network,
+        torch.from_numpy(work.array),
+        preprocessing.patch_size,
+        progress=progress,
+        cancelled=cancelled,
     )
     certainty, found = (tensor.numpy() for tensor in chances.max(dim=0))
     voxel_ml = float(np.prod(work.spacing)) / 1000
@@ -91,7 +95,7 @@ def localize(
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
     if told := refusal(localizer.card, found, work, image, cascade.subject):
         return {}, tuple(told)
-    edges = np.array(card.preprocessing.window) * card.preprocessing.spacing  # of the box, along R, A, S
+    edges = np.array(card.preprocessing.patch_size) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
     merged, kept = without_sides(localizer.card.labels)
     for target in cascade.targets:

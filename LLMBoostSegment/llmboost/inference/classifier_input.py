@@ -1,4 +1,4 @@
-"""How a classifier's input comes out of an image: the part that it looks at, at its window's size and intensities."""
+"""How a classifier's input comes out of an image: the part that it looks at, at its patch's size and intensities."""
 
 from __future__ import annotations
 
@@ -15,45 +15,51 @@ from .preprocessing import normalize, orient
 LABELS = 256  # a label map's values lie below
 
 
-def frame(channels: Sequence[Image], steps: Preprocessing, framing: str) -> tuple[np.ndarray, Image]:
+def classifier_input(
+    channels: Sequence[Image], preprocessing: Preprocessing, input_region: str
+) -> tuple[np.ndarray, Image]:
     """A classifier's input.
 
     Args:
         channels: one image a channel; those after the first are brought onto the first one's grid.
         steps: from the model's card.
-        framing: from the model's card, see :class:`.card.Classification`.
+        input_region: from the model's card, see :class:`.card.Classification`.
 
     Returns:
-        float32 (N, channels, R, A, S), where (R, A, S) is the window and N the slices of a 2D model's image, 1 of a
-        volume; and the place of what is seen: the grid of the window in space, with N slices along a 2D model's axis
+        float32 (N, channels, R, A, S), where (R, A, S) is the patch and N the slices of a 2D model's image, 1 of a
+        volume; and the place of what is seen: the grid of the patch in space, with N slices along a 2D model's axis
         across them (its array holds no values).
 
     Raises:
         LLMBoostError: another number of images than channels, a single slice for a model of volumes, or, for a model of
             masks, what is no mask, or one that is empty.
     """
-    if len(channels) != steps.channels:
-        raise LLMBoostError(f"the model takes {steps.channels} image(s) a case, {len(channels)} given")
-    if steps.slice_axis is None and min(channels[0].shape) == 1:
+    if len(channels) != preprocessing.channels:
+        raise LLMBoostError(f"the model takes {preprocessing.channels} image(s) a case, {len(channels)} given")
+    if preprocessing.slice_axis is None and min(channels[0].shape) == 1:
         raise LLMBoostError("a single slice, but the model needs a volume; give the whole series")
     grid, volumes = None, []
     for image in channels:
-        if framing == "mask":
+        if input_region == "mask":
             _check_mask(image)
         if not image.same_grid(channels[0]):
             image = resample(image, channels[0], "linear")
-        work = orient(image, steps)
-        if framing == "mask":
-            work = _with_border(work.with_array((work.array > 0).astype(np.float32)), steps)
-        work = _square(work, steps) if framing == "square" else _centered(work, steps, framing == "mask")
+        work = orient(image, preprocessing)
+        if input_region == "mask":
+            work = _with_border(work.with_array((work.array > 0).astype(np.float32)), preprocessing)
+        work = (
+            _square(work, preprocessing)
+            if input_region == "square"
+            else _centered(work, preprocessing, input_region == "mask")
+        )
         grid = grid or work
         volumes.append(work.array)
     assert grid is not None
-    axis = steps.slice_axis
+    axis = preprocessing.slice_axis
     stacked = np.stack(volumes).astype(np.float32)
     parts = stacked[np.newaxis] if axis is None else np.stack(np.split(stacked, stacked.shape[axis + 1], axis + 1))
     for part in parts:
-        for channel, how in zip(part, steps.normalization, strict=True):
+        for channel, how in zip(part, preprocessing.normalization, strict=True):
             normalize(channel, how)
     return parts, grid.with_array(np.broadcast_to(np.float32(0), grid.shape))
 
@@ -72,32 +78,32 @@ def _check_mask(image: Image) -> None:
     raise LLMBoostError("an image, but the model takes a segment (a mask of 0 and one other value)")
 
 
-def _with_border(mask: Image, steps: Preprocessing) -> Image:
+def _with_border(mask: Image, preprocessing: Preprocessing) -> Image:
     """The mask with zeros all around, as far as resampling looks: one that fills its image must end at its border."""
     margin = [
-        0 if axis == steps.slice_axis else int(np.ceil(3 * mm / own))
-        for axis, (mm, own) in enumerate(zip(steps.spacing, mask.spacing, strict=True))
+        0 if axis == preprocessing.slice_axis else int(np.ceil(3 * mm / own))
+        for axis, (mm, own) in enumerate(zip(preprocessing.spacing, mask.spacing, strict=True))
     ]
     return _cut(mask, [-m for m in margin], [n + 2 * m for n, m in zip(mask.shape, margin, strict=True)], outside=0.0)
 
 
-def _square(image: Image, steps: Preprocessing) -> Image:
-    """The largest square (or cube) in the middle, resized to the window."""
-    axes = [axis for axis in range(3) if axis != steps.slice_axis]
+def _square(image: Image, preprocessing: Preprocessing) -> Image:
+    """The largest square (or cube) in the middle, resized to the patch."""
+    axes = [axis for axis in range(3) if axis != preprocessing.slice_axis]
     edge = min(image.shape[axis] * image.spacing[axis] for axis in axes)
     start, count, spacing = [0, 0, 0], list(image.shape), list(image.spacing)
     for axis in axes:
         count[axis] = max(1, min(image.shape[axis], round(edge / image.spacing[axis])))
         start[axis] = (image.shape[axis] - count[axis]) // 2
-        spacing[axis] = count[axis] * image.spacing[axis] / steps.window[axis]
+        spacing[axis] = count[axis] * image.spacing[axis] / preprocessing.patch_size[axis]
     return resample_to_spacing(_cut(image, start, count), spacing)
 
 
-def _centered(image: Image, steps: Preprocessing, mask: bool) -> Image:
+def _centered(image: Image, preprocessing: Preprocessing, mask: bool) -> Image:
     """The middle of the image, or of the mask in it, at the model's spacing."""
     spacing = [
-        own if axis == steps.slice_axis else mm
-        for axis, (own, mm) in enumerate(zip(image.spacing, steps.spacing, strict=True))
+        own if axis == preprocessing.slice_axis else mm
+        for axis, (own, mm) in enumerate(zip(image.spacing, preprocessing.spacing, strict=True))
     ]
     image = resample_to_spacing(image, spacing)
     middle = (np.array(image.shape) - 1) / 2
@@ -112,7 +118,8 @@ def _centered(image: Image, steps: Preprocessing, mask: bool) -> Image:
             ]
         )
     count = [
-        n if axis == steps.slice_axis else w for axis, (n, w) in enumerate(zip(image.shape, steps.window, strict=True))
+        n if axis == preprocessing.slice_axis else w
+        for axis, (n, w) in enumerate(zip(image.shape, preprocessing.patch_size, strict=True))
     ]
     # symmetric masks lie between two voxels: the nudge makes them fall to the same one, however they are stored
     start = [

@@ -18,7 +18,7 @@ from ..errors import LLMBoostError
 from ..io.image import Image
 from ..model import Model
 from . import looks
-from .classifier_input import frame
+from .classifier_input import classifier_input
 from .predict import Cancelled
 from .preprocessing import orient
 from .roi import Roi
@@ -32,7 +32,7 @@ class Range:
 
     Attributes:
         score: how far it is from the training images, see :mod:`.looks`; of several slices, the middle one's. Of a
-            model whose card tells no looks, the distance of its features, see :mod:`.networks.familiarity`.
+            model whose card tells no looks, the distance of its features, see :mod:`.networks.ood_score`.
         limit: what 99 % of images of the training's kind do not exceed; 0: the model does not tell.
         reasons: what speaks against it, in words.
     """
@@ -103,15 +103,15 @@ def classify(
         Cancelled: ``cancelled`` answered True.
     """
     started = time.monotonic()
-    card, meaning = model.card, model.card.classification
-    if card.task != CLASSIFICATION or meaning is None:
+    card, classification = model.card, model.card.classification
+    if card.task != CLASSIFICATION or classification is None:
         raise LLMBoostError(f"model '{card.name}' segments; use a classification model")
     whole = channels[0]
     if slice_number is not None:
         channels = [one_slice(whole, model, slice_number), *channels[1:]]
     if roi:
         channels = [roi.crop(channels[0]), *channels[1:]]
-    framed, _place = frame(channels, card.preprocessing, meaning.framing)
+    framed, _place = classifier_input(channels, card.preprocessing, classification.input_region)
     if cancelled():
         raise Cancelled
     known = known_range(model, framed, modality)
@@ -127,8 +127,8 @@ def classify(
                 model.network,
                 batch,
                 mirror=card.preprocessing.mirror,
-                multi_label=meaning.multi_label,
-                temperature=meaning.temperature,
+                multi_label=classification.multi_label,
+                temperature=classification.temperature,
             )
         )
     each = torch.cat(found).numpy()
@@ -185,25 +185,22 @@ def distance(network: nn.Module, images: Tensor) -> Tensor:
     classifier = cast(Any, network)
     with torch.inference_mode():
         return torch.cat(
-            [
-                classifier.familiarity(classifier.features(batch.to(device).float())).cpu()
-                for batch in images.split(BATCH)
-            ]
+            [classifier.ood_score(classifier.features(batch.to(device).float())).cpu() for batch in images.split(BATCH)]
         )
 
 
 def decide(model: Model, chances: np.ndarray) -> tuple[str, ...]:
     """The names of the classes that are reported: the positive one from its threshold on, else the likeliest other;
     where classes do not exclude each other, all from their thresholds on."""
-    card, meaning = model.card, model.card.classification
-    assert meaning is not None
+    card, classification = model.card, model.card.classification
+    assert classification is not None
     names = [label.name for label in card.labels]
-    if meaning.multi_label:
-        return tuple(n for n, p, cut in zip(names, chances, meaning.thresholds, strict=True) if p >= cut)
-    if meaning.positive:
-        positive = names.index(meaning.positive)
-        if chances[positive] >= meaning.thresholds[0]:
-            return (meaning.positive,)
+    if classification.multi_label:
+        return tuple(n for n, p, cut in zip(names, chances, classification.thresholds, strict=True) if p >= cut)
+    if classification.positive:
+        positive = names.index(classification.positive)
+        if chances[positive] >= classification.thresholds[0]:
+            return (classification.positive,)
         others = np.where(np.arange(len(names)) == positive, -1.0, chances)
         return (names[int(others.argmax())],)
     return (names[int(np.argmax(chances))],)
@@ -233,9 +230,9 @@ def slice_axis_of(image: Image, model: Model) -> int:
 
 
 def known_range(model: Model, framed: np.ndarray, modality: str) -> Range:
-    """Whether a case, as :func:`.framing.frame` gives it, is of the kind that the model knows."""
-    card, meaning = model.card, model.card.classification
-    assert meaning is not None
+    """Whether a case, as :func:`.input_region.frame` gives it, is of the kind that the model knows."""
+    card, classification = model.card, model.card.classification
+    assert classification is not None
     score, limit = _distance(model, framed)
     reasons = []
     if differ(modality, card.modality):
@@ -251,8 +248,8 @@ def known_range(model: Model, framed: np.ndarray, modality: str) -> Range:
 
 
 def _distance(model: Model, framed: np.ndarray) -> tuple[float, float]:
-    meaning = model.card.classification
-    assert meaning is not None
-    if meaning.looks is not None:
-        return float(np.median(looks.distance(meaning.looks, framed))), meaning.looks.limit
-    return float(distance(model.network, torch.from_numpy(framed)).median()), meaning.range_limit
+    classification = model.card.classification
+    assert classification is not None
+    if classification.looks is not None:
+        return float(np.median(looks.distance(classification.looks, framed))), classification.looks.limit
+    return float(distance(model.network, torch.from_numpy(framed)).median()), classification.range_limit

@@ -1,7 +1,7 @@
 """What images look like, in some dozens of measures, and how unusual an image's are among those of a training.
 
-A network that learnt to tell its classes apart, and nothing else, is no judge of what it does not know: features of far
-images fall among the usual ones (van Amersfoort et al. 2021, arXiv 2102.11409). So an image is measured before the
+A network that learned to tell its classes apart, and nothing else, is no judge of what it does not know: features of
+far images fall among the usual ones (van Amersfoort et al. 2021, arXiv 2102.11409). So an image is measured before the
 network sees it, and the Mahalanobis distance to the training images (one Gaussian for all classes, as Lee et al. 2018,
 arXiv 1807.03888, take it of features) is of these measures.
 """
@@ -60,7 +60,7 @@ def fit(images: np.ndarray, held_out: np.ndarray, mirror: Sequence[int], mask: b
         held_out: others; with those of the training, each measured by the rest, they tell how far the usual are.
         mirror: axes (0, 1, 2) along which an image is as usual as its mirror image.
         mask: the images are masks, which lie in the middle: no blocks are taken, and all measures are those of mirror
-            images. A mask of coarser voxels than the window's is as usual as one of finer ones.
+            images. A mask of coarser voxels than the patch's is as usual as one of finer ones.
     """
     count = measure(images[:1], FINE).shape[1]
     blocks = 0 if mask else FINE if len(images) >= PER_MEASURE * count else COARSE

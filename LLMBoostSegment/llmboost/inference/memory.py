@@ -28,19 +28,24 @@ def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]
     """The expected peak in bytes of segmenting an image of ``shape`` voxels and ``spacing`` mm on the CPU."""
     from .predict import HALF_ABOVE
 
-    steps = card.preprocessing
+    preprocessing = card.preprocessing
     voxels = prod(shape)
-    grid = voxels * prod(spacing) / prod(steps.spacing) if steps.slice_axis is None else voxels
+    grid = voxels * prod(spacing) / prod(preprocessing.spacing) if preprocessing.slice_axis is None else voxels
     if card.needs_cascade([n * mm for n, mm in zip(shape, spacing, strict=True)]):
         # the image is resampled to a coarse grid, and the model sees crops
         return BASE + CASCADE + voxels * (IMAGE_BYTES + RESAMPLING_BYTES)
-    same = all(abs(a / b - 1) < 1e-3 for a, b in zip(sorted(spacing), sorted(steps.spacing), strict=True))
-    work = grid * (GRID_BYTES + 4 * (steps.channels - 1)) + (0 if same else max(voxels, grid) * RESAMPLING_BYTES)
-    # a slab as deep as a window is held with all its classes, see predict.py
-    longest = max(n * a / b / w for n, a, b, w in zip(shape, spacing, steps.spacing, steps.window, strict=True))
+    same = all(abs(a / b - 1) < 1e-3 for a, b in zip(sorted(spacing), sorted(preprocessing.spacing), strict=True))
+    work = grid * (GRID_BYTES + 4 * (preprocessing.channels - 1)) + (
+        0 if same else max(voxels, grid) * RESAMPLING_BYTES
+    )
+    # a slab as deep as a patch is held with all its classes, see predict.py
+    longest = max(
+        n * a / b / w
+        for n, a, b, w in zip(shape, spacing, preprocessing.spacing, preprocessing.patch_size, strict=True)
+    )
     slab = card.classes * grid / max(longest, 1)
-    windows = 4 * 4 * card.classes * prod(steps.window)
-    return BASE + voxels * IMAGE_BYTES + work + slab * (2 if slab > HALF_ABOVE else 4) * SLAB_COPIES + windows
+    patches = 4 * 4 * card.classes * prod(preprocessing.patch_size)
+    return BASE + voxels * IMAGE_BYTES + work + slab * (2 if slab > HALF_ABOVE else 4) * SLAB_COPIES + patches
 
 
 def expected_peak(card: Card, image: Image, roi: Roi | None = None) -> float:
@@ -52,7 +57,7 @@ def total_memory() -> float | None:
     """This machine's memory in bytes, where it can be told."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+    except (AttributeError, ValueError, OSError):  # Patches has no sysconf
         return None
 
 

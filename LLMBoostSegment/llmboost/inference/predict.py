@@ -1,4 +1,4 @@
-"""A network's class probabilities over a whole volume, window by window, a slab in memory at a time."""
+"""A network's class probabilities over a whole volume, patch by patch, a slab in memory at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import LLMBoostError
 
 OVERLAP = 0.5
-GPU_BATCH = 8  # windows at a time; a CPU is as fast with one
+GPU_BATCH = 8  # patches at a time; a CPU is as fast with one
 HALF_ABOVE = 2**28  # numbers in a slab; of more, half precision is enough to tell the classes apart
 NOT_A_NUMBER = (
     "what the model says is not a number: its weights are damaged, or its training went wrong; install it again, or"
@@ -30,7 +30,7 @@ class Cancelled(Exception):
 def probability_slabs(
     network: nn.Module,
     volume: Tensor,
-    window: tuple[int, int, int],
+    patch_size: tuple[int, int, int],
     *,
     axis: int = 0,
     batch: int | None = None,
@@ -41,14 +41,14 @@ def probability_slabs(
 ) -> Iterator[Tensor]:
     """Probabilities (classes, R, A, S) of a volume (channels, R, A, S), on the CPU, in slabs from first to last.
 
-    Windows overlap by half and count most in their middle (nnU-Net). A slab is yielded as soon as no further window
-    touches it, so that one window's depth is all that is held. Its memory is used again for the next one: copy what is
+    Patches overlap by half and count most in their middle (nnU-Net). A slab is yielded as soon as no further patch
+    touches it, so that one patch's depth is all that is held. Its memory is used again for the next one: copy what is
     to stay.
 
     Args:
         axis: along which to cut slabs (0, 1, 2: R, A, S).
-        batch: windows that are computed at a time; by default 8 on a GPU and 1 on a CPU.
-        mirror: average what the network says of the window as it is and mirrored along each of these axes.
+        batch: patches that are computed at a time; by default 8 on a GPU and 1 on a CPU.
+        mirror: average what the network says of the patch as it is and mirrored along each of these axes.
         progress: called with the fraction done after each batch.
         cancelled: asked before each batch.
         notice: told, in words for the user, when a GPU's memory was too small.
@@ -56,18 +56,18 @@ def probability_slabs(
     Raises:
         Cancelled: ``cancelled`` answered True.
         LLMBoostError: the network's answer is not a number.
-        torch.OutOfMemoryError: one window alone is too much, for the CPU as well.
+        torch.OutOfMemoryError: one patch alone is too much, for the CPU as well.
     """
-    padded, places, inside = tile(volume, window)
+    padded, places, inside = tile(volume, patch_size)
     sizes = padded.shape[1:]
-    weight = compute_importance_map(window, mode="gaussian")
+    weight = compute_importance_map(patch_size, mode="gaussian")
 
     places.sort(key=lambda place: place[axis].start)
     groups = [(start, list(group)) for start, group in groupby(places, key=lambda place: place[axis].start)]
     ends = [start for start, _ in groups[1:]] + [sizes[axis]]
 
-    windows = _Windows(network, batch, mirror, notice)
-    depth = [window[n] if n == axis else size for n, size in enumerate(sizes)]
+    patches = _Patches(network, batch, mirror, notice)
+    depth = [patch_size[n] if n == axis else size for n, size in enumerate(sizes)]
     sums, weights, done = torch.zeros(0), torch.zeros(depth), 0
     was_training = network.training
     network.eval()
@@ -76,18 +76,18 @@ def probability_slabs(
             while group:
                 if cancelled():
                     raise Cancelled
-                chunk, group = group[: windows.batch], group[windows.batch :]
-                found = windows.probabilities(torch.stack([padded[(slice(None), *place)] for place in chunk]))
+                chunk, group = group[: patches.batch], group[patches.batch :]
+                found = patches.probabilities(torch.stack([padded[(slice(None), *place)] for place in chunk]))
                 if not len(sums):
                     large = found.shape[1] * prod(depth) > HALF_ABOVE
                     sums = torch.zeros(found.shape[1], *depth, dtype=torch.float16 if large else torch.float32)
                 for place, probabilities in zip(chunk, found, strict=True):
-                    here = tuple(slice(0, window[axis]) if n == axis else part for n, part in enumerate(place))
+                    here = tuple(slice(0, patch_size[axis]) if n == axis else part for n, part in enumerate(place))
                     sums[(slice(None), *here)] += probabilities * weight
                     weights[here] += weight
                 done += len(chunk)
                 progress(done / len(places))
-            # what lies before the next group of windows is complete
+            # what lies before the next group of patches is complete
             first, last = max(start, inside[axis].start), min(end, inside[axis].stop)
             if first < last:
                 ready = tuple(slice(first - start, last - start) if n == axis else inside[n] for n in range(3))
@@ -102,31 +102,31 @@ def probability_slabs(
 
 
 def tile(
-    volume: Tensor, window: tuple[int, int, int]
+    volume: Tensor, patch_size: tuple[int, int, int]
 ) -> tuple[Tensor, list[tuple[slice, ...]], tuple[slice, slice, slice]]:
-    """Windows that overlap by half and cover a volume (channels, R, A, S).
+    """Patches that overlap by half and cover a volume (channels, R, A, S).
 
     Returns:
-        the volume, padded with zeros to the window's size at least; where in it the windows lie; and where in it the
+        the volume, padded with zeros to the patch's size at least; where in it the patches lie; and where in it the
         volume lies.
     """
-    missing = [max(roi - size, 0) for size, roi in zip(volume.shape[1:], window, strict=True)]
+    missing = [max(roi - size, 0) for size, roi in zip(volume.shape[1:], patch_size, strict=True)]
     before = [n // 2 for n in missing]
     padding = [p for n, b in zip(reversed(missing), reversed(before), strict=True) for p in (b, n - b)]
     # padding copies the volume, which may be large
     padded = F.pad(volume, padding) if any(missing) else volume
     r, a, s = (slice(b, b + size) for b, size in zip(before, volume.shape[1:], strict=True))
-    steps = [max(int(roi * (1 - OVERLAP)), 1) for roi in window]
-    return padded, list(dense_patch_slices(padded.shape[1:], window, steps)), (r, a, s)
+    steps = [max(int(roi * (1 - OVERLAP)), 1) for roi in patch_size]
+    return padded, list(dense_patch_slices(padded.shape[1:], patch_size, steps)), (r, a, s)
 
 
-def predict(network: nn.Module, volume: Tensor, window: tuple[int, int, int], **options: Any) -> Tensor:
+def predict(network: nn.Module, volume: Tensor, patch_size: tuple[int, int, int], **options: Any) -> Tensor:
     """All of :func:`probability_slabs` at once: for volumes as small as training's."""
-    return torch.cat([slab.clone() for slab in probability_slabs(network, volume, window, **options)], dim=1)
+    return torch.cat([slab.clone() for slab in probability_slabs(network, volume, patch_size, **options)], dim=1)
 
 
-class _Windows:
-    """The network on a few windows, with as many at a time as the device's memory takes."""
+class _Patches:
+    """The network on a few patches, with as many at a time as the device's memory takes."""
 
     def __init__(
         self, network: nn.Module, batch: int | None, mirror: tuple[int, ...], notice: Callable[[str], None]
@@ -140,11 +140,11 @@ class _Windows:
     def device(self) -> torch.device:
         return next(self.network.parameters()).device
 
-    def probabilities(self, windows: Tensor) -> Tensor:
-        """(windows, classes, R, A, S) on the CPU."""
+    def probabilities(self, patches: Tensor) -> Tensor:
+        """(patches, classes, R, A, S) on the CPU."""
         while True:
             try:
-                found = torch.cat([self._compute(part.to(self.device)).cpu() for part in windows.split(self.batch)])
+                found = torch.cat([self._compute(part.to(self.device)).cpu() for part in patches.split(self.batch)])
                 if not found.sum().isfinite():  # of what is no number, all comparisons would say no
                     raise LLMBoostError(NOT_A_NUMBER)
                 return found
@@ -161,10 +161,10 @@ class _Windows:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _compute(self, windows: Tensor) -> Tensor:
-        result = self.network(windows).softmax(dim=1)
+    def _compute(self, patches: Tensor) -> Tensor:
+        result = self.network(patches).softmax(dim=1)
         for axis in self.mirror:
-            result += self.network(windows.flip(axis + 2)).softmax(dim=1).flip(axis + 2)
+            result += self.network(patches.flip(axis + 2)).softmax(dim=1).flip(axis + 2)
         return result.div_(1 + len(self.mirror))
 
 

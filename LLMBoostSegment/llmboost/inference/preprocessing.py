@@ -10,7 +10,7 @@ from ..card import Normalization, Preprocessing
 from ..io.image import Image, resample, resample_to_spacing, to_canonical
 
 
-def preprocess(channels: Sequence[Image], steps: Preprocessing) -> Image:
+def preprocess(channels: Sequence[Image], preprocessing: Preprocessing) -> Image:
     """The network's input: float32 [c, i, j, k] on axes (R, A, S) with the model's spacing.
 
     A 2D model's slices keep their distance, and lie across the axis that its card names (see :func:`orient`).
@@ -22,29 +22,29 @@ def preprocess(channels: Sequence[Image], steps: Preprocessing) -> Image:
     Raises:
         ValueError: another number of channels than the model takes.
     """
-    if len(channels) != steps.channels:
-        raise ValueError(f"{len(channels)} channels given, the model takes {steps.channels}")
+    if len(channels) != preprocessing.channels:
+        raise ValueError(f"{len(channels)} channels given, the model takes {preprocessing.channels}")
     result = None
-    for n, (image, normalization) in enumerate(zip(channels, steps.normalization, strict=True)):
+    for n, (image, normalization) in enumerate(zip(channels, preprocessing.normalization, strict=True)):
         if not image.same_grid(channels[0]):
             image = resample(image, channels[0], "linear")
-        work = orient(image, steps)
-        work = resample_to_spacing(work, _spacing(work, steps))
+        work = orient(image, preprocessing)
+        work = resample_to_spacing(work, _spacing(work, preprocessing))
         if result is None:
-            result = work.with_array(np.empty((steps.channels, *work.shape), np.float32))
+            result = work.with_array(np.empty((preprocessing.channels, *work.shape), np.float32))
         result.array[n] = work.array
         normalize(result.array[n], normalization)
     assert result is not None
     return result
 
 
-def orient(image: Image, steps: Preprocessing) -> Image:
+def orient(image: Image, preprocessing: Preprocessing) -> Image:
     """The image as views along the network's axes: Right, Anterior, Superior.
 
     For a 2D model, the axis across the image's slices (that of one voxel, else that of the largest spacing) takes the
     place of the one across the model's, whatever its direction in the patient.
     """
-    image, wanted = to_canonical(image), steps.slice_axis
+    image, wanted = to_canonical(image), preprocessing.slice_axis
     if wanted is None or image.shape[wanted] == 1:
         return image
     # equal spacings, and only they, leave the choice to the model
@@ -56,9 +56,9 @@ def orient(image: Image, steps: Preprocessing) -> Image:
     return image.on_grid(image.array.transpose(axes), (r, a, s), image.origin, image.direction[:, axes])
 
 
-def _spacing(image: Image, steps: Preprocessing) -> list[float]:
-    pairs = zip(image.spacing, steps.spacing, strict=True)
-    return [own if n == steps.slice_axis else mm for n, (own, mm) in enumerate(pairs)]
+def _spacing(image: Image, preprocessing: Preprocessing) -> list[float]:
+    pairs = zip(image.spacing, preprocessing.spacing, strict=True)
+    return [own if n == preprocessing.slice_axis else mm for n, (own, mm) in enumerate(pairs)]
 
 
 def normalize(array: np.ndarray, how: Normalization) -> None:

@@ -29,7 +29,7 @@ from .roi import Roi
 from .sides import without_sides
 from .subject import another_kind, largest_piece, refusal
 
-# an image that extends this many times further than the model's window is hardly the kind it was trained on
+# an image that extends this many times further than the model's patch is hardly the kind it was trained on
 EXTENT_FACTOR = 2.5
 # larger maps lie in a temporary file
 MAPS_IN_MEMORY = 2**28
@@ -95,7 +95,7 @@ def segment(
         modality: of the images, in DICOM's terms, where it is known. A model that looks for a subject, itself or by its
             cascade, does not in images of another modality than its own.
         progress: called with the fraction done.
-        cancelled: asked before each window.
+        cancelled: asked before each patch.
 
     Raises:
         LLMBoostError: another number of images than the model has channels, one slice for a model of volumes, a region
@@ -200,16 +200,16 @@ def _draw(
     cancelled: Callable[[], bool],
 ) -> list[str]:
     """Draw what the model says of an image, all of it, if that shows its subject; gives what a user should know."""
-    card, steps, first = model.card, model.card.preprocessing, channels[0]
-    work = preprocess(channels, steps)
-    axis = int(np.argmax(np.array(work.shape) / steps.window))
+    card, preprocessing, first = model.card, model.card.preprocessing, channels[0]
+    work = preprocess(channels, preprocessing)
+    axis = int(np.argmax(np.array(work.shape) / preprocessing.patch_size))
     notices: dict[str, None] = {}
     slabs = probability_slabs(
         model.network,
         torch.from_numpy(work.array),
-        steps.window,
+        preprocessing.patch_size,
         axis=axis,
-        mirror=steps.mirror if mirror else (),
+        mirror=preprocessing.mirror if mirror else (),
         progress=progress,
         cancelled=cancelled,
         notice=lambda text: notices.setdefault(text),
@@ -217,10 +217,10 @@ def _draw(
     found: list[np.ndarray] = []
     if card.subject is not None:
         slabs = _noted(slabs, found)
-    view = canvas.see(lambda array: orient(first.with_array(array), steps).array)
+    view = canvas.see(lambda array: orient(first.with_array(array), preprocessing).array)
     tally = Tally(card.classes)
     canvas.tallies.append(tally)
-    for planes, slab, part in _on_grid(slabs, work, orient(first, steps), axis):
+    for planes, slab, part in _on_grid(slabs, work, orient(first, preprocessing), axis):
         here = tuple(planes if n == axis else slice(None) for n in range(3))
         best, doubt = np.zeros(part.shape, np.float32), np.zeros(part.shape, np.float32)
         winner = np.zeros(part.shape, canvas.indices.dtype)
@@ -230,7 +230,7 @@ def _draw(
             best[better], winner[better] = p[better], n
             tally.add_class(n, p)
             if view.doubts is not None:
-                doubt += surprise(p)
+                doubt += entropy_term(p)
             if view.chances is not None:
                 view.chances[n][here] = p
         view.indices[here] = winner
@@ -290,13 +290,17 @@ def _draw_by_cascade(
 
 
 def check(model: Model, channels: Sequence[Image]) -> None:
-    steps = model.card.preprocessing
+    preprocessing = model.card.preprocessing
     if model.card.task != SEGMENTATION:
         raise LLMBoostError(f"model '{model.card.name}' classifies; use a segmentation model")
-    if len(channels) != steps.channels:
-        raise LLMBoostError(f"model '{model.card.name}' takes {steps.channels} image(s) a case, {len(channels)} given")
-    if steps.slice_axis is None and min(channels[0].shape) == 1:
-        size = " x ".join(f"{n * mm:.0f}" for n, mm in zip(steps.window, steps.spacing, strict=True))
+    if len(channels) != preprocessing.channels:
+        raise LLMBoostError(
+            f"model '{model.card.name}' takes {preprocessing.channels} image(s) a case, {len(channels)} given"
+        )
+    if preprocessing.slice_axis is None and min(channels[0].shape) == 1:
+        size = " x ".join(
+            f"{n * mm:.0f}" for n, mm in zip(preprocessing.patch_size, preprocessing.spacing, strict=True)
+        )
         raise LLMBoostError(
             f"a single slice, but model '{model.card.name}' needs a volume (about {size} mm);"
             " give the whole series, or choose a 2D model"
@@ -384,7 +388,7 @@ def _trim(indices: np.ndarray, image: Image, roi: Roi | None, card: Card) -> Non
 
 
 def largest_component(indices: np.ndarray) -> np.ndarray:
-    """The label map without all that is not connected (26 neighbours) to its largest piece of foreground."""
+    """The label map without all that is not connected (26 neighbors) to its largest piece of foreground."""
     # the box around the foreground: counting pieces takes four bytes a voxel
     box = ndimage.find_objects((indices > 0).view(np.uint8))
     if not box:
@@ -395,17 +399,17 @@ def largest_component(indices: np.ndarray) -> np.ndarray:
     return result
 
 
-def surprise(p: np.ndarray) -> np.ndarray:
+def entropy_term(p: np.ndarray) -> np.ndarray:
     """-p log p, the share of a class in the Shannon entropy."""
     p = np.clip(p, 1e-7, 1.0)
     return -p * np.log(p)
 
 
 def _too_large(card: Card, image: Image) -> list[str]:
-    steps = card.preprocessing
+    preprocessing = card.preprocessing
     extent = np.sort(np.array(image.shape) * image.spacing)
-    window = np.sort(np.array(steps.window) * steps.spacing)
-    if not (extent > EXTENT_FACTOR * window).any():
+    patch_size = np.sort(np.array(preprocessing.patch_size) * preprocessing.spacing)
+    if not (extent > EXTENT_FACTOR * patch_size).any():
         return []
-    size = " x ".join(f"{mm:.0f}" for mm in window)
+    size = " x ".join(f"{mm:.0f}" for mm in patch_size)
     return [f"the image is much larger than what this model knows (about {size} mm): crop it to the structure"]

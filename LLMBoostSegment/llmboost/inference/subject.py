@@ -93,7 +93,7 @@ def largest_piece(mask: np.ndarray, neighbours: np.ndarray | None = None) -> np.
     """The largest connected piece of a mask, as a mask; by default voxels are connected through faces alone.
 
     Args:
-        neighbours: (3, 3, 3), which voxels around one are connected to it.
+        neighbors: (3, 3, 3), which voxels around one are connected to it.
     """
     pieces, count = ndimage.label(mask, structure=neighbours)
     if count < 2:

@@ -23,7 +23,7 @@ ALL_FRAMES = "all"
 
 
 @dataclass(frozen=True)
-class Case:
+class InputCase:
     """One case: a file a channel, or a DICOM series or picture; ``problem`` says why reading it is of no use.
 
     ``named`` is what the user named: the folder of a series; by default the first file.
@@ -68,7 +68,7 @@ class Case:
         return total.hexdigest()
 
     def read(
-        self, steps: Preprocessing, frame: str = "", taken: Container[str] = ()
+        self, preprocessing: Preprocessing, frame: str = "", taken: Container[str] = ()
     ) -> tuple[dict[str, list[Image]], tuple[str, ...]]:
         """The images to segment, each with one volume a channel, by id.
 
@@ -89,18 +89,18 @@ class Case:
             raise LLMBoostError(self.problem)
         notes: tuple[str, ...] = ()
         if self.series is not None:
-            flat = steps.slice_axis is not None
-            if flat and (steps.color or are_pictures(self.series)):
-                frames = read_pictures(self.files[0], color=steps.color)
+            flat = preprocessing.slice_axis is not None
+            if flat and (preprocessing.color or are_pictures(self.series)):
+                frames = read_pictures(self.files[0], color=preprocessing.color)
             else:
                 volumes, notes = read_series(self.series, negative=flat)
                 frames = [[volume] for volume in volumes]
         else:
-            files = [read_volumes(path, color=steps.color) for path in self.files]
+            files = [read_volumes(path, color=preprocessing.color) for path in self.files]
             names = [f"{path.name}: " if len(files) > 1 else "" for path in self.files]
             notes = tuple(name + note for name, volumes in zip(names, files, strict=True) for note in volumes[0].notes)
             counts = {len(volumes) for volumes in files}
-            if len(files) == steps.channels and counts != {1} and len(counts) == 1:
+            if len(files) == preprocessing.channels and counts != {1} and len(counts) == 1:
                 frames = [list(volumes) for volumes in zip(*files, strict=True)]
             else:  # the Decathlon stores channels as a fourth axis
                 frames = [[volume for volumes in files for volume in volumes]]
@@ -127,10 +127,10 @@ def _chosen(
 
 def find_cases(
     inputs: Iterable[Path],
-    steps: Preprocessing,
+    preprocessing: Preprocessing,
     series: str | None = None,
     tell: Callable[[str], None] = lambda note: None,
-) -> dict[str, Case]:
+) -> dict[str, InputCase]:
     """Cases by id, named after their files as the user names them; several channels by nnU-Net's CASE_0000 names.
 
     In a folder, each image is a case; segmentations (.seg.nrrd) are none, they may be an earlier run's results. So are,
@@ -149,9 +149,9 @@ def find_cases(
         LLMBoostError: a folder without images, or one with several DICOM series and no choice.
     """
     files: dict[str, Path] = {}
-    cases: dict[tuple[str, ...], Case] = {}
+    cases: dict[tuple[str, ...], InputCase] = {}
     for path in inputs:
-        images, dicom = _sort(path, steps, series, tell)
+        images, dicom = _sort(path, preprocessing, series, tell)
         for image in images:
             if files.setdefault(os.path.abspath(image), image) is not image:
                 tell(f"{image}: named twice, taken once")
@@ -159,24 +159,26 @@ def find_cases(
             if cases.setdefault(tuple(map(os.path.abspath, case.files)), case) is not case:
                 tell(f"{case.named or case.files[0]}: named twice, taken once")
     found = list(cases.values())
-    for id, paths in group_channels(files.values(), steps.channels).items():
-        found += _cases_of(id, paths, steps.channels)
+    for id, paths in group_channels(files.values(), preprocessing.channels).items():
+        found += _cases_of(id, paths, preprocessing.channels)
     return _named_apart(found, tell)
 
 
-def _cases_of(id: str, paths: list[Path], channels: int) -> Iterator[Case]:
+def _cases_of(id: str, paths: list[Path], channels: int) -> Iterator[InputCase]:
     """The cases among files of one name: more than one has channels are several cases, by folder."""
     if len(paths) <= channels:
-        yield Case(id, tuple(paths))
+        yield InputCase(id, tuple(paths))
         return
     folders = defaultdict(list)
     for path in paths:
         folders[path.parent].append(path)
     for group in folders.values():
-        yield from [Case(id, tuple(group))] if len(group) <= channels else [Case(id, (path,)) for path in group]
+        yield from (
+            [InputCase(id, tuple(group))] if len(group) <= channels else [InputCase(id, (path,)) for path in group]
+        )
 
 
-def _named_apart(cases: Sequence[Case], tell: Callable[[str], None]) -> dict[str, Case]:
+def _named_apart(cases: Sequence[InputCase], tell: Callable[[str], None]) -> dict[str, InputCase]:
     """The cases by ids of their own, which do not depend on their order."""
     groups = defaultdict(list)
     for case in cases:
@@ -197,7 +199,7 @@ def _named_apart(cases: Sequence[Case], tell: Callable[[str], None]) -> dict[str
     return {ids[case.place]: replace(case, id=ids[case.place]) for case in cases}
 
 
-def _names_apart(group: Sequence[Case]) -> list[str]:
+def _names_apart(group: Sequence[InputCase]) -> list[str]:
     """Names for cases of one id: with their extension, if they lie in one folder, and as many of the folders above
     them, from those that differ, as it takes."""
     folders, ends = set(), []
@@ -220,17 +222,17 @@ def _names_apart(group: Sequence[Case]) -> list[str]:
 
 
 def _sort(
-    path: Path, steps: Preprocessing, series: str | None, tell: Callable[[str], None]
-) -> tuple[list[Path], list[Case]]:
+    path: Path, preprocessing: Preprocessing, series: str | None, tell: Callable[[str], None]
+) -> tuple[list[Path], list[InputCase]]:
     """The image files and the DICOM cases of an input."""
     # os.path: a name that is too long, or a loop of links, is nothing there, and no error
     if not os.path.isdir(path):
-        dicom = _dicom_cases(path, steps, series)
+        dicom = _dicom_cases(path, preprocessing, series)
         return ([] if dicom else [path]), dicom
     if series is not None:
-        return [], _dicom_cases(path, steps, series)
-    volumes, pictures = _images(path, steps)
-    dicom = _dicom_cases(path, steps, None, beside=bool(volumes or pictures))
+        return [], _dicom_cases(path, preprocessing, series)
+    volumes, pictures = _images(path, preprocessing)
+    dicom = _dicom_cases(path, preprocessing, None, beside=bool(volumes or pictures))
     if dicom and pictures:
         tell(
             f"{path}: left out {_counted(pictures, 'picture')} beside DICOM: {_some(pictures)};"
@@ -238,10 +240,10 @@ def _sort(
         )
         pictures = []
     images = sorted(volumes + pictures)
-    below = _below(path, steps)
+    below = _below(path, preprocessing)
     where = f"in folders below, such as {below[0].parent.relative_to(path)}; name those folders" if below else ""
     if not images and not dicom:
-        what = f"{', '.join(READABLE if steps.slice_axis is not None else VOLUMES)}, or DICOM"
+        what = f"{', '.join(READABLE if preprocessing.slice_axis is not None else VOLUMES)}, or DICOM"
         there = f"; {_counted(below, 'image')} lie{'s'[: len(below) < 2]} {where}" if below else ""
         raise LLMBoostError(f"{path}: no images in this folder ({what}){there}")
     if below:
@@ -257,7 +259,7 @@ def _some(paths: Sequence[Path], most: int = 3) -> str:
     return ", ".join([*(printable(path.name) for path in paths[:most]), *(["..."] if len(paths) > most else [])])
 
 
-def _dicom_cases(path: Path, steps: Preprocessing, uid: str | None, beside: bool = False) -> list[Case]:
+def _dicom_cases(path: Path, preprocessing: Preprocessing, uid: str | None, beside: bool = False) -> list[InputCase]:
     """The DICOM series of a folder or file, or its pictures; none for a file that is not DICOM: reading it will tell
     what it is.
 
@@ -272,30 +274,30 @@ def _dicom_cases(path: Path, steps: Preprocessing, uid: str | None, beside: bool
     try:
         found = find_series(path)
     except LLMBoostError as error:  # damaged; the other cases go on
-        return [Case(id, (path,), problem=str(error))]
+        return [InputCase(id, (path,), problem=str(error))]
     if not found and (uid is None or not folder):
         return []
     wanted = found if uid is None else [choose_series(found, uid, path)]
-    if steps.slice_axis is None or not all(are_pictures(series) for series in wanted):
+    if preprocessing.slice_axis is None or not all(are_pictures(series) for series in wanted):
         if beside and len(wanted) > 1:
             problem = f"{path}: holds {len(wanted)} DICOM series; name the folder of one, or choose one by --series"
-            return [Case(id, (path,), problem=problem)]
+            return [InputCase(id, (path,), problem=problem)]
         series = choose_series(found, uid, path)
-        return [Case(id, series.files, series, named=path)]
+        return [InputCase(id, series.files, series, named=path)]
     pictures = {file: series for series in wanted for file in series.files}
     if len(pictures) > 1:
         base = path if folder else path.parent  # a DICOMDIR's
         ids = {file: _without_extension("_".join(file.relative_to(base).parts)) for file in pictures}
     else:
         ids = dict.fromkeys(pictures, id)
-    return [Case(ids[file], (file,), replace(pictures[file], files=(file,))) for file in sorted(pictures)]
+    return [InputCase(ids[file], (file,), replace(pictures[file], files=(file,))) for file in sorted(pictures)]
 
 
 def _without_extension(name: str) -> str:
     return name[:-4] if name.lower().endswith(".dcm") else name
 
 
-def _images(folder: Path, steps: Preprocessing) -> tuple[list[Path], list[Path]]:
+def _images(folder: Path, preprocessing: Preprocessing) -> tuple[list[Path], list[Path]]:
     """The volumes and the pictures in a folder, the latter for 2D models only."""
     try:
         paths = sorted(folder.iterdir())
@@ -303,17 +305,17 @@ def _images(folder: Path, steps: Preprocessing) -> tuple[list[Path], list[Path]]
         raise LLMBoostError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
     paths = [path for path in paths if not path.name.startswith(".") and not path.name.lower().endswith(EXTENSION)]
     volumes = [path for path in paths if path.name.lower().endswith(tuple(VOLUMES))]
-    flat = steps.slice_axis is not None
+    flat = preprocessing.slice_axis is not None
     return volumes, [path for path in paths if flat and path.name.lower().endswith(PICTURES)]
 
 
-def _below(folder: Path, steps: Preprocessing) -> list[Path]:
+def _below(folder: Path, preprocessing: Preprocessing) -> list[Path]:
     """The images in the folders below a folder."""
     found: list[Path] = []
     for place, folders, _files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if place != str(folder):
             with suppress(LLMBoostError):  # one that cannot be listed
-                volumes, pictures = _images(Path(place), steps)
+                volumes, pictures = _images(Path(place), preprocessing)
                 found += volumes + pictures
     return found

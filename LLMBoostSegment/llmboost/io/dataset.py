@@ -20,12 +20,12 @@ from .labels import EXACT, IGNORE, NEAR, doubled, listed, parse_labels, read_lab
 from .segnrrd import EXTENSION
 
 SPLITS = ("train", "val", "test")
-ALL = "all"  # in place of a split: every labelled case
+ALL = "all"  # in place of a split: every labeled case
 
 
 @dataclass(frozen=True)
-class Case:
-    """One image (a file a channel, or one file with all) and its label map, which an unlabelled case lacks.
+class DatasetCase:
+    """One image (a file a channel, or one file with all) and its label map, which an unlabeled case lacks.
 
     ``names`` are those of the data set's labels, by value: a segmentation file names its segments itself.
     """
@@ -39,7 +39,7 @@ class Case:
 @dataclass(frozen=True)
 class Dataset:
     """A data set: ``labels`` maps voxel values (without the background's 0) to names, ``ignore`` marks voxels that
-    nobody labelled, ``splits`` maps train, val and test to ids of ``cases``, ``subjects`` maps cases to whom they
+    nobody labeled, ``splits`` maps train, val and test to ids of ``cases``, ``subjects`` maps cases to whom they
     show, where somebody appears more than once."""
 
     folder: Path
@@ -47,15 +47,15 @@ class Dataset:
     modalities: tuple[str, ...]
     labels: dict[int, str]
     ignore: int | None
-    cases: dict[str, Case]
+    cases: dict[str, DatasetCase]
     splits: dict[str, list[str]]
     subjects: dict[str, str] = field(default_factory=dict)
     license: str = ""
     reference: str = ""
     ending: str = ""  # of the files, where dataset.json tells it
 
-    def split(self, name: str) -> list[Case]:
-        """The cases of a split, or all labelled ones.
+    def split(self, name: str) -> list[DatasetCase]:
+        """The cases of a split, or all labeled ones.
 
         Raises:
             LLMBoostError: there is no such split, or it is empty.
@@ -72,7 +72,7 @@ class Dataset:
 def read_dataset(folder: Path) -> Dataset:
     """Read the description of a data set: dataset.json of either dialect, the folders, splits.json if there.
 
-    Without splits.json, every fifth labelled case (in order of names) is for validation, and those in imagesTs that
+    Without splits.json, every fifth labeled case (in order of names) is for validation, and those in imagesTs that
     have a label map in labelsTs are for testing.
 
     Raises:
@@ -109,15 +109,15 @@ def read_dataset(folder: Path) -> Dataset:
     )
 
 
-def unlabelled_cases(dataset: Dataset) -> list[Case]:
-    """The cases that wait to be labelled: the images in imagesTs, and those in imagesTr without a label map."""
+def unlabelled_cases(dataset: Dataset) -> list[DatasetCase]:
+    """The cases that wait to be labeled: the images in imagesTs, and those in imagesTr without a label map."""
     files = volume_files(dataset.folder / "imagesTs", dataset.ending)
     found = group_channels(files, len(dataset.modalities))
-    unlabelled = [Case(id, tuple(paths)) for id, paths in found.items() if id not in dataset.cases]
+    unlabelled = [DatasetCase(id, tuple(paths)) for id, paths in found.items() if id not in dataset.cases]
     return unlabelled + [case for case in dataset.cases.values() if case.label is None]
 
 
-def load(case: Case) -> tuple[list[Image], Image | None]:
+def load(case: DatasetCase) -> tuple[list[Image], Image | None]:
     """A case's channels as stored, and its label map: whole numbers, on the first channel's grid if it is the same but
     for the order of its axes and for less than a tenth of a voxel.
 
@@ -141,7 +141,7 @@ class Findings:
     notes: tuple[str, ...]
 
 
-def check(dataset: Dataset, cases: Iterable[Case]) -> Findings:
+def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> Findings:
     """Read every file of ``cases`` and refuse the data set if anything is wrong with any.
 
     Raises:
@@ -161,7 +161,9 @@ def check(dataset: Dataset, cases: Iterable[Case]) -> Findings:
     return Findings(values, tuple(notes))
 
 
-def gaps(dataset: Dataset, found: Findings, train: Sequence[Case], val: Sequence[Case]) -> tuple[list[str], list[str]]:
+def gaps(
+    dataset: Dataset, found: Findings, train: Sequence[DatasetCase], val: Sequence[DatasetCase]
+) -> tuple[list[str], list[str]]:
     """What a training on these cases lacks.
 
     Returns:
@@ -173,16 +175,16 @@ def gaps(dataset: Dataset, found: Findings, train: Sequence[Case], val: Sequence
     unmeasured = [name for value, name in dataset.labels.items() if value in taught and value not in shown]
     notes = []
     if untaught:
-        notes.append(f"no training case shows {_some(untaught)}: it cannot be learnt; add a case, or take it out")
+        notes.append(f"no training case shows {_some(untaught)}: it cannot be learned; add a case, or take it out")
     if unmeasured and val:
-        notes.append(f"no validation case shows {_some(unmeasured)}: how well it is learnt will not be measured")
+        notes.append(f"no validation case shows {_some(unmeasured)}: how well it is learned will not be measured")
     used = {id for ids in dataset.splits.values() for id in ids}
     bare = [case.id for case in dataset.cases.values() if case.label is None]
     left = [case.id for case in dataset.cases.values() if case.label and case.id not in used]
     if bare:
-        notes.append(f"{len(bare)} image(s) without a label map: {_some(bare)}; nothing is learnt from them")
+        notes.append(f"{len(bare)} image(s) without a label map: {_some(bare)}; nothing is learned from them")
     if left:
-        notes.append(f"{len(left)} labelled case(s) in no list of splits.json: {_some(left)}; not used")
+        notes.append(f"{len(left)} labeled case(s) in no list of splits.json: {_some(left)}; not used")
     return untaught, notes
 
 
@@ -193,7 +195,7 @@ class _Look:
     notes: list[str]
 
 
-def _look(dataset: Dataset, case: Case) -> _Look:
+def _look(dataset: Dataset, case: DatasetCase) -> _Look:
     """Read a case's files: what they show, and what is wrong."""
     problems: list[str] = []
     notes: list[str] = []
@@ -258,7 +260,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(printable(name) for name in names[:5]) + more
 
 
-def _cases(folder: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, Case]:
+def _cases(folder: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, DatasetCase]:
     """The cases in imagesTr, and those in imagesTs that have a label map in labelsTs."""
     images, tests = folder / "imagesTr", folder / "imagesTs"
     labelled = bool(volume_files(folder / "labelsTs", ending))
@@ -273,7 +275,7 @@ def _cases(folder: Path, channels: int, ending: str, names: dict[int, str]) -> d
     return found
 
 
-def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, Case]:
+def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, DatasetCase]:
     label_of: dict[str, Path] = {}
     for path in volume_files(labels, ending):
         id = path.name[: -len(EXTENSION)] if path.name.lower().endswith(EXTENSION) else identity(path)
@@ -290,7 +292,7 @@ def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dic
         raise LLMBoostError(f"{labels}: no image for {_some(orphans)}; put it into {images.name}")
     if not grouped:
         raise LLMBoostError(f"{images}: no images ({ending or ', '.join(VOLUMES)})")
-    return {id: Case(id, tuple(paths), label_of.get(id), names) for id, paths in sorted(grouped.items())}
+    return {id: DatasetCase(id, tuple(paths), label_of.get(id), names) for id, paths in sorted(grouped.items())}
 
 
 def volume_files(folder: Path, ending: str = "") -> Sequence[Path]:
@@ -307,7 +309,7 @@ def volume_files(folder: Path, ending: str = "") -> Sequence[Path]:
 def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str] = ()) -> dict[str, list[Path]]:
     """Files by case: by name, or, if all are named as nnU-Net names channels (CASE_0000, CASE_0001), by CASE.
 
-    ``labelled`` are ids known to be cases, whatever they look like.
+    ``labeled`` are ids known to be cases, whatever they look like.
     """
     paths = sorted(paths)
     endings = [f"_{channel:04d}" for channel in range(channels)]
@@ -324,7 +326,7 @@ def identity(path: Path) -> str:
     return next((path.name[: -len(end)] for end in READABLE if path.name.lower().endswith(end)), path.stem)
 
 
-def _splits(path: Path, cases: dict[str, Case]) -> tuple[dict[str, list[str]], dict[str, str]]:
+def _splits(path: Path, cases: dict[str, DatasetCase]) -> tuple[dict[str, list[str]], dict[str, str]]:
     if not path.exists():
         test = [id for id, case in cases.items() if case.images[0].parent.name == "imagesTs"]
         ids = [id for id, case in cases.items() if case.label and id not in test]
@@ -356,7 +358,7 @@ def _splits(path: Path, cases: dict[str, Case]) -> tuple[dict[str, list[str]], d
     return splits, subjects
 
 
-def digest_of(case: Case) -> str:
+def digest_of(case: DatasetCase) -> str:
     """SHA-256 of the case's files: tells whether a model has seen it, and nothing about it."""
     digest = hashlib.sha256()
     for path in (*case.images, *((case.label,) if case.label else ())):

@@ -80,8 +80,8 @@ class Image:
 
     Args:
         array: (I, J, K), or (C, I, J, K) with a leading channel axis; the pixel type is kept as stored.
-        spacing: distance in mm between voxel centres along i, j, k.
-        origin: LPS position in mm of the centre of voxel (0, 0, 0).
+        spacing: distance in mm between voxel centers along i, j, k.
+        origin: LPS position in mm of the center of voxel (0, 0, 0).
         direction: (3, 3); column a is the unit vector in LPS along grid axis a.
         forms: of a NIfTI file with this very grid, what its header says of it, to be written again.
         sides_known: whether it is known how the image lies in the patient; if not, there is no left and right.
@@ -102,7 +102,7 @@ class Image:
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4):
             raise ValueError(f"an image has 3 axes, or 4 with channels, not {self.array.ndim}")
-        # A frozen dataclass can only normalise its fields through object.__setattr__.
+        # A frozen dataclass can only normalize its fields through object.__setattr__.
         object.__setattr__(self, "spacing", _triple(self.spacing))
         object.__setattr__(self, "origin", _triple(self.origin))
         object.__setattr__(self, "direction", np.asarray(self.direction, dtype=np.float64).reshape(3, 3))
@@ -303,7 +303,7 @@ def resample(
 def resample_to_spacing(image: Image, spacing: Sequence[float], interpolation: Interpolation = "linear") -> Image:
     """The image at another spacing (mm along i, j, k), with the same axes and the same field of view.
 
-    The new grid is centred on the field of view (outer voxel edges); its size is the rounded quotient, at least 1. An
+    The new grid is centerd on the field of view (outer voxel edges); its size is the rounded quotient, at least 1. An
     axis that becomes coarser by more than 1.2 is smoothed first, unless for "nearest" (labels). Types as ``resample``.
 
     The Gaussian turns a point spread of one old voxel (full width at half maximum) into that of one new voxel: Cardoso
@@ -332,7 +332,7 @@ def _interpolate(
     fill: float | None = None,
     variance: np.ndarray | None = None,
 ) -> Image:
-    """Sample at the voxel centres of ``grid``, after a Gaussian of ``variance`` (voxels squared, along i, j, k)."""
+    """Sample at the voxel centers of ``grid``, after a Gaussian of ``variance`` (voxels squared, along i, j, k)."""
     if interpolation == "cubic" and min(image.shape) < 4:
         interpolation = "linear"
     dtype = image.array.dtype if interpolation == "nearest" else np.dtype(np.float32)

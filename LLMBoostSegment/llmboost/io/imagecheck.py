@@ -158,7 +158,7 @@ def _pieces(file: BinaryIO, voxels: _Voxels) -> Iterator[bytes]:
     """The bytes from ``voxels.start`` on, decompressed."""
     file.seek(voxels.start)
     if voxels.compression == "zlib":
-        # 47: zlib's or gzip's framing, as MetaImage takes both
+        # 47: zlib's or gzip's input_region, as MetaImage takes both
         stream, left = zlib.decompressobj(47), voxels.stored
         while not stream.eof:
             compressed = stream.unconsumed_tail or file.read(min(left, _PIECE))

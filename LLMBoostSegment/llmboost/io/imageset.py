@@ -1,4 +1,4 @@
-"""Labelled images on disk: MedMNIST's .npz files, and folders with a folder a class."""
+"""Labeled images on disk: MedMNIST's .npz files, and folders with a folder a class."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ KNOWN: dict[str, dict[str, Any]] = {
 }
 MAX_CLASSES = 1000
 # pictures in a folder are images, too
-_FLAT = Preprocessing(window=(8, 8, 1))
+_FLAT = Preprocessing(patch_size=(8, 8, 1))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled image: ``target`` has a 1 for each class that it shows; ``read`` gives its channels as stored."""
+    """A labeled image: ``target`` has a 1 for each class that it shows; ``read`` gives its channels as stored."""
 
     id: str
     target: tuple[int, ...]
@@ -89,7 +89,7 @@ class ImageSet:
 
 
 def is_image_set(path: Path) -> bool:
-    """Whether ``path`` is labelled for classification, not for segmentation."""
+    """Whether ``path`` is labeled for classification, not for segmentation."""
     segmented = any((path / name).exists() for name in ("imagesTr", "imagesTs"))
     return path.suffix.lower() == ".npz" or (path.is_dir() and not segmented)
 
@@ -100,7 +100,7 @@ def read_image_set(path: Path) -> ImageSet:
     A folder's images are files (NIfTI, NRRD, MetaImage, PNG, JPEG, DICOM) or folders of DICOM series. Without val,
     every fifth image of a class (in order of names) is for validation. A description (dataset.json in the folder, or
     NAME.json beside the .npz file) may give "name", "classes" (their order), "positive", "ordinal", "modality",
-    "licence" and "reference"; all is optional.
+    "license" and "reference"; all is optional.
 
     Raises:
         LLMBoostError: what is wrong, with which file.
@@ -188,7 +188,7 @@ def _labels(path: Path, split: str, values: np.ndarray) -> np.ndarray:
 def _stored(array: np.ndarray, flat: bool) -> Callable[[Preprocessing], list[Image]]:
     """The channels of an array in MedMNIST's order: a picture's rows, columns (and colors); a volume as it is."""
 
-    def read(steps: Preprocessing) -> list[Image]:
+    def read(preprocessing: Preprocessing) -> list[Image]:
         # as a picture of these pixels would be read: columns to the left, rows to the back
         picture = array.reshape(*array.shape[:2], -1).transpose(2, 1, 0)[..., np.newaxis] if flat else None
         layers = array[np.newaxis] if picture is None else picture
@@ -268,14 +268,14 @@ def _values(file: Path) -> np.ndarray:
 
 
 def _reader(file: Path) -> Callable[[Preprocessing], list[Image]]:
-    def read(steps: Preprocessing) -> list[Image]:
+    def read(preprocessing: Preprocessing) -> list[Image]:
         cases = find_cases([file], _FLAT)
         if len(cases) != 1:
             raise LLMBoostError(
                 f"{file}: holds {len(cases)} images; a folder in a class's is one DICOM series, files lie beside it"
             )
         (case,) = cases.values()
-        images, _notes = case.read(steps, ALL_FRAMES)
+        images, _notes = case.read(preprocessing, ALL_FRAMES)
         if len(images) != 1:
             raise LLMBoostError(f"{file}: holds {len(images)} frames; export the one that shows its class")
         return next(iter(images.values()))
@@ -322,11 +322,11 @@ def _gaps(names: Sequence[str], splits: dict[str, list[Sample]]) -> list[str]:
     for name, train, val in zip(names, counts["train"], counts["val"], strict=True):
         shown = printable(name)
         if train == 0:
-            notes.append(f"no training image of class '{shown}': it cannot be learnt; add some, or take it out")
+            notes.append(f"no training image of class '{shown}': it cannot be learned; add some, or take it out")
         elif train == 1:
-            notes.append(f"one training image of class '{shown}': it can hardly be learnt; add some")
+            notes.append(f"one training image of class '{shown}': it can hardly be learned; add some")
         if train and val == 0:
-            notes.append(f"no validation image of class '{shown}': how well it is learnt will not be measured")
+            notes.append(f"no validation image of class '{shown}': how well it is learned will not be measured")
     return notes
 
 

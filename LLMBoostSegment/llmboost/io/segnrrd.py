@@ -1,4 +1,4 @@
-"""Slicer's segmentation files (.seg.nrrd): a label map whose header tells name, colour and meaning of each segment.
+"""Slicer's segmentation files (.seg.nrrd): a label map whose header tells name, color and meaning of each segment.
 
 The keys are those of Slicer's vtkMRMLSegmentationStorageNode. Segments that do not overlap share one layer, so the
 file is a plain 3D label map to any other reader of NRRD.
@@ -31,7 +31,7 @@ def terminology_entry(label: Label) -> str:
 def write_segmentation(
     labelmap: Image, labels: Sequence[Label], path: str | Path, attributes: Mapping[str, str] | None = None
 ) -> None:
-    """Write a label map (integers, 0 is background) as a segmentation that Slicer opens with names and colours.
+    """Write a label map (integers, 0 is background) as a segmentation that Slicer opens with names and colors.
 
     Every label becomes a segment, an absent one an empty segment. ``attributes`` are further header fields, for
     provenance; line breaks in texts become spaces. The file appears complete or not at all.

@@ -1,4 +1,4 @@
-"""Random variations of training windows: other poses, sizes, scanners and contrasts (MONAI's transforms)."""
+"""Random variations of training patches: other poses, sizes, scanners and contrasts (MONAI's transforms)."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ SHEARS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
 def augmentation(
     mirror: tuple[int, ...], contrast: float = 0.0, thick: float = 0.0, flat: Collection[int] = ()
 ) -> Compose:
-    """A random transform of {"image": (C, R, A, S) float, "label": (1, R, A, S)} windows.
+    """A random transform of {"image": (C, R, A, S) float, "label": (1, R, A, S)} patches.
 
     Strengths follow nnU-Net's; poses vary more, because a user's crop is seldom framed like the training set's.
 
     Args:
         mirror: spatial axes (0, 1, 2) along which anatomy may be mirrored.
-        contrast: the share of windows in a random contrast, see :class:`RandContrastd`.
-        thick: the share of windows in thick slices, see :class:`RandThickSlicesd`.
-        flat: axes along which windows have one voxel: poses stay within the slice, which a tilted one would leave.
+        contrast: the share of patches in a random contrast, see :class:`RandContrastd`.
+        thick: the share of patches in thick slices, see :class:`RandThickSlicesd`.
+        flat: axes along which patches have one voxel: poses stay within the slice, which a tilted one would leave.
     """
     deep = [axis not in flat for axis in range(3)]
     return Compose(

@@ -1,4 +1,4 @@
-"""What a killed training needs to go on: weights, optimiser and progress in one safetensors file."""
+"""What a killed training needs to go on: weights, optimizer and progress in one safetensors file."""
 
 from __future__ import annotations
 

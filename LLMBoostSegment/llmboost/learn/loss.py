@@ -1,4 +1,4 @@
-"""Dice and cross-entropy at every decoder level, over the voxels that somebody labelled."""
+"""Dice and cross-entropy at every decoder level, over the voxels that somebody labeled."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class SegmentationLoss(nn.Module):
     """Soft Dice + cross-entropy with deep supervision (nnU-Net: a level counts half of the next finer one).
 
     Args:
-        balance: in the cross-entropy, a voxel of a class that fills the share f of the labelled voxels weighs
-            f^-balance: 0 counts voxels alike, 1 counts classes alike. Small structures among many are learnt sooner.
+        balance: in the cross-entropy, a voxel of a class that fills the share f of the labeled voxels weighs
+            f^-balance: 0 counts voxels alike, 1 counts classes alike. Small structures among many are learned sooner.
     """
 
     def __init__(self, balance: float = 0.0) -> None:

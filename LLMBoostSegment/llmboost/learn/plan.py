@@ -12,11 +12,11 @@ import numpy as np
 from ..card import Normalization, Preprocessing
 from ..card.modality import term
 from ..errors import LLMBoostError
-from ..io.dataset import Case, Dataset, load
+from ..io.dataset import Dataset, DatasetCase, load
 from ..io.image import to_canonical
 
-# what a step on two CPU cores affords: a window of 40 x 56 x 40 has 90,000 voxels
-WINDOW_VOXELS = 110_000
+# what a step on two CPU cores affords: a patch of 40 x 56 x 40 has 90,000 voxels
+PATCH_VOXELS = 110_000
 HALVINGS = 3
 # minutes are better spent on many coarse slices than on few fine ones, as long as a structure stays this wide
 SLICE_VOXELS = 128 * 128
@@ -45,26 +45,31 @@ class _Facts:
 
     spacing: np.ndarray
     extent: np.ndarray  # mm
-    foreground: list[np.ndarray]  # a sample of labelled voxels' intensities, for each channel
+    foreground: list[np.ndarray]  # a sample of labeled voxels' intensities, for each channel
     areas: list[int]  # voxels of each label
 
 
 def make_plan(
-    dataset: Dataset, cases: Sequence[Case], *, levels: Strides | None = None, fold: int = 1, quick: bool = False
+    dataset: Dataset,
+    cases: Sequence[DatasetCase],
+    *,
+    levels: Strides | None = None,
+    unshuffle: int = 1,
+    quick: bool = False,
 ) -> Plan:
-    """Spacing, window, intensities, mirroring, strides and batch from the training cases.
+    """Spacing, patch, intensities, mirroring, strides and batch from the training cases.
 
     Args:
-        levels, fold: the strides of a network that is there already: the plan has as many levels, and strides no
+        levels, unshuffle: the strides of a network that is there already: the plan has as many levels, and strides no
             further on any.
         quick: for learning in minutes; large slices become coarser.
 
     Raises:
-        LLMBoostError: no case has a labelled voxel.
+        LLMBoostError: no case has a labeled voxel.
     """
     facts = [_facts(case, dataset.ignore) for case in cases]
     if not any(len(fact.foreground[0]) for fact in facts):
-        raise LLMBoostError(f"{dataset.folder}: the training cases have no labelled voxels; label some")
+        raise LLMBoostError(f"{dataset.folder}: the training cases have no labeled voxels; label some")
     spacings = np.array([fact.spacing for fact in facts])
     spacing = np.median(spacings, axis=0)
     coarse = spacing >= ANISOTROPY * spacing.min() if spacing.min() > 0 else np.zeros(3, bool)
@@ -80,8 +85,8 @@ def make_plan(
     strides = _strides(spacing, size)
     if levels is not None:
         strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(levels, strides, strict=False))
-    total = fold * np.prod(np.array(strides), axis=0)
-    window = _window(size, total)
+    total = unshuffle * np.prod(np.array(strides), axis=0)
+    patch_size = _patch_size(size, total)
     ct = [term(word) == "CT" for word in dataset.modalities]
     normalization = tuple(
         ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
@@ -91,17 +96,17 @@ def make_plan(
     preprocessing = Preprocessing(
         channels=len(dataset.modalities),
         spacing=_triple(float(round(s, 4)) for s in spacing),
-        window=_triple(int(w) for w in window),
+        patch_size=_triple(int(w) for w in patch_size),
         normalization=normalization,
         mirror=() if sided else (0,),
     )
-    # small windows allow more of them, but a step should not see most of a small data set
-    batch = int(np.clip(round(2 * WINDOW_VOXELS / np.prod(window)), 2, np.clip(len(cases) // 10, 2, 16)))
+    # small patches allow more of them, but a step should not see most of a small data set
+    batch = int(np.clip(round(2 * PATCH_VOXELS / np.prod(patch_size)), 2, np.clip(len(cases) // 10, 2, 16)))
     coarser = f"{factor} times " if factor > 1 else ""
     reasons = (
         f"spacing {preprocessing.spacing} mm (R, A, S): {coarser}the median of {len(cases)} training cases",
-        f"window {preprocessing.window} voxels: the median case, up to {WINDOW_VOXELS:,} voxels",
-        f"batch {batch}: about {2 * WINDOW_VOXELS:,} voxels, at most a tenth of the cases",
+        f"window {preprocessing.patch_size} voxels: the median case, up to {PATCH_VOXELS:,} voxels",
+        f"batch {batch}: about {2 * PATCH_VOXELS:,} voxels, at most a tenth of the cases",
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
         "intensities: "
         + ", ".join(
@@ -121,13 +126,13 @@ def _but(modality: str) -> str:
     return f" (not what nnU-Net does for '{modality}')" if asked else ""
 
 
-def _facts(case: Case, ignore: int | None) -> _Facts:
+def _facts(case: DatasetCase, ignore: int | None) -> _Facts:
     images, label = load(case)
     assert label is not None
     canonical = to_canonical(images[0])
     spacing = np.array(canonical.spacing)
     inside = (label.array > 0) & (label.array != ignore)
-    # every n-th labelled voxel is enough for percentiles
+    # every n-th labeled voxel is enough for percentiles
     step = max(1, int(inside.sum()) // 2000)
     return _Facts(
         spacing=spacing,
@@ -147,7 +152,7 @@ def _coarsening(facts: Sequence[_Facts], size: float) -> int:
 
 
 def ct_window(values: np.ndarray) -> Normalization:
-    """The window of CT images that holds all but the most extreme of these values."""
+    """The patch of CT images that holds all but the most extreme of these values."""
     low, high = np.percentile(values, (0.5, 99.5))
     clipped = np.clip(values, low, high)
     return Normalization("window", float(low), float(high), float(clipped.mean()), max(float(clipped.std()), 1e-3))
@@ -165,12 +170,12 @@ def _strides(spacing: np.ndarray, size: np.ndarray) -> Strides:
     return tuple(result)
 
 
-def _window(size: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """The largest window within the budget in the proportions of ``size``, a multiple of ``total`` along each axis."""
-    window = np.ceil(size / total) * total
-    while window.prod() > WINDOW_VOXELS and (window > total).any():
-        window[np.argmax(window / total)] -= total[np.argmax(window / total)]
-    return window.astype(int)
+def _patch_size(size: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """The largest patch within the budget in the proportions of ``size``, a multiple of ``total`` along each axis."""
+    patch_size = np.ceil(size / total) * total
+    while patch_size.prod() > PATCH_VOXELS and (patch_size > total).any():
+        patch_size[np.argmax(patch_size / total)] -= total[np.argmax(patch_size / total)]
+    return patch_size.astype(int)
 
 
 def _triple(values: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Which case to label next: one that the model is unsure of, and that is unlike those that are labelled.
+"""Which case to label next: one that the model is unsure of, and that is unlike those that are labeled.
 
-The rule of suggestive annotation (Yang et al. 2017, arXiv 1706.04737): of the unlabelled cases, the half that the
-model is least sure of are candidates; of these, take one after the other the one that makes all unlabelled cases most
-alike to a case taken, by the cosine of what the encoder makes of them. Cases that are labelled count as taken. The
+The rule of suggestive annotation (Yang et al. 2017, arXiv 1706.04737): of the unlabeled cases, the half that the
+model is least sure of are candidates; of these, take one after the other the one that makes all unlabeled cases most
+alike to a case taken, by the cosine of what the encoder makes of them. Cases that are labeled count as taken. The
 other half follows in the same way.
 """
 
@@ -19,7 +19,7 @@ from torch import nn
 from ..errors import LLMBoostError
 from ..inference.predict import Cancelled, predict
 from ..inference.preprocessing import preprocess
-from ..io.dataset import Case, Dataset, unlabelled_cases
+from ..io.dataset import Dataset, DatasetCase, unlabelled_cases
 from ..io.image import read_volumes
 from ..model import Model
 
@@ -30,8 +30,8 @@ class Ranked:
 
     Attributes:
         score: 1 for the case to label next, falling to 0 for the last one.
-        uncertainty: mean entropy (in nats) of the voxels that the model calls, or nearly calls, labelled.
-        diversity: by how much taking the case made the unlabelled cases more alike to a taken one, a mean over them.
+        uncertainty: mean entropy (in nats) of the voxels that the model calls, or nearly calls, labeled.
+        diversity: by how much taking the case made the unlabeled cases more alike to a taken one, a mean over them.
     """
 
     id: str
@@ -47,7 +47,7 @@ def rank_cases(
     progress: Callable[[float], None] = lambda fraction: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> list[Ranked]:
-    """The unlabelled cases of ``dataset``, the one to label next first.
+    """The unlabeled cases of ``dataset``, the one to label next first.
 
     Raises:
         LLMBoostError: there are none, or a file cannot be used.
@@ -55,7 +55,7 @@ def rank_cases(
     """
     unlabelled = unlabelled_cases(dataset)
     if not unlabelled:
-        raise LLMBoostError(f"{dataset.folder}: no unlabelled cases; put their images into imagesTs")
+        raise LLMBoostError(f"{dataset.folder}: no unlabeled cases; put their images into imagesTs")
     labelled = [case for case in dataset.cases.values() if case.label]
     seen = []
     for number, case in enumerate([*unlabelled, *labelled]):
@@ -73,13 +73,13 @@ def rank_cases(
     ]
 
 
-def look(model: Model, case: Case) -> tuple[float, np.ndarray]:
+def look(model: Model, case: DatasetCase) -> tuple[float, np.ndarray]:
     """A case's uncertainty and its features (width,): the encoder's tokens, averaged and made a unit vector."""
-    steps = model.card.preprocessing
+    preprocessing = model.card.preprocessing
     channels = [image for path in case.images for image in read_volumes(path)]
-    if len(channels) != steps.channels:
-        raise LLMBoostError(f"{case.images[0]}: {len(channels)} channel(s), the model takes {steps.channels}")
-    volume = torch.from_numpy(preprocess(channels, steps).array)
+    if len(channels) != preprocessing.channels:
+        raise LLMBoostError(f"{case.images[0]}: {len(channels)} channel(s), the model takes {preprocessing.channels}")
+    volume = torch.from_numpy(preprocess(channels, preprocessing).array)
     network = cast(Any, model.network)
     tokens: list[torch.Tensor] = []
 
@@ -88,7 +88,7 @@ def look(model: Model, case: Case) -> tuple[float, np.ndarray]:
 
     handle = network.after_booster.register_forward_hook(keep)
     try:
-        probabilities = predict(model.network, volume, steps.window)
+        probabilities = predict(model.network, volume, preprocessing.patch_size)
     finally:
         handle.remove()
     entropy = -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=0)
@@ -103,7 +103,7 @@ def suggest(uncertainty: np.ndarray, features: np.ndarray, taken: np.ndarray) ->
     Args:
         uncertainty: (cases,).
         features: (cases, width), unit vectors.
-        taken: (labelled cases, width), the same of cases that are labelled.
+        taken: (labeled cases, width), the same of cases that are labeled.
     """
     alike = features @ features.T
     covered = (features @ taken.T).max(axis=1) if len(taken) else np.full(len(features), -1.0)

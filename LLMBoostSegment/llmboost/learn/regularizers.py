@@ -1,5 +1,5 @@
 """What is added to a training's loss so that a network which knows something already does not unlearn it, and so that
-images teach that nobody labelled."""
+images teach that nobody labeled."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .augment import IMAGE, LABEL
 
 if TYPE_CHECKING:
+    from .patches import TrainingPatches
     from .trainer import Trainer
-    from .windows import TrainingWindows
 
 
 class Distillation:
@@ -39,29 +39,29 @@ class Distillation:
 
 
 class Consistency:
-    """An image that nobody labelled is to be segmented like a larger or smaller copy of itself: the consistency of
+    """An image that nobody labeled is to be segmented like a larger or smaller copy of itself: the consistency of
     scales of DEC-Seg (Gu et al. 2023, arXiv 2312.16039), with the answer to the image as it is for a target.
 
-    Off by default: on val, 20 such cases beside 5 labelled ones gave +0.011 of Dice (-0.000 to 0.026, two seeds) for
+    Off by default: on val, 20 such cases beside 5 labeled ones gave +0.011 of Dice (-0.000 to 0.026, two seeds) for
     twice the time, which is not told apart from twice the steps without them (`adapt_unlabelled`).
 
-    What differs counts as a share of what is labelled, as in a soft Dice, so that small structures count as large ones.
+    What differs counts as a share of what is labeled, as in a soft Dice, so that small structures count as large ones.
 
     Args:
-        windows: of the unlabelled images, one a step.
+        patches: of the unlabeled images, one a step.
         weight: of the difference at the end of the budget; before, as much less as there is left of it.
         trainer: tells how far the training is.
     """
 
     ZOOM = 1.5  # the largest factor
 
-    def __init__(self, windows: TrainingWindows, weight: float, trainer: Trainer) -> None:
-        self.windows = windows
+    def __init__(self, patches: TrainingPatches, weight: float, trainer: Trainer) -> None:
+        self.patches = patches
         self.weight = weight
         self.trainer = trainer
 
     def __call__(self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor]) -> Tensor:
-        image = self.windows[self.trainer.step][IMAGE][None].to(levels[0].device)
+        image = self.patches[self.trainer.step][IMAGE][None].to(levels[0].device)
         factor = math.exp(math.log(self.ZOOM) * float(torch.empty(()).uniform_(-1, 1)))
         with torch.no_grad():
             # logits: probabilities would be blurred

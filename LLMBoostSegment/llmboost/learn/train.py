@@ -18,14 +18,14 @@ from ..card import SEGMENTATION, Card, Label, read_card
 from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
 from ..files import locked
-from ..io.dataset import Case, Dataset, check, digest_of, gaps, read_dataset
+from ..io.dataset import Dataset, DatasetCase, check, digest_of, gaps, read_dataset
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
 from .plan import Plan, make_plan
 from .trainer import CHECKPOINT, Outcome, Trainer, TrainingConfig, check_run, read_volume, versions
 
-# Okabe & Ito's colours, told apart by colour-blind people too
+# Okabe & Ito's colors, told apart by color-blind people too
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
@@ -34,7 +34,7 @@ class Recipe:
     """All that is chosen by hand; the rest comes from the data (:mod:`.plan`).
 
     ``options`` are fields of the network's config; ``card`` are fields of the model's card to set, such as title,
-    description, labels with terminology, licence. ``start`` is a model file of the same network, whose weights training
+    description, labels with terminology, license. ``start`` is a model file of the same network, whose weights training
     starts from.
     """
 
@@ -107,7 +107,7 @@ def train(
     return card
 
 
-def case_digests(train: Sequence[Case], val: Sequence[Case]) -> dict[str, Any]:
+def case_digests(train: Sequence[DatasetCase], val: Sequence[DatasetCase]) -> dict[str, Any]:
     """What tells a training's cases from others, see :class:`.trainer.Trainer`."""
     kinds = {"training cases": train, "validation cases": val}
     return {kind: {case.id: digest_of(case)[:16] for case in cases} for kind, cases in kinds.items()}
@@ -162,7 +162,7 @@ def made_with() -> dict[str, str]:
 
 
 def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
-    """Labels by name and value, coloured in turn; their terminology says no more than "tissue"."""
+    """Labels by name and value, colored in turn; their terminology says no more than "tissue"."""
     return tuple(Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
 
 
@@ -177,9 +177,9 @@ def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:
     options = {"channels": plan.preprocessing.channels, "classes": len(dataset.labels) + 1, **recipe.options}
     if recipe.network == "plain-vit":
         patch = tuple(math.prod(steps) for steps in zip(*plan.strides, strict=True))
-        return {"window": plan.preprocessing.window, "patch": patch, **options}
+        return {"image_size": plan.preprocessing.patch_size, "patch": patch, **options}
     if recipe.network in PEERS:
-        return {"window": plan.preprocessing.window, "strides": plan.strides, **options}
+        return {"image_size": plan.preprocessing.patch_size, "strides": plan.strides, **options}
     return {"strides": plan.strides, **options}
 
 

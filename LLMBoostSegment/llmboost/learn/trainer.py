@@ -20,14 +20,14 @@ from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..inference.predict import Cancelled, predict
 from ..inference.preprocessing import preprocess
-from ..io.dataset import Case, Dataset, load
+from ..io.dataset import Dataset, DatasetCase, load
 from ..io.image import Image, resample
 from ..jsonfile import append_json
 from ..networks import describe
 from .augment import IMAGE, LABEL
 from .checkpoint import differences, fill, learnt, read_checkpoint, save_checkpoint
 from .loss import IGNORED, SegmentationLoss
-from .windows import TrainingWindows, Volume
+from .patches import TrainingPatches, Volume
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -45,16 +45,16 @@ class TrainingConfig:
         steps, minutes: the budget; give one of them.
         clock: what minutes are of: ``wall``, or ``cpu``, the mean over this process's threads of the time that they
             were at work, which comparisons need that do not have the machine for themselves.
-        batch: windows a step; :func:`.train.train` takes the plan's.
+        batch: patches a step; :func:`.train.train` takes the plan's.
         rate: AdamW's learning rate at its peak, reached after ``warmup`` of the budget and falling to zero as a cosine.
             The default did best in the recipe ``peers``, of 1e-3, 3e-3 and 1e-2.
         clip: of the gradient's norm.
         validations: how often the validation cases are segmented, spread evenly over the budget.
         seed: of weights, order and augmentation.
-        contrast: the share of windows in a random contrast, for models that should serve several MR sequences.
-        thick: the share of windows in thick slices, for models that should take them.
+        contrast: the share of patches in a random contrast, for models that should serve several MR sequences.
+        thick: the share of patches in thick slices, for models that should take them.
         balance: how much rare labels weigh at the start, see :class:`.loss.SegmentationLoss`; it falls to zero over the
-            budget, for what is learnt with it is drawn too large.
+            budget, for what is learned with it is drawn too large.
         first: validate before the first step, too: a network that knows something already may stay the best.
         last: keep the last weights, not those of the best validation: for cases too few to choose by.
         patience: validations in a row without a better one after which training ends; 0 waits for the budget's end.
@@ -102,11 +102,11 @@ def check_run(folder: Path) -> None:
             raise LLMBoostError(f"{path}: a link, a folder or a device, not a file of its own; remove it")
 
 
-def read_volume(dataset: Dataset, case: Case, steps: Preprocessing) -> Volume:
-    """A labelled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
+def read_volume(dataset: Dataset, case: DatasetCase, preprocessing: Preprocessing) -> Volume:
+    """A labeled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
     images, label = load(case)
     assert label is not None
-    work = preprocess(images, steps)
+    work = preprocess(images, preprocessing)
     values = [0, *dataset.labels] + ([dataset.ignore] if dataset.ignore is not None else [])
     classes = resample(label.with_array(np.stack([label.array == value for value in values])), _grid(work), "linear")
     indices = classes.array.argmax(axis=0).astype(np.int16)
@@ -121,11 +121,11 @@ def _grid(work: Image) -> Image:
 class Trainer:
     """Trains ``network`` in place and keeps the best of its validations.
 
-    ``train`` holds cases to cut windows from, or is a source of windows in the form of :class:`TrainingWindows`.
+    ``train`` holds cases to cut patches from, or is a source of patches in the form of :class:`TrainingPatches`.
     ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which :meth:`resume`
     continues. ``report`` is called with each logged event and with {"event": "step", ...} between. Without cases in
     ``val`` nothing is selected: the last weights are kept. ``regularizers`` are given the network, a step's batch and
-    its logits at every level, and what they return is added to the loss. ``labels`` names what is learnt, by value, in
+    its logits at every level, and what they return is added to the loss. ``labels`` names what is learned, by value, in
     the network's order; ``identity`` is what else must be the same for a training to be continued, in JSON's types: of
     "training cases" and "validation cases", a digest by id.
     """
@@ -164,12 +164,12 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
         self.length = (config.steps or 10**9) * config.batch
-        self.windows = (
+        self.patches = (
             train
             if isinstance(train, torch.utils.data.Dataset)
-            else TrainingWindows(
+            else TrainingPatches(
                 train,
-                preprocessing.window,
+                preprocessing.patch_size,
                 preprocessing.mirror,
                 self.length,
                 config.seed,
@@ -239,7 +239,7 @@ class Trainer:
 
         Raises:
             Cancelled: ``cancelled`` answered True before the first validation; later, the best so far is returned.
-            LLMBoostError: the loss is no longer a number, or nothing is labelled in the validation cases.
+            LLMBoostError: the loss is no longer a number, or nothing is labeled in the validation cases.
         """
         self._check()
         check_run(self.folder)
@@ -269,7 +269,7 @@ class Trainer:
 
     def _check(self) -> None:
         if self.val and not any(bool((volume.label > 0).any()) for volume in self.val):
-            raise LLMBoostError("training cannot select: the validation cases have no labelled voxels; label some")
+            raise LLMBoostError("training cannot select: the validation cases have no labeled voxels; label some")
 
     def _now(self) -> float:
         return time.process_time() / torch.get_num_threads() if self.config.clock == "cpu" else time.monotonic()
@@ -306,7 +306,7 @@ class Trainer:
         return self.config.rate * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
     def _batches(self) -> Iterator[dict[str, Tensor]]:
-        rest = Subset(self.windows, range(self.step * self.config.batch, self.length))
+        rest = Subset(self.patches, range(self.step * self.config.batch, self.length))
         # the cores that train on a CPU have no time for workers
         workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if self.device.type == "cuda" else 0
         return iter(DataLoader(rest, self.config.batch, num_workers=workers, pin_memory=workers > 0))
@@ -399,9 +399,9 @@ class Trainer:
         self.report(entry)
 
 
-def mean_dice_of(network: nn.Module, volume: Volume, steps: Preprocessing) -> list[float]:
+def mean_dice_of(network: nn.Module, volume: Volume, preprocessing: Preprocessing) -> list[float]:
     """Dice of each label on the network's grid; NaN where neither reference nor prediction has it."""
-    probabilities = predict(network, volume.image, steps.window)
+    probabilities = predict(network, volume.image, preprocessing.patch_size)
     prediction = probabilities.argmax(dim=0)
     known = volume.label[0] != IGNORED
     scores = []

@@ -1,7 +1,7 @@
 """How good a segmentation is: the measures of one case, and their summary over cases with confidence intervals.
 
 The choice of measures follows Maier-Hein et al., "Metrics Reloaded", Nature Methods 2024: an overlap measure (Dice)
-beside a boundary measure (normalised surface distance), per label and per case, with undefined values kept apart.
+beside a boundary measure (normalized surface distance), per label and per case, with undefined values kept apart.
 Undefined values are None, since JSON has no NaN.
 """
 
@@ -46,10 +46,10 @@ def segmentation_scores(
     - ``dice``, ``jaccard``, ``precision``, ``sensitivity``, ``specificity``, ``accuracy``: over voxels, the label
       against all else.
     - ``hd95_mm``: the larger of the two directed 95th percentiles (linear interpolation) of the distances from each
-      boundary voxel of one mask to the nearest boundary voxel of the other, between voxel centres. A boundary voxel
-      has a face neighbour outside the mask.
-    - ``nsd_1mm``: normalised surface distance (surface Dice) of Nikolov et al. 2018 (arXiv:1809.04430) at 1 mm: the
-      share of both surfaces' area, as surface elements between the voxel centres, that lies within 1 mm (inclusive)
+      boundary voxel of one mask to the nearest boundary voxel of the other, between voxel centers. A boundary voxel
+      has a face neighbor outside the mask.
+    - ``nsd_1mm``: normalized surface distance (surface Dice) of Nikolov et al. 2018 (arXiv:1809.04430) at 1 mm: the
+      share of both surfaces' area, as surface elements between the voxel centers, that lies within 1 mm (inclusive)
       of the other surface.
     - ``volume_ml``, ``reference_ml``: the volumes of prediction and reference.
 
@@ -68,7 +68,7 @@ def segmentation_scores(
         reference: label values, integers of the same shape.
         spacing: voxel size in mm along i, j, k.
         labels: the label values to measure, each above 0.
-        ignore: the value that marks unlabelled voxels in the reference.
+        ignore: the value that marks unlabeled voxels in the reference.
 
     Raises:
         ValueError: arrays that are not integer, three-dimensional and of one shape; a spacing that is not three

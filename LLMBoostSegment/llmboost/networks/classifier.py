@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..booster import Booster
-from .familiarity import Familiarity
+from .ood_score import OodScore
 from .transformer import Transformer
 
 
@@ -22,7 +22,7 @@ class Classifier(nn.Module):
     def _add_head(self, width: int, classes: int, dropout: float) -> None:
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, classes)
-        self.familiarity = Familiarity(width)
+        self.ood_score = OodScore(width)
         self.dropout = dropout
 
     @property

@@ -36,9 +36,9 @@ class HybridViTConfig:
         classes: output channels, background included.
         stem: features of each level above the tokens, finest first.
         strides: by what each level is made coarser on the way to the next; (2, 2, 1) keeps the third axis.
-        fold: voxels along each axis that become channels before the stem, and logits that become voxels again at the
-            end (sub-pixel convolution, Shi et al. 2016, arXiv 1609.05158): the finest level then has ``fold`` times
-            coarser voxels. For coarse work that must be fast.
+        unshuffle: voxels along each axis that become channels before the stem, and logits that become voxels again at
+            the end (sub-pixel convolution, Shi et al. 2016, arXiv 1609.05158): the finest level then has voxels so many
+            times coarser. For coarse work that must be fast.
         width, depth, heads, mlp_ratio: of the transformer.
         dropout: of features in the transformer's residual branches.
     """
@@ -47,7 +47,7 @@ class HybridViTConfig:
     classes: int = 3
     stem: tuple[int, ...] = (16, 48, 96)
     strides: tuple[Size, ...] = ((2, 2, 2), (2, 2, 2), (2, 2, 2))
-    fold: int = 1
+    unshuffle: int = 1
     width: int = 160
     depth: int = 4
     heads: int = 5
@@ -64,7 +64,7 @@ class HybridViT(nn.Module):
         kernels = [kernel_of(stride) for stride in config.strides]
         token_kernel = kernel_of(self.stride)
         # every level but the first begins with a strided convolution that already widened it
-        entering = (config.channels * config.fold**3, *config.stem[1:])
+        entering = (config.channels * config.unshuffle**3, *config.stem[1:])
         leaving = (*config.stem[1:], config.width)
         self.stem = nn.ModuleList(
             ConvBlock(before, fine, kernel) for before, fine, kernel in zip(entering, config.stem, kernels, strict=True)
@@ -85,12 +85,12 @@ class HybridViT(nn.Module):
         self.decoder = nn.ModuleList(
             ConvBlock(2 * fine, fine, kernel) for fine, kernel in zip(config.stem, kernels, strict=True)
         )
-        self.heads = nn.ModuleList(nn.Conv3d(fine, config.classes * config.fold**3, 1) for fine in config.stem)
+        self.heads = nn.ModuleList(nn.Conv3d(fine, config.classes * config.unshuffle**3, 1) for fine in config.stem)
 
     @property
     def stride(self) -> Size:
         """Voxels a token covers along each axis."""
-        a, b, c = (self.config.fold * math.prod(steps) for steps in zip(*self.config.strides, strict=True))
+        a, b, c = (self.config.unshuffle * math.prod(steps) for steps in zip(*self.config.strides, strict=True))
         return a, b, c
 
     def forward(self, image: Tensor) -> Tensor:
@@ -98,8 +98,8 @@ class HybridViT(nn.Module):
 
     def deep(self, image: Tensor) -> list[Tensor]:
         """Logits of every decoder level, full resolution first: for deep supervision in training."""
-        fold = self.config.fold
-        x, skips = pixelunshuffle(image, 3, fold), []  # (B, channels * fold^3, R / fold, A / fold, S / fold)
+        unshuffle = self.config.unshuffle
+        x, skips = pixelunshuffle(image, 3, unshuffle), []  # (B, channels * fold^3, R / fold, A / fold, S / fold)
         for stem, down in zip(self.stem, self.down, strict=True):
             x = stem(x)
             skips.append(x)
@@ -109,7 +109,7 @@ class HybridViT(nn.Module):
         logits = []
         for up, decoder, head, skip in reversed(list(zip(self.up, self.decoder, self.heads, skips, strict=True))):
             x = decoder(torch.cat([up(x), skip], dim=1))
-            logits.append(pixelshuffle(head(x), 3, fold))
+            logits.append(pixelshuffle(head(x), 3, unshuffle))
         return logits[::-1]
 
     def encode(self, x: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class HybridAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, tokens: Tensor, grid: Tensor) -> Tensor:
-        """Args: tokens (B, T, width), already normalised; grid, whose shape (B, width, r, a, s) they have in space."""
+        """Args: tokens (B, T, width), already normalized; grid, whose shape (B, width, r, a, s) they have in space."""
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         everywhere = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         nearby = to_tokens(self.local(to_grid(tokens, grid)))

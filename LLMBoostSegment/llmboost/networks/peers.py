@@ -25,14 +25,14 @@ class PeerConfig:
 
     Attributes:
         channels, classes: input images; output channels, background included.
-        window: voxels of the image in training.
+        image_size: voxels of the image in training.
         strides: by what each level is made coarser on the way to the next, as the data set's plan says.
         features: of the first level.
     """
 
     channels: int = 1
     classes: int = 3
-    window: Size = (40, 56, 40)
+    image_size: Size = (40, 56, 40)
     strides: tuple[Size, ...] = ((2, 2, 2), (2, 2, 2), (2, 2, 2))
     features: int = 16
 
@@ -113,7 +113,7 @@ class UNETRConfig(PeerConfig):
         import einops  # noqa: F401 - MONAI would miss it later, and in its own words
         from monai.networks.nets.unetr import UNETR
 
-        return UNETR(self.channels, self.classes, self.padded(self.window), feature_size=self.features)
+        return UNETR(self.channels, self.classes, self.padded(self.image_size), feature_size=self.features)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Peer(nn.Module):
 
     @property
     def stride(self) -> Size:
-        """What a window's sizes should be multiples of, so that nothing is padded."""
+        """What a patch's sizes should be multiples of, so that nothing is padded."""
         return self.config.stride
 
     def forward(self, image: Tensor) -> Tensor:

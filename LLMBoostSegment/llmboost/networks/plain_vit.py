@@ -21,18 +21,18 @@ Size = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class PlainViTConfig:
-    """The sizes of a PlainViT; the defaults are the released baseline's (ViTArgs), for a window of 40 x 56 x 40.
+    """The sizes of a PlainViT; the defaults are the released baseline's (ViTArgs), for a patch of 40 x 56 x 40.
 
     Attributes:
         channels, classes: input images; output channels, background included.
-        window: voxels of the image that positions are learnt for; other sizes interpolate them.
+        image_size: voxels of the image that positions are learned for; other sizes interpolate them.
         patch: voxels of a token.
         width, depth, heads, mlp_ratio, dropout: of the transformer.
     """
 
     channels: int = 1
     classes: int = 3
-    window: Size = (40, 56, 40)
+    image_size: Size = (40, 56, 40)
     patch: Size = (8, 8, 8)
     width: int = 64
     depth: int = 16
@@ -47,7 +47,7 @@ class PlainViT(nn.Module):
     def __init__(self, config: PlainViTConfig, booster: Booster | None = None) -> None:
         super().__init__()
         self.config = config
-        grid = tuple(size // step for size, step in zip(config.window, config.patch, strict=True))
+        grid = tuple(size // step for size, step in zip(config.image_size, config.patch, strict=True))
         self.embed = nn.Conv3d(config.channels, config.width, config.patch, config.patch)
         self.position = nn.Parameter(0.02 * torch.randn(1, config.width, *grid))
         self.transformer = nn.ModuleList(

@@ -56,7 +56,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A token grid (B, width, r, a, s) to tokens (B, 1 + T, width), a class token first.
 
-    Positions are learnt for the grid of the config's window; other sizes interpolate them. The taps lie around the
+    Positions are learned for the grid of the config's patch; other sizes interpolate them. The taps lie around the
     booster. A class token alone is read at the end; where nothing would mix other tokens into it after the taps, they
     lie before the last block, so that maps of the grid can be made there.
     """
@@ -134,7 +134,7 @@ class ConvolutionalStem(nn.Module):
     """An image (B, C, R, A, S) to tokens on a grid, halved at each level, an axis of one voxel left alone.
 
     Convolutions instead of patches let small data do (Xiao et al. 2021, arXiv 2106.14881). Batch norm, not group norm:
-    of masks, norms by image hide how large the structure is, and nothing is learnt.
+    of masks, norms by image hide how large the structure is, and nothing is learned.
     """
 
     def __init__(self, channels: int, features: tuple[int, ...], width: int, flat: bool) -> None:
@@ -155,17 +155,19 @@ class ConvolutionalStem(nn.Module):
         return self.levels(image[..., 0])[..., None] if self.flat else self.levels(image)
 
 
-def stem_of(channels: int, features: tuple[int, ...], width: int, window: Size, patch: Size, normed: bool) -> nn.Module:
+def stem_of(
+    channels: int, features: tuple[int, ...], width: int, image_size: Size, patch: Size, normed: bool
+) -> nn.Module:
     """A convolutional stem where ``features`` are named, else patches."""
     if features:
-        return ConvolutionalStem(channels, features, width, flat=window[2] == 1)
+        return ConvolutionalStem(channels, features, width, flat=image_size[2] == 1)
     return Patches(channels, width, patch, normed)
 
 
-def grid_of(window: Size, patch: Size, features: tuple[int, ...]) -> Size:
-    """The token grid of a window."""
+def grid_of(image_size: Size, patch: Size, features: tuple[int, ...]) -> Size:
+    """The token grid of a patch."""
     if features:
-        r, a, s = (-(-size // 2 ** (1 + len(features))) for size in window)
+        r, a, s = (-(-size // 2 ** (1 + len(features))) for size in image_size)
     else:
-        r, a, s = (size // step for size, step in zip(window, patch, strict=True))
+        r, a, s = (size // step for size, step in zip(image_size, patch, strict=True))
     return r, a, s

@@ -21,7 +21,7 @@ class ViTConfig:
 
     Attributes:
         channels, classes: input images; outputs.
-        window: voxels (R, A, S) that positions are learnt for; one voxel along S makes it two-dimensional.
+        image_size: voxels (R, A, S) that positions are learned for; one voxel along S makes it two-dimensional.
         patch: voxels of a token.
         stem: features of a convolutional stem's levels, each of which halves the image, above the tokens' own level;
             empty: patches.
@@ -34,7 +34,7 @@ class ViTConfig:
 
     channels: int = 1
     classes: int = 2
-    window: Size = (224, 224, 1)
+    image_size: Size = (224, 224, 1)
     patch: Size = (16, 16, 1)
     stem: tuple[int, ...] = ()
     normed_patches: bool = False
@@ -52,7 +52,7 @@ class ViTConfig:
 class ViT3DConfig(ViTConfig):
     """R-LLM's ViT3D, for volumes of 28 x 28 x 28."""
 
-    window: Size = (28, 28, 28)
+    image_size: Size = (28, 28, 28)
     patch: Size = (4, 4, 4)
     normed_patches: bool = True
     width: int = 1024
@@ -66,7 +66,7 @@ class ViT3DConfig(ViTConfig):
 class ViTTinyConfig(ViTConfig):
     """A small ViT for slices of 28 x 28."""
 
-    window: Size = (28, 28, 1)
+    image_size: Size = (28, 28, 1)
     stem: tuple[int, ...] = (32, 64)
     width: int = 128
     depth: int = 3
@@ -81,7 +81,7 @@ class ViTTinyConfig(ViTConfig):
 class ViT3DTinyConfig(ViTTinyConfig):
     """A small ViT for volumes of 64 x 64 x 64."""
 
-    window: Size = (64, 64, 64)
+    image_size: Size = (64, 64, 64)
     stem: tuple[int, ...] = (16, 32, 64)
 
 
@@ -92,10 +92,10 @@ class ViT(Classifier):
         super().__init__()
         self.config = config
         self.stem = stem_of(
-            config.channels, config.stem, config.width, config.window, config.patch, config.normed_patches
+            config.channels, config.stem, config.width, config.image_size, config.patch, config.normed_patches
         )
         self.transformer = Transformer(
-            grid_of(config.window, config.patch, config.stem),
+            grid_of(config.image_size, config.patch, config.stem),
             config.width,
             config.depth,
             config.heads,

@@ -22,7 +22,7 @@ class ViViTConfig:
 
     channels: int = 1
     classes: int = 2
-    window: Size = (28, 28, 28)
+    image_size: Size = (28, 28, 28)
     patch: Size = (4, 4, 4)
     stem: tuple[int, ...] = ()
     width: int = 1024
@@ -38,7 +38,7 @@ class ViViTConfig:
 class ViViTTinyConfig(ViViTConfig):
     """A small ViViT for volumes of 64 x 64 x 64."""
 
-    window: Size = (64, 64, 64)
+    image_size: Size = (64, 64, 64)
     stem: tuple[int, ...] = (16, 32, 64)
     width: int = 128
     spatial_depth: int = 2
@@ -55,9 +55,9 @@ class ViViT(Classifier):
     def __init__(self, config: ViViTConfig, booster: Booster | None = None) -> None:
         super().__init__()
         self.config = config
-        r, a, s = grid_of(config.window, config.patch, config.stem)
+        r, a, s = grid_of(config.image_size, config.patch, config.stem)
         sizes = (config.heads, config.head_width, config.mlp, 0.0)
-        self.stem = stem_of(config.channels, config.stem, config.width, config.window, config.patch, normed=True)
+        self.stem = stem_of(config.channels, config.stem, config.width, config.image_size, config.patch, normed=True)
         self.spatial = Transformer((r, a, 1), config.width, config.spatial_depth, *sizes, None, True)
         self.spatial_norm = nn.LayerNorm(config.width)
         self.transformer = Transformer((1, 1, s), config.width, config.depth, *sizes, booster, True)

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from ...errors import LLMBoostError
 from ...inference.segment import segment
-from ...io.dataset import Case, Dataset, load, read_dataset
+from ...io.dataset import Dataset, DatasetCase, load, read_dataset
 from ...io.image import Image, write_image
 from ...learn.adaptation.common import AdaptSettings
 from ...learn.adaptation.segmenter import adapt
@@ -49,7 +49,7 @@ class Settings:
             slices, all of a subject's are taken.
         pool: from how many cases, drawn in the same way, the base chooses those to learn from (see
             :mod:`...learn.ranking`); 0: chance alone chooses.
-        unlabelled: how many more cases, drawn in the same way, are there without their label maps.
+        unlabeled: how many more cases, drawn in the same way, are there without their label maps.
         shift: images to learn from and to measure on are as another scanner would have made them (see :mod:`..shift`);
             ``old_dice`` is then measured on the same cases as they were.
         labels: values to keep; others become background. By default all.
@@ -140,22 +140,26 @@ def _dataset(settings: Settings, context: Context) -> Dataset:
     return replace(dataset, labels={value: name for value, name in dataset.labels.items() if value in keep})
 
 
-def _draw(dataset: Dataset, settings: Settings, random: np.random.Generator) -> tuple[list[Case], list[Case]]:
+def _draw(
+    dataset: Dataset, settings: Settings, random: np.random.Generator
+) -> tuple[list[DatasetCase], list[DatasetCase]]:
     """The cases to learn from, and those without a label map: more cases hold all of fewer ones with the same seed."""
     train = dataset.split("train")
     if not settings.cases:
         return train, []
     subjects = random.permutation(sorted({dataset.subjects[case.id] for case in train}))
     count = settings.pool or settings.cases
-    drawn: tuple[list[Case], list[Case]] = ([], [])
+    drawn: tuple[list[DatasetCase], list[DatasetCase]] = ([], [])
     for number, subject in enumerate(subjects[: count + settings.unlabelled]):
         own = [case for case in train if dataset.subjects[case.id] == subject]
         drawn[number >= count].extend(own if settings.sides == 1 else [own[int(random.integers(len(own)))]])
     return drawn
 
 
-def _ranked(model: Model, dataset: Dataset, cases: Sequence[Case], settings: Settings, folder: Path) -> list[Case]:
-    """Those of ``cases`` that the model asks for first, as if none were labelled."""
+def _ranked(
+    model: Model, dataset: Dataset, cases: Sequence[DatasetCase], settings: Settings, folder: Path
+) -> list[DatasetCase]:
+    """Those of ``cases`` that the model asks for first, as if none were labeled."""
     _write(dataset, cases, settings, folder)
     pool = read_dataset(folder)
     unlabelled = {id: replace(case, label=None) for id, case in pool.cases.items()}
@@ -165,9 +169,13 @@ def _ranked(model: Model, dataset: Dataset, cases: Sequence[Case], settings: Set
 
 
 def _write(
-    dataset: Dataset, cases: Sequence[Case], settings: Settings, folder: Path, unlabelled: Sequence[Case] = ()
+    dataset: Dataset,
+    cases: Sequence[DatasetCase],
+    settings: Settings,
+    folder: Path,
+    unlabelled: Sequence[DatasetCase] = (),
 ) -> None:
-    """A data set folder of labelled cases, without splits: what is held out of them is for adapting to choose."""
+    """A data set folder of labeled cases, without splits: what is held out of them is for adapting to choose."""
     for case in [*cases, *unlabelled]:
         images, label = _load(dataset, case, settings)
         for channel, image in enumerate(images):
@@ -187,7 +195,7 @@ def _write(
     (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
 
 
-def _load(dataset: Dataset, case: Case, settings: Settings) -> tuple[list[Image], Image]:
+def _load(dataset: Dataset, case: DatasetCase, settings: Settings) -> tuple[list[Image], Image]:
     images, label = load(case)
     assert label is not None
     array = np.where(np.isin(label.array, list(dataset.labels)), label.array, 0).round().astype(np.uint8)
@@ -195,7 +203,7 @@ def _load(dataset: Dataset, case: Case, settings: Settings) -> tuple[list[Image]
 
 
 def _measured(
-    model: Model, dataset: Dataset, case: Case, settings: Settings, reference: Image | None
+    model: Model, dataset: Dataset, case: DatasetCase, settings: Settings, reference: Image | None
 ) -> dict[str, Any]:
     images, label = _load(dataset, case, settings)
     if reference is not None:

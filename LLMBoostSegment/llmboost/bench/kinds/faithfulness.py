@@ -65,13 +65,13 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     model = load_model(find(settings.model), context.device)
     network = randomised(model.network, row["seed"]) if settings.weights == "random" else model.network
     dataset = with_subjects(read_dataset(context.data / settings.data), settings.sides)
-    steps = model.card.preprocessing
+    preprocessing = model.card.preprocessing
     generator = torch.Generator().manual_seed(row["seed"])
     chosen, cases = dataset.split(settings.split)[:: settings.every], []
     for n, case in enumerate(chosen):
         images, truth = load(case)
         assert truth is not None
-        work = preprocess(images, steps)
+        work = preprocess(images, preprocessing)
         volume = torch.from_numpy(work.array)
         there = torch.from_numpy(resample(truth, work.with_array(work.array[0]), "nearest").array.astype(np.int16))
         nothing = torch.from_numpy(np.stack([ndimage.gaussian_filter(channel, BLUR) for channel in work.array]))
@@ -83,10 +83,12 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
             if settings.method == NOISE:
                 heat = _noise(mask, model.network.stride, generator)  # type: ignore[arg-type]
             else:
-                heat = segment_relevance(network, volume, mask, steps.window, number, settings.method, settings.layer)
+                heat = segment_relevance(
+                    network, volume, mask, preprocessing.patch_size, number, settings.method, settings.layer
+                )
 
             def score(image: Tensor, number: int = number, mask: Tensor = mask) -> float:
-                return float(predict(model.network, image, steps.window)[number][mask].mean())
+                return float(predict(model.network, image, preprocessing.patch_size)[number][mask].mean())
 
             inside, share = energy(heat, mask), float(mask.float().mean())
             deletion, insertion = areas(score, volume, nothing, heat) if settings.curves else (None, None)

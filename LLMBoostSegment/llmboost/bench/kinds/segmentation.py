@@ -17,7 +17,7 @@ from torch import nn
 from ...booster import BoosterConfig
 from ...errors import LLMBoostError
 from ...evaluation import evaluate
-from ...io.dataset import Case, Dataset, read_dataset
+from ...io.dataset import Dataset, DatasetCase, read_dataset
 from ...learn.train import Recipe, run_folder, train
 from ...learn.trainer import CHECKPOINT, TrainingConfig
 from ...model import load_model
@@ -155,7 +155,7 @@ def part_of(dataset: Dataset, fraction: float, seed: int, folder: Path) -> Path:
     return folder
 
 
-def _peak(model: Path, case: Case, context: Context) -> float:
+def _peak(model: Path, case: DatasetCase, context: Context) -> float:
     """GB of the whole process that segments one case."""
     with tempfile.TemporaryDirectory(dir=context.folder) as output:
         where: list[str | Path] = ["--output", output, "--device", str(context.device)]

@@ -22,7 +22,14 @@ from ...io.imageset import ImageSet, read_image_set
 from ...metrics.classification import classification_scores
 from ...model import Model, save_tensors
 from ..checkpoint import learnt
-from ..classification.train import RESAMPLES, ClassificationRecipe, augmentation_of, class_labels, features_of, settle
+from ..classification.train import (
+    RESAMPLES,
+    ClassificationRecipe,
+    augmentation_of,
+    calibrate,
+    class_labels,
+    features_of,
+)
 from ..classification.trainer import (
     ClassificationConfig,
     ClassificationTrainer,
@@ -70,12 +77,12 @@ def adapt_classifier(
     started = time.monotonic()
     card, data = base.card, read_image_set(path)
     assert card.classification is not None
-    steps, framing = card.preprocessing, card.classification.framing
-    if data.flat != (steps.slice_axis is not None) or data.color != steps.color:
+    preprocessing, input_region = card.preprocessing, card.classification.input_region
+    if data.flat != (preprocessing.slice_axis is not None) or data.color != preprocessing.color:
         kinds = ("volumes", "slices")
         raise LLMBoostError(
             f"{path}: {kinds[data.flat]}{' in color' * data.color}, but '{card.name}' takes"
-            f" {kinds[steps.slice_axis is not None]}{' in color' * steps.color}; choose another base"
+            f" {kinds[preprocessing.slice_axis is not None]}{' in color' * preprocessing.color}; choose another base"
         )
     same = [label.name.casefold() for label in card.labels] == [name.casefold() for name in data.classes]
     task = settings.task or (IMPROVE if same else NEW_LABELS)
@@ -87,7 +94,7 @@ def adapt_classifier(
     samples, val = data.split("train"), data.split("val")
     if not samples or not val:
         raise LLMBoostError(f"{path}: images to learn from and to hold out are needed; give more")
-    images, held_out = read_images(samples, steps, framing), read_images(val, steps, framing)
+    images, held_out = read_images(samples, preprocessing, input_region), read_images(val, preprocessing, input_region)
     rank = settings.rank or default_rank(len(samples))
     digests = [digest_of(image) for image in images.images]
     adapter = adapter_entry(card, settings, task, rank, digests)
@@ -102,7 +109,7 @@ def adapt_classifier(
         torch.manual_seed(settings.seed)
         count = len(data.classes)
         network = network_of(base, fresh=settings.scope == "scratch", classes=count).to(device)
-        before = _measure(network, held_out, data, steps.mirror) if task == IMPROVE else Figures()
+        before = _measure(network, held_out, data, preprocessing.mirror) if task == IMPROVE else Figures()
         open_up(network, settings, rank, task)
         minutes = None
         if settings.steps is None:
@@ -122,9 +129,9 @@ def adapt_classifier(
             network,
             images,
             held_out,
-            steps,
+            preprocessing,
             config,
-            augmentation_of(ClassificationRecipe(config), steps, framing),
+            augmentation_of(ClassificationRecipe(config), preprocessing, input_region),
             run,
             device,
             multi_label=data.multi_label,
@@ -137,11 +144,11 @@ def adapt_classifier(
         result = network_of(base, classes=count)
         tensors, outcome, stopped = train_adapter(base, trainer, result, settings, resume, cancelled, finishing)
         if task == NEW_LABELS:  # for its own classes, what the base knows stays the usual
-            familiarity = cast(Any, result).familiarity
-            familiarity.fit(features_of(result, images.images))
-            tensors |= {f"familiarity.{name}": buffer.cpu() for name, buffer in familiarity.named_buffers()}
-        after = _measure(result, held_out, data, steps.mirror)
-        meaning = settle(result, held_out, data, steps, framing)
+            ood_score = cast(Any, result).ood_score
+            ood_score.fit(features_of(result, images.images))
+            tensors |= {f"ood_score.{name}": buffer.cpu() for name, buffer in ood_score.named_buffers()}
+        after = _measure(result, held_out, data, preprocessing.mirror)
+        meaning = calibrate(result, held_out, data, preprocessing, input_region)
         meaning = replace(meaning, looks=_looks(card, task, images, held_out))
         goal = replace(_goal(card, data, task, len(images)), classification=meaning)
         training = {
@@ -149,7 +156,7 @@ def adapt_classifier(
             "minutes": round((time.monotonic() - started) / 60, 2),
             "config": asdict(config),
         }
-        figures = {"before": before.auc, "after": after.auc, **_certainty(result, held_out, data, steps.mirror)}
+        figures = {"before": before.auc, "after": after.auc, **_certainty(result, held_out, data, preprocessing.mirror)}
         counts = len(images), len(held_out)
         card = adapted_card(card, goal, result, output, adapter, data, counts, training, figures)
         check_free(output)
@@ -166,7 +173,7 @@ def _measure(network: nn.Module, images: Images, data: ImageSet, mirror: tuple[i
 
 
 def _certainty(network: nn.Module, images: Images, data: ImageSet, mirror: tuple[int, ...]) -> dict[str, Any]:
-    """Figures that tell whether anything was learnt, see :mod:`llmboost.card.figures`."""
+    """Figures that tell whether anything was learned, see :mod:`llmboost.card.figures`."""
     scores = _scores(network, images, data, mirror, resamples=RESAMPLES)
     return {f"after_{key}": scores[key] for key in ("auc_ci95", "balanced_accuracy") if scores.get(key) is not None}
 
@@ -188,7 +195,7 @@ def _looks(base: Card, task: str, images: Images, held_out: Images) -> Looks:
     known = base.classification.looks
     if task == IMPROVE and known is not None:
         return looks.widened(known, np.concatenate([local, others]))
-    return looks.fit(local, others, base.preprocessing.mirror, base.classification.framing == "mask")
+    return looks.fit(local, others, base.preprocessing.mirror, base.classification.input_region == "mask")
 
 
 def _goal(card: Card, data: ImageSet, task: str, count: int) -> Card:

@@ -25,7 +25,7 @@ from ...networks import build, describe
 from ..checkpoint import differences
 from ..train import alone, check_free, made_with
 from ..trainer import Outcome, Trainer, check_run, versions
-from .lora import BLOCKS, AdapterConfig, fitted, inject, merged, towards, trained, unpack
+from .lora import BLOCKS, AdapterConfig, dequantize, fitted, inject, merged, towards, trained
 
 if TYPE_CHECKING:
     from ...io.dataset import Dataset
@@ -161,7 +161,7 @@ def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module
 def open_up(network: nn.Module, settings: AdaptSettings, rank: int, task: str) -> None:
     """Freeze ``network`` but for what is to be trained, see :func:`.adapters.inject`."""
     if settings.block:
-        unpack(network)
+        dequantize(network)
     inject(network, AdapterConfig(rank, settings.scope, settings.block, decoder=task == NEW_LABELS))
 
 
@@ -193,7 +193,7 @@ def train_adapter(
     share = 1.0 if settings.share is None else settings.share
     tensors = towards(base.network.cpu(), trained(network), share)
     if settings.block:
-        unpack(result)
+        dequantize(result)
     result.load_state_dict(merged(base.network, result, tensors))
     result.eval().to(trainer.device)
     return tensors, outcome, stopped
@@ -213,7 +213,7 @@ def adapted_card(
     """The card ``goal`` with what is known at the end.
 
     Args:
-        counts: of cases that were learnt from, and held out.
+        counts: of cases that were learned from, and held out.
     """
     network, booster = describe(result)
     return replace(
@@ -241,7 +241,7 @@ def new_goal(card: Card, data: Dataset | ImageSet, names: Iterable[str], learnt_
     return replace(
         card,
         title=learnt if len(learnt) <= LONGEST_TITLE else f"{learnt[:LONGEST_TITLE]}...",
-        description=f"{learnt}: learnt from {learnt_from}.",
+        description=f"{learnt}: learned from {learnt_from}.",
         license="; ".join(text for text in (card.license, data.license) if text),
         citation="; ".join(text for text in (card.citation, data.reference) if text),
         version="1.0",
@@ -274,7 +274,7 @@ def run_of(
     when the process is killed, it stays, to be continued.
 
     Args:
-        labels: what is learnt, by value.
+        labels: what is learned, by value.
         cases: "training cases" and "validation cases": a digest by id.
 
     Raises:

@@ -128,7 +128,7 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
             # PEFT's names: LAYER.lora_A.default.weight, LAYER.base_layer.weight
             name = f"{before}.weight.lora_{which[0]}" if which else name.replace(".base_layer.", ".")
             tensors[name] = parameter.detach().cpu() * (SCALE if name.endswith(LORA_B) else 1)
-    # what is not learnt by gradients, but counted: means and variances of batch norms, and of a classifier's features
+    # what is not learned by gradients, but counted: means and variances of batch norms, and of a classifier's features
     counted = set(network.state_dict()) - {name for name, _ in network.named_parameters()}
     for name, buffer in network.named_buffers():
         if name in counted and buffer.is_floating_point():
@@ -196,7 +196,7 @@ def fitted(base: nn.Module, network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def unpack(network: nn.Module) -> None:
+def dequantize(network: nn.Module) -> None:
     """Make the 4-bit layers of the booster's block plain ones, which low-rank updates can be merged into."""
     booster = cast(Any, network).booster
     if not isinstance(booster, Booster):

@@ -17,15 +17,15 @@ from ...card.figures import ADVICE, NOT_TAUGHT
 from ...errors import LLMBoostError
 from ...inference.predict import Cancelled
 from ...inference.preprocessing import preprocess
-from ...io.dataset import Case, Dataset, Findings, check, digest_of, gaps, load, read_dataset, unlabelled_cases
+from ...io.dataset import Dataset, DatasetCase, Findings, check, digest_of, gaps, load, read_dataset, unlabelled_cases
 from ...io.labels import exchanged
 from ...model import Model, load_model, save_tensors
 from ..loss import IGNORED
+from ..patches import TrainingPatches, Volume
 from ..plan import Plan, make_plan
 from ..regularizers import Consistency, Distillation
 from ..train import case_digests, check_free, default_labels
 from ..trainer import CHECKPOINT, Regularizer, Trainer, TrainingConfig, mean_dice_of, read_volume
-from ..windows import TrainingWindows, Volume
 from .common import (
     IMPROVE,
     MINUTES,
@@ -45,7 +45,7 @@ from .common import (
 )
 from .lora import default_rank, default_share, layer_by_layer, merged, towards
 
-HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learnt from
+HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learned from
 MOST_HELD_OUT = 16  # cases: more would take time from training
 MOST_UNLABELLED = 64  # cases, for the same reason
 
@@ -65,7 +65,7 @@ def adapt(
     """Train an adapter of the model at ``base_path`` on the data set ``folder`` and write it to ``output``.
 
     Cases are held out, to choose the best weights by and for the figures: those of the split "val", or, without one,
-    every fourth subject. Fewer than four cases are all learnt from. One case held out is too few to choose by (on val,
+    every fourth subject. Fewer than four cases are all learned from. One case held out is too few to choose by (on val,
     it cost 0.02 of Dice): with one or none, training goes to the end of the budget. If what comes of it is not better
     than the base on the cases held out, the base is kept. A killed run is continued when it is started again.
 
@@ -97,15 +97,15 @@ def adapt(
     options: dict[str, Any] = {"classes": card.classes, **({"strides": plan.strides} if plan else {})}
     # for images that go less deep, kernels that do as well
     network = network_of(base, fresh=settings.scope == "scratch", **options)
-    steps = card.preprocessing
+    preprocessing = card.preprocessing
     unlabelled = unlabelled_cases(dataset)[:MOST_UNLABELLED] if settings.consistency else []
-    train_volumes = [read_volume(dataset, case, steps) for case in train]
-    val_volumes = [read_volume(dataset, case, steps) for case in val]
+    train_volumes = [read_volume(dataset, case, preprocessing) for case in train]
+    val_volumes = [read_volume(dataset, case, preprocessing) for case in val]
     if not any(bool((volume.label > 0).any()) for volume in train_volumes):
-        raise LLMBoostError(f"{folder}: the cases to learn from have no labelled voxels; label some")
+        raise LLMBoostError(f"{folder}: the cases to learn from have no labeled voxels; label some")
     for volume in train_volumes:
         if not bool((volume.label > 0).any()):
-            warnings.append(f"{volume.id}: nothing is labelled; it is learnt from as an example of nothing")
+            warnings.append(f"{volume.id}: nothing is labeled; it is learned from as an example of nothing")
     few = len(val) < 2
     if settings.share is None and task == IMPROVE and settings.scope != "scratch":
         settings = replace(settings, share=default_share(len(val)))
@@ -137,7 +137,7 @@ def adapt(
             network,
             train_volumes,
             val_volumes,
-            steps,
+            preprocessing,
             TrainingConfig(
                 steps=settings.steps,
                 minutes=minutes,
@@ -159,9 +159,11 @@ def adapt(
             labels=labels,
         )
         if unlabelled:
-            volumes = [_unlabelled_volume(case, steps) for case in unlabelled]
-            windows = TrainingWindows(volumes, steps.window, steps.mirror, trainer.length, settings.seed)
-            regularizers.append(Consistency(windows, settings.consistency, trainer))
+            volumes = [_unlabelled_volume(case, preprocessing) for case in unlabelled]
+            patches = TrainingPatches(
+                volumes, preprocessing.patch_size, preprocessing.mirror, trainer.length, settings.seed
+            )
+            regularizers.append(Consistency(patches, settings.consistency, trainer))
         result = network_of(base, **options)
         tensors, outcome, stopped = train_adapter(base, trainer, result, settings, resume, cancelled, finishing)
         after = measure(result, val_volumes, card)
@@ -224,7 +226,7 @@ def _task(card: Card, dataset: Dataset) -> str:
     return IMPROVE if same and all(own[v] <= theirs[v] or theirs[v] <= own[v] for v in own) else NEW_LABELS
 
 
-def _split(dataset: Dataset) -> tuple[list[Case], list[Case], Findings]:
+def _split(dataset: Dataset) -> tuple[list[DatasetCase], list[DatasetCase], Findings]:
     """Cases to learn from and cases to hold out, every file of them checked."""
     listed = (dataset.folder / "splits.json").exists()
     if listed and dataset.splits["val"]:
@@ -238,7 +240,7 @@ def _split(dataset: Dataset) -> tuple[list[Case], list[Case], Findings]:
             raise LLMBoostError(f"{dataset.folder}: no case has a label map; label some")
     found = check(dataset, [*train, *val])
 
-    def shows(case: Case) -> bool:
+    def shows(case: DatasetCase) -> bool:
         return bool(found.values[case.id] & dataset.labels.keys())
 
     if not val and len(train) >= HELD_OUT:
@@ -249,11 +251,11 @@ def _split(dataset: Dataset) -> tuple[list[Case], list[Case], Findings]:
     return train, val[:MOST_HELD_OUT], found
 
 
-def _subject(dataset: Dataset, case: Case) -> str:
+def _subject(dataset: Dataset, case: DatasetCase) -> str:
     return dataset.subjects.get(case.id, case.id)
 
 
-def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[Dataset, Plan | None, Card]:
+def _goal(base: Model, dataset: Dataset, train: list[DatasetCase], task: str) -> tuple[Dataset, Plan | None, Card]:
     """The data set with the labels in the network's order, how to train (None: as the base was), and the card."""
     card, learnt_from = base.card, f"{len(train)} case(s)"
     channels = len(dataset.modalities)
@@ -276,7 +278,7 @@ def _goal(base: Model, dataset: Dataset, train: list[Case], task: str) -> tuple[
     plan = None
     preprocessing = card.preprocessing
     if "strides" in card.network:
-        plan = make_plan(dataset, train, levels=_strides(card), fold=card.network.get("fold", 1), quick=True)
+        plan = make_plan(dataset, train, levels=_strides(card), unshuffle=card.network.get("unshuffle", 1), quick=True)
         preprocessing = plan.preprocessing
     goal = replace(
         new_goal(card, dataset, dataset.labels.values(), learnt_from),
@@ -297,11 +299,11 @@ def _listed(labels: dict[int, str]) -> str:
     return ", ".join(f"{value} ({name})" for value, name in labels.items())
 
 
-def _unlabelled_volume(case: Case, steps: Preprocessing) -> Volume:
+def _unlabelled_volume(case: DatasetCase, preprocessing: Preprocessing) -> Volume:
     images, _ = load(case)
-    if len(images) != steps.channels:
-        raise LLMBoostError(f"{case.images[0]}: {len(images)} channel(s), the model takes {steps.channels}")
-    image = torch.from_numpy(preprocess(images, steps).array)
+    if len(images) != preprocessing.channels:
+        raise LLMBoostError(f"{case.images[0]}: {len(images)} channel(s), the model takes {preprocessing.channels}")
+    image = torch.from_numpy(preprocess(images, preprocessing).array)
     return Volume(case.id, image, torch.full((1, *image.shape[1:]), IGNORED, dtype=torch.int16))
 
 
@@ -316,9 +318,9 @@ def _old_volumes(folder: Path | None, card: Card) -> list[Volume]:
 def _reasons(
     card: Card,
     task: str,
-    train: list[Case],
-    val: list[Case],
-    unlabelled: list[Case],
+    train: list[DatasetCase],
+    val: list[DatasetCase],
+    unlabelled: list[DatasetCase],
     plan: Plan | None,
     rank: int,
     resume: bool,

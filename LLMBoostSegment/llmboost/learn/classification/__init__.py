@@ -1,1 +1,1 @@
-"""Training classifiers: labelled images, batches and their variations, the trainer, from a data set to a model file."""
+"""Training classifiers: labeled images, batches and their variations, the trainer, from a data set to a model file."""

@@ -48,7 +48,7 @@ def load_pretrained(network: nn.Module, folder: Path) -> None:
         raise LLMBoostError(
             f"{folder}: {len(files)} .safetensors files; a folder with a vision transformer's one is expected"
         )
-    if not isinstance(network, ViT) or network.config.stem or network.config.window[2] != 1:
+    if not isinstance(network, ViT) or network.config.stem or network.config.image_size[2] != 1:
         raise LLMBoostError(f"{folder}: pre-trained weights fit vit-s only; choose that network")
     try:
         published = {_renamed(name): tensor.float() for name, tensor in safetensors.torch.load_file(files[0]).items()}

@@ -1,4 +1,4 @@
-"""From labelled images to a classifier's model file."""
+"""From labeled images to a classifier's model file."""
 
 from __future__ import annotations
 
@@ -93,20 +93,25 @@ def train_classifier(
     check_output(output, resume)
     data = read_image_set(path)
     train, val = data.split("train"), data.split("val")
-    steps, framing, reasons = plan_images(data, recipe)
+    steps, input_region, reasons = plan_images(data, recipe)
     report({"event": "plan", "reasons": reasons})
     name = recipe.network or ("vit-tiny" if data.flat else "vit3d-tiny")
     if name not in CLASSIFIERS:
         raise LLMBoostError(f"network '{name}' does not classify; use one of {', '.join(CLASSIFIERS)}")
 
     torch.manual_seed(recipe.config.seed)
-    options = {"channels": steps.channels, "classes": len(data.classes), "window": steps.window, **recipe.options}
+    options = {
+        "channels": steps.channels,
+        "classes": len(data.classes),
+        "image_size": steps.patch_size,
+        **recipe.options,
+    }
     network = build(name, options, recipe.booster)
     if recipe.pretrained:
         load_pretrained(network, recipe.pretrained)
     if recipe.start:
         _take_over(network, load_model(recipe.start).network)
-    images, held_out = (read_images(samples, steps, framing) for samples in (train, val))
+    images, held_out = (read_images(samples, steps, input_region) for samples in (train, val))
     teachers = [load_model(teacher) for teacher in recipe.teachers]
     _check_teachers(recipe, teachers, data, steps)
     with alone(output) as run:
@@ -117,7 +122,7 @@ def train_classifier(
             held_out,
             steps,
             recipe.config,
-            augmentation_of(recipe, steps, framing),
+            augmentation_of(recipe, steps, input_region),
             run,
             device,
             multi_label=data.multi_label,
@@ -138,11 +143,11 @@ def train_classifier(
 
         network.load_state_dict({**network.state_dict(), **outcome.state})
         network.eval()
-        cast(Any, network).familiarity.fit(features_of(network, images.images))
+        cast(Any, network).ood_score.fit(features_of(network, images.images))
         if isinstance(network.booster, Booster):
             network.booster.merge_lora()
-        usual = looks.fit(images.images.numpy(), held_out.images.numpy(), steps.mirror, framing == "mask")
-        meaning = replace(settle(network, held_out, data, steps, framing), looks=usual)
+        usual = looks.fit(images.images.numpy(), held_out.images.numpy(), steps.mirror, input_region == "mask")
+        meaning = replace(calibrate(network, held_out, data, steps, input_region), looks=usual)
         card = _card(output, recipe, data, steps, network, outcome, meaning, held_out, len(train))
         check_free(output, resume)
         card = save_model(network, card, output)
@@ -151,7 +156,7 @@ def train_classifier(
 
 
 def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preprocessing, str, tuple[str, ...]]:
-    """Window, spacing, framing and intensities; and why, in words."""
+    """Window, spacing, input_region and intensities; and why, in words."""
     size = recipe.size or data.size or DEFAULT_SIZE
     survey = data.split("train")[:: max(1, len(data.split("train")) // SURVEYED)]
     sided = [name for name in data.classes if SIDED.search(name.replace("_", " "))]
@@ -161,17 +166,19 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         steps = Preprocessing(
             channels, (1.0, 1.0, 1.0), (size, size, 1), (Normalization(),) * channels, mirror, data.color
         )
-        framing, why = "square", "the middle square of each image"
+        input_region, why = "square", "the middle square of each image"
     else:
         facts = [sample.read(Preprocessing())[0] for sample in survey[:20]]
         masks = term(data.modality) == "SEG" or all(len(np.unique(image.array)) <= 2 for image in facts)
         extents = np.median([np.array(image.shape) * image.spacing for image in facts], axis=0)
         spacing = round(float(extents.max()) / size, 4)
         steps = Preprocessing(1, (spacing,) * 3, (size,) * 3, (Normalization(),), mirror)
-        framing, why = ("mask", "around the middle of the mask") if masks else ("center", "the middle of each volume")
-    normalization = tuple(_intensities(data, survey, steps, framing, recipe.keep_brightness))
+        input_region, why = (
+            ("mask", "around the middle of the mask") if masks else ("center", "the middle of each volume")
+        )
+    normalization = tuple(_intensities(data, survey, steps, input_region, recipe.keep_brightness))
     steps = replace(steps, normalization=normalization)
-    shown = " x ".join(map(str, steps.window[: 2 if data.flat else 3]))
+    shown = " x ".join(map(str, steps.patch_size[: 2 if data.flat else 3]))
     kinds = ", ".join(dict.fromkeys(how.kind for how in normalization))
     reasons = (
         f"images: {why}, {shown} voxels",
@@ -180,27 +187,27 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         f"classes: {', '.join(data.classes)}" + (f"; looked for: {data.positive}" if data.positive else ""),
         *data.notes,
     )
-    return steps, framing, reasons
+    return steps, input_region, reasons
 
 
 def _intensities(
-    data: ImageSet, survey: Sequence[Sample], steps: Preprocessing, framing: str, keep_brightness: bool
+    data: ImageSet, survey: Sequence[Sample], preprocessing: Preprocessing, input_region: str, keep_brightness: bool
 ) -> list[Normalization]:
-    if framing == "mask":
+    if input_region == "mask":
         return [Normalization("window", 0.0, 1.0, 0.0, 1.0)]
     if data.color or keep_brightness:  # eight bits, whose brightness says something
-        pixels = [np.stack([channel.array.ravel() for channel in sample.read(steps)]) for sample in survey]
+        pixels = [np.stack([channel.array.ravel() for channel in sample.read(preprocessing)]) for sample in survey]
         values = np.concatenate(pixels, axis=1)
         return [Normalization("window", 0.0, 255.0, float(v.mean()), max(float(v.std()), 1e-3)) for v in values]
     if term(data.modality) == "CT":
-        values = np.concatenate([sample.read(steps)[0].array.ravel()[::97] for sample in survey])
+        values = np.concatenate([sample.read(preprocessing)[0].array.ravel()[::97] for sample in survey])
         return [ct_window(values.astype(np.float32))]
     return [Normalization()]
 
 
-def augmentation_of(recipe: ClassificationRecipe, steps: Preprocessing, framing: str) -> Augmentation:
-    usual = Augmentation(intensity=0.0, erase=0.0) if framing == "mask" else Augmentation()
-    return replace(recipe.augmentation or usual, mirror=steps.mirror)
+def augmentation_of(recipe: ClassificationRecipe, preprocessing: Preprocessing, input_region: str) -> Augmentation:
+    usual = Augmentation(intensity=0.0, erase=0.0) if input_region == "mask" else Augmentation()
+    return replace(recipe.augmentation or usual, mirror=preprocessing.mirror)
 
 
 def class_labels(names: Sequence[str]) -> tuple[Label, ...]:
@@ -215,13 +222,15 @@ def features_of(network: nn.Module, images: Tensor) -> Tensor:
         return torch.cat([cast(Any, network).features(part.to(device).float()).cpu() for part in images.split(32)])
 
 
-def settle(network: nn.Module, val: Images, data: ImageSet, steps: Preprocessing, framing: str) -> Classification:
+def calibrate(
+    network: nn.Module, val: Images, data: ImageSet, preprocessing: Preprocessing, input_region: str
+) -> Classification:
     """What the network's outputs mean, from validation images: temperature, thresholds, range.
 
     The positive class's threshold is where sensitivity + specificity is largest (Youden 1950), and so is each class's
     where several may be true.
     """
-    plain = probabilities(network, val.images, mirror=steps.mirror, multi_label=data.multi_label)
+    plain = probabilities(network, val.images, mirror=preprocessing.mirror, multi_label=data.multi_label)
     logits = (
         torch.logit(plain.double().clamp(1e-6, 1 - 1e-6)) if data.multi_label else plain.double().clamp(min=1e-9).log()
     )
@@ -240,7 +249,7 @@ def settle(network: nn.Module, val: Images, data: ImageSet, steps: Preprocessing
         range(len(data.classes)) if data.multi_label else [data.classes.index(data.positive)] if data.positive else []
     )
     return Classification(
-        framing=framing,
+        input_region=input_region,
         positive=data.positive,
         thresholds=tuple(youden(scaled[:, c].numpy(), val.targets[:, c].numpy()) for c in watched),
         multi_label=data.multi_label,
@@ -251,7 +260,7 @@ def settle(network: nn.Module, val: Images, data: ImageSet, steps: Preprocessing
 
 
 def youden(chances: np.ndarray, truth: np.ndarray) -> float:
-    """The threshold where sensitivity + specificity is largest, amid the neighbouring probabilities."""
+    """The threshold where sensitivity + specificity is largest, amid the neighboring probabilities."""
     values = np.unique(chances)
     cuts = np.concatenate([values[:1] / 2, (values[1:] + values[:-1]) / 2])
     if truth.min() == truth.max():
@@ -270,11 +279,11 @@ def _take_over(network: nn.Module, other: nn.Module) -> None:
 
 
 def _check_teachers(
-    recipe: ClassificationRecipe, teachers: Sequence[Model], data: ImageSet, steps: Preprocessing
+    recipe: ClassificationRecipe, teachers: Sequence[Model], data: ImageSet, preprocessing: Preprocessing
 ) -> None:
     for path, teacher in zip(recipe.teachers, teachers, strict=True):
         names = tuple(label.name for label in teacher.card.labels)
-        if names != data.classes or teacher.card.preprocessing != steps:
+        if names != data.classes or teacher.card.preprocessing != preprocessing:
             raise LLMBoostError(f"{path}: classifies something else, or sees images otherwise: no teacher for this")
 
 
@@ -282,22 +291,26 @@ def _card(
     output: Path,
     recipe: ClassificationRecipe,
     data: ImageSet,
-    steps: Preprocessing,
+    preprocessing: Preprocessing,
     network: nn.Module,
     outcome: Outcome,
-    meaning: Classification,
+    classification: Classification,
     val: Images,
     train_count: int,
 ) -> Card:
     network_entry, booster_entry = describe(network)
     chances = probabilities(
-        network, val.images, mirror=steps.mirror, multi_label=data.multi_label, temperature=meaning.temperature
+        network,
+        val.images,
+        mirror=preprocessing.mirror,
+        multi_label=data.multi_label,
+        temperature=classification.temperature,
     )
     scores = classification_scores(
         chances.numpy(),
         val.targets.numpy().astype(int),
         positive=data.classes.index(data.positive) if data.positive else None,
-        thresholds=meaning.thresholds,
+        thresholds=classification.thresholds,
         multi_label=data.multi_label,
         ordinal=data.ordinal,
         resamples=RESAMPLES,
@@ -313,10 +326,10 @@ def _card(
         "task": CLASSIFICATION,
         "labels": class_labels(data.classes),
         "modality": data.modality,
-        "preprocessing": steps,
+        "preprocessing": preprocessing,
         "network": network_entry,
         "booster": booster_entry,
-        "classification": meaning,
+        "classification": classification,
         "license": data.license,
         "citation": data.reference,
         "training": {

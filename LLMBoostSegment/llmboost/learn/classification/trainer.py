@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...card import Preprocessing
 from ...errors import LLMBoostError
-from ...inference.classifier_input import frame
+from ...inference.classifier_input import classifier_input
 from ...inference.classify import probabilities
 from ...io.imageset import Sample
 from ...metrics.classification import classification_scores
@@ -62,7 +62,7 @@ class Images:
         return len(self.images)
 
 
-def read_images(samples: Sequence[Sample], steps: Preprocessing, framing: str) -> Images:
+def read_images(samples: Sequence[Sample], preprocessing: Preprocessing, input_region: str) -> Images:
     """Read and frame all samples; a volume gives one image, and so does a slice.
 
     Raises:
@@ -71,7 +71,7 @@ def read_images(samples: Sequence[Sample], steps: Preprocessing, framing: str) -
     images, problems = [], []
     for sample in samples:
         try:
-            framed = frame(sample.read(steps), steps, framing)[0]
+            framed = classifier_input(sample.read(preprocessing), preprocessing, input_region)[0]
             if len(framed) != 1:
                 raise LLMBoostError(f"{len(framed)} slices, one is expected")
             images.append(torch.from_numpy(framed[0]).half())

@@ -4,7 +4,7 @@ The idea is SynthSeg's (Billot et al. 2023, Medical Image Analysis 86, 102789): 
 contrast twice learns anatomy instead of intensities, and then works on any.
 """
 
+from .patches import HeadMap, SyntheticHeads, read_head_map
 from .structures import STRUCTURES, Structure, head_labels
-from .windows import HeadMap, SyntheticHeads, read_head_map
 
 __all__ = ["STRUCTURES", "HeadMap", "Structure", "SyntheticHeads", "head_labels", "read_head_map"]

@@ -17,7 +17,7 @@ SIZE = (0.85, 1.2)  # of the whole head; averages such as MNI152 are large
 PROPORTION, SHEAR = 0.05, 0.04
 CENTERED = 0.75  # the share of heads that lie in the middle of the image
 NUDGE = 12.0  # mm, of those
-REACH = np.array([30.0, 45.0, 70.0])  # mm, of the others: long necks, large fields of view cut into windows
+REACH = np.array([30.0, 45.0, 70.0])  # mm, of the others: long necks, large fields of view cut into patches
 BEND = 4.0  # mm, the most that tissue is displaced (standard deviation)
 KNOTS = (20.0, 40.0)  # mm over which displacements vary
 

@@ -1,10 +1,11 @@
-"""From cases to windows to train on: classes on the network's grid, which windows are cut, and augmentation."""
+"""From cases to patches to train on: classes on the network's grid, which patches are cut, and augmentation."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from llmboost.learn.windows import FOREGROUND, TrainingPatches, Volume, cut
 from monai.transforms import Compose
 
 from llmboost.card import Preprocessing
@@ -13,7 +14,6 @@ from llmboost.learn import trainer as trainer_module
 from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.trainer import read_volume
-from llmboost.learn.windows import FOREGROUND, TrainingWindows, Volume, cut
 
 from .training_samples import STEPS
 
@@ -54,19 +54,19 @@ def test_labels_become_classes_on_the_networks_grid(monkeypatch):
     assert fine.label[0, 0, :, 0].tolist() == [IGNORED] * 4 + [1] * 4 + [2] * 4 + [0] * 4
 
 
-# windows
+# patches
 
 
 def test_the_nth_window_is_always_the_same(volumes):
     def windows(seed):
-        return TrainingWindows(volumes[0], STEPS.window, STEPS.mirror, 12, seed)
+        return TrainingPatches(volumes[0], STEPS.patch_size, STEPS.mirror, 12, seed)
 
     first, again, other = windows(5), windows(5), windows(6)
     backwards = {n: again[n] for n in reversed(range(12))}
     for n in range(12):
         sample = first[n]
         assert type(sample[IMAGE]) is torch.Tensor
-        assert sample[IMAGE].shape == sample[LABEL].shape == (1, *STEPS.window)
+        assert sample[IMAGE].shape == sample[LABEL].shape == (1, *STEPS.patch_size)
         assert torch.equal(sample[IMAGE], backwards[n][IMAGE])
         assert torch.equal(sample[LABEL], backwards[n][LABEL])
         assert set(sample[LABEL].unique().tolist()) <= {0, 1, 2}
@@ -79,7 +79,7 @@ def test_an_epoch_sees_each_case_once():
     cases = [
         Volume(str(n), torch.full((1, 8, 8, 8), float(n)), torch.zeros(1, 8, 8, 8, dtype=torch.int16)) for n in range(5)
     ]
-    windows = TrainingWindows(cases, (8, 8, 8), (), 100, 0)
+    windows = TrainingPatches(cases, (8, 8, 8), (), 100, 0)
     windows.augment = Compose([])
     orders = [[int(windows[5 * epoch + n][IMAGE].mean()) for n in range(5)] for epoch in range(6)]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
@@ -87,10 +87,10 @@ def test_an_epoch_sees_each_case_once():
 
 
 def test_the_share_of_windows_with_foreground():
-    """One labelled voxel in a large case: only windows meant for it are likely to hold it."""
+    """One labeled voxel in a large case: only patches meant for it are likely to hold it."""
     label = torch.zeros(1, 80, 80, 80, dtype=torch.int16)
     label[0, 3, 40, 77] = 1
-    windows = TrainingWindows([Volume("a", torch.zeros(1, 80, 80, 80), label)], (8, 8, 8), (), 600, 0)
+    windows = TrainingPatches([Volume("a", torch.zeros(1, 80, 80, 80), label)], (8, 8, 8), (), 600, 0)
     windows.augment = Compose([])
     share = np.mean([bool(windows[n][LABEL].any()) for n in range(600)])
     assert share == pytest.approx(FOREGROUND, abs=0.06)
@@ -106,7 +106,7 @@ def test_cutting_inside_and_outside():
 
 def test_small_images_lie_in_the_middle_of_the_window():
     case = Volume("a", torch.ones(1, 5, 10, 8), torch.ones(1, 5, 10, 8, dtype=torch.int16))
-    windows = TrainingWindows([case], (8, 8, 16), (), 20, 0)
+    windows = TrainingPatches([case], (8, 8, 16), (), 20, 0)
     windows.augment = Compose([])
     for n in range(20):
         sample = windows[n]
@@ -125,7 +125,7 @@ def spatial_only(windows):
 
 
 def test_image_and_label_move_together():
-    windows = spatial_only(TrainingWindows([ball()], (24, 24, 24), (0, 1, 2), 40, 0))
+    windows = spatial_only(TrainingPatches([ball()], (24, 24, 24), (0, 1, 2), 40, 0))
     moved = 0
     for n in range(40):
         sample = windows[n]
@@ -136,7 +136,7 @@ def test_image_and_label_move_together():
 
 
 def test_intensities_alone_change_nothing_in_the_label():
-    windows = TrainingWindows([ball()], (24, 24, 24), (), 30, 0)
+    windows = TrainingPatches([ball()], (24, 24, 24), (), 30, 0)
     windows.augment.transforms = tuple(step for step in windows.augment.transforms if "Affine" not in str(step))
     for n in range(30):
         assert torch.equal(windows[n][LABEL], ball().label.float())
@@ -175,7 +175,7 @@ def test_the_share_of_windows_in_another_contrast(volumes):
         contrast: np.mean(
             [
                 "RandContrastd" in [type(step).__name__ for step in windows.augment.transforms if step._do_transform]
-                for windows in [TrainingWindows(volumes[0], STEPS.window, (), 60, 0, contrast)]
+                for windows in [TrainingPatches(volumes[0], STEPS.patch_size, (), 60, 0, contrast)]
                 for n in range(60)
                 if windows[n]
             ]
@@ -187,7 +187,7 @@ def test_the_share_of_windows_in_another_contrast(volumes):
 
 
 def test_unknown_voxels_stay_unknown_and_labels_whole():
-    windows = TrainingWindows([ball(ignored=True)], (24, 24, 24), (0,), 40, 0)
+    windows = TrainingPatches([ball(ignored=True)], (24, 24, 24), (0,), 40, 0)
     for n in range(40):
         label = windows[n][LABEL]
         assert set(label.unique().tolist()) <= {IGNORED, 0, 1}
@@ -195,9 +195,9 @@ def test_unknown_voxels_stay_unknown_and_labels_whole():
 
 
 def test_everything_unknown_survives_inside_the_image():
-    """What turns to background lies outside the moved image, hence at the window's border."""
+    """What turns to background lies outside the moved image, hence at the patch's border."""
     case = Volume("a", torch.ones(1, 24, 24, 24), torch.full((1, 24, 24, 24), IGNORED, dtype=torch.int16))
-    windows = TrainingWindows([case], (24, 24, 24), (), 40, 0)
+    windows = TrainingPatches([case], (24, 24, 24), (), 40, 0)
     for n in range(40):
         label = windows[n][LABEL]
         assert set(label.unique().tolist()) <= {IGNORED, 0}
@@ -206,5 +206,5 @@ def test_everything_unknown_survives_inside_the_image():
 
 def test_a_constant_image_stays_finite():
     case = Volume("a", torch.zeros(1, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.int16))
-    windows = TrainingWindows([case], (8, 8, 8), (0,), 60, 0)
+    windows = TrainingPatches([case], (8, 8, 8), (0,), 60, 0)
     assert all(torch.isfinite(windows[n][IMAGE]).all() for n in range(60))

@@ -1,4 +1,4 @@
-"""Synthetic training windows: the n-th one of a seed is always the same."""
+"""Synthetic training patches: the n-th one of a seed is always the same."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def read_head_map(path: Path) -> HeadMap:
 
 
 class SyntheticHeads(Dataset[dict[str, Tensor]]):
-    """Windows {"image": (1, R, A, S) float32, "label": the same shape, classes} of random images of ``maps``.
+    """Patches {"image": (1, R, A, S) float32, "label": the same shape, classes} of random images of ``maps``.
 
-    The image fills the window as it does in use: normalized over its own field of view, zero where that ends inside the
-    window. Some windows show no brain, and have no label.
+    The image fills the patch as it does in use: normalized over its own field of view, zero where that ends inside the
+    patch. Some patches show no brain, and have no label.
 
     Args:
-        window: voxels.
+        patch_size: voxels.
         spacing: mm, along all three axes.
         length: how many there are.
         seed: of all of them.
@@ -83,7 +83,7 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
     def __init__(
         self,
         maps: Sequence[HeadMap],
-        window: tuple[int, int, int],
+        patch_size: tuple[int, int, int],
         spacing: float,
         length: int,
         seed: int,
@@ -93,9 +93,9 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
         self.length = length
         self.seed = seed
         self.negative = negative
-        self.grid = triple([(torch.arange(n) - (n - 1) / 2) * spacing for n in window])
+        self.grid = triple([(torch.arange(n) - (n - 1) / 2) * spacing for n in patch_size])
         # twice as fine, with every second voxel at the center of one of the grid's
-        self.fine = triple([(torch.arange(2 * n - 1) / 2 - (n - 1) / 2) * spacing for n in window])
+        self.fine = triple([(torch.arange(2 * n - 1) / 2 - (n - 1) / 2) * spacing for n in patch_size])
 
     def __len__(self) -> int:
         return self.length
@@ -150,7 +150,7 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
         return along_axes(brain.float(), blur) > random.uniform(0.1, 0.6)
 
     def _half(self, random: np.random.Generator) -> Tensor:
-        """One side of a random plane that leaves most of the window: a removed face, a tilted slab."""
+        """One side of a random plane that leaves most of the patch: a removed face, a tilted slab."""
         normal = random.standard_normal(3)
         a, b, c = (normal / np.linalg.norm(normal)).tolist()
         x, y, z = self.fine
@@ -177,7 +177,7 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
         return index, contrast
 
     def _field_of_view(self, shown: Tensor, random: np.random.Generator) -> tuple[slice, slice, slice]:
-        """The part of the window that the image fills: all of it, a box around what is shown, or a narrower one."""
+        """The part of the patch that the image fills: all of it, a box around what is shown, or a narrower one."""
         first, last = np.zeros(3, int), np.array(shown.shape)
         kind = random.random()
         if kind < TIGHT and shown.any():
@@ -195,11 +195,11 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
 def _normalized(
     image: Tensor, target: Tensor, inside: tuple[slice, slice, slice], random: np.random.Generator
 ) -> dict[str, Tensor]:
-    """The sample: normalized within the field of view, and zero outside, as images smaller than the window are."""
+    """The sample: normalized within the field of view, and zero outside, as images smaller than the patch are."""
     seen, label = torch.zeros(1, *image.shape), torch.zeros(1, *image.shape)
     part = image[inside].numpy().copy()
     normalize(part, Normalization())
-    # a field of view larger than the window may hold more air, or less
+    # a field of view larger than the patch may hold more air, or less
     part = part * random.uniform(0.8, 1.25) + random.uniform(-0.25, 0.25)
     seen[0][inside] = torch.from_numpy(part)
     label[0][inside] = target[inside].float()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 SHRINKAGE = 0.1  # of the covariance towards a sphere: there are fewer images than its entries
 
 
-class Familiarity(nn.Module):
+class OodScore(nn.Module):
     """The Mahalanobis distance of features from the training images' (Lee et al. 2018, arXiv 1807.03888), one Gaussian
     for all classes, divided by the root of the features' number: about 1 for a training image.
 

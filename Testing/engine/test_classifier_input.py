@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from llmboost.card import FRAMINGS, Normalization, Preprocessing
+from llmboost.card import INPUT_REGIONS, Normalization, Preprocessing
 from llmboost.errors import LLMBoostError
-from llmboost.inference.classifier_input import frame
+from llmboost.inference.classifier_input import classifier_input
 from llmboost.io.image import Image
 
 RAS = np.diag([-1.0, -1.0, 1.0])  # in LPS
@@ -19,8 +19,8 @@ ORDERS = list(itertools.permutations(range(3)))
 PROPERTY = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def steps_of(window=(8, 8, 8), spacing=2.0, channels=1, how=AS_STORED):
-    return Preprocessing(channels, (spacing,) * 3, window, (how,) * channels)
+def steps_of(patch_size=(8, 8, 8), spacing=2.0, channels=1, how=AS_STORED):
+    return Preprocessing(channels, (spacing,) * 3, patch_size, (how,) * channels)
 
 
 def noise(shape, seed=0, spacing=(1.0, 1.0, 1.0), direction=RAS, origin=(3.0, -5.0, 40.0)):
@@ -50,7 +50,7 @@ def position_map(image):
 
 @PROPERTY
 @given(
-    framing=st.sampled_from(FRAMINGS),
+    input_region=st.sampled_from(INPUT_REGIONS),
     shape=st.tuples(*[st.integers(3, 15)] * 3),
     spacing=st.tuples(*[st.sampled_from([0.7, 1.0, 1.5, 2.0, 3.1])] * 3),
     degrees=st.tuples(*[st.floats(-20, 20)] * 3),
@@ -59,13 +59,13 @@ def position_map(image):
     seed=st.integers(0, 99),
 )
 def test_a_volume_is_seen_alike_in_whatever_order_it_is_stored(
-    reordered, framing, shape, spacing, degrees, axes, flips, seed
+    reordered, input_region, shape, spacing, degrees, axes, flips, seed
 ):
     turned = RAS @ Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
-    make = mask if framing == "mask" else noise
+    make = mask if input_region == "mask" else noise
     image = make(shape, seed, spacing=spacing, direction=turned)
-    first, place = frame([image], steps_of(), framing)
-    again, same = frame([reordered(image, axes, flips)], steps_of(), framing)
+    first, place = classifier_input([image], steps_of(), input_region)
+    again, same = classifier_input([reordered(image, axes, flips)], steps_of(), input_region)
     assert first.shape == (1, 1, 8, 8, 8)
     assert first.dtype == np.float32
     assert place.shape == (8, 8, 8)
@@ -75,7 +75,7 @@ def test_a_volume_is_seen_alike_in_whatever_order_it_is_stored(
 
 @PROPERTY
 @given(
-    framing=st.sampled_from(["square", "center"]),
+    input_region=st.sampled_from(["square", "center"]),
     shape=st.tuples(st.integers(3, 15), st.integers(3, 15), st.integers(1, 4)),
     thick=st.integers(0, 2),
     across=st.integers(0, 2),
@@ -84,60 +84,64 @@ def test_a_volume_is_seen_alike_in_whatever_order_it_is_stored(
     seed=st.integers(0, 99),
 )
 def test_slices_are_seen_alike_in_whatever_order_they_are_stored(
-    reordered, framing, shape, thick, across, axes, flips, seed
+    reordered, input_region, shape, thick, across, axes, flips, seed
 ):
     """Slices across any axis of the patient, for models of slices across any axis."""
     count = shape[2]
     shape = np.insert(shape[:2], thick, count)
     spacing = np.insert([1.0, 1.0], thick, 4.0)
     image = noise(tuple(shape), seed, spacing=tuple(spacing))
-    window = tuple(np.insert([8, 8], across, 1).tolist())
-    first, place = frame([image], steps_of(window), framing)
-    again, same = frame([reordered(image, axes, flips)], steps_of(window), framing)
-    assert first.shape == (count, 1, *window)
+    patch_size = tuple(np.insert([8, 8], across, 1).tolist())
+    first, place = classifier_input([image], steps_of(patch_size), input_region)
+    again, same = classifier_input([reordered(image, axes, flips)], steps_of(patch_size), input_region)
+    assert first.shape == (count, 1, *patch_size)
     np.testing.assert_allclose(again, first, atol=1e-3)
     assert same.same_grid(place)
     assert place.shape == tuple(np.insert([8, 8], across, count))
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
-def test_a_finer_image_of_the_same_is_seen_alike(framing):
+@pytest.mark.parametrize("input_region", INPUT_REGIONS)
+def test_a_finer_image_of_the_same_is_seen_alike(input_region):
     seen = []
     for mm in (0.5, 1.0):
         size = round(24 / mm)
         axis = (np.arange(size) + 0.5) * mm - 12
         x, y, z = np.meshgrid(axis, axis, axis, indexing="ij")
         array = np.exp(-((x / 5) ** 2) - ((y - 1) / 4) ** 2 - ((z + 2) / 6) ** 2)
-        array = array > 0.4 if framing == "mask" else 100 * array
-        seen.append(frame([Image(array.astype(np.float32), (mm,) * 3, (mm / 2,) * 3, RAS)], steps_of(), framing)[0])
+        array = array > 0.4 if input_region == "mask" else 100 * array
+        seen.append(
+            classifier_input(
+                [Image(array.astype(np.float32), (mm,) * 3, (mm / 2,) * 3, RAS)], steps_of(), input_region
+            )[0]
+        )
     difference = np.abs(seen[0] - seen[1]) / seen[1].max()
     assert difference.mean() < 0.02
     assert np.corrcoef(seen[0].ravel(), seen[1].ravel())[0, 1] > 0.99
 
 
-# -- where the window lies ---------------------------------------------------------------------------------------------
+# -- where the patch lies ---------------------------------------------------------------------------------------------
 
 
 @PROPERTY
 @given(
-    framing=st.sampled_from(["square", "center"]),
+    input_region=st.sampled_from(["square", "center"]),
     shape=st.tuples(*[st.integers(12, 20)] * 3),
     spacing=st.tuples(*[st.sampled_from([0.8, 1.0, 1.5])] * 3),
     degrees=st.tuples(*[st.floats(-20, 20)] * 3),
     axes=st.sampled_from(ORDERS),
 )
-def test_the_place_of_a_window_is_told(reordered, framing, shape, spacing, degrees, axes):
+def test_the_place_of_a_window_is_told(reordered, input_region, shape, spacing, degrees, axes):
     """Voxels that hold their own place must come to lie there."""
     turned = RAS @ Rotation.from_euler("xyz", degrees, degrees=True).as_matrix()
     image = reordered(noise(shape, spacing=spacing, direction=turned), axes, (True, False, True))
-    seen, place = frame([position_map(image)], steps_of(spacing=1.2), framing)
+    seen, place = classifier_input([position_map(image)], steps_of(spacing=1.2), input_region)
     inner = (slice(2, -2),) * 3  # smoothing bends values at the image's border
     np.testing.assert_allclose(seen[0, 0][inner], position_map(place).array[inner], atol=0.02)
 
 
 def test_the_place_of_slices_is_told():
     image = noise((20, 3, 16), spacing=(1.0, 5.0, 1.5))
-    seen, place = frame([position_map(image)], steps_of((8, 8, 1), spacing=1.2), "square")
+    seen, place = classifier_input([position_map(image)], steps_of((8, 8, 1), spacing=1.2), "square")
     assert seen.shape == (3, 1, 8, 8, 1)
     assert place.shape == (8, 8, 3)
     stack = np.concatenate([one[0] for one in seen], axis=2)
@@ -148,20 +152,20 @@ def test_the_place_of_slices_is_told():
 def test_a_square_is_the_largest_in_the_middle():
     array = np.zeros((12, 8, 1), np.float32)
     array[2:10] = 1
-    seen, place = frame([Image(array, (1, 1, 1), (0, 0, 0), RAS)], steps_of((8, 8, 1)), "square")
+    seen, place = classifier_input([Image(array, (1, 1, 1), (0, 0, 0), RAS)], steps_of((8, 8, 1)), "square")
     assert (seen == 1).all()
     assert place.spacing == (1, 1, 1)
     # in millimeters, not in pixels
     array = np.zeros((24, 8, 1), np.float32)
     array[4:20] = 1
-    seen, place = frame([Image(array, (0.5, 1, 1), (0, 0, 0), RAS)], steps_of((4, 4, 1)), "square")
+    seen, place = classifier_input([Image(array, (0.5, 1, 1), (0, 0, 0), RAS)], steps_of((4, 4, 1)), "square")
     np.testing.assert_allclose(seen, 1, atol=0.15)
     assert place.spacing == (2, 2, 1)
 
 
 def test_a_small_image_is_seen_with_its_smallest_value_around():
     image = noise((4, 4, 4))
-    seen, place = frame([image], steps_of((8, 8, 8), spacing=1.0), "center")
+    seen, place = classifier_input([image], steps_of((8, 8, 8), spacing=1.0), "center")
     np.testing.assert_array_equal(seen[0, 0, 2:6, 2:6, 2:6], image.array)
     assert (seen.sum() - image.array.sum()) / (8**3 - 4**3) == pytest.approx(image.array.min(), rel=1e-4)
     np.testing.assert_allclose(place.affine @ [2, 2, 2, 1], image.affine @ [0, 0, 0, 1])
@@ -174,7 +178,7 @@ def test_a_small_image_is_seen_with_its_smallest_value_around():
 @given(shape=st.tuples(*[st.integers(4, 24)] * 3), seed=st.integers(0, 999), mm=st.sampled_from([0.9, 1.0, 1.6]))
 def test_a_mask_lies_with_its_centroid_in_the_middle(shape, seed, mm):
     image = mask(shape, seed)
-    seen, place = frame([image], steps_of((40, 40, 40), spacing=mm), "mask")
+    seen, place = classifier_input([image], steps_of((40, 40, 40), spacing=mm), "mask")
     assert 0 <= seen.min() <= seen.max() <= 1
     places = np.argwhere(image.array) @ image.affine[:3, :3].T + image.affine[:3, 3]
     middle = np.linalg.solve(place.affine, [*places.mean(axis=0), 1])[:3]
@@ -184,14 +188,14 @@ def test_a_mask_lies_with_its_centroid_in_the_middle(shape, seed, mm):
 
 def test_a_mask_that_fills_its_image_ends_at_its_border():
     image = noise((4, 5, 6)).with_array(np.ones((4, 5, 6), np.uint8))
-    seen, _ = frame([image], steps_of((20, 20, 20), spacing=1.0), "mask")
+    seen, _ = classifier_input([image], steps_of((20, 20, 20), spacing=1.0), "mask")
     assert seen.sum() == 4 * 5 * 6
 
 
 def test_a_mask_far_from_the_images_middle_is_seen_whole():
     array = np.zeros((30, 30, 30), np.uint8)
     array[0:4, 26:30, 3:7] = 7
-    seen, place = frame([Image(array, (1, 1, 1), (0, 0, 0), RAS)], steps_of(spacing=1.0), "mask")
+    seen, place = classifier_input([Image(array, (1, 1, 1), (0, 0, 0), RAS)], steps_of(spacing=1.0), "mask")
     assert seen[0, 0, 2:6, 2:6, 2:6].sum() == seen.sum() == 64, "values above zero are one"
     np.testing.assert_allclose(place.origin, [2, -24, 1])
 
@@ -199,7 +203,7 @@ def test_a_mask_far_from_the_images_middle_is_seen_whole():
 def test_a_mask_as_large_as_the_window_is_centered_too():
     array = np.zeros((8, 8, 8), np.uint8)
     array[:2, :2, :2] = 1
-    seen, _ = frame([Image(array, (1, 1, 1), (0, 0, 0), RAS)], steps_of(spacing=1.0), "mask")
+    seen, _ = classifier_input([Image(array, (1, 1, 1), (0, 0, 0), RAS)], steps_of(spacing=1.0), "mask")
     assert seen[0, 0, 3:5, 3:5, 3:5].sum() == 8
 
 
@@ -216,42 +220,42 @@ def test_what_is_no_mask_is_refused(values, reason):
     image = noise((9, 9, 9))
     image = image.with_array(np.random.default_rng(0).choice(np.array(values), image.shape))
     with pytest.raises(LLMBoostError, match=reason):
-        frame([image], steps_of(), "mask")
+        classifier_input([image], steps_of(), "mask")
 
 
 @pytest.mark.parametrize("value", [1, 255, 0.5, True])
 def test_a_mask_may_have_any_one_value(value):
     image = mask((9, 8, 7))
-    expected, _ = frame([image], steps_of(spacing=1.0), "mask")
-    seen, _ = frame([image.with_array(np.where(image.array, value, 0))], steps_of(spacing=1.0), "mask")
+    expected, _ = classifier_input([image], steps_of(spacing=1.0), "mask")
+    seen, _ = classifier_input([image.with_array(np.where(image.array, value, 0))], steps_of(spacing=1.0), "mask")
     np.testing.assert_array_equal(seen, expected)
 
 
 def test_an_empty_mask_is_refused():
     with pytest.raises(LLMBoostError, match="the mask is empty; choose a segment with voxels"):
-        frame([noise((9, 9, 9)).with_array(np.zeros((9, 9, 9), np.uint8))], steps_of(), "mask")
+        classifier_input([noise((9, 9, 9)).with_array(np.zeros((9, 9, 9), np.uint8))], steps_of(), "mask")
 
 
 # -- channels and slices -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize("input_region", INPUT_REGIONS)
 @pytest.mark.parametrize("shape", [(9, 9, 1), (1, 9, 9), (9, 1, 9)])
-def test_a_single_slice_is_no_volume(framing, shape):
+def test_a_single_slice_is_no_volume(input_region, shape):
     with pytest.raises(LLMBoostError, match="a single slice, but the model needs a volume; give the whole series"):
-        frame([noise(shape)], steps_of(), framing)
+        classifier_input([noise(shape)], steps_of(), input_region)
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_another_number_of_channels_is_refused(count):
     with pytest.raises(LLMBoostError, match=rf"takes 2 image\(s\) a case, {count} given"):
-        frame([noise((9, 9, 9))] * count, steps_of(channels=2), "center")
+        classifier_input([noise((9, 9, 9))] * count, steps_of(channels=2), "center")
 
 
 def test_channels_are_brought_onto_the_first_ones_grid():
     first = position_map(noise((16, 16, 16)))
     second = position_map(noise((34, 34, 34), spacing=(0.5, 0.5, 0.5), origin=(3.0, -5.0, 39.5)))
-    seen, _ = frame([first, second], steps_of(spacing=1.0, channels=2), "center")
+    seen, _ = classifier_input([first, second], steps_of(spacing=1.0, channels=2), "center")
     np.testing.assert_allclose(seen[0, 0], seen[0, 1], atol=0.01)
 
 
@@ -259,7 +263,7 @@ def test_each_slice_is_normalized_by_itself():
     image = noise((12, 12, 3), spacing=(1, 1, 5))
     image.array[..., 1] *= 7
     zscore = Normalization()
-    seen, _ = frame([image], steps_of((12, 12, 1), how=zscore), "square")
+    seen, _ = classifier_input([image], steps_of((12, 12, 1), how=zscore), "square")
     assert np.abs(seen.mean(axis=(1, 2, 3, 4))).max() < 1e-3
     assert np.abs(seen.std(axis=(1, 2, 3, 4)) - 1).max() < 1e-2
 
@@ -267,5 +271,5 @@ def test_each_slice_is_normalized_by_itself():
 def test_the_image_itself_stays_as_it_is():
     image = noise((8, 8, 8))
     before = image.array.copy()
-    frame([image], steps_of(spacing=1.0, how=Normalization()), "center")
+    classifier_input([image], steps_of(spacing=1.0, how=Normalization()), "center")
     assert np.array_equal(image.array, before)

@@ -1,4 +1,4 @@
-"""Training windows: the n-th one of a run is always the same, so that a killed run continues as if it had not been."""
+"""Training patches: the n-th one of a run is always the same, so that a killed run continues as if it had not been."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from .augment import IMAGE, LABEL, augmentation
 
-# the share of windows centred on a labelled voxel (nnU-Net)
+# the share of patches centerd on a labeled voxel (nnU-Net)
 FOREGROUND = 1 / 3
 
 
@@ -25,13 +25,13 @@ class Volume:
     label: Tensor
 
 
-class TrainingWindows(Dataset[dict[str, Tensor]]):
-    """Augmented windows: each case once an epoch, in an order drawn anew; ``length`` of them in all."""
+class TrainingPatches(Dataset[dict[str, Tensor]]):
+    """Augmented patches: each case once an epoch, in an order drawn anew; ``length`` of them in all."""
 
     def __init__(
         self,
         volumes: Sequence[Volume],
-        window: tuple[int, int, int],
+        patch_size: tuple[int, int, int],
         mirror: tuple[int, ...],
         length: int,
         seed: int,
@@ -39,10 +39,10 @@ class TrainingWindows(Dataset[dict[str, Tensor]]):
         thick: float = 0.0,
     ) -> None:
         self.volumes = volumes
-        self.window = window
+        self.patch_size = patch_size
         self.length = length
         self.seed = seed
-        flat = [axis for axis, size in enumerate(window) if size == 1]
+        flat = [axis for axis, size in enumerate(patch_size) if size == 1]
         self.augment = augmentation(mirror, contrast, thick, flat)
         self.foreground = [torch.nonzero(volume.label[0] > 0) for volume in volumes]
 
@@ -58,20 +58,20 @@ class TrainingWindows(Dataset[dict[str, Tensor]]):
         self.augment.set_random_state(seed=int(random.integers(2**31)))
         sample = self.augment(
             {
-                IMAGE: cut(volume.image, start, self.window, 0.0),
-                LABEL: cut(volume.label, start, self.window, 0).float(),
+                IMAGE: cut(volume.image, start, self.patch_size, 0.0),
+                LABEL: cut(volume.label, start, self.patch_size, 0).float(),
             }
         )
         # MONAI's tensors with metadata are of no more use
         return {key: value.as_tensor() if hasattr(value, "as_tensor") else value for key, value in sample.items()}
 
     def _start(self, shape: Sequence[int], foreground: Tensor, random: np.random.Generator) -> list[int]:
-        """The window's first voxel: negative where the image is smaller than the window, which it then centres."""
+        """The patch's first voxel: negative where the image is smaller than the patch, which it then centers."""
         centre = foreground[random.integers(len(foreground))] if len(foreground) else None
         if random.random() >= FOREGROUND:
             centre = None
         start = []
-        for axis, (size, extent) in enumerate(zip(shape, self.window, strict=True)):
+        for axis, (size, extent) in enumerate(zip(shape, self.patch_size, strict=True)):
             room = size - extent
             if room <= 0:
                 start.append(room // 2)
@@ -82,11 +82,11 @@ class TrainingWindows(Dataset[dict[str, Tensor]]):
         return start
 
 
-def cut(volume: Tensor, start: Sequence[int], window: Sequence[int], fill: float) -> Tensor:
-    """The window of ``volume`` (C, R, A, S) that begins at ``start``; what lies outside is ``fill``."""
-    inside = volume[(slice(None), *(slice(max(s, 0), max(s, 0) + w) for s, w in zip(start, window, strict=True)))]
+def cut(volume: Tensor, start: Sequence[int], patch_size: Sequence[int], fill: float) -> Tensor:
+    """The patch of ``volume`` (C, R, A, S) that begins at ``start``; what lies outside is ``fill``."""
+    inside = volume[(slice(None), *(slice(max(s, 0), max(s, 0) + w) for s, w in zip(start, patch_size, strict=True)))]
     padding: list[int] = []
-    for s, w, size in zip(reversed(start), reversed(window), reversed(inside.shape[1:]), strict=True):
+    for s, w, size in zip(reversed(start), reversed(patch_size), reversed(inside.shape[1:]), strict=True):
         before = max(-s, 0)
         padding += [before, w - size - before]
     return torch.nn.functional.pad(inside, padding, value=fill)
