@@ -1,0 +1,226 @@
+"""Training for scripts, with no GUI, and what the panel remembers with a scene."""
+
+import enum
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from llmboost import library
+from llmboost.card import Card, read_card
+from llmboost.errors import LLMBoostError
+
+from ..panels.devicechoice import Device
+from ..worker.client import Client, Progress
+from . import ranking, snapshot
+from .casestore import CaseStore, Snapshot, defaultFolder
+from .plan import Plan, examine, freeze, makePlan
+from .training import Outcome, Training, accept, discardPending, freeName, pending
+
+
+class Task(enum.Enum):
+    """What a training is for; the values are the engine's words."""
+
+    IMPROVE = "improve"
+    NEW_LABELS = "new-labels"
+
+    def label(self) -> str:
+        return {"improve": _("The same labels, better"), "new-labels": _("New labels, those of the cases")}[self.value]
+
+
+@parameterNodeWrapper
+class LLMBoostTrainParameterNode:
+    """What the panel remembers, saved with the scene; hence neither a folder nor a case.
+
+    Attributes:
+        inputVolume, inputSegmentation: the next case to add.
+        base: the base model's name in the library.
+        task: what to learn.
+        minutes: how long to train.
+        device: what computes.
+    """
+
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    inputSegmentation: slicer.vtkMRMLSegmentationNode
+    base: str = "hippocampus"
+    task: Task = Task.IMPROVE
+    minutes: Annotated[float, WithinRange(0.1, 600)] = 2.0
+    device: Device = Device.AUTO
+
+
+class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
+    """Training for scripts, with no GUI.
+
+    Args:
+        client: talks to the worker; by default one of its own.
+        folder: where cases lie; by default the one that is chosen in the panel.
+    """
+
+    def __init__(self, client: Client | None = None, folder: Path | None = None):
+        super().__init__()
+        self.client = client or Client()
+        self._folder = folder
+        self._store: CaseStore | None = None
+        self.training = Training(self.client, self.folder)
+
+    @property
+    def folder(self) -> Path:
+        """Where cases lie, and what is trained with them."""
+        return Path(self._folder) if self._folder else defaultFolder()
+
+    @property
+    def store(self) -> CaseStore:
+        """The cases; raises LLMBoostError if their folder cannot be read."""
+        if self._store is None or self._store.folder != self.folder:
+            self._store = CaseStore(self.folder)
+        self._store.refresh()
+        return self._store
+
+    def addCase(self, volumeNode: Any, segmentationNode: Any = None, role: str = "train", base: str = "") -> Snapshot:
+        """As :meth:`addCases`; of several cases, the first."""
+        return self.addCases(volumeNode, segmentationNode, role, base)[0]
+
+    def addCases(
+        self, volumeNode: Any, segmentationNode: Any = None, role: str = "train", base: str = ""
+    ) -> list[Snapshot]:
+        """Keep a copy of an image and its segments as a case; what already is a case is updated.
+
+        Of an image larger than the crops that a model knows, such as a whole head, a crop around each structure that
+        was drawn becomes a case of its own.
+
+        Args:
+            segmentationNode: without one, the case waits to be labeled.
+            role: train, val or test.
+            base: the model that is to learn from it; by default the one that drew the segments.
+
+        Raises:
+            LLMBoostError: the image is of no use, what was drawn does not fit the model's crops, or the folder cannot
+                be written.
+        """
+        card = read_card(library.find(base)) if base else None
+        return snapshot.addCases(self.store, volumeNode, segmentationNode, role, card)
+
+    def addAllOfScene(self, base: str = "") -> list[Snapshot]:
+        """Every segmentation that lies on a volume becomes a case, as by :meth:`addCases`; raises LLMBoostError."""
+        return snapshot.addAllOfScene(self.store, card=read_card(library.find(base)) if base else None)
+
+    def updateCase(self, id: str) -> Snapshot:
+        """Copy what became of a case's segmentation in the scene; raises LLMBoostError."""
+        return self.addCase(*snapshot.nodesOf(self.store.cases[id]))
+
+    def importFolder(self, folder: Path, onCase: Callable[[int, int], bool] = lambda number, count: True) -> int:
+        """Copy the cases of a folder in the Decathlon's form; how many. See ``LLMBoostLib.training.snapshot``."""
+        return snapshot.importFolder(self.store, Path(folder), onCase)
+
+    def plan(self, base: str, task: str = "improve") -> Plan:
+        """What a base would learn from the cases; raises LLMBoostError."""
+        return makePlan(self.store, read_card(library.find(base)), task)
+
+    def train(
+        self,
+        base: str = "hippocampus",
+        *,
+        dataset: str | Path | None = None,
+        task: str = "improve",
+        minutes: float | None = None,
+        steps: int | None = None,
+        rank: int | None = None,
+        device: str = "auto",
+        name: str = "",
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Outcome], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Train an adapter of a base model; the base stays as it is.
+
+        The cases are copied when this is called: what is edited afterwards does not change the training.
+
+        Args:
+            base: a name of the library.
+            dataset: a folder in the Decathlon's form to learn from; by default, the cases.
+            task: improve (the base's own labels) or new-labels (those of the cases).
+            minutes, steps: the budget, one of them; by default two minutes.
+            rank: how much the adapter can take; by default it follows from the number of cases.
+            device: auto, cpu or cuda.
+            name: of the new model; by default one that is free.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+            onProgress: is called now and then.
+
+        Returns:
+            what was found, for :meth:`accept` or :meth:`discard`.
+
+        Raises:
+            LLMBoostError: something is wrong with the cases; the message says what to do.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        if minutes is None and steps is None:
+            minutes = 2.0
+        settings = {"base": base, "task": task, "rank": rank, "device": device, "name": name or freeName(base)}
+        settings |= {"minutes": minutes} if steps is None else {"steps": steps}
+        freeze = self._freezer(base, task) if dataset is None else lambda folder: Path(dataset)
+        self.training.folder = self.folder
+        tell = onProgress or (lambda news: None)
+        if waitForCompletion:
+            return self.training.call(settings, freeze, tell)
+        done, failed = onDone or (lambda outcome: None), onError or (lambda error: None)
+        self.training.start(settings, freeze, tell, done, failed)
+        return None
+
+    def _freezer(self, base: str, task: str) -> Callable[[Path], Path]:
+        """Writes a run's data set; raises LLMBoostError if the cases have problems."""
+        plan, store = self.plan(base, task), self.store
+        whole, perCase = examine(plan, store)
+        problems = [*whole.problems]
+        problems += [f"case {id}: {text}" for id, found in perCase.items() for text in found.problems]
+        if problems:
+            raise LLMBoostError("\n".join(problems))
+        return lambda folder: freeze(plan, store, folder)
+
+    def pending(self) -> Outcome | None:
+        """The outcome of a training that nobody has decided about, or None."""
+        return pending(self.folder)
+
+    def accept(self, outcome: Outcome, *, anyway: bool = False) -> Card:
+        """Put a training's model into the library; returns its card.
+
+        Args:
+            anyway: also one that has learned nothing, by its own figures.
+
+        Raises:
+            LLMBoostError: it has learned nothing, or it cannot be kept.
+        """
+        return accept(outcome, anyway)
+
+    def discard(self, outcome: Outcome) -> None:
+        """Delete what a training gave."""
+        discardPending(outcome.path.parents[1])
+
+    def rankCases(
+        self,
+        model: str = "hippocampus",
+        device: str = "auto",
+        *,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[list[dict[str, Any]]], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Which unlabeled case to label next: where the model is unsure, and what is unlike the others.
+
+        Returns:
+            a dict (id, score, uncertainty, diversity) for each unlabeled case, the best one first.
+
+        Raises:
+            LLMBoostError: the worker runs on another machine.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        if waitForCompletion:
+            return ranking.call(self.client, self.store, model, device, onProgress)
+        done, failed = onDone or (lambda order: None), onError or (lambda error: None)
+        ranking.start(self.client, self.store, model, device, onProgress, done, failed)
+        return None
