@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from llmboost.learn.windows import Volume
 
 from events import print_event
 from llmboost.booster import BoosterConfig
@@ -21,6 +20,7 @@ from llmboost.card import SEGMENTATION, Card, Preprocessing
 from llmboost.inference.device import choose_device
 from llmboost.learn.augment import IMAGE, LABEL
 from llmboost.learn.curve import draw_curve
+from llmboost.learn.patches import Volume
 from llmboost.learn.synthesis import HeadMap, SyntheticHeads, head_labels, read_head_map
 from llmboost.learn.train import made_with, run_folder
 from llmboost.learn.trainer import Outcome, Trainer, TrainingConfig

@@ -421,9 +421,9 @@ class Hide:
 
 sys.meta_path.insert(0, Hide())
 from pathlib import Path
-from llmboost.image import read_image
+from llmboost.io.image import read_image
 from llmboost.model import load_model
-from llmboost.segment import segment
+from llmboost.inference.segment import segment
 
 model = load_model(Path(sys.argv[1]))
 print(segment(model, [read_image(Path(sys.argv[2]))]).labelmap.array.shape)

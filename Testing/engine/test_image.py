@@ -488,7 +488,7 @@ def test_a_picture_of_more_pixels_than_anybody_looks_at(tmp_path, monkeypatch):
 
 PEAK = """
 import resource, sys
-from llmboost.image import read_volumes
+from llmboost.io.image import read_volumes
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

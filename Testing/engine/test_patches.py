@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from llmboost.learn.windows import FOREGROUND, TrainingPatches, Volume, cut
 from monai.transforms import Compose
 
 from llmboost.card import Preprocessing
@@ -13,6 +12,7 @@ from llmboost.io.image import Image
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
 from llmboost.learn.loss import IGNORED
+from llmboost.learn.patches import FOREGROUND, TrainingPatches, Volume, cut
 from llmboost.learn.trainer import read_volume
 
 from .training_samples import STEPS

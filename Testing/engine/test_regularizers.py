@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from llmboost.learn.windows import TrainingPatches, Volume
 from torch import nn
 
 from llmboost.learn.loss import IGNORED
+from llmboost.learn.patches import TrainingPatches, Volume
 from llmboost.learn.regularizers import Consistency, zoomed
 
 

@@ -221,8 +221,8 @@ def adapting(training, folder, tmp_path):
 CHILD = """
 import sys, torch
 from pathlib import Path
-from llmboost.learn import adapt as module
-from llmboost.learn.adaptation import AdaptSettings
+from llmboost.learn.adaptation import segmenter as module
+from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.trainer import Trainer
 save = Trainer._checkpoint
 def last(self):

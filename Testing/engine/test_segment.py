@@ -223,12 +223,12 @@ MANY_CLASSES = """
 import resource, sys
 import numpy as np, torch
 from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
-from llmboost.image import Image
+from llmboost.io.image import Image
 from llmboost.model import Model
-from llmboost.segment import segment
+from llmboost.inference.segment import segment
 
 labels = tuple(Label(n, f"label {n}", (0, 0, 0)) for n in range(1, 101))
-steps = Preprocessing(patch=(4, 48, 48), spacing=(1.0, 1.0, 1.0))
+steps = Preprocessing(patch_size=(4, 48, 48), spacing=(1.0, 1.0, 1.0))
 card = Card("many", "", "", SEGMENTATION, labels, "MRI", steps, {}, {})
 model = Model(card, torch.nn.Conv3d(1, 101, 1).eval().requires_grad_(False))
 image = Image(np.random.default_rng(0).normal(size=(512, 48, 48)).astype(np.float32), *sys_place)

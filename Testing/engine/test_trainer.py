@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from llmboost.learn.windows import Volume
 
 import llmboost
 from llmboost.booster import BoosterConfig
@@ -22,6 +21,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.inference.predict import Cancelled
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.loss import IGNORED
+from llmboost.learn.patches import Volume
 from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig, mean_dice_of
 from llmboost.networks import build
 
@@ -90,7 +90,7 @@ import json, sys
 from pathlib import Path
 import torch
 from llmboost.card import Preprocessing
-from llmboost.learn.dataset import read_dataset
+from llmboost.io.dataset import read_dataset
 from llmboost.learn.trainer import Trainer, TrainingConfig, read_volume
 from llmboost.networks import build
 

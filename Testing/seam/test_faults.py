@@ -23,7 +23,7 @@ PARENT = """
 import sys, time
 sys.path.append({path!r})
 import numpy as np
-from LLMBoostLib.client import Client
+from LLMBoostLib.worker.client import Client
 client = Client({command!r})
 print(client.call("inspect").fields["pid"], flush=True)
 client.start({kind!r}, {{"steps": 100000, "seconds": 600}}, {{"array": np.zeros(2**26, np.uint8)}})

@@ -29,7 +29,7 @@ ADD = """
 import sys
 import numpy as np
 from pathlib import Path
-from llmboost.image import Image
+from llmboost.io.image import Image
 from LLMBoostLib.training.casestore import CaseStore, Kind
 store = CaseStore(Path(sys.argv[1]))
 mask = np.zeros((12, 10, 8), bool)
