@@ -11,8 +11,9 @@ from importlib import metadata
 
 from . import __version__
 from .errors import LLMBoostError
-from .inference.memory import GB, memory_needed, total_memory
+from .inference.memory import memory_needed
 from .library import installed, user_folder
+from .machine import GB, total_memory
 
 NEEDED = ("torch", "monai", "SimpleITK", "numpy", "scipy", "safetensors")
 MEMORY_GB = 4

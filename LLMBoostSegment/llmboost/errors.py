@@ -1,4 +1,4 @@
-"""The one exception for problems that a user can mend."""
+"""What is raised on purpose: problems that a user can mend, and the user's own cancelling."""
 
 
 class LLMBoostError(Exception):
@@ -7,3 +7,7 @@ class LLMBoostError(Exception):
     The command line prints the message and exits with 1; the worker sends it to Slicer as data.
     Anything else that is raised is a defect of the program and keeps its traceback.
     """
+
+
+class Cancelled(Exception):
+    """The user asked to stop."""

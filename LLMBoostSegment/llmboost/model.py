@@ -15,10 +15,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from .adapter import merged
 from .card import METADATA_KEY, Card, check_weights, read_card
 from .errors import LLMBoostError
 from .files import printable, write_whole
-from .learn.adaptation.lora import merged
 from .library import find, find_base
 from .networks import build
 

@@ -17,9 +17,8 @@ import torch
 
 import llmboost as package
 from llmboost.card import read_card
-from llmboost.errors import LLMBoostError
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.evaluation import evaluate
-from llmboost.inference.predict import Cancelled
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import Image, read_image

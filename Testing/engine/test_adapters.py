@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from llmboost.adapter import merged, transfer_weights
 from llmboost.booster import Booster, BoosterConfig
 from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.q4 import BYTES, WEIGHTS
@@ -15,10 +16,8 @@ from llmboost.learn.adaptation.lora import (
     default_rank,
     default_share,
     dequantize,
-    fitted,
     inject,
     layer_by_layer,
-    merged,
     towards,
     trained,
 )
@@ -181,7 +180,7 @@ def test_a_network_of_slices_sees_in_a_slice_what_its_base_sees_in_copies_of_it(
     base = boosted().eval()
     network = build("hybrid-vit", {**SMALL["hybrid-vit"], "strides": ((2, 2, 1),) * 3}, None)
     network.booster = base.booster
-    network.load_state_dict(fitted(base, network))
+    network.load_state_dict(transfer_weights(base, network))
     x = image(16, 16, 1)
     seen = []
     for one, depth in ((base, 48), (network.eval(), 1)):

@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from llmboost.card import LEFT, RIGHT, SEGMENTATION, Card, Cascade, Code, Label, Normalization, Preprocessing, Target
-from llmboost.errors import LLMBoostError
-from llmboost.inference.predict import Cancelled
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
 from llmboost.io.image import Image

@@ -15,10 +15,9 @@ import llmboost
 from llmboost.booster import BoosterConfig
 from llmboost.booster.sources import load_blocks
 from llmboost.card import CLASSIFICATION, Preprocessing, read_card
-from llmboost.errors import LLMBoostError
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.evaluation import evaluate_classifier
 from llmboost.inference.classify import classify, distance, probabilities
-from llmboost.inference.predict import Cancelled
 from llmboost.io.imageset import read_image_set
 from llmboost.learn.augment import IMAGE
 from llmboost.learn.checkpoint import learnt

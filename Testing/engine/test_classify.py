@@ -12,10 +12,9 @@ import torch
 
 from llmboost import batch
 from llmboost.card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
-from llmboost.errors import LLMBoostError
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.classifier_input import classifier_input
 from llmboost.inference.classify import classify, decide, one_slice, probabilities, slice_axis_of
-from llmboost.inference.predict import Cancelled
 from llmboost.inference.roi import Roi
 from llmboost.io.cases import find_cases
 from llmboost.io.image import Image, write_image

@@ -17,12 +17,11 @@ from llmboost.booster import Booster, BoosterConfig
 from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.sources import BlockWeights
 from llmboost.card import CLASSIFICATION, Classification, Label, Preprocessing
-from llmboost.errors import LLMBoostError
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.explanation import LAYERS, METHODS, explain
 from llmboost.explanation.faithfulness import areas, energy, points_into, randomised
 from llmboost.explanation.maps import relevance
 from llmboost.explanation.segments import segment_relevance
-from llmboost.inference.predict import Cancelled
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
 from llmboost.io.image import Image, resample, resample_to_spacing

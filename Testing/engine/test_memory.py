@@ -7,9 +7,10 @@ import pytest
 
 from llmboost.card import SEGMENTATION, Card, Label, Normalization, Preprocessing
 from llmboost.inference import memory
-from llmboost.inference.memory import GB, describe_need, memory_needed, shortage, total_memory
+from llmboost.inference.memory import describe_need, memory_needed, shortage
 from llmboost.inference.roi import Roi
 from llmboost.io.image import Image
+from llmboost.machine import GB, total_memory
 
 MM = (1.0, 1.0, 1.0)
 

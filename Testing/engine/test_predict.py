@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from llmboost.inference.predict import Cancelled, predict, probability_slabs
+from llmboost.errors import Cancelled
+from llmboost.inference.predict import predict, probability_slabs
 
 WINDOW = (16, 16, 16)
 

@@ -5,8 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from llmboost.errors import LLMBoostError
-from llmboost.inference.predict import Cancelled
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import write_image
 from llmboost.learn.ranking import rank_cases, suggest

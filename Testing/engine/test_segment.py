@@ -14,8 +14,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from llmboost.card import Label
-from llmboost.errors import LLMBoostError
-from llmboost.inference.predict import Cancelled
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.preprocessing import orient
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import entropy_term, largest_component, segment

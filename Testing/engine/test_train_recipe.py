@@ -13,8 +13,7 @@ import torch
 from llmboost.booster import BoosterConfig
 from llmboost.booster.sources import load_blocks
 from llmboost.card import SEGMENTATION, Code, Label, read_card
-from llmboost.errors import LLMBoostError
-from llmboost.inference.predict import Cancelled
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import read_image

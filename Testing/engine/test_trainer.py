@@ -17,8 +17,7 @@ import torch
 import llmboost
 from llmboost.booster import BoosterConfig
 from llmboost.card import Preprocessing
-from llmboost.errors import LLMBoostError
-from llmboost.inference.predict import Cancelled
+from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.patches import Volume

@@ -15,7 +15,8 @@ from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.card.modality import term
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import IGNORE, DatasetCase, identity, load, read_dataset
+from llmboost.io.case_files import case_id
+from llmboost.io.dataset import IGNORE, DatasetCase, load, read_dataset
 from llmboost.io.image import VOLUMES, Image
 
 from ..scene.fit import modalityInScene
@@ -246,7 +247,7 @@ def importFolder(store: CaseStore, folder: Path, onCase: Callable[[int, int], bo
     found = [case for id, case in dataset.cases.items() if id in roles or case.label is None]
     images = folder / UNLABELLED_IMAGES
     alone = [path for path in sorted(images.iterdir()) if path.name.endswith(tuple(VOLUMES))] if images.is_dir() else []
-    found += [DatasetCase(identity(path), (path,)) for path in alone]
+    found += [DatasetCase(case_id(path), (path,)) for path in alone]
     subjects: dict[str, str] = {}
     for number, case in enumerate(found):
         if not onCase(number, len(found)):

@@ -2,7 +2,6 @@
 
 from .classifying import ClassifyOptions, ClassifyRow, classify_cases
 from .explaining import ExplainOptions
-from .run import provenance
 from .segmenting import FORMATS, BatchOptions, SegmentRow, segment_cases
 from .summary import FAILED, OK, REFUSED, Row
 
@@ -18,6 +17,5 @@ __all__ = [
     "Row",
     "SegmentRow",
     "classify_cases",
-    "provenance",
     "segment_cases",
 ]

@@ -10,15 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from .. import __version__
-from ..card import Card, read_card
+from ..card import read_card
 from ..errors import LLMBoostError
 from ..files import remove_leftovers, staging
 from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
 from ..library import find
 from ..model import Model
-from .summary import FAILED, NOTICE, OK, Row, Summary
+from .summary import FAILED, OK, Row, Summary
 
 R = TypeVar("R", bound=Row)
 
@@ -191,18 +190,3 @@ def _spare_inputs(work: Work[R], cases: dict[str, InputCase], output: Path) -> N
                 raise LLMBoostError(
                     f"{output / name}: is an input, the result would overwrite it; use another --output"
                 )
-
-
-def provenance(model: Model, localizer: Card | None = None) -> dict[str, str]:
-    """Who made a result, for a file's header; ``localizer`` is the model that told where to look."""
-    first = {}
-    if localizer is not None:
-        first = {"LLMBoost.Localizer": localizer.name, "LLMBoost.LocalizerDigest": localizer.digest}
-    return {
-        "LLMBoost.Model": model.card.name,
-        "LLMBoost.ModelVersion": model.card.version,
-        "LLMBoost.ModelDigest": model.card.digest,
-        **first,
-        "LLMBoost.Version": __version__,
-        "LLMBoost.Notice": NOTICE,
-    }

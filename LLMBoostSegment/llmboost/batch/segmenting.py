@@ -16,8 +16,9 @@ from ..io.dicom import write_dicom_seg
 from ..io.image import Image, write_image
 from ..io.segnrrd import write_segmentation
 from ..model import Model
+from ..provenance import provenance
 from .explaining import ExplainOptions, explanation_files, write_explanation
-from .run import provenance, run_cases
+from .run import run_cases
 from .summary import Row
 
 DICOM = "dcm"
@@ -153,6 +154,6 @@ class _Segmenting:
                 )
             write_dicom_seg(result.labelmap, replace(card, labels=result.labels), case.series, path)
         elif path.name.endswith(".seg.nrrd"):
-            write_segmentation(result.labelmap, result.labels, path, provenance(self.model, result.localizer))
+            write_segmentation(result.labelmap, result.labels, path, provenance(self.model.card, result.localizer))
         else:
             write_image(result.labelmap, path)

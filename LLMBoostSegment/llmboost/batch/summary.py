@@ -17,9 +17,9 @@ from ..card import Card
 from ..errors import LLMBoostError
 from ..files import atomic_path, digest_of, locked, printable, visible, write_whole
 from ..io.image import VOLUMES, read_volumes
+from ..provenance import NOTICE
 
 OK, FAILED, REFUSED = "ok", "failed", "refused"
-NOTICE = "Not for clinical use"
 _FIRST_COLUMNS = ["id", "status"]
 _WAY_OUT = "move it, choose another --output, or give --overwrite"
 

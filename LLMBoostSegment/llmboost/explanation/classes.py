@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from ..card import Label
-from ..errors import LLMBoostError
+from ..errors import Cancelled, LLMBoostError
 from ..inference.classifier_input import classifier_input
 from ..inference.classify import decide, known_range, one_slice, probabilities, refusal
-from ..inference.predict import Cancelled
 from ..inference.preprocessing import orient
 from ..inference.roi import Roi
 from ..io.image import Image, resample

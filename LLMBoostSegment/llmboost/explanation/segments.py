@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..card import Card, Label
 from ..card.modality import differ
+from ..errors import Cancelled
 from ..inference.cascade import localize, look_at
-from ..inference.predict import Cancelled, probability_slabs, tile
+from ..inference.predict import probability_slabs, tile
 from ..inference.preprocessing import orient, preprocess
 from ..inference.roi import Roi
 from ..inference.segment import check, largest_component

@@ -114,8 +114,8 @@ class Engine:
 def _import_engine() -> None:
     """What computations need."""
     _import_monai()
-    from .. import batch, model  # noqa: F401
-    from ..io import image  # noqa: F401
+    from .. import explanation, model  # noqa: F401
+    from ..inference import classify, segment  # noqa: F401
 
 
 def _import_monai() -> None:

@@ -28,8 +28,8 @@ def classify(engine: Engine, job: Job) -> Answer:
     """
     channels = images_of(job)
     model = engine.model(job)
-    from ..batch import provenance
     from ..inference.classify import classify
+    from ..provenance import provenance
 
     job.progress(0.0, "classifying")
     found = classify(
@@ -66,5 +66,5 @@ def classify(engine: Engine, job: Job) -> Answer:
         },
         "warnings": list(found.warnings),
         "seconds": found.seconds,
-        "provenance": provenance(model),
+        "provenance": provenance(model.card),
     }, {}

@@ -23,8 +23,8 @@ def explain(engine: Engine, job: Job) -> Answer:
     """
     channels = images_of(job)
     model = engine.model(job)
-    from ..batch import provenance
     from ..explanation import LAYERS, METHODS, explain
+    from ..provenance import provenance
 
     target = job.fields.get("target")
     job.progress(0.0, "explaining")
@@ -47,6 +47,6 @@ def explain(engine: Engine, job: Job) -> Answer:
         "layer": found.layer,
         "warnings": list(found.warnings),
         "seconds": found.seconds,
-        "provenance": provenance(model, found.localizer),
+        "provenance": provenance(model.card, found.localizer),
     }
     return fields, {"map": as_bytes(found.map.array)}

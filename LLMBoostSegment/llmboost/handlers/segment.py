@@ -28,10 +28,10 @@ def segment(engine: Engine, job: Job) -> Answer:
     """
     channels = images_of(job)
     model = engine.model(job)
-    from ..batch import provenance
     from ..inference.memory import expected_peak, shortage
     from ..inference.segment import segment
     from ..io.segnrrd import terminology_entry
+    from ..provenance import provenance
 
     roi = roi_of(job)
     memory = int(expected_peak(model.card, channels[0], roi))
@@ -71,6 +71,6 @@ def segment(engine: Engine, job: Job) -> Answer:
         "seconds": result.seconds,
         "warnings": [*shortage(model.card, channels[0], roi), *result.warnings],
         "quality": None if result.quality is None else asdict(result.quality),
-        "provenance": provenance(model, result.localizer),
+        "provenance": provenance(model.card, result.localizer),
     }
     return fields, arrays

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from ..card import CLASSIFICATION
 from ..card.modality import differ
-from ..errors import LLMBoostError
+from ..errors import Cancelled, LLMBoostError
 from ..io.image import Image
 from ..model import Model
 from . import looks
 from .classifier_input import classifier_input
-from .predict import Cancelled
 from .preprocessing import orient
 from .roi import Roi
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from math import prod
 from typing import TYPE_CHECKING
 
 from ..card import Card
+from ..machine import GB, total_memory
 
 if TYPE_CHECKING:  # the doctor asks for this machine's memory where SimpleITK and torch may be missing
     from ..io.image import Image
     from .roi import Roi
 
-GB = 2**30
 # Measured with scripts/benchmark_memory.py (peak of the process, CPU): the libraries and a small network; bytes a voxel
 # of the image (stored twice while it is read, label map, its components) and of the network's grid (float32, a copy for
 # the intensities' statistics; resampling takes several).
@@ -51,14 +50,6 @@ def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]
 def expected_peak(card: Card, image: Image, roi: Roi | None = None) -> float:
     """:func:`memory_needed` of an image, or of its part within a region of interest."""
     return memory_needed(card, roi.crop(image).shape if roi else image.shape, image.spacing)
-
-
-def total_memory() -> float | None:
-    """This machine's memory in bytes, where it can be told."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Patches has no sysconf
-        return None
 
 
 def describe_need(card: Card, image: Image, roi: Roi | None = None) -> str:

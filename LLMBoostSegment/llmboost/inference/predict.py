@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor, nn
 
-from ..errors import LLMBoostError
+from ..errors import Cancelled, LLMBoostError
 
 OVERLAP = 0.5
 GPU_BATCH = 8  # patches at a time; a CPU is as fast with one
@@ -21,10 +21,6 @@ NOT_A_NUMBER = (
     "what the model says is not a number: its weights are damaged, or its training went wrong; install it again, or"
     " train it again with a smaller rate"
 )
-
-
-class Cancelled(Exception):
-    """The user cancelled; nothing was written."""
 
 
 def probability_slabs(

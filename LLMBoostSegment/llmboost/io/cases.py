@@ -13,7 +13,7 @@ from pathlib import Path
 from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..files import check_regular, digest_of, printable
-from .dataset import group_channels
+from .case_files import group_channels
 from .dicom import Series, are_pictures, choose_series, find_series, read_pictures, read_series
 from .image import PICTURES, READABLE, VOLUMES, Image, read_volumes
 from .imagecheck import files_of

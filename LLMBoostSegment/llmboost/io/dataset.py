@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from ..card import same_name
 from ..errors import LLMBoostError
 from ..files import printable
 from ..jsonfile import read_json
-from .image import READABLE, VOLUMES, Image, read_volumes
+from .case_files import case_id, group_channels, volume_files
+from .image import VOLUMES, Image, read_volumes
 from .labels import EXACT, IGNORE, NEAR, doubled, listed, parse_labels, read_label_map
 from .segnrrd import EXTENSION
 
@@ -278,12 +279,12 @@ def _cases(folder: Path, channels: int, ending: str, names: dict[int, str]) -> d
 def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, DatasetCase]:
     label_of: dict[str, Path] = {}
     for path in volume_files(labels, ending):
-        id = path.name[: -len(EXTENSION)] if path.name.lower().endswith(EXTENSION) else identity(path)
+        id = path.name[: -len(EXTENSION)] if path.name.lower().endswith(EXTENSION) else case_id(path)
         if label_of.setdefault(id, path) != path:
             raise LLMBoostError(f"{labels}: {label_of[id].name} and {path.name} are both of {id}; remove one")
     grouped = group_channels(volume_files(images, ending), channels, labelled=label_of)
     # a file named after its case may hold all channels itself
-    whole = [id for id, paths in grouped.items() if [identity(path) for path in paths] == [id]]
+    whole = [id for id, paths in grouped.items() if [case_id(path) for path in paths] == [id]]
     wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels and id not in whole]
     if wrong:
         raise LLMBoostError(f"{images}: {channels} file(s) a case expected, but {_some(wrong)}")
@@ -293,37 +294,6 @@ def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dic
     if not grouped:
         raise LLMBoostError(f"{images}: no images ({ending or ', '.join(VOLUMES)})")
     return {id: DatasetCase(id, tuple(paths), label_of.get(id), names) for id, paths in sorted(grouped.items())}
-
-
-def volume_files(folder: Path, ending: str = "") -> Sequence[Path]:
-    """The files of volumes in a folder, by name, of all kinds, or, with segmentations, of one; none if there is no such
-    folder."""
-    wanted = (ending, EXTENSION) if ending else tuple(VOLUMES)
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path for path in folder.iterdir() if path.name.lower().endswith(wanted) and not path.name.startswith(".")
-    )
-
-
-def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str] = ()) -> dict[str, list[Path]]:
-    """Files by case: by name, or, if all are named as nnU-Net names channels (CASE_0000, CASE_0001), by CASE.
-
-    ``labeled`` are ids known to be cases, whatever they look like.
-    """
-    paths = sorted(paths)
-    endings = [f"_{channel:04d}" for channel in range(channels)]
-    ids = [identity(path) for path in paths]
-    numbered = all(id[-5:] in endings and id not in labelled for id in ids)
-    grouped: dict[str, list[Path]] = {}
-    for path, id in zip(paths, ids, strict=True):
-        grouped.setdefault(id[:-5] if numbered else id, []).append(path)
-    return grouped
-
-
-def identity(path: Path) -> str:
-    """A case's id: its file name without the extension."""
-    return next((path.name[: -len(end)] for end in READABLE if path.name.lower().endswith(end)), path.stem)
 
 
 def _splits(path: Path, cases: dict[str, DatasetCase]) -> tuple[dict[str, list[str]], dict[str, str]]:

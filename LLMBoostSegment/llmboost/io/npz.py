@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 
 from ..errors import LLMBoostError
 from ..files import check_regular, printable
-from ..inference.memory import GB, total_memory
+from ..machine import GB, total_memory
 
 SHARE = 0.5  # of this machine's memory
 # images do not shrink so much; what unpacks to more than a gigabyte and so many times its size was made to do so

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import LLMBoostError
-from ..inference.predict import Cancelled, predict
+from ..errors import Cancelled, LLMBoostError
+from ..inference.predict import predict
 from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, unlabelled_cases
 from ..io.image import read_volumes

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Subset
 
 from .. import __version__
 from ..card import Preprocessing
-from ..errors import LLMBoostError
-from ..inference.predict import Cancelled, predict
+from ..errors import Cancelled, LLMBoostError
+from ..inference.predict import predict
 from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, load
 from ..io.image import Image, resample

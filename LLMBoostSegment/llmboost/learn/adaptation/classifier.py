@@ -14,10 +14,9 @@ from torch import nn
 
 from ...card import Card, Looks
 from ...card.figures import ADVICE
-from ...errors import LLMBoostError
+from ...errors import Cancelled, LLMBoostError
 from ...inference import looks
 from ...inference.classify import probabilities
-from ...inference.predict import Cancelled
 from ...io.imageset import ImageSet, read_image_set
 from ...metrics.classification import classification_scores
 from ...model import Model, save_tensors

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor, nn
 
+from ...adapter import merged, transfer_weights
 from ...card import Adapter, Card
-from ...errors import LLMBoostError
+from ...errors import Cancelled, LLMBoostError
 from ...files import LOCK, write_whole
-from ...inference.predict import Cancelled
 from ...jsonfile import read_json
 from ...library import find_base
 from ...model import Model
@@ -25,7 +25,7 @@ from ...networks import build, describe
 from ..checkpoint import differences
 from ..train import alone, check_free, made_with
 from ..trainer import Outcome, Trainer, check_run, versions
-from .lora import BLOCKS, AdapterConfig, dequantize, fitted, inject, merged, towards, trained
+from .lora import BLOCKS, AdapterConfig, dequantize, inject, towards, trained
 
 if TYPE_CHECKING:
     from ...io.dataset import Dataset
@@ -51,7 +51,7 @@ class AdaptSettings:
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
         consistency: how much agreement on cases without a label map counts, see :class:`.regularizers.Consistency`; for
             segmenters.
-        share: of the changes that are kept in the end, see :func:`.adapters.towards`; None: for the base's own labels
+        share: of the changes that are kept in the end, see :func:`.lora.towards`; None: for the base's own labels
             what :func:`.adapters.default_share` says, else all.
         seed: of order, augmentation and new heads.
     """
@@ -152,7 +152,7 @@ def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module
     they fit; ``fresh`` has no more of the base than its language model's block."""
     options = {**base.card.network, **options}
     network = build(options.pop("name"), options, base.card.booster)
-    state = fitted(base.network, network)
+    state = transfer_weights(base.network, network)
     kept = {name: tensor for name, tensor in state.items() if not fresh or BLOCKS in name}
     network.load_state_dict(kept, strict=not fresh)
     return network.eval()

@@ -3,10 +3,7 @@
 Linear layers of the transformer get low-rank updates W + B A (LoRA, Hu et al. 2021, arXiv 2106.09685; PEFT's layers).
 What a scanner changes enters at the stem, which such updates of attention never see: stem, norms, heads and the
 booster's two adapters, all small, are trained as they are; so is the decoder where labels are new, and else it stays.
-An adapter's tensors are these: ``NAME.lora_A`` and ``NAME.lora_B`` of a weight NAME of the network, and whole tensors
-under their own names.
-
-Merging is two matrix products a layer and needs no PEFT, so that using an adapted model needs none either.
+How the result is stored and merged into its base, :mod:`llmboost.adapter` tells.
 """
 
 from __future__ import annotations
@@ -19,10 +16,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ...adapter import LORA_B, tensors_of
 from ...booster import Booster
 from ...errors import LLMBoostError
 
-LORA_A, LORA_B = ".lora_A", ".lora_B"
 BLOCKS = "booster.blocks."  # wherever in a network the booster stands
 SCALE = 4  # of low-rank updates in training: with rates that suit whole weights, they would hardly move in minutes
 
@@ -136,36 +133,10 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def merged(base: nn.Module, network: nn.Module, adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of ``network`` (on the meta device or not): the weights of ``base`` with what ``adapter`` changes.
-
-    Raises:
-        ValueError: neither has a tensor that the network needs, or the adapter has one too many.
-    """
-    state, left = {}, set(adapter)
-    for name, tensor in fitted(base, network).items():
-        if name in adapter:
-            tensor = adapter[name].float()
-        if name + LORA_A in adapter:
-            tensor = tensor + update(adapter[name + LORA_A], adapter[name + LORA_B]).view(tensor.shape)
-        if tensor.is_meta:
-            raise ValueError(f"'{name}' is neither in the base nor in the adapter")
-        left -= {name, name + LORA_A, name + LORA_B}
-        state[name] = tensor
-    if left:
-        raise ValueError(f"the network has no '{min(left)}'")
-    return state
-
-
-def update(a: Tensor, b: Tensor) -> Tensor:
-    """The change (out, in * kernel) of a weight by low-rank factors (rank, in, ...) and (out, rank, ...)."""
-    return b.float().flatten(1) @ a.float().flatten(1)
-
-
 def towards(base: nn.Module, adapter: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
     """The adapter with ``share`` of its changes: between base and fine-tuned weights lies a better compromise of old
     and new images than at either end (WiSE-FT, Wortsman et al. 2021, arXiv 2109.01903)."""
-    known, result = _tensors(base), {}
+    known, result = tensors_of(base), {}
     for name, tensor in adapter.items():
         if name.endswith(LORA_B):
             result[name] = share * tensor
@@ -174,26 +145,6 @@ def towards(base: nn.Module, adapter: Mapping[str, Tensor], share: float) -> dic
         else:
             result[name] = tensor
     return result
-
-
-def fitted(base: nn.Module, network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of ``base`` in the shapes of ``network``, as far as they go; others keep the network's own.
-
-    A network of slices takes over a base of volumes: what the base would compute of the slice repeated without end is
-    a convolution with its kernels summed across the slices (of transposed ones, whose voxels alternate, the mean).
-    """
-    known, transposed = _tensors(base), nn.ConvTranspose3d
-    state = {}
-    for name, own in network.state_dict().items():
-        tensor = known.get(name, own)
-        if tensor.shape != own.shape and tensor.ndim == 5 and tensor.shape[:2] == own.shape[:2]:
-            module = network.get_submodule(name.rpartition(".")[0])
-            axes = [n for n in (2, 3, 4) if own.shape[n] == 1 < tensor.shape[n]]
-            tensor = (
-                tensor.mean(axes, keepdim=True) if isinstance(module, transposed) else tensor.sum(axes, keepdim=True)
-            )
-        state[name] = tensor if tensor.shape == own.shape else own
-    return state
 
 
 def dequantize(network: nn.Module) -> None:
@@ -222,8 +173,3 @@ def layer_by_layer() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """By name, also the float weights of 4-bit layers, which a state dict leaves out."""
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}

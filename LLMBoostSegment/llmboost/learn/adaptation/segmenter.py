@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...adapter import merged
 from ...card import CLASSIFICATION, Card, Preprocessing
 from ...card.figures import ADVICE, NOT_TAUGHT
-from ...errors import LLMBoostError
-from ...inference.predict import Cancelled
+from ...errors import Cancelled, LLMBoostError
 from ...inference.preprocessing import preprocess
 from ...io.dataset import Dataset, DatasetCase, Findings, check, digest_of, gaps, load, read_dataset, unlabelled_cases
 from ...io.labels import exchanged
@@ -43,7 +43,7 @@ from .common import (
     train_adapter,
     where_to_keep,
 )
-from .lora import default_rank, default_share, layer_by_layer, merged, towards
+from .lora import default_rank, default_share, layer_by_layer, towards
 
 HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learned from
 MOST_HELD_OUT = 16  # cases: more would take time from training
