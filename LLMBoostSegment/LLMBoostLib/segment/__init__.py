@@ -1,0 +1,1 @@
+"""What LLMBoost Segment offers to scripts, and what its panel remembers."""

@@ -1,0 +1,366 @@
+"""The logic of LLMBoost Segment: what its panel and scripts call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from llmboost import library
+from llmboost.card import CLASSIFICATION, Card, read_card
+from llmboost.errors import LLMBoostError
+from llmboost.wire import Volume, pack_volumes
+
+from ..scene import fit
+from ..scene.classification import Classification, writeClassification
+from ..scene.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
+from ..scene.frames import Frames
+from ..scene.result import Result, writeResult
+from ..scene.segmentinput import SegmentInput
+from ..scene.volumes import roiFromNode, volumesFromNode
+from ..worker import folderrun
+from ..worker.client import Answer, Client, Progress
+
+
+class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
+    """Segmenting, classifying and explaining for scripts, with no GUI.
+
+    Args:
+        client: talks to the worker; by default one of its own.
+    """
+
+    def __init__(self, client: Client | None = None):
+        super().__init__()
+        self.client = client or Client()
+        self.result: Result | Classification | None = None  # of the last run that was completed
+
+    def process(
+        self,
+        volumeNode: Any,
+        model: str = "hippocampus",
+        roiNode: Any = None,
+        segmentationNode: Any = None,
+        device: str = "auto",
+        *,
+        mirror: bool = False,
+        uncertainty: bool = False,
+        probabilities: bool = False,
+        closedSurface: bool = False,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Result], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Segment a volume; nodes are made or changed only when the whole answer is there.
+
+        Args:
+            volumeNode: the input, or a list of inputs where a model takes several channels. For a model that takes a
+                mask, a ``LLMBoostLib.scene.segmentinput.SegmentInput``.
+            model: a name of the library, or a model file.
+            roiNode: a ROI that limits the computation.
+            segmentationNode: where the segments go, see ``LLMBoostLib.scene.segmentation.writeSegmentation``; by
+                default a new one.
+            device: auto, cpu or cuda.
+            mirror: average over mirrored images: twice the time.
+            uncertainty, probabilities: also make volumes of the entropy, or of each label's probability.
+            closedSurface: also make the surfaces that 3D views show.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the segmentation node; more about the run is in ``result``.
+
+        Raises:
+            LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        inputs = _inputs(volumeNode)
+        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        fields |= {"mirror": mirror, "uncertainty": uncertainty, "probabilities": probabilities}
+
+        def finish(answer: Answer) -> Result:
+            nodes = [each.makeVolumeNode() if isinstance(each, SegmentInput) else each for each in inputs]
+            self.result = writeResult(answer, nodes, segmentationNode, closedSurface)
+            return self.result
+
+        made = self._run("segment", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+        return made and made.segmentationNode
+
+    def classify(
+        self,
+        volumeNode: Any,
+        model: str = "adrenal",
+        roiNode: Any = None,
+        device: str = "auto",
+        *,
+        slice: int | None = None,
+        anyway: bool = False,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Classification], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Classification | None:
+        """Classify an image; the table is made or changed only when the whole answer is there.
+
+        Args:
+            volumeNode: the input, or a list of inputs where a model takes several channels. For a model that takes a
+                mask, a ``LLMBoostLib.scene.segmentinput.SegmentInput``.
+            model: a name of the library, or a model file.
+            roiNode: a ROI that limits what the model sees.
+            device: auto, cpu or cuda.
+            slice: for a 2D model, the index of one slice from 0, along the image's axis of the largest spacing (see
+                ``LLMBoostLib.panels.slicechoice.sliceAxis``); None: all of them.
+            anyway: also answer for an image of another kind than the model knows.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the classes with their calibrated probabilities, the decision, and the table nodes that tell them. For an
+            image of another kind than the model knows, nothing of that, but ``refused`` is true and ``reasons`` tell
+            why.
+
+        Raises:
+            LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        inputs = _inputs(volumeNode)
+        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        fields |= {"slice": slice, "anyway": anyway}
+
+        def finish(answer: Answer) -> Classification:
+            self.result = writeClassification(answer, inputs)
+            return self.result
+
+        return self._run("classify", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+
+    def explain(
+        self,
+        volumeNode: Any,
+        model: str = "hippocampus",
+        roiNode: Any = None,
+        device: str = "auto",
+        *,
+        target: int | None = None,
+        method: str = GRAD_CAM,
+        layer: str = AFTER,
+        slice: int | None = None,
+        anyway: bool = False,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Explanation], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Make a map of where in an image a model looks when it classifies or segments it.
+
+        Args:
+            volumeNode, model, roiNode, device, slice, anyway: as for :meth:`classify` or :meth:`process`.
+            target: the value of a class, or of a segment's label; None: the class that the model decides for, or the
+                first label.
+            method: "grad-cam" or "attention-rollout".
+            layer: "before" or "after" the booster, the frozen block of the language model.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the volume node of the map, from 0 to 1 on the grid of the (first) input; one of an earlier call that asked
+            for the same is updated.
+
+        Raises:
+            LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        inputs = _inputs(volumeNode)
+        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        fields |= {"slice": slice, "anyway": anyway, "target": target, "method": method, "layer": layer}
+
+        def finish(answer: Answer) -> Explanation:
+            first = inputs[0]
+            return writeExplanation(answer, first.makeVolumeNode() if isinstance(first, SegmentInput) else first)
+
+        made = self._run("explain", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+        return made and made.mapNode
+
+    def _run(
+        self,
+        kind: str,
+        fields: dict[str, Any],
+        arrays: dict[str, np.ndarray],
+        finish: Callable[[Answer], Any],
+        waitForCompletion: bool,
+        onProgress: Callable[[Progress], None] | None,
+        onDone: Callable[[Any], None] | None,
+        onError: Callable[[Exception], None] | None,
+    ) -> Any:
+        """Send a request; what ``finish`` makes of its answer is returned, or without waiting given to ``onDone``."""
+        if waitForCompletion:
+            return finish(self.client.call(kind, fields, arrays, onProgress))
+        done = _guarded(lambda answer: _call(onDone, finish(answer)), onError)
+        self.client.start(kind, fields, arrays, onProgress, done, onError)
+        return None
+
+    def processFrames(
+        self,
+        volumeNode: Any,
+        model: str = "hippocampus",
+        roiNode: Any = None,
+        device: str = "auto",
+        *,
+        mirror: bool = False,
+        waitForCompletion: bool = True,
+        onProgress: Callable[[Progress], None] | None = None,
+        onDone: Callable[[Result], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
+    ) -> Any:
+        """Segment all time points of a sequence, one after the other; nodes are made when all are done.
+
+        Args:
+            volumeNode: the volume that a sequence browser shows the time points in. The result is a segmentation that
+                the same browser plays, from a new sequence.
+
+        For the rest see :meth:`process`.
+        """
+        card = _card(model)
+        frames, color, answers = Frames(volumeNode), card is not None and card.preprocessing.color, []
+        count = len(frames)
+
+        def request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+            """The next time point's."""
+            fields, arrays = _request(frames.volumes(len(answers), color), model, device, roiNode, volumeNode)
+            return {**fields, "mirror": mirror, "uncertainty": False, "probabilities": False}, arrays
+
+        def tell(news: Progress) -> None:
+            number = len(answers)
+            fraction = (number + (news.fraction or 0)) / count
+            text = _("time point {number} of {count}: {text}").format(number=number + 1, count=count, text=news.text)
+            _call(onProgress, Progress(fraction, text, news.memory))
+
+        def finish() -> Result:
+            self.result = frames.write(answers)
+            return self.result
+
+        def receive(answer: Answer) -> None:
+            answers.append(answer)
+            if len(answers) < count:
+                self.client.start("segment", *request(), tell, receiveGuarded, onError)
+            else:
+                _call(onDone, finish())
+
+        if waitForCompletion:
+            while len(answers) < count:
+                answers.append(self.client.call("segment", *request(), tell))
+            return finish().segmentationNode
+        receiveGuarded = _guarded(receive, onError)
+        self.client.start("segment", *request(), tell, receiveGuarded, onError)
+        return None
+
+    def revert(self) -> None:
+        """Take the last run back: its segments and the table that lists them, or the tables of a classification.
+
+        Maps stay, they are the volume's.
+
+        Raises:
+            LLMBoostError: there is no run to take back, or its segmentation was removed from the scene.
+        """
+        if self.result is None:
+            raise LLMBoostError("no result to revert")
+        result, self.result = self.result, None
+        result.revert()
+
+    def processFolder(
+        self,
+        inputFolder: str | Path,
+        outputFolder: str | Path,
+        model: str = "hippocampus",
+        device: str = "auto",
+        *,
+        resume: bool = False,
+        mirror: bool = False,
+        uncertainty: bool = False,
+        explanation: bool = False,
+        onProgress: Callable[[str], None] = print,
+    ) -> list[dict[str, Any]]:
+        """Segment or classify all images of a folder, without loading them into the scene.
+
+        It runs ``llmboost segment`` or ``llmboost classify``, as the model does, with the worker's Python on this
+        machine: one .seg.nrrd a case, or none, and a summary (summary.json and summary.csv). One bad case does not stop
+        the others.
+
+        Args:
+            resume: leave the cases alone that an earlier run has done.
+            mirror, uncertainty: as for :meth:`process`; classifiers have neither.
+            explanation: also write a map a case of where the model looked, as volume and as picture.
+            onProgress: is given a line a case.
+
+        Returns:
+            the summary's row of each case: id, status ("ok" or "failed"), error, warnings; output and volumes_ml of
+            segments, or decision and probabilities.
+
+        Raises:
+            LLMBoostError: nothing could be done at all; the message tells why.
+        """
+        card = _card(model)
+        command = "classify" if card and card.task == CLASSIFICATION else "segment"
+        options = {"--resume": resume, "--mirror": mirror, "--uncertainty": uncertainty, "--explain": explanation}
+        if command == "classify" and (mirror or uncertainty):
+            raise LLMBoostError(f"{model}: classifies images; mirror and uncertainty are for models that segment")
+        arguments = [str(inputFolder), "--model", model, "--output", str(outputFolder), "--device", device]
+        arguments += [option for option, wanted in options.items() if wanted]
+        return folderrun.runFolder([command, *arguments], Path(outputFolder), onProgress)
+
+
+def _inputs(volumeNode: Any) -> list[Any]:
+    return list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
+
+
+def _volumes(inputs: Sequence[Any], model: str) -> list[Volume]:
+    """The channels of all inputs."""
+    card = _card(model)
+    color = card is not None and card.preprocessing.color
+    found = ([one.volume()] if isinstance(one, SegmentInput) else volumesFromNode(one, color) for one in inputs)
+    return [volume for volumes in found for volume in volumes]
+
+
+def _request(
+    volumes: Sequence[Volume], model: str, device: str, roiNode: Any, source: Any
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Arrays, and the fields that all requests about images have."""
+    geometry, arrays = pack_volumes(volumes)
+    roi = roiFromNode(roiNode, getattr(source, "segmentationNode", source)) if roiNode else None
+    modality = "" if isinstance(source, SegmentInput) else fit.modalityInScene(source)
+    fields = {
+        "model": model,
+        "device": device,
+        "roi": roi,
+        "modality": modality,
+        "geometry": geometry,
+    }
+    return fields, arrays
+
+
+def _call(callback: Callable[[Any], None] | None, value: Any) -> None:
+    if callback:
+        callback(value)
+
+
+def _guarded(
+    callback: Callable[[Answer], None], onError: Callable[[Exception], None] | None
+) -> Callable[[Answer], None]:
+    """``callback``, with its exceptions given to ``onError``, for nobody else could catch them."""
+
+    def call(answer: Answer) -> None:
+        try:
+            callback(answer)
+        except Exception as error:
+            if onError is None:
+                raise
+            onError(error)
+
+    return call
+
+
+def _card(model: str) -> Card | None:
+    with suppress(LLMBoostError):  # it may lie on the worker's machine alone
+        return read_card(library.find(model))
+    return None

@@ -1,0 +1,34 @@
+"""The parameters of LLMBoost Segment."""
+
+import slicer
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+from ..panels.devicechoice import Device
+
+
+@parameterNodeWrapper
+class LLMBoostSegmentParameterNode:
+    """What the panel remembers, saved with the scene; hence neither a command nor a file's path.
+
+    Attributes:
+        inputVolume, inputVolume2, inputVolume3, inputVolume4: the images, as many as the model takes.
+        model: its name in the library.
+        allFrames: of an image that shows a sequence, all time points.
+        roi: limits the computation.
+        outputSegmentation: gets the segments; None: a new one does.
+        device: what computes.
+        uncertainty: also make a map of the entropy.
+        explanation: also make a map of where the model looked.
+    """
+
+    inputVolume: slicer.vtkMRMLScalarVolumeNode
+    inputVolume2: slicer.vtkMRMLScalarVolumeNode
+    inputVolume3: slicer.vtkMRMLScalarVolumeNode
+    inputVolume4: slicer.vtkMRMLScalarVolumeNode
+    model: str = "hippocampus"
+    allFrames: bool = False
+    roi: slicer.vtkMRMLMarkupsROINode
+    outputSegmentation: slicer.vtkMRMLSegmentationNode
+    device: Device = Device.AUTO
+    uncertainty: bool = False
+    explanation: bool = False
