@@ -200,9 +200,9 @@ class qSlicerLayoutManager(QtCore.QObject):
 class qSlicerModuleSelectorToolBar(QtCore.QObject):
     moduleSelected = QtCore.Signal(str)
 
-    def __init__(self, patch_size: qSlicerMainWindow, manager: qSlicerModuleManager):
-        super().__init__(patch_size)
-        self._window, self._manager, self._current = patch_size, manager, ""
+    def __init__(self, window: qSlicerMainWindow, manager: qSlicerModuleManager):
+        super().__init__(window)
+        self._window, self._manager, self._current = window, manager, ""
 
     def selectModule(self, name: str) -> None:
         if name == self._current or (name and not self._manager.module(name)):

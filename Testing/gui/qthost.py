@@ -195,14 +195,14 @@ class Host:
     @contextmanager
     def withoutMainWindow(self) -> Iterator[None]:
         """As on Slicer's build machines: in testing mode, with no main window."""
-        patch_size, self.app._window = self.app._window, None
-        name, patch_size.objectName = patch_size.objectName, ""  # by which slicer.util finds it
+        window, self.app._window = self.app._window, None
+        name, window.objectName = window.objectName, ""  # by which slicer.util finds it
         self.app._testing = True
         try:
             yield
         finally:
-            patch_size.objectName = name
-            self.app._window, self.app._testing = patch_size, False
+            window.objectName = name
+            self.app._window, self.app._testing = window, False
 
     # -- events
 
@@ -288,10 +288,10 @@ def choose(widget: QtWidgets.QWidget, text: str) -> None:
 
 def press(widget: QtWidgets.QWidget, keys: str) -> None:
     """Press keys such as "Tab", "Space" or "Ctrl+Return" where the keyboard's focus is, in the widget's window."""
-    patch_size = widget.patch_size()
-    patch_size.activateWindow()
+    window = widget.window()
+    window.activateWindow()
     slicer.app.processEvents()
-    QtTest.QTest.keySequence(patch_size.focusWidget() or patch_size, QtGui.QKeySequence(keys))
+    QtTest.QTest.keySequence(window.focusWidget() or window, QtGui.QKeySequence(keys))
     slicer.app.processEvents()
 
 

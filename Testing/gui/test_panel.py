@@ -80,7 +80,7 @@ def test_tab_leads_from_the_image_to_apply_and_labels_have_mnemonics(case):
     seen = []
     case.ui.inputSelector.setFocus()
     for _ in range(20):
-        widget = case.widget.parent.patch_size().focusWidget()
+        widget = case.widget.parent.window().focusWidget()
         while widget is not None and not widget.name:
             widget = widget.parentWidget()
         seen.append(widget.name)

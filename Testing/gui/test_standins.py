@@ -243,8 +243,8 @@ def test_tab_passes_by_choosers_of_nodes_unless_the_panel_helps(host, qt):
     for name in ("first", "second"):
         slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name=name)
     for helped in (False, True):
-        patch_size = qt.QWidget()
-        column = qt.QVBoxLayout(patch_size)
+        window = qt.QWidget()
+        column = qt.QVBoxLayout(window)
         before, box, after = qt.QLineEdit(), slicer.qMRMLNodeComboBox(), qt.QLineEdit()
         for widget in (before, box, after):
             column.addWidget(widget)
@@ -252,11 +252,11 @@ def test_tab_passes_by_choosers_of_nodes_unless_the_panel_helps(host, qt):
         box.setMRMLScene(slicer.mrmlScene)
         if helped:
             box.findChild("ctkComboBox").setFocusProxy(None)
-        patch_size.show()
+        window.show()
         before.setFocus()
-        press(patch_size, "Tab")
-        assert (patch_size.focusWidget() is after) is not helped
-        press(patch_size, "Down")
+        press(window, "Tab")
+        assert (window.focusWidget() is after) is not helped
+        press(window, "Down")
         assert (box.currentNode() is not None) is helped
 
 
@@ -433,21 +433,21 @@ def test_pairs_without_connector_are_refused(host, qt, ctk):
 
 
 def test_shortcuts_and_tab_order(host, qt):
-    patch_size, heard = qt.QWidget(), []
-    column = qt.QVBoxLayout(patch_size)
+    window, heard = qt.QWidget(), []
+    column = qt.QVBoxLayout(window)
     buttons = [qt.QPushButton(text) for text in ("one", "two", "three")]
     for button in buttons:
         column.addWidget(button)
         button.clicked.connect(lambda checked, text=button.text: heard.append(text))
-    patch_size.setTabOrder(buttons[0], buttons[2])
-    patch_size.setTabOrder(buttons[2], buttons[1])
-    shortcut = qt.QShortcut(qt.QKeySequence("Ctrl+Return"), patch_size)
+    window.setTabOrder(buttons[0], buttons[2])
+    window.setTabOrder(buttons[2], buttons[1])
+    shortcut = qt.QShortcut(qt.QKeySequence("Ctrl+Return"), window)
     shortcut.connect("activated()", lambda: heard.append("shortcut"))
-    patch_size.show()
+    window.show()
     buttons[0].setFocus()
-    press(patch_size, "Tab")
-    press(patch_size, "Space")
-    press(patch_size, "Ctrl+Return")
+    press(window, "Tab")
+    press(window, "Space")
+    press(window, "Ctrl+Return")
     assert heard == ["three", "shortcut"]
 
 

@@ -132,12 +132,12 @@ class TrainCase:
 
 def grabTrain(widget: Any, path: Path) -> Path:
     """Write how the whole panel looks now, without scrolling, as PNG."""
-    patch_size, ui = slicer.util.mainWindow(), widget.ui
-    patch_size.resize(WIDTH, HEIGHT)
+    window, ui = slicer.util.mainWindow(), widget.ui
+    window.resize(WIDTH, HEIGHT)
     slicer.app.processEvents()
     slicer.app.processEvents()
     last = ui.adaptersButton
-    bottom = last.mapTo(patch_size, QPoint(0, last.height)).y() + 12 if ui.mainFrame.visible else 480
+    bottom = last.mapTo(window, QPoint(0, last.height)).y() + 12 if ui.mainFrame.visible else 480
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert patch_size.grab(QRect(0, 0, WIDTH, bottom)).save(str(path)), f"cannot write {path}"
+    assert window.grab(QRect(0, 0, WIDTH, bottom)).save(str(path)), f"cannot write {path}"
     return path

@@ -41,13 +41,13 @@ class _View:
     def __init__(self, node: Any, kind: str, managers: Sequence[str], size: tuple[int, int]):
         self.node = node
         self.renderer = vtk.vtkRenderer()
-        self.patch_size = vtk.vtkRenderWindow()
-        self.patch_size.SetOffScreenRendering(True)
-        self.patch_size.SetMultiSamples(0)
-        self.patch_size.SetSize(*size)
-        self.patch_size.AddRenderer(self.renderer)
+        self.window = vtk.vtkRenderWindow()
+        self.window.SetOffScreenRendering(True)
+        self.window.SetMultiSamples(0)
+        self.window.SetSize(*size)
+        self.window.AddRenderer(self.renderer)
         self._interactor = vtk.vtkRenderWindowInteractor()
-        self._interactor.SetRenderWindow(self.patch_size)
+        self._interactor.SetRenderWindow(self.window)
         factory = getattr(slicer, f"vtkMRML{kind}ViewDisplayableManagerFactory").GetInstance()
         for manager in managers:
             if not factory.IsDisplayableManagerRegistered(manager):
@@ -62,13 +62,13 @@ class _View:
     def __exit__(self, *_: object) -> None:
         self._group.SetMRMLDisplayableNode(None)
         self._interactor.SetRenderWindow(None)
-        self.patch_size.Finalize()
+        self.window.Finalize()
 
     def render(self) -> np.ndarray:
         """The view's picture, uint8 [row, column, RGB], rows from the top."""
-        self.patch_size.Render()
+        self.window.Render()
         grabber = vtk.vtkWindowToImageFilter()
-        grabber.SetInput(self.patch_size)
+        grabber.SetInput(self.window)
         grabber.ReadFrontBufferOff()
         grabber.SetInputBufferTypeToRGB()
         grabber.Update()
@@ -93,9 +93,9 @@ class SliceView(_View):
         actor.SetMapper(self._mapper)
         slices = vtk.vtkRenderer()
         slices.AddViewProp(actor)
-        self.patch_size.SetNumberOfLayers(max(2, self.patch_size.GetNumberOfLayers()))
+        self.window.SetNumberOfLayers(max(2, self.window.GetNumberOfLayers()))
         self.renderer.SetLayer(1)
-        self.patch_size.AddRenderer(slices)
+        self.window.AddRenderer(slices)
 
     def show(self, center: Sequence[float] | None = None, fieldOfView: float | None = None) -> None:
         """Fit the background volume, or show ``fieldOfView`` mm around ``center`` (RAS)."""
