@@ -14,7 +14,8 @@ from .fuzzing import JSON, mutated, mutations, replaced
 
 
 def test_case_stores(fuzz, tmp_path):
-    from LLMBoostLib.training.casestore import CaseStore, Kind
+    from LLMBoostLib.training.cases import Kind
+    from LLMBoostLib.training.casestore import CaseStore
 
     image = Image(noise((6, 5, 4)), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
     store = CaseStore(tmp_path / "cases")

@@ -286,7 +286,7 @@ def test_a_model_that_has_learnt_nothing_is_accepted_only_when_confirmed(ready, 
 
 
 def test_figures_that_are_no_numbers_are_none():
-    from LLMBoostLib.training.adapters import change
+    from LLMBoostLib.training.adaptersview import change
     from LLMBoostLib.training.outcomeview import _mean
 
     nan, inf = float("nan"), float("inf")
@@ -385,7 +385,7 @@ def test_a_result_waits_for_a_decision_also_in_the_next_slicer(ready, host):
 
 
 def test_what_a_killed_slicer_left_is_removed_when_it_is_old(case, host):
-    from LLMBoostLib.training.training import STALE_SECONDS  # needs the host's Qt
+    from LLMBoostLib.training.runfolders import STALE_SECONDS  # needs the host's Qt
 
     old, new = case.cases / "runs" / "0123456a", case.cases / "runs" / "0123456b"
     for run in (old, new):
@@ -398,7 +398,7 @@ def test_what_a_killed_slicer_left_is_removed_when_it_is_old(case, host):
 
 
 def test_in_a_folder_of_others_nothing_is_trained_and_nothing_removed(case, host):
-    from LLMBoostLib.training.training import STALE_SECONDS  # needs the host's Qt
+    from LLMBoostLib.training.runfolders import STALE_SECONDS  # needs the host's Qt
 
     theirs = [case.cases / "runs" / "0123456a" / "weights.pt", case.cases / "pending" / "outcome.json"]
     for path in (*theirs, case.cases / "dataset.json"):

@@ -46,7 +46,7 @@ def takePictures(folder: Path) -> None:
 
 def _problem(walk: Walk) -> None:
     """A case whose segments somebody called otherwise; it is removed again."""
-    from LLMBoostLib.training.casestore import Kind  # needs the host's Qt
+    from LLMBoostLib.training.cases import Kind  # needs the host's Qt
 
     store = walk.train.logic.store
     known = next(iter(store.cases.values()))

@@ -18,8 +18,10 @@ import pytest
 import llmboost
 from llmboost.errors import LLMBoostError
 from llmboost.io.image import Image, read_image
-from LLMBoostLib.training.casestore import CaseStore, Kind, discardPending, removeRuns
+from LLMBoostLib.training.cases import Kind
+from LLMBoostLib.training.casestore import CaseStore
 from LLMBoostLib.training.filechanges import FileChanges
+from LLMBoostLib.training.runfolders import discardPending, removeRuns
 
 SHAPE = (12, 10, 8)
 HEAD, BODY = Kind("head"), Kind("body")
@@ -30,7 +32,8 @@ import sys
 import numpy as np
 from pathlib import Path
 from llmboost.io.image import Image
-from LLMBoostLib.training.casestore import CaseStore, Kind
+from LLMBoostLib.training.cases import Kind
+from LLMBoostLib.training.casestore import CaseStore
 store = CaseStore(Path(sys.argv[1]))
 mask = np.zeros((12, 10, 8), bool)
 mask[2:5, 2:5, 2:5] = True

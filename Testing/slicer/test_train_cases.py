@@ -21,7 +21,8 @@ from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import snapshot
-from LLMBoostLib.training.casestore import CaseStore, Kind
+from LLMBoostLib.training.cases import Kind
+from LLMBoostLib.training.casestore import CaseStore
 from LLMBoostLib.training.mapping import match, matchOwn, ownLabels
 from LLMBoostLib.training.plan import IMPROVE, NEW_LABELS, examine, freeze, makePlan, purposeOf
 

@@ -1,48 +1,44 @@
-"""Cases to train with: snapshots in a local folder that the user can look into, and delete.
-
-The folder has the form of the Medical Segmentation Decathlon, so the command line and other programs read it, too:
-dataset.json, splits.json, imagesTr, labelsTr, and imagesTs for images that nobody labeled. cases.json tells what these
-forms have no room for. Files are named by generated ids; of nodes and of DICOM, neither names nor attributes are kept,
-but for the names of segments and their terminology, which say what there is to learn.
-"""
+"""Cases to train with: snapshots in a local folder that the user can look into, and delete."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from llmboost.errors import LLMBoostError
-from llmboost.files import LOCK, TEMPORARY, locked, printable, write_whole
+from llmboost.files import LOCK, TEMPORARY, locked, printable
 from llmboost.io.image import Image, read_image, to_canonical, write_image
-from llmboost.library import EXTENSION as MODEL_EXTENSION
 
+from .cases import (
+    EXTENSION,
+    FOREIGN,
+    IMAGES,
+    INDEX,
+    LABELS,
+    ROLES,
+    TRAIN,
+    UNLABELED,
+    UNLABELED_IMAGES,
+    Kind,
+    Snapshot,
+    datasetFiles,
+    digestOf,
+    indexFile,
+    readIndex,
+    triple,
+)
 from .filechanges import FOLDER_MODE, FileChanges, makeFolder, makePrivate
+from .runfolders import PENDING, RUNS, newId, removeRuns
 
 FOLDER_VARIABLE = "LLMBOOST_TRAINING"
 FOLDER_SETTING = "LLMBoost/TrainingFolder"  # of the application: a path is nothing for a scene
-INDEX = "cases.json"
-FORMAT = 1
-IMAGES, LABELS, UNLABELLED_IMAGES = "imagesTr", "labelsTr", "imagesTs"
-EXTENSION = ".nii.gz"
-TRAIN, VAL, TEST, UNLABELLED = "train", "val", "test", "unlabelled"
-ROLES = (TRAIN, VAL, TEST, UNLABELLED)
-RUNS, PENDING, OUTCOME = "runs", "pending", "outcome.json"  # of trainings
-ID_LENGTH = 8
-_ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
-FOREIGN = "not a folder of LLMBoost Train's; choose an empty one"
 LITTER = (".DS_Store", ".directory", "Thumbs.db", "desktop.ini")  # of file managers
 MAX_KINDS = 2**16 - 1
 
@@ -56,48 +52,6 @@ def defaultFolder() -> Path:
     else:
         chosen = str(QSettings().value(FOLDER_SETTING) or "")
     return Path(chosen or os.environ.get(FOLDER_VARIABLE) or Path.home() / ".llmboost" / "training")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of segment, as those who drew it called it; ``terminology`` as Slicer serializes it, or empty."""
-
-    name: str
-    terminology: str = ""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What is known of a snapshot.
-
-    Attributes:
-        id: generated; the name of its files.
-        role: what it is used for, one of ROLES.
-        voxels: how many of them each segment has, by the segment's value in the folder.
-        overlap: voxels that several segments claimed; the last one has got them.
-        partly: whether voxels without a segment are "not labeled" rather than background; None: as it follows from
-            the labels that are missing.
-        extent: mm along its axes that are nearest to the patient's right, anterior, superior.
-        spacing: mm along the voxels' axes.
-        modality: DICOM's term, or empty.
-        digest: of the image's voxels, to find doubles.
-        subject: who is shown, generated; cases of one subject share a role.
-    """
-
-    id: str
-    role: str
-    voxels: dict[int, int] = field(default_factory=dict)
-    overlap: int = 0
-    partly: bool | None = None
-    extent: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    spacing: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    modality: str = ""
-    digest: str = ""
-    subject: str = ""
-
-    @property
-    def labelled(self) -> bool:
-        return any(self.voxels.values())
 
 
 class CaseStore:
@@ -117,7 +71,7 @@ class CaseStore:
         self.cases: dict[str, Snapshot] = {}
         self._seen: tuple[int, int] | None = None  # the index, as it was when it was read or written last
         self.refresh()
-        if self._seen:  # else the folder is not ours yet
+        if self._state() is not None:  # else the folder is not ours yet
             self._tighten()
 
     def refresh(self) -> None:
@@ -128,7 +82,7 @@ class CaseStore:
 
     def image(self, case: Snapshot) -> Path:
         """The file of a case's image."""
-        return self.folder / (UNLABELLED_IMAGES if case.role == UNLABELLED else IMAGES) / (case.id + EXTENSION)
+        return self.folder / (UNLABELED_IMAGES if case.role == UNLABELED else IMAGES) / (case.id + EXTENSION)
 
     def labels(self, case: Snapshot) -> Path:
         """The file of a case's label map, which a case without segments lacks."""
@@ -161,15 +115,15 @@ class CaseStore:
                 id,
                 _known(role),
                 partly=partly,
-                extent=tuple(float(mm) for mm in extent),
-                spacing=tuple(float(mm) for mm in image.spacing),
+                extent=triple(extent),
+                spacing=triple(image.spacing),
                 modality=modality,
                 digest=digestOf(image),
                 subject=subject or id,
             )
             case, labelmap = self._labelmap(case, image, masks)
-            if not case.labelled:
-                case = replace(case, role=UNLABELLED)
+            if not case.labeled:
+                case = replace(case, role=UNLABELED)
             changes.write(self.image(case), partial(write_image, image))
             if labelmap is not None:
                 changes.write(self.labels(case), partial(write_image, image.with_array(labelmap)))
@@ -191,10 +145,10 @@ class CaseStore:
                 changes.delete(self.labels(case))
             else:
                 changes.write(self.labels(case), partial(write_image, image.with_array(labelmap)))
-            if case.role == UNLABELLED and changed.labelled:
+            if case.role == UNLABELED and changed.labeled:
                 changed = replace(changed, role=TRAIN)
-            elif not changed.labelled:
-                changed = replace(changed, role=UNLABELLED)
+            elif not changed.labeled:
+                changed = replace(changed, role=UNLABELED)
             self._change(changed, changes)
         return changed
 
@@ -202,7 +156,7 @@ class CaseStore:
         """Use a case otherwise; raises LLMBoostError for one without segments that is to be learned from."""
         with self._changing() as changes:
             case = self._case(id)
-            if role != UNLABELLED and not case.labelled:
+            if role != UNLABELED and not case.labeled:
                 raise LLMBoostError(f"case {id}: has no segments; draw them with Edit, then it can be used to {role}")
             self._change(replace(case, role=_known(role)), changes)
 
@@ -242,7 +196,7 @@ class CaseStore:
                         changes.delete(self.folder / name)
                 changes.delete(self.folder / INDEX)
             removeRuns(self.folder)
-            folders = [self.folder / name for name in (IMAGES, LABELS, UNLABELLED_IMAGES)]
+            folders = [self.folder / name for name in (IMAGES, LABELS, UNLABELED_IMAGES)]
             for path in [path for folder in folders for path in folder.glob(".*") if TEMPORARY.match(path.name)]:
                 path.unlink(missing_ok=True)  # what a Slicer that was killed was writing
             for folder in folders:
@@ -320,8 +274,10 @@ class CaseStore:
                     yield changes
                     for name in edited:
                         changes.move(self.folder / name, _freeName(self.folder / name))
-                    for name, value in {**self._descriptions(), INDEX: self._index()}.items():
-                        changes.write(self.folder / name, partial(Path.write_bytes, data=_json(value)))
+                    for name, data in self._descriptions().items():
+                        changes.write(self.folder / name, partial(_write, data))
+                    index = indexFile(self.kinds, self.mapping, self.cases.values())
+                    changes.write(self.folder / INDEX, partial(_write, index))
                 if isNew:
                     self._tighten()
                 self._seen = self._state()
@@ -337,7 +293,7 @@ class CaseStore:
         """Let only the user read what is ours, whoever could before."""
         with suppress(OSError):  # another user's
             os.chmod(self.folder, FOLDER_MODE)
-        for name in (INDEX, *self._descriptions(), IMAGES, LABELS, UNLABELLED_IMAGES, RUNS, PENDING):
+        for name in (INDEX, *self._descriptions(), IMAGES, LABELS, UNLABELED_IMAGES, RUNS, PENDING):
             makePrivate(self.folder / name)
 
     def _change(self, case: Snapshot, changes: FileChanges) -> None:
@@ -353,39 +309,14 @@ class CaseStore:
         if state is None:
             _checkFree(self.folder)
             return
-        path = self.folder / INDEX
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            if not (isinstance(raw, dict) and {"format", "kinds", "mapping", "cases"} <= set(raw)):
-                raise LLMBoostError(f"{self.folder}: {FOREIGN} ({INDEX} there is another program's)")
-            if raw["format"] > FORMAT:
-                raise LLMBoostError(f"{path}: written by a newer LLMBoost; update the extension")
-            kinds = {int(value): Kind(**kind) for value, kind in raw["kinds"].items()}
-            mapping = {
-                purpose: {int(value): str(name) for value, name in chosen.items()}
-                for purpose, chosen in raw["mapping"].items()
-            }
-            cases = {case.id: case for case in map(_case, raw["cases"])}
-            if not all(set(case.voxels) <= set(kinds) for case in cases.values()):
-                raise ValueError("a case has segments of no kind")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            reason = printable(str(error))
-            raise LLMBoostError(f"{path}: cannot be read ({reason}); mend it, or choose another folder") from error
-        self.kinds, self.mapping, self.cases, self._seen = kinds, mapping, cases, state
+        self.kinds, self.mapping, self.cases = readIndex(self.folder / INDEX)
+        self._seen = state
 
-    def _index(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "kinds": {value: asdict(kind) for value, kind in self.kinds.items()},
-            "mapping": self.mapping,
-            "cases": [asdict(case) for case in self.cases.values()],
-        }
-
-    def _descriptions(self) -> dict[str, Any]:
+    def _descriptions(self) -> dict[str, bytes]:
         """The two files that other programs read, by name."""
         labels = {"0": "background", **{str(value): kind.name for value, kind in self.kinds.items()}}
         modality = next((case.modality for case in self.cases.values() if case.modality), "image")
-        return describe(labels, modality, self.cases.values())
+        return datasetFiles(labels, modality, self.cases.values())
 
     def _isEdited(self, name: str) -> bool:
         """Whether one of those two is there, but not as it was written here."""
@@ -393,113 +324,17 @@ class CaseStore:
             data = (self.folder / name).read_bytes()
         except OSError:
             return False
-        return bool(data != _json(self._descriptions()[name]))
+        return data != self._descriptions()[name]
 
 
-def newId() -> str:
-    """A name that tells nothing."""
-    return uuid.uuid4().hex[:ID_LENGTH]
-
-
-def digestOf(image: Image) -> str:
-    """By which two snapshots of one image are recognized: of its voxels."""
-    return hashlib.sha256(np.ascontiguousarray(image.array)).hexdigest()[:16]
-
-
-def describe(
-    labels: Mapping[str, str], modality: str, cases: Iterable[Snapshot], name: str = "local cases"
-) -> dict[str, Any]:
-    """What dataset.json and splits.json of a folder in the Decathlon's form hold."""
-    cases = list(cases)
-    splits: dict[str, Any] = {role: [case.id for case in cases if case.role == role] for role in ROLES[:3]}
-    splits["subjects"] = {case.id: case.subject for case in cases if case.subject != case.id}
-    entries = [
-        {"image": f"./{IMAGES}/{case.id}{EXTENSION}", "label": f"./{LABELS}/{case.id}{EXTENSION}"}
-        for case in cases
-        if case.role != UNLABELLED
-    ]
-    dataset = {
-        "name": name,
-        "description": "Snapshots of LLMBoost Train",
-        "tensorImageSize": "3D",
-        "modality": {"0": modality},
-        "labels": dict(labels),
-        "numTraining": len(entries),
-        "training": entries,
-        "test": [f"./{UNLABELLED_IMAGES}/{case.id}{EXTENSION}" for case in cases if case.role == UNLABELLED],
-    }
-    return {"dataset.json": dataset, "splits.json": splits}
-
-
-def writeDataset(
-    folder: Path, labels: Mapping[str, str], modality: str, cases: Iterable[Snapshot], name: str = "local cases"
-) -> None:
-    """Write dataset.json and splits.json, and let only the user read what is in the folder; raises LLMBoostError."""
-    for file, value in describe(labels, modality, cases, name).items():
-        write_whole(folder / file, _json(value))
-    makePrivate(folder)
-
-
-def removeRuns(folder: Path) -> None:
-    """Delete what runs left in a folder of ours."""
-    for run in runs(folder):
-        shutil.rmtree(run, ignore_errors=True)
-    with suppress(OSError):
-        (folder / RUNS).rmdir()
-    discardPending(folder)
-
-
-def runs(folder: Path) -> list[Path]:
-    """The folders of runs; others may lie beside them."""
-    return [run for run in (folder / RUNS).glob("*") if _ID.fullmatch(run.name) and not run.is_symlink()]
-
-
-def discardPending(folder: Path) -> None:
-    """Delete an adapter that waits for a decision."""
-    place = folder / PENDING
-    for path in (place / OUTCOME, *place.glob("*" + MODEL_EXTENSION)):
-        with suppress(OSError):
-            path.unlink()
-    with suppress(OSError):
-        place.rmdir()
-
-
-def link(source: Path, target: Path) -> None:
-    """The same file at another place, which stays what it is: snapshots are replaced, never changed in place.
-
-    Raises:
-        LLMBoostError: it cannot be made.
-    """
-    try:
-        makeFolder(target.parent)
-        try:
-            os.link(source, target)
-        except OSError:  # a disk without links
-            shutil.copyfile(source, target)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise LLMBoostError(f"{target}: cannot be written ({reason}); check its folder and the free space") from error
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode()
+def _write(data: bytes, path: Path) -> None:
+    path.write_bytes(data)
 
 
 def _known(role: str) -> str:
     if role not in ROLES:
         raise LLMBoostError(f"'{role}' is no use of a case; take one of {', '.join(ROLES)}")
     return role
-
-
-def _case(raw: Mapping[str, Any]) -> Snapshot:
-    """A case of the index. Raises KeyError, TypeError or ValueError: it is none."""
-    voxels = {int(value): int(count) for value, count in raw["voxels"].items()}
-    triples = {name: tuple(float(mm) for mm in raw[name]) for name in ("extent", "spacing")}
-    case = Snapshot(**{**raw, **triples, "voxels": voxels})
-    # its id becomes the name of files, which will be deleted with it
-    if not (_ID.fullmatch(case.id) and case.role in ROLES and len(case.extent) == len(case.spacing) == 3):
-        raise ValueError(f"case {case.id}")
-    return case
 
 
 def _checkFree(folder: Path) -> None:

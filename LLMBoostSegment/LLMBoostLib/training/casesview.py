@@ -8,10 +8,11 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from llmboost.io.dataset import IGNORE
+from llmboost.io.labels import IGNORE
 
 from ..panels.errordisplay import capitalized
-from .casestore import ROLES, UNLABELLED, CaseStore, Snapshot
+from .cases import ROLES, UNLABELED, Snapshot
+from .casestore import CaseStore
 from .cells import NOTE_COLOR, PROBLEM_COLOR, Table
 from .mapping import BACKGROUND, meaningOf
 from .plan import Findings, Plan, choices, purposeOf, summary
@@ -95,7 +96,7 @@ class CasesView:
 
         tip = _("train: learned from; val: checks the training; test: kept out of it; unlabeled: waits to be labeled")
         table.choice(row, 2, [*ROLES], ROLES.index(case.role), choose, tip)
-        if case.role != UNLABELLED and self._plan is not None:
+        if case.role != UNLABELED and self._plan is not None:
 
             def tick(ticked: bool) -> None:
                 with self._change():
@@ -109,7 +110,7 @@ class CasesView:
             texts.append(_("the segmentation in the scene was edited since: 'Take over edits' copies it"))
         elif not texts:
             color = ""
-        state = texts[0] if texts else _("to be labeled") if case.role == UNLABELLED else _("ready")
+        state = texts[0] if texts else _("to be labeled") if case.role == UNLABELED else _("ready")
         table.text(row, 4, state, "\n".join(texts) or state, color)
 
     def _writeKind(self, row: int, key: str) -> None:

@@ -15,7 +15,7 @@ from llmboost.inference.roi import Roi
 from llmboost.io.image import Image, to_canonical
 from llmboost.io.segnrrd import terminology_entry
 
-from .casestore import Kind
+from .cases import Kind
 from .mapping import normalized
 
 Masks = Sequence[tuple[Kind, np.ndarray]]

@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,9 +18,11 @@ from llmboost.errors import LLMBoostError
 from ..panels.devicechoice import Device
 from ..worker.client import Client, Progress
 from . import ranking, snapshot
-from .casestore import CaseStore, Snapshot, defaultFolder
+from .candidate import AdapterCandidate, freeName, pending
+from .cases import Snapshot
+from .casestore import CaseStore, defaultFolder
 from .plan import Plan, examine, freeze, makePlan
-from .training import Outcome, Training, accept, discardPending, freeName, pending
+from .trainingrun import Freeze, TrainingRun
 
 
 class Task(enum.Enum):
@@ -65,7 +68,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         self.client = client or Client()
         self._folder = folder
         self._store: CaseStore | None = None
-        self.training = Training(self.client, self.folder)
+        self.training = TrainingRun(self.client, self.folder)
 
     @property
     def folder(self) -> Path:
@@ -133,7 +136,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         name: str = "",
         waitForCompletion: bool = True,
         onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[Outcome], None] | None = None,
+        onDone: Callable[[AdapterCandidate], None] | None = None,
         onError: Callable[[Exception], None] | None = None,
     ) -> Any:
         """Train an adapter of a base model; the base stays as it is.
@@ -160,18 +163,14 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         """
         if minutes is None and steps is None:
             minutes = 2.0
-        settings = {"base": base, "task": task, "rank": rank, "device": device, "name": name or freeName(base)}
-        settings |= {"minutes": minutes} if steps is None else {"steps": steps}
+        budget: dict[str, Any] = {"minutes": minutes} if steps is None else {"steps": steps}
+        settings = budget | {"base": base, "task": task, "rank": rank, "device": device, "name": name or freeName(base)}
         freeze = self._freezer(base, task) if dataset is None else lambda folder: Path(dataset)
         self.training.folder = self.folder
-        tell = onProgress or (lambda news: None)
-        if waitForCompletion:
-            return self.training.call(settings, freeze, tell)
-        done, failed = onDone or (lambda outcome: None), onError or (lambda error: None)
-        self.training.start(settings, freeze, tell, done, failed)
-        return None
+        start = partial(self.training.start, settings, freeze, onProgress or (lambda news: None))
+        return self._run(start, waitForCompletion, onDone, onError)
 
-    def _freezer(self, base: str, task: str) -> Callable[[Path], Path]:
+    def _freezer(self, base: str, task: str) -> Freeze:
         """Writes a run's data set; raises LLMBoostError if the cases have problems."""
         plan, store = self.plan(base, task), self.store
         whole, perCase = examine(plan, store)
@@ -181,11 +180,11 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             raise LLMBoostError("\n".join(problems))
         return lambda folder: freeze(plan, store, folder)
 
-    def pending(self) -> Outcome | None:
-        """The outcome of a training that nobody has decided about, or None."""
+    def pending(self) -> AdapterCandidate | None:
+        """What a training gave and nobody has decided about yet, or None."""
         return pending(self.folder)
 
-    def accept(self, outcome: Outcome, *, anyway: bool = False) -> Card:
+    def accept(self, candidate: AdapterCandidate, *, anyway: bool = False) -> Card:
         """Put a training's model into the library; returns its card.
 
         Args:
@@ -194,11 +193,11 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         Raises:
             LLMBoostError: it has learned nothing, or it cannot be kept.
         """
-        return accept(outcome, anyway)
+        return candidate.accept(anyway)
 
-    def discard(self, outcome: Outcome) -> None:
+    def discard(self, candidate: AdapterCandidate) -> None:
         """Delete what a training gave."""
-        discardPending(outcome.path.parents[1])
+        candidate.discard()
 
     def rankCases(
         self,
@@ -219,8 +218,17 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: the worker runs on another machine.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
+        start = partial(ranking.start, self.client, self.store, model, device, onProgress)
+        return self._run(start, waitForCompletion, onDone, onError)
+
+    def _run(
+        self,
+        start: Callable[[Callable[[Any], None], Callable[[Exception], None]], None],
+        waitForCompletion: bool,
+        onDone: Callable[[Any], None] | None,
+        onError: Callable[[Exception], None] | None,
+    ) -> Any:
         if waitForCompletion:
-            return ranking.call(self.client, self.store, model, device, onProgress)
-        done, failed = onDone or (lambda order: None), onError or (lambda error: None)
-        ranking.start(self.client, self.store, model, device, onProgress, done, failed)
+            return self.client.wait(start)
+        start(onDone or (lambda result: None), onError or (lambda error: None))
         return None

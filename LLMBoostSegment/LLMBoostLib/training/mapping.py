@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from llmboost.card import TISSUE, Label
-from llmboost.io.dataset import IGNORE
+from llmboost.io.labels import IGNORE
 
-from .casestore import Kind
+from .cases import Kind
 
 BACKGROUND = "background"  # what a kind can be besides a label: nothing that is to be learned
 UNDECIDED = ""

@@ -7,7 +7,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from .casestore import UNLABELLED, CaseStore
+from .cases import UNLABELED
+from .casestore import CaseStore
 from .casesview import title
 from .cells import Table
 from .figures import shown
@@ -37,7 +38,7 @@ class NextView:
 
     def show(self, store: CaseStore | None) -> None:
         self._store = store
-        waiting = [case.id for case in store.cases.values() if case.role == UNLABELLED] if store else []
+        waiting = [case.id for case in store.cases.values() if case.role == UNLABELED] if store else []
         ranked = [id for id in self._order if id in waiting]
         self._table.fill([*ranked, *(id for id in waiting if id not in ranked)], self._write)
         if not waiting:

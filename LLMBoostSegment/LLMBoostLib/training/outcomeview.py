@@ -7,12 +7,12 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..panels.speed import duration
-from .adapters import change
+from .adaptersview import change
+from .candidate import AdapterCandidate
 from .casestore import CaseStore
 from .casesview import title
 from .cells import PROBLEM_COLOR, Table
 from .figures import finite, shown
-from .training import Outcome
 
 WORSE = 0.005  # of Dice, from which on it is pointed out
 
@@ -28,7 +28,7 @@ class OutcomeView:
         self._ui = ui
         self._table = Table(ui.diceTable, [_("Case"), _("Before"), _("After"), _("Change"), _("Labels")], 0, 4)
         self._store: CaseStore | None = None
-        self.outcome: Outcome | None = None
+        self.outcome: AdapterCandidate | None = None
         self.clear()
 
     @property
@@ -36,7 +36,7 @@ class OutcomeView:
         """The id of the chosen case, by default the first one's; empty where no case was checked."""
         return next(iter(self._table.selected), next(iter(self._rows), ""))
 
-    def show(self, outcome: Outcome, store: CaseStore) -> None:
+    def show(self, outcome: AdapterCandidate, store: CaseStore) -> None:
         self.outcome, self._store, ui = outcome, store, self._ui
         before = {case["id"]: case["dice"] for case in outcome.before["cases"]}
         self._rows = {case["id"]: (before.get(case["id"], {}), case["dice"]) for case in outcome.after["cases"]}
@@ -53,7 +53,7 @@ class OutcomeView:
         self.outcome, self._rows, self._names = None, {}, {}
         self._ui.resultButton.visible = False
 
-    def _lines(self, outcome: Outcome) -> list[str]:
+    def _lines(self, outcome: AdapterCandidate) -> list[str]:
         before, after = outcome.before.get("mean_dice"), outcome.after.get("mean_dice")
         reasons = {
             "budget": _("the time was up"),

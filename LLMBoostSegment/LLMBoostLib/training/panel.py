@@ -36,8 +36,10 @@ from ..panels.speed import duration
 from ..scene.display import Spotlight, showVolume
 from ..scene.segmentation import writeSegmentation
 from ..worker.client import Answer, Progress, WorkerError
-from .adapters import AdaptersView
-from .casestore import FOLDER_SETTING, UNLABELLED, CaseStore, Snapshot
+from .adaptersview import AdaptersView
+from .candidate import AdapterCandidate, checkName, freeName
+from .cases import UNLABELED, Snapshot
+from .casestore import FOLDER_SETTING, CaseStore
 from .casesview import CasesView, title
 from .compare import Comparison, segmentVolume
 from .curves import Curves, CurvesView
@@ -45,8 +47,9 @@ from .figures import finite
 from .nextview import NextView
 from .outcomeview import OutcomeView
 from .plan import IMPROVE, Findings, Plan, examine, makePlan
+from .runfolders import removeStale
 from .snapshot import CASE, nodesOf, openCase
-from .training import Outcome, checkName, freeName, removeStale, whenLocal
+from .trainingrun import whenLocal
 
 TRAINING, OTHER = "training", "other"  # what goes on
 ETA_FROM = 0.03  # of the whole, from which on the time that is left can be told
@@ -84,7 +87,8 @@ class Panel(VTKObservationMixin):
         ui.plotFrame.visible = False
         self._connect()
         self._showPage(editing=False)
-        removeStale(logic.folder)
+        if self._store is not None:  # else the folder is another one's
+            removeStale(logic.folder)
 
     def _connect(self) -> None:
         ui = self.ui
@@ -248,7 +252,7 @@ class Panel(VTKObservationMixin):
             widget.enabled = not busy
         ui.showButton.enabled = not busy and bool(self.outcome.selected)
         ui.acceptButton.enabled = ui.discardButton.enabled = not busy
-        waiting = any(case.role == UNLABELLED for case in self._store.cases.values()) if self._store else False
+        waiting = any(case.role == UNLABELED for case in self._store.cases.values()) if self._store else False
         ui.rankButton.enabled = not busy and waiting and self._card is not None
         ui.labelButton.enabled = not busy and bool(self.next.selected) and self._card is not None
         self.adapters.setBusy(busy)
@@ -453,13 +457,13 @@ class Panel(VTKObservationMixin):
         if not self._stopReason:
             self.progress.tell(replace(news, fraction=self._fraction or None, text=text))
 
-    def _trained(self, outcome: Outcome) -> None:
+    def _trained(self, outcome: AdapterCandidate) -> None:
         self.curves.show()
         self._ended(_("Done in {time}: accept or discard the result").format(time=duration(self.progress.seconds)))
         self._showOutcome(outcome)
         self._update()
 
-    def _showOutcome(self, outcome: Outcome) -> None:
+    def _showOutcome(self, outcome: AdapterCandidate) -> None:
         with errorsShown():
             self.outcome.show(outcome, self.logic.store)
 

@@ -11,11 +11,12 @@ from slicer.i18n import tr as _
 
 from llmboost.card import SEGMENTATION, Card
 from llmboost.card.modality import differ
-from llmboost.io.dataset import IGNORE
 from llmboost.io.image import read_image, write_image
+from llmboost.io.labels import IGNORE
 
 from ..scene.fit import LARGE, THIN, patchMm
-from .casestore import EXTENSION, LABELS, TRAIN, UNLABELLED, VAL, CaseStore, Kind, Snapshot, link, writeDataset
+from .cases import EXTENSION, LABELS, TRAIN, UNLABELED, VAL, Kind, Snapshot, link, writeDataset
+from .casestore import CaseStore
 from .mapping import BACKGROUND, UNDECIDED, Match, counts, match, matchOwn, ownLabels
 
 IMPROVE, NEW_LABELS = "improve", "new-labels"  # the engine's words
@@ -92,9 +93,9 @@ def examine(plan: Plan, store: CaseStore) -> tuple[Findings, dict[str, Findings]
 def summary(store: CaseStore) -> str:
     """How many cases there are for what."""
     roles = [case.role for case in store.cases.values()]
-    train, val, unlabelled = (roles.count(role) for role in (TRAIN, VAL, UNLABELLED))
+    train, val, unlabeled = (roles.count(role) for role in (TRAIN, VAL, UNLABELED))
     if not train and not val:
-        return _("{count} unlabeled").format(count=unlabelled) if unlabelled else ""
+        return _("{count} unlabeled").format(count=unlabeled) if unlabeled else ""
     if val:
         check = _("{count} to check with").format(count=val)
     elif train >= HELD_OUT:
@@ -102,7 +103,7 @@ def summary(store: CaseStore) -> str:
     else:
         check = _("too few to check the result with")
     parts = [_("{count} to train with").format(count=train), check]
-    parts += [_("{count} unlabeled").format(count=unlabelled)] if unlabelled else []
+    parts += [_("{count} unlabeled").format(count=unlabeled)] if unlabeled else []
     return ", ".join(parts)
 
 
@@ -142,14 +143,14 @@ def _examineCase(plan: Plan, store: CaseStore, case: Snapshot) -> Findings:
     if twins:
         found.problems.append(_("the same image as case {twin}: remove one of them").format(twin=twins[0]))
     same = [other for other in store.cases.values() if other.subject == case.subject]
-    apart = [other for other in same if other.role != case.role and UNLABELLED not in (other.role, case.role)]
+    apart = [other for other in same if other.role != case.role and UNLABELED not in (other.role, case.role)]
     if apart:
         text = _("shows the same patient as case {other}, which is used to {role}: use both for the same")
         found.problems.append(text.format(other=apart[0].id, role=apart[0].role))
     if differ(case.modality, plan.card.modality):
         text = _("its modality is {told}, the base was trained on {expected}: look whether that suits")
         found.notes.append(text.format(told=case.modality, expected=plan.card.modality))
-    if case.role == UNLABELLED:
+    if case.role == UNLABELED:
         return found
     if plan.task == IMPROVE:  # new labels get windows of their own
         _examineSize(plan.card, case, found)
@@ -191,30 +192,33 @@ def _mm(lengths: Sequence[float] | np.ndarray) -> str:
 def freeze(plan: Plan, store: CaseStore, folder: Path) -> Path:
     """Write the data set of a run: whatever happens to the cases afterwards, the run does not change.
 
-    Images are linked where the disk can do that: snapshots are replaced, never changed in place.
+    Images, and label maps that have the values to learn already, are linked where the disk can do that: snapshots are
+    replaced, never changed in place.
 
     Raises:
         LLMBoostError: a file cannot be read or written.
     """
-    used = [case for case in store.cases.values() if case.role == UNLABELLED or _isUseful(plan, case)]
+    used = [case for case in store.cases.values() if case.role == UNLABELED or _isUseful(plan, case)]
     ignore = max(plan.labels, default=0) + 1
-    ignoring = any(plan.isPartly(case) for case in used if case.role != UNLABELLED)
+    ignoring = any(plan.isPartly(case) for case in used if case.role != UNLABELED)
     ignoring |= any(one.label == IGNORE for one in plan.matches.values())
     names = {0: BACKGROUND, **plan.labels, **({ignore: IGNORE} if ignoring else {})}
+    byName = {name: value for value, name in names.items()}
     for case in used:
         source = store.image(case)
         link(source, folder / source.parent.name / source.name)
-        if case.role == UNLABELLED:
+        if case.role == UNLABELED:
             continue
-        table = np.zeros(max(store.kinds, default=0) + 1, np.uint16)
-        table[0] = ignore if plan.isPartly(case) else 0
-        values = {name: value for value, name in names.items()}
-        for value in case.voxels:
-            table[value] = values[plan.matches[value].label]
+        values = {0: ignore if plan.isPartly(case) else 0}
+        values |= {value: byName[plan.matches[value].label] for value in case.voxels}
+        target = folder / LABELS / (case.id + EXTENSION)
+        if all(value == new for value, new in values.items()):
+            link(store.labels(case), target)
+            continue
+        table = np.zeros(max(values) + 1, np.uint8 if ignore < 256 else np.uint16)
+        table[list(values)] = list(values.values())
         labels = read_image(store.labels(case))
-        array = table[labels.array.astype(np.intp)]
-        write_image(labels.with_array(array.astype(np.uint8 if ignore < 256 else np.uint16)),
-                    folder / LABELS / (case.id + EXTENSION))  # fmt: skip
+        write_image(labels.with_array(table[labels.array.astype(np.intp)]), target)
     writeDataset(folder, {str(value): name for value, name in names.items()}, plan.card.modality, used, _title(plan))
     return folder
 

@@ -10,8 +10,10 @@ from llmboost import library
 from llmboost.card import Card, read_card
 
 from ..worker.client import Answer, Client, Progress
-from .casestore import EXTENSION, IMAGES, LABELS, CaseStore, link, newId, writeDataset
-from .training import RUNS, ensureLocal, removeRun, whenLocal
+from .cases import EXTENSION, IMAGES, LABELS, link, writeDataset
+from .casestore import CaseStore
+from .runfolders import newRun, removeRun
+from .trainingrun import whenLocal
 
 Order = list[dict[str, Any]]
 
@@ -30,7 +32,7 @@ def start(
     Raises:
         LLMBoostError: packages are missing and were not installed, or the worker's command cannot be read.
     """
-    run = store.folder / RUNS / newId()
+    run = newRun(store.folder)
 
     def failed(error: Exception) -> None:
         removeRun(run)
@@ -41,36 +43,18 @@ def start(
         onDone(answer.fields["order"])
 
     def ready() -> None:
-        try:
-            client.start("rank_cases", _fields(store, model, device, run), None, onProgress, done, failed)
-        except Exception as error:
-            failed(error)
+        dataset = _write(store, read_card(library.find(model)), run)
+        fields = {"model": model, "dataset": str(dataset), "device": device}
+        client.start("rank_cases", fields, None, onProgress, done, failed)
 
     whenLocal(client, ready, failed)
-
-
-def call(
-    client: Client, store: CaseStore, model: str, device: str, onProgress: Callable[[Progress], None] | None
-) -> Order:
-    """Rank, and wait; raises LLMBoostError or WorkerError."""
-    run = store.folder / RUNS / newId()
-    ensureLocal(client)
-    try:
-        return client.call("rank_cases", _fields(store, model, device, run), None, onProgress).fields["order"]
-    finally:
-        removeRun(run)
-
-
-def _fields(store: CaseStore, model: str, device: str, run: Path) -> dict[str, Any]:
-    dataset = _write(store, read_card(library.find(model)), run)
-    return {"model": model, "dataset": str(dataset), "device": device}
 
 
 def _write(store: CaseStore, card: Card, folder: Path) -> Path:
     """All images beside each other: those without labels are ranked, the others tell what is known already."""
     for case in store.cases.values():
         link(store.image(case), folder / IMAGES / (case.id + EXTENSION))
-        if case.labelled:
+        if case.labeled:
             link(store.labels(case), folder / LABELS / (case.id + EXTENSION))
     labels = {"0": "background", **{str(label.value): label.name for label in card.labels}}
     writeDataset(folder, labels, card.modality, store.cases.values())

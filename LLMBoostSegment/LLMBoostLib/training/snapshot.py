@@ -16,14 +16,17 @@ from llmboost.card import Card, read_card
 from llmboost.card.modality import term
 from llmboost.errors import LLMBoostError
 from llmboost.io.case_files import case_id
-from llmboost.io.dataset import IGNORE, DatasetCase, load, read_dataset
+from llmboost.io.dataset import DatasetCase, load, read_dataset
 from llmboost.io.image import VOLUMES, Image
+from llmboost.io.labels import IGNORE
 
 from ..scene.fit import modalityInScene
 from ..scene.segmentation import writeSegmentation
 from ..scene.volumes import volumesFromNode
-from .casestore import TRAIN, UNLABELLED, UNLABELLED_IMAGES, CaseStore, Kind, Snapshot, digestOf, newId
+from .cases import TRAIN, UNLABELED, UNLABELED_IMAGES, Kind, Snapshot, digestOf
+from .casestore import CaseStore
 from .crops import findCrops
+from .runfolders import newId
 
 CASE = "LLMBoost.Case"  # attribute of the nodes that a case was made of: its id, or those of several crops
 _CROPS, _MODEL = "LLMBoost.Crops", "LLMBoost.CropsFor"  # attributes: what the cases have of an image, for which model
@@ -65,7 +68,7 @@ def addCases(
         earlier = _crops(store, segmentationNode)
         subject = subject or (known.subject if known else newId())
         crops = _addCrops(store, earlier, card, image, masks, role, modality, subject)
-        waiting = [known.id] if known is not None and known.role == UNLABELLED else []
+        waiting = [known.id] if known is not None and known.role == UNLABELED else []
         store.remove(id for id in {*earlier, *waiting} if id in store.cases and id not in crops)
         cases = [store.cases[id] for id in crops]
     elif known is not None and known.digest == digestOf(image):
@@ -245,7 +248,7 @@ def importFolder(store: CaseStore, folder: Path, onCase: Callable[[int, int], bo
     names = {**dataset.labels, **({dataset.ignore: IGNORE} if dataset.ignore is not None else {})}
     roles = {id: role for role, ids in dataset.splits.items() for id in ids}
     found = [case for id, case in dataset.cases.items() if id in roles or case.label is None]
-    images = folder / UNLABELLED_IMAGES
+    images = folder / UNLABELED_IMAGES
     alone = [path for path in sorted(images.iterdir()) if path.name.endswith(tuple(VOLUMES))] if images.is_dir() else []
     found += [DatasetCase(case_id(path), (path,)) for path in alone]
     subjects: dict[str, str] = {}

@@ -9,9 +9,10 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from .launcher import COMMAND_SETTING, workerCommand, workerEnvironment
 TICK_MS = 20
 DIGEST_PREFIX = "sha256:"
 MAX_TEXT = 2000
+
+T = TypeVar("T")
 
 _NAMES = {
     "adapt": "a training",
@@ -191,22 +194,35 @@ class Client:
         Raises:
             WorkerError: the request failed.
         """
-        outcome: list[Answer | WorkerError] = []
-        self.start(kind, fields, arrays, onProgress, outcome.append, outcome.append)
+        return self.wait(partial(self.start, kind, fields, arrays, onProgress))
+
+    def wait(self, start: Callable[[Callable[[T], None], Callable[[Exception], None]], None]) -> T:
+        """What a computation gives that ``start`` begins with this client; in Slicer, the GUI stays alive meanwhile.
+
+        Args:
+            start: is given ``onDone`` and ``onError``, one of which is called once.
+
+        Raises:
+            Exception: what ``onError`` is given, or ``start`` raises.
+        """
+        found: list[T] = []
+        errors: list[Exception] = []
+        start(found.append, errors.append)
         application = getattr(sys.modules.get("slicer"), "app", None)
         try:
-            while not outcome:
+            while not (found or errors):
                 self._poll(TICK_MS / 1000)
                 if application:
                     application.processEvents()
         except BaseException:  # such as Ctrl-C: nobody waits for the answer any more
             self._killWorker()
             if self._request:
-                self._finish(lambda: None)
+                onError = self._request.onError
+                self._finish(lambda: onError(_cancelled()))
             raise
-        if isinstance(outcome[0], WorkerError):
-            raise outcome[0]
-        return outcome[0]
+        if errors:
+            raise errors[0]
+        return found[0]
 
     def finish(self) -> None:
         """Ask the request to come to its end with what it has so far; the answer comes as usual."""

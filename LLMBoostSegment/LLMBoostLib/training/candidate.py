@@ -1,0 +1,119 @@
+"""The adapter that a training gave: it waits for the user's decision, also in the next Slicer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from llmboost import library
+from llmboost.card import Card, read_card
+from llmboost.card.figures import ADVICE
+from llmboost.errors import LLMBoostError
+from llmboost.files import write_whole
+
+from .filechanges import makeFolder, makePrivate
+from .runfolders import OUTCOME, PENDING, discardPending
+
+
+@dataclass(frozen=True)
+class AdapterCandidate:
+    """An adapter that is in no library yet.
+
+    Attributes:
+        name: of the adapted model.
+        path: its file.
+        base, task: what it was made of and for.
+        before, after: figures on the cases that were kept for checking: ``cases`` (id and ``dice`` by label) and
+            ``mean_dice``.
+        oldTask: the same before and after on what the base learned from, if that was measured.
+        stopped: why it ended: budget, finish or early.
+    """
+
+    name: str
+    path: Path
+    base: str
+    task: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    oldTask: Mapping[str, Any] | None = None
+    seconds: float = 0.0
+    steps: int = 0
+    stopped: str = ""
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def card(self) -> Card:
+        return read_card(self.path)
+
+    def keep(self, written: Path) -> None:
+        """Move the file that was written to where it waits for a decision, in place of an earlier one.
+
+        Raises:
+            LLMBoostError: it cannot be kept.
+        """
+        folder = self.path.parent
+        discardPending(folder.parent)
+        try:
+            makeFolder(folder)
+            shutil.move(written, self.path)
+            known = {key: value for key, value in asdict(self).items() if key != "path"}
+            write_whole(folder / OUTCOME, json.dumps(known).encode())
+            makePrivate(folder)
+        except OSError as error:
+            raise LLMBoostError(f"{self.path}: cannot be written ({error.strerror}); check the free space") from error
+
+    def accept(self, anyway: bool = False) -> Card:
+        """Put it into the library, where all of LLMBoost finds it.
+
+        Raises:
+            LLMBoostError: it has learned nothing, and that was not to be taken; or it cannot be kept.
+        """
+        if (doubts := self.card.doubts) and not anyway:
+            raise LLMBoostError(f"{doubts}; {ADVICE} (anyway=True accepts it all the same)")
+        card = library.import_model(self.path, anyway=anyway)
+        self.discard()
+        return card
+
+    def discard(self) -> None:
+        """Delete it."""
+        discardPending(self.path.parents[1])
+
+
+def candidatePath(folder: Path, name: str) -> Path:
+    """Where the adapter of this name waits, beside the cases of a folder."""
+    return folder / PENDING / (name + library.EXTENSION)
+
+
+def pending(folder: Path) -> AdapterCandidate | None:
+    """The adapter that an earlier training, perhaps in an earlier Slicer, left for a decision."""
+    try:
+        known = json.loads((folder / PENDING / OUTCOME).read_text(encoding="utf-8"))
+        known |= {"path": candidatePath(folder, known["name"]), "warnings": tuple(known["warnings"])}
+        candidate = AdapterCandidate(**known)
+        read_card(candidate.path)
+        return candidate
+    except (OSError, ValueError, KeyError, TypeError, LLMBoostError):
+        return None
+
+
+def checkName(name: str) -> None:
+    """Refuse what cannot be the name of a new model; raises LLMBoostError."""
+    if not name or Path(name).name != name or name.startswith(".") or len(name) > 60:
+        raise LLMBoostError(_("'{name}' cannot be a model's name: take letters, digits and hyphens").format(name=name))
+    if name in library.installed():
+        raise LLMBoostError(_("A model named '{name}' is installed already: choose another name").format(name=name))
+
+
+def freeName(base: str) -> str:
+    """A name for what is made of a base."""
+    known = library.installed()
+    number = 1
+    while f"{base}-local-{number}" in known:
+        number += 1
+    return f"{base}-local-{number}"
