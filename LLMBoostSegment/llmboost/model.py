@@ -34,8 +34,8 @@ _MISFITS = (
     TypeError,
     ValueError,
 )
-# of torch's allocators, of CUDA, and of the operating system
 _FORMER_TENSOR = re.compile("^familiarity[.]")  # of files written before version 0.2
+# of torch's allocators, of CUDA, and of the operating system
 _SCARCE = re.compile("can't allocate memory|out of memory|cannot allocate", re.IGNORECASE)
 
 

@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 
 import llmboost
 from llmboost.card import (
+    CLASSIFICATION,
     LEFT,
     METADATA_KEY,
     RIGHT,
     SEGMENTATION,
     Card,
     Cascade,
+    Classification,
     Code,
     Label,
     Normalization,
@@ -120,6 +122,34 @@ def test_cards_from_before_cascades_are_read():
     assert Card.from_json(json.dumps(raw)) == CARD
 
 
+@pytest.mark.parametrize(
+    ("entry", "former", "today"),
+    [
+        ("preprocessing", "window", "patch_size"),
+        ("network", "window", "image_size"),
+        ("network", "fold", "unshuffle"),
+        ("classification", "framing", "input_region"),
+    ],
+)
+def test_names_of_former_cards_are_read(entry, former, today):
+    network = {"name": "plain-vit", "image_size": [64, 64, 16], "unshuffle": 2}
+    meaning = Classification(input_region="center", multi_label=True, thresholds=(0.5, 0.5))
+    card = dataclasses.replace(CARD, network=network)
+    if entry == "classification":
+        card = dataclasses.replace(card, task=CLASSIFICATION, classification=meaning)
+    raw = json.loads(card.to_json())
+    raw[entry][former] = raw[entry].pop(today)
+    assert Card.from_json(json.dumps(raw)) == card
+
+
+@pytest.mark.parametrize("entry", ["spacing", "patch_size", "normalization", "mirror"])
+def test_a_card_without_what_all_cards_have_is_damaged(entry):
+    raw = json.loads(CARD.to_json())
+    del raw["preprocessing"][entry]
+    with pytest.raises(LLMBoostError, match=f"preprocessing.{entry} is missing"):
+        Card.from_json(json.dumps(raw))
+
+
 CASCADE = {
     "localizer": "body",
     "targets": [{"structure": "Left liver", "side": None, "mirror": False}],
@@ -169,8 +199,8 @@ CASCADE = {
                 {"spacing": [1, 1, 0]},
                 {"spacing": [1, 1, float("nan")]},
                 {"spacing": [1, 1, float("inf")]},
-                {"image_size": [64, 64, 16.5]},
-                {"image_size": [64, 64, -16]},
+                {"patch_size": [64, 64, 16.5]},
+                {"patch_size": [64, 64, -16]},
                 {"mirror": [3]},
                 {"channels": 1},
                 {"normalization": [{"kind": "zscore"}, {"kind": "magic"}]},
@@ -429,7 +459,7 @@ def test_a_lack_of_memory_is_no_damage(tiny_model, monkeypatch, error, where):
     if where == "load_file":
         monkeypatch.setattr(safetensors.torch, "load_file", fail)
     else:
-        monkeypatch.setattr("llmboost.card.tensor_digest", fail)
+        monkeypatch.setattr("llmboost.card.header.tensor_digest", fail)
     assert "out of memory; close other programs" in refusal(tiny_model)
 
 
@@ -437,7 +467,7 @@ def test_a_file_that_cannot_be_read_is_no_lack_of_memory(tiny_model, monkeypatch
     def fail(*arguments):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("llmboost.card.tensor_digest", fail)
+    monkeypatch.setattr("llmboost.card.header.tensor_digest", fail)
     assert "cannot be read (Input/output error)" in refusal(tiny_model)
 
 

@@ -1,0 +1,152 @@
+"""The card itself, and its way to JSON and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import LLMBoostError
+from ..files import printable
+from ..jsonfile import parse_json
+from .checks import check
+from .fields import (
+    SEGMENTATION,
+    Adapter,
+    Cascade,
+    Classification,
+    Code,
+    Label,
+    Preprocessing,
+    Quality,
+    Subject,
+)
+from .figures import doubts
+from .typed import build
+
+FORMAT = 1
+CROP = 1.25  # patches of the model: an image that extends further is no crop
+# fields of cards written before version 0.2, by the entry that they stand in
+_FORMER_NAMES = {
+    "preprocessing": {"window": "patch_size"},
+    "network": {"window": "image_size", "fold": "unshuffle"},
+    "classification": {"framing": "input_region"},
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that a user, the panel and the engine know about a model without reading its weights.
+
+    ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, license,
+    steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
+    knows, ``subject`` for a model that draws in images of one subject alone.
+    ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's.
+    ``digest`` is the SHA-256 of the file's tensor section.
+    """
+
+    name: str
+    title: str
+    description: str
+    task: str
+    labels: tuple[Label, ...]
+    modality: str
+    preprocessing: Preprocessing
+    network: dict[str, Any]
+    booster: dict[str, Any]
+    largest_component: bool = False
+    cascade: Cascade | None = None
+    subject: Subject | None = None
+    classification: Classification | None = None
+    adapter: Adapter | None = None
+    quality: Quality | None = None
+    license: str = ""
+    citation: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    version: str = "1.0"
+    digest: str = ""
+    format: int = FORMAT
+
+    @property
+    def classes(self) -> int:
+        """The number of output channels: the labels and, in a segmentation, the background."""
+        return len(self.labels) + (self.task == SEGMENTATION)
+
+    def needs_cascade(self, extent: Sequence[float]) -> bool:
+        """Whether an image that extends so far (mm, along any three axes) is larger than the crops that the network
+        knows, and there is a cascade for that."""
+        preprocessing = self.preprocessing
+        patch_size = sorted(
+            CROP * n * mm for n, mm in zip(preprocessing.patch_size, preprocessing.spacing, strict=True)
+        )
+        return self.cascade is not None and any(a > b for a, b in zip(sorted(extent), patch_size, strict=True))
+
+    @property
+    def sided_labels(self) -> tuple[Label, ...]:
+        """The labels that a cascade draws: the card's for each target in turn, with its side, and values counted on."""
+        if self.cascade is None:
+            return ()
+        step = max(label.value for label in self.labels)
+        return tuple(
+            dataclasses.replace(_on_side(label, target.side), value=label.value + n * step)
+            for n, target in enumerate(self.cascade.targets)
+            for label in self.labels
+        )
+
+    @property
+    def doubts(self) -> str:
+        """Why the model is hardly of use, by its own figures, such as "model 'x' has learned nothing (Dice 0.03 on
+        validation cases)"; empty if there is no sign of that."""
+        found = doubts(self)
+        return f"model '{printable(self.name)}' {found}" if found else ""
+
+    def to_json(self) -> str:
+        """Raises ValueError if a figure is no finite number."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str, source: str = "the card") -> Card:
+        """Rebuild a card; ``source`` names the file in messages.
+
+        Raises:
+            LLMBoostError: the text is no card, or one of a newer format.
+        """
+        try:
+            raw = parse_json(text)
+            if type(version := raw["format"]) is not int:
+                raise TypeError("the format is no number")
+        except (ValueError, TypeError, KeyError) as error:
+            reason = printable(str(error))
+            raise LLMBoostError(f"{source}: not a LLMBoost model (its card cannot be read: {reason})") from error
+        if version > FORMAT:
+            raise LLMBoostError(
+                f"{source}: written by a newer LLMBoost (card format {printable(str(version))}, this one reads up to"
+                f" {FORMAT}); update the extension"
+            )
+        try:
+            card: Card = build(Card, _with_todays_names(raw))
+            check(card)
+            return card
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
+            raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {printable(str(error))})") from error
+
+
+def _on_side(label: Label, side: Code | None) -> Label:
+    if side is None:
+        return label
+    name = f"{side.meaning} {label.name[:1].lower()}{label.name[1:]}"
+    if label.modifier is None:
+        return dataclasses.replace(label, name=name, modifier=side)
+    # terminologies have room for one modifier of the type; what stood there tells the part of the region
+    return dataclasses.replace(label, name=name, modifier=side, region=label.type, region_modifier=label.modifier)
+
+
+def _with_todays_names(raw: dict[str, Any]) -> dict[str, Any]:
+    raw = dict(raw)
+    for entry, names in _FORMER_NAMES.items():
+        if raw.get(entry) is not None:
+            raw[entry] = {names.get(name, name): value for name, value in raw[entry].items()}
+    return raw
