@@ -147,7 +147,7 @@ def cloud() -> np.ndarray:
 
 
 class EngineClient:
-    """The worker's client, with the engine in this process: :meth:`call` at once, :meth:`poll` what was started."""
+    """The worker's client, with the engine in this process, which answers within :meth:`poll` and :meth:`wait`."""
 
     def __init__(self) -> None:
         self.fields: dict = {}  # of the last request
@@ -162,12 +162,24 @@ class EngineClient:
     def start(
         self, kind: str, fields: dict, arrays: dict, onProgress: Any = None, onDone: Any = None, onError: Any = None
     ) -> None:
-        self._started.append((kind, fields, arrays, onProgress, onDone))
+        self._started.append((kind, fields, arrays, onProgress, onDone, onError))
 
     def poll(self) -> None:
-        for *request, onDone in self._started:
-            onDone(self.call(*request))
-        self._started.clear()
+        while self._started:
+            *request, onDone, onError = self._started.pop(0)
+            try:
+                onDone(self.call(*request))
+            except Exception as error:
+                onError(error)
+
+    def wait(self, start: Callable[..., None]) -> Any:
+        outcome: list = []
+        start(outcome.append, outcome.append)
+        while not outcome:
+            self.poll()
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from slicer.i18n import tr as _
@@ -25,6 +25,9 @@ from ..scene.segmentinput import SegmentInput
 from ..scene.volumes import roiFromNode, volumesFromNode
 from ..worker import folderrun
 from ..worker.client import Answer, Client, Progress
+
+T = TypeVar("T")
+Start = Callable[[Callable[[T], None], Callable[[Exception], None] | None], None]
 
 
 class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
@@ -87,7 +90,8 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             self.result = writeResult(answer, nodes, segmentationNode, closedSurface)
             return self.result
 
-        made = self._run("segment", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+        start = self._starting("segment", fields, arrays, finish, onProgress)
+        made = self._run(start, waitForCompletion, onDone, onError)
         return made and made.segmentationNode
 
     def classify(
@@ -134,7 +138,8 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             self.result = writeClassification(answer, inputs)
             return self.result
 
-        return self._run("classify", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+        start = self._starting("classify", fields, arrays, finish, onProgress)
+        return self._run(start, waitForCompletion, onDone, onError)
 
     def explain(
         self,
@@ -179,25 +184,34 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             first = inputs[0]
             return writeExplanation(answer, first.makeVolumeNode() if isinstance(first, SegmentInput) else first)
 
-        made = self._run("explain", fields, arrays, finish, waitForCompletion, onProgress, onDone, onError)
+        start = self._starting("explain", fields, arrays, finish, onProgress)
+        made = self._run(start, waitForCompletion, onDone, onError)
         return made and made.mapNode
 
-    def _run(
+    def _starting(
         self,
         kind: str,
         fields: dict[str, Any],
         arrays: dict[str, np.ndarray],
-        finish: Callable[[Answer], Any],
-        waitForCompletion: bool,
+        finish: Callable[[Answer], T],
         onProgress: Callable[[Progress], None] | None,
-        onDone: Callable[[Any], None] | None,
+    ) -> Start[T]:
+        """What sends a request, and gives what ``finish`` makes of its answer."""
+        return lambda onDone, onError: self.client.start(
+            kind, fields, arrays, onProgress, lambda answer: onDone(finish(answer)), onError
+        )
+
+    def _run(
+        self,
+        start: Start[T],
+        waitForCompletion: bool,
+        onDone: Callable[[T], None] | None,
         onError: Callable[[Exception], None] | None,
-    ) -> Any:
-        """Send a request; what ``finish`` makes of its answer is returned, or without waiting given to ``onDone``."""
+    ) -> T | None:
+        """Start, and return what there is in the end, or without waiting None at once."""
         if waitForCompletion:
-            return finish(self.client.call(kind, fields, arrays, onProgress))
-        done = _guarded(lambda answer: _call(onDone, finish(answer)), onError)
-        self.client.start(kind, fields, arrays, onProgress, done, onError)
+            return self.client.wait(start)
+        start(onDone or (lambda made: None), onError)
         return None
 
     def processFrames(
@@ -222,38 +236,34 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         For the rest see :meth:`process`.
         """
         card = _card(model)
-        frames, color, answers = Frames(volumeNode), card is not None and card.preprocessing.color, []
+        frames, color = Frames(volumeNode), card is not None and card.preprocessing.color
+        answers: list[Answer] = []
         count = len(frames)
-
-        def request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-            """The next time point's."""
-            fields, arrays = _request(frames.volumes(len(answers), color), model, device, roiNode, volumeNode)
-            return {**fields, "mirror": mirror, "uncertainty": False, "probabilities": False}, arrays
 
         def tell(news: Progress) -> None:
             number = len(answers)
             fraction = (number + (news.fraction or 0)) / count
             text = _("time point {number} of {count}: {text}").format(number=number + 1, count=count, text=news.text)
-            _call(onProgress, Progress(fraction, text, news.memory))
+            if onProgress:
+                onProgress(Progress(fraction, text, news.memory))
 
-        def finish() -> Result:
-            self.result = frames.write(answers)
-            return self.result
+        def start(onDone: Callable[[Result], None], onError: Callable[[Exception], None] | None) -> None:
+            """The next time point, and after it those that follow."""
+            fields, arrays = _request(frames.volumes(len(answers), color), model, device, roiNode, volumeNode)
+            fields |= {"mirror": mirror, "uncertainty": False, "probabilities": False}
 
-        def receive(answer: Answer) -> None:
-            answers.append(answer)
-            if len(answers) < count:
-                self.client.start("segment", *request(), tell, receiveGuarded, onError)
-            else:
-                _call(onDone, finish())
+            def receive(answer: Answer) -> None:
+                answers.append(answer)
+                if len(answers) < count:
+                    start(onDone, onError)
+                else:
+                    self.result = frames.write(answers)
+                    onDone(self.result)
 
-        if waitForCompletion:
-            while len(answers) < count:
-                answers.append(self.client.call("segment", *request(), tell))
-            return finish().segmentationNode
-        receiveGuarded = _guarded(receive, onError)
-        self.client.start("segment", *request(), tell, receiveGuarded, onError)
-        return None
+            self.client.start("segment", fields, arrays, tell, receive, onError)
+
+        made = self._run(start, waitForCompletion, onDone, onError)
+        return made and made.segmentationNode
 
     def revert(self) -> None:
         """Take the last run back: its segments and the table that lists them, or the tables of a classification.
@@ -337,27 +347,6 @@ def _request(
         "geometry": geometry,
     }
     return fields, arrays
-
-
-def _call(callback: Callable[[Any], None] | None, value: Any) -> None:
-    if callback:
-        callback(value)
-
-
-def _guarded(
-    callback: Callable[[Answer], None], onError: Callable[[Exception], None] | None
-) -> Callable[[Answer], None]:
-    """``callback``, with its exceptions given to ``onError``, for nobody else could catch them."""
-
-    def call(answer: Answer) -> None:
-        try:
-            callback(answer)
-        except Exception as error:
-            if onError is None:
-                raise
-            onError(error)
-
-    return call
 
 
 def _card(model: str) -> Card | None:

@@ -91,7 +91,7 @@ class _Request:
     arrays: Mapping[str, np.ndarray]
     onProgress: Callable[[Progress], None]
     onDone: Callable[[Answer], None]
-    onError: Callable[[WorkerError], None]
+    onError: Callable[[Exception], None]
     id: int = 0  # of the frame sent last, none yet
     sent: str = ""  # and its kind
     model: Path | None = None  # its file, where a remote worker knows the model by digest only
@@ -100,6 +100,14 @@ class _Request:
     heard: float = 0.0  # when the worker was heard last
     progress: Progress = Progress(None, "")
     killAt: float | None = None  # set once cancelled
+
+    def give(self, answer: Answer) -> None:
+        try:
+            self.onDone(answer)
+        except Exception as error:  # nobody else could catch it
+            if self.onError is _ignore:
+                raise
+            self.onError(error)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -151,11 +159,12 @@ class Client:
         arrays: Mapping[str, np.ndarray] | None = None,
         onProgress: Callable[[Progress], None] | None = None,
         onDone: Callable[[Answer], None] | None = None,
-        onError: Callable[[WorkerError], None] | None = None,
+        onError: Callable[[Exception], None] | None = None,
     ) -> None:
         """Send a request; one of ``onDone`` and ``onError`` will be called, once.
 
-        ``arrays`` must not change until then. A worker is started if none runs.
+        What ``onDone`` raises, ``onError`` is given. ``arrays`` must not change until then. A worker is started if none
+        runs.
 
         Raises:
             WorkerError: another request runs, of this client or another one (kind "busy").
@@ -211,7 +220,7 @@ class Client:
         application = getattr(sys.modules.get("slicer"), "app", None)
         try:
             while not (found or errors):
-                self._poll(TICK_MS / 1000)
+                self.poll(TICK_MS / 1000)
                 if application:
                     application.processEvents()
         except BaseException:  # such as Ctrl-C: nobody waits for the answer any more
@@ -230,9 +239,14 @@ class Client:
         if request and request.id and request.killAt is None and self._connection:
             self._connection.send(message_parts(Message(request.id, "finish", {}, {})))
 
-    def poll(self) -> None:
-        """Look for news and call the callbacks. In Slicer a timer does this, elsewhere the script's loop has to."""
-        self._poll()
+    def poll(self, seconds: float = 0.0) -> None:
+        """Wait for news, so long at most, and call the callbacks. In Slicer a timer does this, else a script's loop."""
+        event = self._connection.receive(seconds) if self._connection else None
+        while event and self._request and not self._failure:
+            self._handle(event, self._request)
+            event = self._connection.receive() if self._connection and self._request else None
+        if self._request:
+            self._watch(self._request)
 
     def cancel(self) -> None:
         """Stop the request: its worker is asked, and killed where that does not help; ``onError`` tells "cancelled"."""
@@ -310,15 +324,6 @@ class Client:
             self._close.detach()  # it would keep the connection
         self._connection, self._hello, self._loadingSince = None, {}, None
 
-    def _poll(self, seconds: float = 0.0) -> None:
-        """One round: wait for news, ``seconds`` at most, and act on all that there are."""
-        event = self._connection.receive(seconds) if self._connection else None
-        while event and self._request and not self._failure:
-            self._handle(event, self._request)
-            event = self._connection.receive() if self._connection and self._request else None
-        if self._request:
-            self._watch(self._request)
-
     def _handle(self, event: Event, request: _Request) -> None:
         request.heard = time.monotonic()
         if isinstance(event, Ended):
@@ -395,7 +400,7 @@ class Client:
         elif request.sent != request.kind:  # the model has arrived
             self._transmit(request)
         else:
-            self._finish(lambda: request.onDone(Answer(fields, message.arrays)))
+            self._finish(lambda: request.give(Answer(fields, message.arrays)))
 
     def _watch(self, request: _Request) -> None:
         """Time-outs, and the news that there are none."""
