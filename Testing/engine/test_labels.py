@@ -10,7 +10,7 @@ import pytest
 
 from llmboost.card import Label
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import check, gaps, load, read_dataset, unlabelled_cases
+from llmboost.io.dataset import check, gaps, load, read_dataset, unlabeled_cases
 from llmboost.io.image import Image, read_image, write_image
 from llmboost.io.segnrrd import write_segmentation
 
@@ -307,7 +307,7 @@ def test_a_folder_with_labelled_test_images(write, tmp_path):
     assert dataset.splits["test"] == ["t_1"]
     assert not {"t_0", "t_1"} & {*dataset.splits["train"], *dataset.splits["val"]}
     assert [case.id for case in dataset.split("all")] == ["case_0", "case_1", "case_2", "t_1"]
-    assert [case.id for case in unlabelled_cases(dataset)] == ["t_0"]
+    assert [case.id for case in unlabeled_cases(dataset)] == ["t_0"]
     for name in ("imagesTr", "labelsTr"):
         shutil.rmtree(folder / name)
     assert [case.id for case in read_dataset(folder).split("all")] == ["t_1"]

@@ -20,15 +20,15 @@ def volume_files(folder: Path, ending: str = "") -> Sequence[Path]:
     )
 
 
-def group_channels(paths: Iterable[Path], channels: int, labelled: Container[str] = ()) -> dict[str, list[Path]]:
+def group_channels(paths: Iterable[Path], channels: int, labeled: Container[str] = ()) -> dict[str, list[Path]]:
     """Files by case: by name, or, if all are named as nnU-Net names channels (CASE_0000, CASE_0001), by CASE.
 
-    ``labelled`` are ids known to be cases, whatever they look like.
+    ``labeled`` are ids known to be cases, whatever they look like.
     """
     paths = sorted(paths)
     endings = [f"_{channel:04d}" for channel in range(channels)]
     ids = [case_id(path) for path in paths]
-    numbered = all(id[-5:] in endings and id not in labelled for id in ids)
+    numbered = all(id[-5:] in endings and id not in labeled for id in ids)
     grouped: dict[str, list[Path]] = {}
     for path, id in zip(paths, ids, strict=True):
         grouped.setdefault(id[:-5] if numbered else id, []).append(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from .segnrrd import EXTENSION
 
 SPLITS = ("train", "val", "test")
 ALL = "all"  # in place of a split: every labeled case
+KEPT = 2**31  # bytes of images that a check leaves in memory, so that they need not be read again
 
 
 @dataclass(frozen=True)
@@ -110,15 +111,18 @@ def read_dataset(folder: Path) -> Dataset:
     )
 
 
-def unlabelled_cases(dataset: Dataset) -> list[DatasetCase]:
+def unlabeled_cases(dataset: Dataset) -> list[DatasetCase]:
     """The cases that wait to be labeled: the images in imagesTs, and those in imagesTr without a label map."""
     files = volume_files(dataset.folder / "imagesTs", dataset.ending)
     found = group_channels(files, len(dataset.modalities))
-    unlabelled = [DatasetCase(id, tuple(paths)) for id, paths in found.items() if id not in dataset.cases]
-    return unlabelled + [case for case in dataset.cases.values() if case.label is None]
+    unlabeled = [DatasetCase(id, tuple(paths)) for id, paths in found.items() if id not in dataset.cases]
+    return unlabeled + [case for case in dataset.cases.values() if case.label is None]
 
 
-def load(case: DatasetCase) -> tuple[list[Image], Image | None]:
+LoadedCase = tuple[list[Image], Image | None]  # channels as stored, and the label map
+
+
+def load(case: DatasetCase) -> LoadedCase:
     """A case's channels as stored, and its label map: whole numbers, on the first channel's grid if it is the same but
     for the order of its axes and for less than a tenth of a voxel.
 
@@ -130,40 +134,55 @@ def load(case: DatasetCase) -> tuple[list[Image], Image | None]:
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What :func:`check` saw.
+class CheckedCases:
+    """What :func:`check` saw, and the cases that it read.
 
     Attributes:
         values: the label values that each case shows, by its id.
         notes: what a user should know, in words.
+        loaded: channels and label map of cases as :func:`load` gives them, by their ids: of the first ones, as many as
+            there was room for.
     """
 
     values: dict[str, set[int]]
     notes: tuple[str, ...]
+    loaded: dict[str, LoadedCase]
+
+    def load(self, case: DatasetCase) -> LoadedCase:
+        """As :func:`load`, from memory where the case is there."""
+        return self.loaded.get(case.id) or load(case)
+
+    def take(self, case: DatasetCase) -> LoadedCase:
+        """As :meth:`load`, for the last time: it is forgotten."""
+        return self.loaded.pop(case.id, None) or load(case)
 
 
-def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> Findings:
+def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> CheckedCases:
     """Read every file of ``cases`` and refuse the data set if anything is wrong with any.
 
     Raises:
         LLMBoostError: listing every problem, a line each.
     """
     problems = [f"{dataset.folder / 'dataset.json'}: {line}" for line in doubled(dataset.labels)]
+    checked = CheckedCases({}, (), {})
     notes: list[str] = []
-    values: dict[str, set[int]] = {}
+    room = KEPT
     for case in cases:
-        found = _look(dataset, case)
-        problems += found.problems
-        notes += found.notes
-        values[case.id] = found.values
+        look = _look(dataset, case)
+        problems += look.problems
+        notes += look.notes
+        checked.values[case.id] = look.values
+        room -= look.size
+        if look.loaded and not problems and room >= 0:
+            checked.loaded[case.id] = look.loaded
     if problems:
         lines = "\n  ".join(problems)
         raise LLMBoostError(f"{dataset.folder}: {len(problems)} problem(s), mend them before training:\n  {lines}")
-    return Findings(values, tuple(notes))
+    return replace(checked, notes=tuple(notes))
 
 
 def gaps(
-    dataset: Dataset, found: Findings, train: Sequence[DatasetCase], val: Sequence[DatasetCase]
+    dataset: Dataset, checked: CheckedCases, train: Sequence[DatasetCase], val: Sequence[DatasetCase]
 ) -> tuple[list[str], list[str]]:
     """What a training on these cases lacks.
 
@@ -171,7 +190,7 @@ def gaps(
         the names of labels that no case of ``train`` shows; and in words: those, the labels that nothing measures, and
         the cases that are in no split.
     """
-    taught, shown = ({v for case in cases for v in found.values[case.id]} for cases in (train, val))
+    taught, shown = ({v for case in cases for v in checked.values[case.id]} for cases in (train, val))
     untaught = [name for value, name in dataset.labels.items() if value not in taught]
     unmeasured = [name for value, name in dataset.labels.items() if value in taught and value not in shown]
     notes = []
@@ -194,6 +213,12 @@ class _Look:
     values: set[int]
     problems: list[str]
     notes: list[str]
+    loaded: LoadedCase | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of what was loaded."""
+        return sum(image.array.nbytes for image in (*self.loaded[0], self.loaded[1]) if image) if self.loaded else 0
 
 
 def _look(dataset: Dataset, case: DatasetCase) -> _Look:
@@ -235,7 +260,7 @@ def _look(dataset: Dataset, case: DatasetCase) -> _Look:
     known = {0, *dataset.labels} | ({dataset.ignore} if dataset.ignore is not None else set())
     if unknown := sorted(values - known):
         problems.append(f"{case.label}: value(s) {listed(unknown)} are not among the labels of dataset.json")
-    return _Look(values, problems, notes)
+    return _Look(values, problems, notes, ([image for _, image in images], label))
 
 
 def _modalities(path: Path, description: dict[str, Any]) -> tuple[str, ...]:
@@ -264,11 +289,11 @@ def _some(names: Sequence[str]) -> str:
 def _cases(folder: Path, channels: int, ending: str, names: dict[int, str]) -> dict[str, DatasetCase]:
     """The cases in imagesTr, and those in imagesTs that have a label map in labelsTs."""
     images, tests = folder / "imagesTr", folder / "imagesTs"
-    labelled = bool(volume_files(folder / "labelsTs", ending))
-    if not images.is_dir() and not labelled:
+    labeled = bool(volume_files(folder / "labelsTs", ending))
+    if not images.is_dir() and not labeled:
         raise LLMBoostError(f"{images}: no such folder; put the images there")
     found = _cases_in(images, folder / "labelsTr", channels, ending, names) if images.is_dir() else {}
-    for id, case in _cases_in(tests, folder / "labelsTs", channels, ending, names).items() if labelled else ():
+    for id, case in _cases_in(tests, folder / "labelsTs", channels, ending, names).items() if labeled else ():
         if id in found:
             raise LLMBoostError(f"{tests}: {id} is in imagesTr, too; a case has one place")
         if case.label:
@@ -282,7 +307,7 @@ def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dic
         id = path.name[: -len(EXTENSION)] if path.name.lower().endswith(EXTENSION) else case_id(path)
         if label_of.setdefault(id, path) != path:
             raise LLMBoostError(f"{labels}: {label_of[id].name} and {path.name} are both of {id}; remove one")
-    grouped = group_channels(volume_files(images, ending), channels, labelled=label_of)
+    grouped = group_channels(volume_files(images, ending), channels, labeled=label_of)
     # a file named after its case may hold all channels itself
     whole = [id for id, paths in grouped.items() if [case_id(path) for path in paths] == [id]]
     wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels and id not in whole]

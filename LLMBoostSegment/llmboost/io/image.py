@@ -11,7 +11,7 @@ import struct
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import inf, log, sqrt
+from math import inf, log, prod, sqrt
 from pathlib import Path
 from typing import Literal, cast
 
@@ -30,8 +30,8 @@ from .imagecheck import (
     bad_spacing,
     check_image_file,
     is_big_endian,
-    is_unsized,
-    read_bytes,
+    is_in_order,
+    read_checked,
     read_fields,
 )
 from .spaces import Place, meta_place, nrrd_place
@@ -192,29 +192,33 @@ def read_volumes(path: str | Path, *, color: bool = False) -> list[Image]:
 def read_sitk(path: Path) -> sitk.Image:
     """The NRRD or MetaImage file as SimpleITK reads it, with its metadata; raises LLMBoostError as ``read_image``."""
     extension = _extension(path, [extension for extension in VOLUMES if extension not in NIFTI])
-    check_image_file(path)
     try:
-        if extension not in NRRD and is_unsized(fields := read_fields(path)):
-            return _read_unsized(path, is_big_endian(fields))
-        return sitk.ReadImage(str(path), imageIO=VOLUMES[extension])
-    except RuntimeError as error:
-        raise LLMBoostError(f"{path}: {_reason(str(error))}") from error
+        image = _from_bytes(path, read_checked(path))
+        return sitk.ReadImage(str(path), imageIO=VOLUMES[extension]) if image is None else image
+    except (RuntimeError, MemoryError) as error:
+        raise LLMBoostError(f"{path}: {_reason(str(error) or 'alloc')}") from error
 
 
-def _read_unsized(path: Path, big_endian: bool) -> sitk.Image:
-    """A MetaImage of whose voxels ITK does not know the end."""
+def _from_bytes(path: Path, data: bytearray) -> sitk.Image | None:
+    """What ITK would make of the voxels ``data`` of an NRRD or a MetaImage, so that they are decompressed once, and
+    those of a MetaImage, too, that does not say where they end: ITK leaves in memory what was there. None: only ITK
+    knows."""
     reader = sitk.ImageFileReader()
-    reader.SetImageIO(VOLUMES[".mha"])
+    reader.SetImageIO(VOLUMES[_extension(path, VOLUMES)])
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    components, sizes = reader.GetNumberOfComponents(), reader.GetSize()
+    components, sizes, fields = reader.GetNumberOfComponents(), reader.GetSize(), read_fields(path)
     kind = sitk.GetArrayViewFromImage(sitk.Image([1] * len(sizes), reader.GetPixelID(), components)).dtype
-    values = read_bytes(path).view(kind.newbyteorder(">" if big_endian else "<")).astype(kind, copy=False)
+    if not is_in_order(fields) or len(data) != prod(sizes) * components * kind.itemsize:
+        return None
+    stored = np.frombuffer(data, kind.newbyteorder(">" if is_big_endian(fields) else "<")).astype(kind, copy=False)
     shape = (*reversed(sizes), components) if components > 1 else tuple(reversed(sizes))
-    result = sitk.GetImageFromArray(values.reshape(shape), isVector=components > 1)
+    result = sitk.GetImageFromArray(stored.reshape(shape), isVector=components > 1)
     result.SetSpacing(reader.GetSpacing())
     result.SetOrigin(reader.GetOrigin())
     result.SetDirection(reader.GetDirection())
+    for key in reader.GetMetaDataKeys():
+        result.SetMetaData(key, reader.GetMetaData(key))
     return result
 
 
@@ -445,15 +449,15 @@ def _read_picture(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
 
 @np.errstate(all="ignore")  # numbers that are none are refused, not remarked on
 def _read_nifti(path: Path, color: bool) -> list[Image]:
-    check_image_file(path)
-    header = nifti.read_header(path)
     try:
+        data = read_checked(path)
+        header = nifti.read_header(path)
         place = nifti.place(path, header)
-        values = nifti.read_voxels(path, header)
+        values = nifti.voxels_of(data, header)
         images = images_of(values, *_in_space(*place), path, color)
         notes = nifti.notes(header.forms, images[0].affine, images[0].shape)
     except (RuntimeError, MemoryError) as error:
-        raise LLMBoostError(f"{path}: {_reason(str(error))}") from error
+        raise LLMBoostError(f"{path}: {_reason(str(error) or 'alloc')}") from error
     except (ValueError, struct.error) as error:
         raise LLMBoostError(f"{path}: its header does not tell where it lies ({error}); correct it") from error
     forms = header.forms

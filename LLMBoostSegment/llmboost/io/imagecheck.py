@@ -56,6 +56,7 @@ _META_PLACE = ("Offset", "Position", "Origin", "TransformMatrix", "Rotation", "O
 
 
 _NRRD = (".nrrd", ".nhdr")
+_SPACE = {"domain", "space", "time"}  # kinds of axes that hold no components
 
 
 @dataclass(frozen=True)
@@ -88,26 +89,26 @@ def check_image_file(path: Path) -> None:
         LLMBoostError: the file is missing or no regular file, not of the format that its name says, damaged, of
             another size than its header says, or its voxels lie in a file that is not beside it.
     """
+    _read_through(path, lambda piece: None)
+
+
+def read_checked(path: Path) -> bytearray:
+    """The voxels' bytes, decompressed, of a file that is checked while it is read; raises as :func:`check_image_file`,
+    and MemoryError."""
+    data = bytearray()  # that grows as bytes come: a header may promise terabytes
+    _read_through(path, data.extend)
+    return data
+
+
+def _read_through(path: Path, keep: Callable[[bytes], object]) -> None:
     check_regular(path)
     name = path.name.lower()
     format, read_header = next(entry for ends, entry in _FORMATS.items() if name.endswith(ends))
     try:
         voxels = read_header(path)
-        _check_voxels(path, voxels)
+        _check_voxels(path, voxels, keep)
     except (OSError, EOFError, zlib.error, struct.error, ValueError, LookupError, OverflowError) as error:
         raise LLMBoostError(f"{path}: not a {format} file, or a damaged one; {AGAIN}") from error
-
-
-def read_bytes(path: Path) -> np.ndarray:
-    """The bytes of the voxels of a file that was found sound, decompressed."""
-    voxels = next(read for ends, (_, read) in _FORMATS.items() if path.name.lower().endswith(ends))(path)
-    result, done = np.empty(voxels.size, np.uint8), 0
-    with voxels.file.open("rb") as file:
-        for piece in _pieces(file, voxels):
-            wanted = piece[: voxels.size - done]
-            result[done : done + len(wanted)] = np.frombuffer(wanted, np.uint8)
-            done += len(wanted)
-    return result
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -132,7 +133,7 @@ def bad_spacing(spacing: Sequence[float] | np.ndarray) -> str:
     return f"its header gives the voxel spacing as ({values}) mm; correct it (in Slicer: module Volumes)"
 
 
-def _check_voxels(path: Path, voxels: _Voxels) -> None:
+def _check_voxels(path: Path, voxels: _Voxels, keep: Callable[[bytes], object]) -> None:
     if voxels.start < 0:
         raise LLMBoostError(
             f"{path}: truncated ({voxels.size + voxels.start} of {voxels.size} bytes of voxels); {AGAIN}"
@@ -140,8 +141,10 @@ def _check_voxels(path: Path, voxels: _Voxels) -> None:
     found, finite, rest = -voxels.skip, True, b""
     with voxels.file.open("rb") as file:
         for piece in _pieces(file, voxels):  # to the end: a compressed stream ends with a checksum
+            inside = piece[max(-found, 0) : max(voxels.size - found, 0)]
+            keep(inside)
             if voxels.floating is not None:
-                wanted = rest + piece[max(-found, 0) : max(voxels.size - found, 0)]
+                wanted = rest + inside
                 whole = len(wanted) - len(wanted) % voxels.floating.itemsize
                 finite = finite and bool(np.isfinite(np.frombuffer(wanted[:whole], voxels.floating)).all())
                 rest = wanted[whole:]
@@ -202,15 +205,17 @@ def read_fields(path: Path) -> dict[str, str]:
         return _nrrd_fields(file) if path.name.lower().endswith(_NRRD) else _meta_fields(file)
 
 
-def is_unsized(fields: Mapping[str, str]) -> bool:
-    """Whether ITK does not know where the compressed voxels of a MetaImage end, and leaves in memory what was there."""
-    inside = fields.get("ElementDataFile", "").upper() == "LOCAL"
-    return inside and _is_true(fields, "CompressedData") and not int(fields.get("CompressedDataSize", "0"))
-
-
 def is_big_endian(fields: Mapping[str, str]) -> bool:
-    """Whether the voxels of a MetaImage are."""
+    """Whether the voxels of an NRRD or a MetaImage are."""
+    if "encoding" in fields:
+        return fields.get("endian", "").lower() == "big"
     return _is_true(fields, "BinaryDataByteOrderMSB") or _is_true(fields, "ElementByteOrderMSB")
+
+
+def is_in_order(fields: Mapping[str, str]) -> bool:
+    """Whether the components of a voxel lie together in an NRRD or a MetaImage, so that ITK moves none."""
+    first, *others = fields.get("kinds", "domain").split() or [""]
+    return first in (*_SPACE, "list", "vector", "RGB-color", "RGBA-color") and set(others) <= _SPACE
 
 
 def _is_true(fields: Mapping[str, str], name: str) -> bool:

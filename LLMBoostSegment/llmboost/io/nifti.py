@@ -115,7 +115,7 @@ def read_header(path: Path) -> Header:
         zipped = file.read(2) == ZIPPED
         file.seek(0)
         raw = b""
-        for piece in gunzip(file) if zipped else iter([file.read(540)]):
+        for piece in gunzip(file, 2**10) if zipped else iter([file.read(540)]):
             raw += piece[:540]
             if len(raw) >= 540:
                 break
@@ -169,21 +169,12 @@ def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(float(number) for number in np.array(numbers).astype(np.float32))
 
 
-def read_voxels(path: Path, header: Header) -> np.ndarray:
-    """The voxels [c, i, j, ...] of a file that was found sound, scaled as its header says: c are the components of
-    colors and vectors."""
+def voxels_of(data: bytearray, header: Header) -> np.ndarray:
+    """The voxels [c, i, j, ...] of a file's bytes, scaled as its header says: c are the components of colors and
+    vectors. They may share memory with ``data``."""
     dtype = np.dtype(header.order + TYPES[header.type])
     colors = COLORS.get(header.type, 1)
-    stored = np.empty(colors * int(np.prod(header.sizes)), dtype)
-    left, skip = stored.view(np.uint8), header.start
-    with path.open("rb") as file:
-        pieces = gunzip(file) if header.zipped else iter(lambda: file.read(_PIECE), b"")
-        for piece in pieces:
-            wanted, skip = piece[skip : skip + len(left)], max(skip - len(piece), 0)
-            left[: len(wanted)] = np.frombuffer(wanted, np.uint8)
-            left = left[len(wanted) :]
-            if not len(left):
-                break
+    stored = np.frombuffer(data, dtype)
     if not dtype.isnative:
         stored = stored.byteswap(inplace=True).view(dtype.newbyteorder())
     values = stored.reshape((colors, *header.sizes), order="F")
@@ -344,8 +335,8 @@ def write(array: np.ndarray, forms: Forms, path: Path, zipped: bool) -> None:
             stream.write(plane.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F"))
 
 
-def gunzip(file: BinaryIO) -> Iterator[bytes]:
-    """What a gzip file holds, in pieces of bounded size; bytes that follow the compressed ones are no matter.
+def gunzip(file: BinaryIO, size: int = _PIECE) -> Iterator[bytes]:
+    """What a gzip file holds, in pieces of at most ``size`` bytes; bytes that follow the compressed ones are no matter.
 
     Raises:
         EOFError: it ends early.
@@ -355,9 +346,9 @@ def gunzip(file: BinaryIO) -> Iterator[bytes]:
     while True:
         stream = zlib.decompressobj(31)
         while not stream.eof:
-            compressed = stream.unconsumed_tail or ahead or file.read(_PIECE)
+            compressed = stream.unconsumed_tail or ahead or file.read(size)
             ahead = b""
-            piece = stream.decompress(compressed, _PIECE)
+            piece = stream.decompress(compressed, size)
             if not (compressed or piece or stream.eof):
                 raise EOFError("the compressed bytes end early")
             yield piece

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import numpy as np
 from ..card import Normalization, Preprocessing
 from ..card.modality import term
 from ..errors import LLMBoostError
-from ..io.dataset import Dataset, DatasetCase, load
-from ..io.image import to_canonical
+from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
+from ..io.image import Image, to_canonical
 
 # what a step on two CPU cores affords: a patch of 40 x 56 x 40 has 90,000 voxels
 PATCH_VOXELS = 110_000
@@ -56,6 +56,7 @@ def make_plan(
     levels: Strides | None = None,
     unshuffle: int = 1,
     quick: bool = False,
+    load: Callable[[DatasetCase], LoadedCase] = load,
 ) -> Plan:
     """Spacing, patch, intensities, mirroring, strides and batch from the training cases.
 
@@ -63,11 +64,12 @@ def make_plan(
         levels, unshuffle: the strides of a network that is there already: the plan has as many levels, and strides no
             further on any.
         quick: for learning in minutes; large slices become coarser.
+        load: gives the cases.
 
     Raises:
         LLMBoostError: no case has a labeled voxel.
     """
-    facts = [_facts(case, dataset.ignore) for case in cases]
+    facts = [_facts(*load(case), dataset.ignore) for case in cases]
     if not any(len(fact.foreground[0]) for fact in facts):
         raise LLMBoostError(f"{dataset.folder}: the training cases have no labeled voxels; label some")
     spacings = np.array([fact.spacing for fact in facts])
@@ -126,8 +128,7 @@ def _but(modality: str) -> str:
     return f" (not what nnU-Net does for '{modality}')" if asked else ""
 
 
-def _facts(case: DatasetCase, ignore: int | None) -> _Facts:
-    images, label = load(case)
+def _facts(images: Sequence[Image], label: Image | None, ignore: int | None) -> _Facts:
     assert label is not None
     canonical = to_canonical(images[0])
     spacing = np.array(canonical.spacing)

@@ -19,7 +19,7 @@ from torch import nn
 from ..errors import Cancelled, LLMBoostError
 from ..inference.predict import predict
 from ..inference.preprocessing import preprocess
-from ..io.dataset import Dataset, DatasetCase, unlabelled_cases
+from ..io.dataset import Dataset, DatasetCase, unlabeled_cases
 from ..io.image import read_volumes
 from ..model import Model
 
@@ -53,22 +53,22 @@ def rank_cases(
         LLMBoostError: there are none, or a file cannot be used.
         Cancelled: ``cancelled`` answered True.
     """
-    unlabelled = unlabelled_cases(dataset)
-    if not unlabelled:
+    unlabeled = unlabeled_cases(dataset)
+    if not unlabeled:
         raise LLMBoostError(f"{dataset.folder}: no unlabeled cases; put their images into imagesTs")
-    labelled = [case for case in dataset.cases.values() if case.label]
+    labeled = [case for case in dataset.cases.values() if case.label]
     seen = []
-    for number, case in enumerate([*unlabelled, *labelled]):
+    for number, case in enumerate([*unlabeled, *labeled]):
         if cancelled():
             raise Cancelled
         seen.append(look(model, case))
-        progress((number + 1) / (len(unlabelled) + len(labelled)))
-    uncertainty = np.array([one for one, _ in seen])[: len(unlabelled)]
+        progress((number + 1) / (len(unlabeled) + len(labeled)))
+    uncertainty = np.array([one for one, _ in seen])[: len(unlabeled)]
     features = np.stack([feature for _, feature in seen])
-    order, gains = suggest(uncertainty, features[: len(unlabelled)], features[len(unlabelled) :])
+    order, gains = suggest(uncertainty, features[: len(unlabeled)], features[len(unlabeled) :])
     last = max(len(order) - 1, 1)
     return [
-        Ranked(unlabelled[index].id, 1 - place / last, float(uncertainty[index]), gain)
+        Ranked(unlabeled[index].id, 1 - place / last, float(uncertainty[index]), gain)
         for place, (index, gain) in enumerate(zip(order, gains, strict=True))
     ]
 

@@ -68,10 +68,10 @@ def train(
     check_output(output, resume)
     dataset = read_dataset(folder)
     cases, val = dataset.split("train"), dataset.split("val")
-    found = check(dataset, [*cases, *val])
-    untaught, notes = gaps(dataset, found, cases, val)
-    plan = make_plan(dataset, cases)
-    report({"event": "plan", "reasons": (*plan.reasons, *found.notes, *notes)})
+    checked = check(dataset, [*cases, *val])
+    untaught, notes = gaps(dataset, checked, cases, val)
+    plan = make_plan(dataset, cases, load=checked.load)
+    report({"event": "plan", "reasons": (*plan.reasons, *checked.notes, *notes)})
     config = replace(recipe.config, batch=plan.batch)
 
     with alone(output) as run:
@@ -82,8 +82,8 @@ def train(
             _start_from(network, recipe.start)
         trainer = Trainer(
             network,
-            [read_volume(dataset, case, plan.preprocessing) for case in cases],
-            [read_volume(dataset, case, plan.preprocessing) for case in val],
+            [read_volume(dataset, case, plan.preprocessing, checked.take) for case in cases],
+            [read_volume(dataset, case, plan.preprocessing, checked.take) for case in val],
             plan.preprocessing,
             config,
             run,

@@ -20,7 +20,7 @@ from ..card import Preprocessing
 from ..errors import Cancelled, LLMBoostError
 from ..inference.predict import predict
 from ..inference.preprocessing import preprocess
-from ..io.dataset import Dataset, DatasetCase, load
+from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
 from ..io.image import Image, resample
 from ..jsonfile import append_json
 from ..networks import describe
@@ -102,7 +102,12 @@ def check_run(folder: Path) -> None:
             raise LLMBoostError(f"{path}: a link, a folder or a device, not a file of its own; remove it")
 
 
-def read_volume(dataset: Dataset, case: DatasetCase, preprocessing: Preprocessing) -> Volume:
+def read_volume(
+    dataset: Dataset,
+    case: DatasetCase,
+    preprocessing: Preprocessing,
+    load: Callable[[DatasetCase], LoadedCase] = load,
+) -> Volume:
     """A labeled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
     images, label = load(case)
     assert label is not None

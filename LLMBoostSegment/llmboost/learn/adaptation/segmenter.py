@@ -17,7 +17,17 @@ from ...card import CLASSIFICATION, Card, Preprocessing
 from ...card.figures import ADVICE, NOT_TAUGHT
 from ...errors import Cancelled, LLMBoostError
 from ...inference.preprocessing import preprocess
-from ...io.dataset import Dataset, DatasetCase, Findings, check, digest_of, gaps, load, read_dataset, unlabelled_cases
+from ...io.dataset import (
+    CheckedCases,
+    Dataset,
+    DatasetCase,
+    check,
+    digest_of,
+    gaps,
+    load,
+    read_dataset,
+    unlabeled_cases,
+)
 from ...io.labels import exchanged
 from ...model import Model, load_model, save_tensors
 from ..loss import IGNORED
@@ -47,7 +57,7 @@ from .lora import default_rank, default_share, layer_by_layer, towards
 
 HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learned from
 MOST_HELD_OUT = 16  # cases: more would take time from training
-MOST_UNLABELLED = 64  # cases, for the same reason
+MOST_UNLABELED = 64  # cases, for the same reason
 
 
 def adapt(
@@ -86,11 +96,11 @@ def adapt(
         return adapt_classifier(base, base_path, folder, output, settings, device, report, cancelled, finishing)
     dataset = read_dataset(folder)
     task = settings.task or _task(base.card, dataset)
-    train, val, found = _split(dataset)
-    untaught, gaps_found = gaps(dataset, found, train, val)
-    warnings = [*found.notes, *gaps_found]
-    dataset, plan, card = _goal(base, dataset, train, task)
-    if card.preprocessing.slice_axis is None and min(load(train[0])[0][0].shape) == 1:
+    train, val, checked = _split(dataset)
+    untaught, gaps_found = gaps(dataset, checked, train, val)
+    warnings = [*checked.notes, *gaps_found]
+    dataset, plan, card = _goal(base, dataset, train, task, checked)
+    if card.preprocessing.slice_axis is None and min(checked.load(train[0])[0][0].shape) == 1:
         raise LLMBoostError(f"{folder}: single slices, but '{base.card.name}' needs volumes; choose another base")
 
     torch.manual_seed(settings.seed)
@@ -98,9 +108,10 @@ def adapt(
     # for images that go less deep, kernels that do as well
     network = network_of(base, fresh=settings.scope == "scratch", **options)
     preprocessing = card.preprocessing
-    unlabelled = unlabelled_cases(dataset)[:MOST_UNLABELLED] if settings.consistency else []
-    train_volumes = [read_volume(dataset, case, preprocessing) for case in train]
-    val_volumes = [read_volume(dataset, case, preprocessing) for case in val]
+    unlabeled = unlabeled_cases(dataset)[:MOST_UNLABELED] if settings.consistency else []
+    train_volumes = [read_volume(dataset, case, preprocessing, checked.take) for case in train]
+    val_volumes = [read_volume(dataset, case, preprocessing, checked.take) for case in val]
+    del checked  # with cases that are not used
     if not any(bool((volume.label > 0).any()) for volume in train_volumes):
         raise LLMBoostError(f"{folder}: the cases to learn from have no labeled voxels; label some")
     for volume in train_volumes:
@@ -110,11 +121,11 @@ def adapt(
     if settings.share is None and task == IMPROVE and settings.scope != "scratch":
         settings = replace(settings, share=default_share(len(val)))
     rank = settings.rank or default_rank(len(train))
-    adapter = adapter_entry(base.card, settings, task, rank, [digest_of(case) for case in [*train, *unlabelled]])
+    adapter = adapter_entry(base.card, settings, task, rank, [digest_of(case) for case in [*train, *unlabeled]])
     labels = {label.value: label.name for label in card.labels}
-    with run_of(output, adapter, labels, case_digests([*train, *unlabelled], val)) as run, layer_by_layer():
+    with run_of(output, adapter, labels, case_digests([*train, *unlabeled], val)) as run, layer_by_layer():
         resume = (run / CHECKPOINT).exists()
-        report({"event": "plan", "reasons": _reasons(base.card, task, train, val, unlabelled, plan, rank, resume)})
+        report({"event": "plan", "reasons": _reasons(base.card, task, train, val, unlabeled, plan, rank, resume)})
         if cancelled():
             raise Cancelled
         network.to(device)
@@ -158,8 +169,8 @@ def adapt(
             regularizers,
             labels=labels,
         )
-        if unlabelled:
-            volumes = [_unlabelled_volume(case, preprocessing) for case in unlabelled]
+        if unlabeled:
+            volumes = [_unlabeled_volume(case, preprocessing) for case in unlabeled]
             patches = TrainingPatches(
                 volumes, preprocessing.patch_size, preprocessing.mirror, trainer.length, settings.seed
             )
@@ -226,7 +237,7 @@ def _task(card: Card, dataset: Dataset) -> str:
     return IMPROVE if same and all(own[v] <= theirs[v] or theirs[v] <= own[v] for v in own) else NEW_LABELS
 
 
-def _split(dataset: Dataset) -> tuple[list[DatasetCase], list[DatasetCase], Findings]:
+def _split(dataset: Dataset) -> tuple[list[DatasetCase], list[DatasetCase], CheckedCases]:
     """Cases to learn from and cases to hold out, every file of them checked."""
     listed = (dataset.folder / "splits.json").exists()
     if listed and dataset.splits["val"]:
@@ -238,24 +249,26 @@ def _split(dataset: Dataset) -> tuple[list[DatasetCase], list[DatasetCase], Find
         val = []
         if not train:
             raise LLMBoostError(f"{dataset.folder}: no case has a label map; label some")
-    found = check(dataset, [*train, *val])
+    checked = check(dataset, [*train, *val])
 
     def shows(case: DatasetCase) -> bool:
-        return bool(found.values[case.id] & dataset.labels.keys())
+        return bool(checked.values[case.id] & dataset.labels.keys())
 
     if not val and len(train) >= HELD_OUT:
         subjects = sorted({_subject(dataset, case) for case in train if shows(case)})
         chosen = set(subjects[HELD_OUT - 1 :: HELD_OUT])
         val = [case for case in train if _subject(dataset, case) in chosen and shows(case)]
         train = [case for case in train if _subject(dataset, case) not in chosen]
-    return train, val[:MOST_HELD_OUT], found
+    return train, val[:MOST_HELD_OUT], checked
 
 
 def _subject(dataset: Dataset, case: DatasetCase) -> str:
     return dataset.subjects.get(case.id, case.id)
 
 
-def _goal(base: Model, dataset: Dataset, train: list[DatasetCase], task: str) -> tuple[Dataset, Plan | None, Card]:
+def _goal(
+    base: Model, dataset: Dataset, train: list[DatasetCase], task: str, checked: CheckedCases
+) -> tuple[Dataset, Plan | None, Card]:
     """The data set with the labels in the network's order, how to train (None: as the base was), and the card."""
     card, learnt_from = base.card, f"{len(train)} case(s)"
     channels = len(dataset.modalities)
@@ -278,7 +291,8 @@ def _goal(base: Model, dataset: Dataset, train: list[DatasetCase], task: str) ->
     plan = None
     preprocessing = card.preprocessing
     if "strides" in card.network:
-        plan = make_plan(dataset, train, levels=_strides(card), unshuffle=card.network.get("unshuffle", 1), quick=True)
+        unshuffle = card.network.get("unshuffle", 1)
+        plan = make_plan(dataset, train, levels=_strides(card), unshuffle=unshuffle, quick=True, load=checked.load)
         preprocessing = plan.preprocessing
     goal = replace(
         new_goal(card, dataset, dataset.labels.values(), learnt_from),
@@ -299,7 +313,7 @@ def _listed(labels: dict[int, str]) -> str:
     return ", ".join(f"{value} ({name})" for value, name in labels.items())
 
 
-def _unlabelled_volume(case: DatasetCase, preprocessing: Preprocessing) -> Volume:
+def _unlabeled_volume(case: DatasetCase, preprocessing: Preprocessing) -> Volume:
     images, _ = load(case)
     if len(images) != preprocessing.channels:
         raise LLMBoostError(f"{case.images[0]}: {len(images)} channel(s), the model takes {preprocessing.channels}")
@@ -320,7 +334,7 @@ def _reasons(
     task: str,
     train: list[DatasetCase],
     val: list[DatasetCase],
-    unlabelled: list[DatasetCase],
+    unlabeled: list[DatasetCase],
     plan: Plan | None,
     rank: int,
     resume: bool,
@@ -330,7 +344,7 @@ def _reasons(
     return (
         f"model '{card.name}' {card.version}, {goal}",
         f"{len(train)} case(s) to learn from, {held}",
-        *((f"{len(unlabelled)} case(s) without a label map teach, too",) if unlabelled else ()),
+        *((f"{len(unlabeled)} case(s) without a label map teach, too",) if unlabeled else ()),
         f"rank {rank}",
         *(plan.reasons if plan else ()),
         *(("continues the run that was stopped",) if resume else ()),
