@@ -15,8 +15,8 @@ from .errors import LLMBoostError
 from .files import write_whole
 from .inference.classify import classify
 from .inference.segment import segment
-from .io.dataset import Dataset, DatasetCase, load
-from .io.imageset import ImageSet
+from .io.dataset import Dataset, DatasetCase, load, read_dataset
+from .io.imageset import ImageSet, is_image_set, read_image_set
 from .io.labels import NEAR, exchanged
 from .jsonfile import append_json
 from .metrics.classification import classification_scores
@@ -26,7 +26,38 @@ from .model import Model
 LOGGED = ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice", "n", "auc")
 
 
+def open_split(path: Path, asked: str = "") -> tuple[Dataset | ImageSet, str]:
+    """The data set at ``path``, and the name of the split to measure on.
+
+    Args:
+        asked: train, val, test or all; by default the cases for testing, or, of a data set without splits, on which
+            hardly anything was trained, all that are labeled.
+
+    Raises:
+        LLMBoostError: no data set, or a damaged one.
+    """
+    data: Dataset | ImageSet = read_image_set(path) if is_image_set(path) else read_dataset(path)
+    if asked:
+        return data, asked
+    divided = path.is_file() or any((path / name).exists() for name in ("splits.json", "train"))
+    return data, "test" if data.splits["test"] or divided else "all"
+
+
 def evaluate(
+    model: Model,
+    data: Dataset | ImageSet,
+    split: str,
+    *,
+    mirror: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda case: None,
+) -> dict[str, Any]:
+    """:func:`evaluate_segmenter` or :func:`evaluate_classifier`, as the data are labeled."""
+    if isinstance(data, ImageSet):
+        return evaluate_classifier(model, data, split, report=report)
+    return evaluate_segmenter(model, data, split, mirror=mirror, report=report)
+
+
+def evaluate_segmenter(
     model: Model,
     dataset: Dataset,
     split: str,

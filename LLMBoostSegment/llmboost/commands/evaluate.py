@@ -14,8 +14,6 @@ from .terminal import DatasetArgument, DeviceOption, MirrorOption, ModelOption, 
 
 if TYPE_CHECKING:
     from ..card import Card
-    from ..io.dataset import Dataset
-    from ..io.imageset import ImageSet
 
 
 def evaluate(
@@ -35,29 +33,15 @@ def evaluate(
     """Measure a model on the labeled cases of a split."""
     from .. import evaluation
     from ..inference.device import choose_device
-    from ..io.dataset import read_dataset
-    from ..io.imageset import is_image_set, read_image_set
     from ..model import load_model
 
     if json_file.suffix == ".jsonl":
         raise LLMBoostError(f"--json {json_file}: choose another extension, a .jsonl file keeps the history beside it")
     loaded = load_model(library.find(model), choose_device(device))
+    data, split = evaluation.open_split(dataset, asked)
     with progress_bar() as progress:
-        task = progress.add_task(loaded.card.name, total=None)
-
-        def advance(case: dict[str, Any]) -> None:
-            progress.advance(task)
-
-        if is_image_set(dataset):
-            images = read_image_set(dataset)
-            split = asked or _split_of(dataset, images)
-            progress.update(task, total=len(images.split(split)))
-            result = evaluation.evaluate_classifier(loaded, images, split, report=advance)
-        else:
-            data = read_dataset(dataset)
-            split = asked or _split_of(dataset, data)
-            progress.update(task, total=len(data.split(split)))
-            result = evaluation.evaluate(loaded, data, split, mirror=mirror, report=advance)
+        task = progress.add_task(loaded.card.name, total=len(data.split(split)))
+        result = evaluation.evaluate(loaded, data, split, mirror=mirror, report=lambda case: progress.advance(task))
     evaluation.write_evaluation(result, json_file)
     title = f"{loaded.card.name}, {split}"
     if loaded.card.classification:
@@ -66,13 +50,6 @@ def evaluate(
         _print_segmentation(title, loaded.card, result)
     if split == "all" != asked:
         messages.print("no splits.json tells which cases are for testing: all that are labeled were measured")
-
-
-def _split_of(path: Path, data: Dataset | ImageSet) -> str:
-    """The cases for testing; of a data set without splits, on which hardly anything was trained, all of its cases."""
-    if data.splits["test"] or path.is_file() or any((path / name).exists() for name in ("splits.json", "train")):
-        return "test"
-    return "all"
 
 
 def _print_segmentation(title: str, card: Card, result: dict[str, Any]) -> None:

@@ -87,11 +87,10 @@ OverwriteOption = Annotated[
 
 
 def box_of(roi: Box | None) -> Roi | None:
-    """The region of interest of ``--roi``: the command line counts to the right and to the front, as Slicer does; the
-    engine to the left and to the back."""
+    """The region of interest of ``--roi``."""
     from ..inference.roi import Roi
 
-    return Roi((-roi[0], -roi[1], roi[2]), roi[3:]) if roi else None
+    return Roi.of_ras(roi) if roi else None
 
 
 def explanation_of(wanted: bool, target: int | None, method: str, layer: str) -> ExplainOptions | None:

@@ -64,61 +64,42 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
 ) -> None:
     """Train a base model on a data set, within a budget."""
-    from ..booster import BoosterConfig, hub
+    from ..booster import hub
     from ..inference.device import choose_device
-    from ..io.imageset import is_image_set
+    from ..learn.base import NO_BOOSTER, BaseSettings, booster_of, train_base
     from ..learn.train import run_folder
 
     if (minutes is None) == (steps is None):
         raise LLMBoostError("give a budget: either --minutes N or --steps N")
-    if (minutes or steps or 0) <= 0:
-        raise LLMBoostError("the budget must be greater than zero")
     if rate is not None and rate <= 0:
         raise LLMBoostError("--rate must be greater than zero")
     layers = () if layer is None else (layer,)
-    details: dict[str, Any] = {"residual": residual, "place": place, "state": state, "layers": layers or None}
+    details = {"residual": residual, "place": place, "state": state, "layers": layers or None}
     given = {name: value for name, value in details.items() if value is not None}
+    if given and booster == NO_BOOSTER:
+        raise LLMBoostError("--residual, --place, --layer and --state are the booster's; add --booster smollm2")
     if download:
         hub.find(booster, layers, download=True)
-    boosted = None
-    if booster != "none":
-        source, init = ("smollm2", "random") if booster == "random" else (booster, "pretrained")
-        try:
-            boosted = BoosterConfig(source, init=init, seed=seed, **given)
-        except ValueError as error:
-            raise LLMBoostError(str(error)) from error
-    elif given:
-        raise LLMBoostError("--residual, --place, --layer and --state are the booster's; add --booster smollm2")
-    chosen: dict[str, Any] = {"booster": boosted, **({"network": network} if network else {})}
-    budget: dict[str, Any] = {"steps": steps, "minutes": minutes, "seed": seed}
-    if rate is not None:
-        budget["rate"] = rate
+    settings = BaseSettings(
+        steps, minutes, booster_of(booster, seed=seed, **given), network, rate, size, pretrained, seed
+    )
     with progress_bar() as progress:
         task = progress.add_task("preparing", total=1.0)
-        options: dict[str, Any] = {
-            "device": choose_device(device),
-            "resume": resume,
-            "report": lambda event: show_training(progress, task, event),
-        }
-        if is_image_set(dataset):
-            from ..learn.classification.train import ClassificationRecipe, train_classifier
-            from ..learn.classification.trainer import ClassificationConfig
-
-            recipe = ClassificationRecipe(ClassificationConfig(**budget), size=size, pretrained=pretrained, **chosen)
-            card = train_classifier(dataset, output, recipe, **options)
-            result = f"val AUC {card.figures['val_auc']:.3f}"
-        else:
-            from ..learn.train import Recipe
-            from ..learn.train import train as train_segmenter
-            from ..learn.trainer import TrainingConfig
-
-            if size or pretrained:
-                raise LLMBoostError("--size and --pretrained are for classifiers; this data set is to be segmented")
-            card = train_segmenter(dataset, output, Recipe(TrainingConfig(**budget), **chosen), **options)
-            known = card.figures["val_dice_per_label"]
-            scores = [(label.name, known.get(str(label.value))) for label in card.labels]
-            labels = ", ".join(f"{name} {'not measured' if dice is None else f'{dice:.3f}'}" for name, dice in scores)
-            result = f"val Dice {card.figures['val_dice']:.3f} ({labels})"
+        card = train_base(
+            dataset,
+            output,
+            settings,
+            device=choose_device(device),
+            resume=resume,
+            report=lambda event: show_training(progress, task, event),
+        )
+    if card.classification:
+        result = f"val AUC {card.figures['val_auc']:.3f}"
+    else:
+        known = card.figures["val_dice_per_label"]
+        scores = [(label.name, known.get(str(label.value))) for label in card.labels]
+        labels = ", ".join(f"{name} {'not measured' if dice is None else f'{dice:.3f}'}" for name, dice in scores)
+        result = f"val Dice {card.figures['val_dice']:.3f} ({labels})"
     console.print(f"{output}: {result}; log and curve in {run_folder(output)}")
     if card.doubts:
         console.print(f"warning: {card.doubts}; {ADVICE}")

@@ -36,6 +36,13 @@ class Roi:
         if len(numbers) != 15 or not np.isfinite(numbers).all() or min(self.size) <= 0:
             raise LLMBoostError("a region of interest needs a center and three lengths above zero, in mm")
 
+    @classmethod
+    def of_ras(cls, box: Sequence[float]) -> Roi:
+        """The box with a center (R, A, S) and a size along these axes, six numbers in mm, as 3D Slicer counts: to the
+        right and to the front, where the engine counts to the left and to the back."""
+        right, front, top, *size = box
+        return cls((-right, -front, top), size)
+
     def bounds(self, image: Image) -> tuple[slice, slice, slice]:
         """The smallest range of voxels (i, j, k) that holds all voxel centers in the box.
 

@@ -1,0 +1,95 @@
+"""Training a base model of either task: what the command line and the Python API ask for, in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..booster import BoosterConfig
+from ..card import Card
+from ..errors import LLMBoostError
+from ..io.imageset import is_image_set
+from .classification.train import ClassificationRecipe, train_classifier
+from .classification.trainer import ClassificationConfig
+from .train import Recipe, train
+from .trainer import TrainingConfig
+
+NO_BOOSTER = "none"
+
+
+@dataclass(frozen=True)
+class BaseSettings:
+    """What may be chosen; what is left out comes from the data, or is the default of the task.
+
+    Attributes:
+        steps, minutes: the budget, one of them.
+        booster: None for a network without one.
+        network: of :data:`..networks.NETWORKS`.
+        rate: peak learning rate.
+        size, pretrained: of classifiers, see :class:`.classification.train.ClassificationRecipe`.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    booster: BoosterConfig | None = None
+    network: str = ""
+    rate: float | None = None
+    size: int = 0
+    pretrained: Path | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.minutes is None):
+            raise LLMBoostError("give one budget: minutes or steps")
+        if (self.minutes or self.steps or 0) <= 0:
+            raise LLMBoostError("the budget must be greater than zero")
+
+
+def booster_of(name: str, *, seed: int = 0, **details: Any) -> BoosterConfig | None:
+    """What boosts a network, by the name that a user gives: ``none``, ``smollm2``, ``random``, a folder, ``hub:NAME``.
+
+    Args:
+        details: fields of :class:`..booster.BoosterConfig`.
+
+    Raises:
+        LLMBoostError: there is no such value of one of ``details``.
+    """
+    if name == NO_BOOSTER:
+        return None
+    source, init = ("smollm2", "random") if name == "random" else (name, "pretrained")
+    try:
+        return BoosterConfig(source, init=init, seed=seed, **details)
+    except ValueError as error:
+        raise LLMBoostError(str(error)) from error
+
+
+def train_base(
+    data: Path,
+    output: Path,
+    settings: BaseSettings,
+    *,
+    device: torch.device,
+    resume: bool = False,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> Card:
+    """Train a segmenter or a classifier, as ``data`` are labeled, and write it to ``output``.
+
+    Raises:
+        LLMBoostError: as :func:`.train.train` and :func:`.classification.train.train_classifier`.
+    """
+    budget: dict[str, Any] = {"steps": settings.steps, "minutes": settings.minutes, "seed": settings.seed}
+    budget |= {} if settings.rate is None else {"rate": settings.rate}
+    chosen: dict[str, Any] = {"booster": settings.booster}
+    chosen |= {"network": settings.network} if settings.network else {}
+    run: dict[str, Any] = {"device": device, "resume": resume, "report": report}
+    if is_image_set(data):
+        config = ClassificationConfig(**budget)
+        recipe = ClassificationRecipe(config, size=settings.size, pretrained=settings.pretrained, **chosen)
+        return train_classifier(data, output, recipe, **run)
+    if settings.size or settings.pretrained:
+        raise LLMBoostError("a size and pretrained weights are for classifiers; this data set is to be segmented")
+    return train(data, output, Recipe(TrainingConfig(**budget), **chosen), **run)
