@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,22 +10,19 @@ import numpy as np
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from llmboost import library
-from llmboost.card import CLASSIFICATION, Card, read_card
+from llmboost.card import CLASSIFICATION
 from llmboost.errors import LLMBoostError
-from llmboost.wire import Volume, pack_volumes
 
-from ..scene import fit
 from ..scene.classification import Classification, writeClassification
 from ..scene.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
 from ..scene.frames import Frames
 from ..scene.result import Result, writeResult
-from ..scene.segmentinput import SegmentInput
-from ..scene.volumes import roiFromNode, volumesFromNode
 from ..worker import folderrun
 from ..worker.client import Answer, Client, Progress
+from .request import RunRequest, cardOf, takesColor
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Result | Classification)
 Start = Callable[[Callable[[T], None], Callable[[Exception], None] | None], None]
 
 
@@ -41,6 +37,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         super().__init__()
         self.client = client or Client()
         self.result: Result | Classification | None = None  # of the last run that was completed
+        self.asked: RunRequest | None = None  # what that answers
 
     def process(
         self,
@@ -81,14 +78,12 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        inputs = _inputs(volumeNode)
-        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        asked = RunRequest(_inputs(volumeNode), model, roiNode, device)
+        fields, arrays = asked.message()
         fields |= {"mirror": mirror, "uncertainty": uncertainty, "probabilities": probabilities}
 
         def finish(answer: Answer) -> Result:
-            nodes = [each.makeVolumeNode() if isinstance(each, SegmentInput) else each for each in inputs]
-            self.result = writeResult(answer, nodes, segmentationNode, closedSurface)
-            return self.result
+            return self._keep(asked, writeResult(answer, asked.volumeNodes(), segmentationNode, closedSurface))
 
         start = self._starting("segment", fields, arrays, finish, onProgress)
         made = self._run(start, waitForCompletion, onDone, onError)
@@ -130,13 +125,12 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        inputs = _inputs(volumeNode)
-        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        asked = RunRequest(_inputs(volumeNode), model, roiNode, device, slice, anyway)
+        fields, arrays = asked.message()
         fields |= {"slice": slice, "anyway": anyway}
 
         def finish(answer: Answer) -> Classification:
-            self.result = writeClassification(answer, inputs)
-            return self.result
+            return self._keep(asked, writeClassification(answer, asked.inputs))
 
         start = self._starting("classify", fields, arrays, finish, onProgress)
         return self._run(start, waitForCompletion, onDone, onError)
@@ -176,17 +170,21 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        inputs = _inputs(volumeNode)
-        fields, arrays = _request(_volumes(inputs, model), model, device, roiNode, inputs[0])
+        asked = RunRequest(_inputs(volumeNode), model, roiNode, device, slice, anyway)
+        fields, arrays = asked.message()
         fields |= {"slice": slice, "anyway": anyway, "target": target, "method": method, "layer": layer}
 
         def finish(answer: Answer) -> Explanation:
-            first = inputs[0]
-            return writeExplanation(answer, first.makeVolumeNode() if isinstance(first, SegmentInput) else first)
+            return writeExplanation(answer, asked.volumeNodes()[0])
 
         start = self._starting("explain", fields, arrays, finish, onProgress)
         made = self._run(start, waitForCompletion, onDone, onError)
         return made and made.mapNode
+
+    def _keep(self, asked: RunRequest, result: R) -> R:
+        """This was asked last, and answered."""
+        self.asked, self.result = asked, result
+        return result
 
     def _starting(
         self,
@@ -235,10 +233,8 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         For the rest see :meth:`process`.
         """
-        card = _card(model)
-        frames, color = Frames(volumeNode), card is not None and card.preprocessing.color
-        answers: list[Answer] = []
-        count = len(frames)
+        frames, color, answers = Frames(volumeNode), takesColor(model), list[Answer]()
+        asked, count = RunRequest([volumeNode], model, roiNode, device), len(frames)
 
         def tell(news: Progress) -> None:
             number = len(answers)
@@ -249,7 +245,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         def start(onDone: Callable[[Result], None], onError: Callable[[Exception], None] | None) -> None:
             """The next time point, and after it those that follow."""
-            fields, arrays = _request(frames.volumes(len(answers), color), model, device, roiNode, volumeNode)
+            fields, arrays = asked.message(frames.volumes(len(answers), color))
             fields |= {"mirror": mirror, "uncertainty": False, "probabilities": False}
 
             def receive(answer: Answer) -> None:
@@ -257,8 +253,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
                 if len(answers) < count:
                     start(onDone, onError)
                 else:
-                    self.result = frames.write(answers)
-                    onDone(self.result)
+                    onDone(self._keep(asked, frames.write(answers)))
 
             self.client.start("segment", fields, arrays, tell, receive, onError)
 
@@ -275,8 +270,13 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """
         if self.result is None:
             raise LLMBoostError("no result to revert")
-        result, self.result = self.result, None
+        result = self.result
+        self.forget()
         result.revert()
+
+    def forget(self) -> None:
+        """The last run cannot be taken back or explained any more, as when its nodes are gone."""
+        self.result = self.asked = None
 
     def processFolder(
         self,
@@ -310,7 +310,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         Raises:
             LLMBoostError: nothing could be done at all; the message tells why.
         """
-        card = _card(model)
+        card = cardOf(model)
         command = "classify" if card and card.task == CLASSIFICATION else "segment"
         options = {"--resume": resume, "--mirror": mirror, "--uncertainty": uncertainty, "--explain": explanation}
         if command == "classify" and (mirror or uncertainty):
@@ -322,34 +322,3 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
 def _inputs(volumeNode: Any) -> list[Any]:
     return list(volumeNode) if isinstance(volumeNode, Sequence) else [volumeNode]
-
-
-def _volumes(inputs: Sequence[Any], model: str) -> list[Volume]:
-    """The channels of all inputs."""
-    card = _card(model)
-    color = card is not None and card.preprocessing.color
-    found = ([one.volume()] if isinstance(one, SegmentInput) else volumesFromNode(one, color) for one in inputs)
-    return [volume for volumes in found for volume in volumes]
-
-
-def _request(
-    volumes: Sequence[Volume], model: str, device: str, roiNode: Any, source: Any
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Arrays, and the fields that all requests about images have."""
-    geometry, arrays = pack_volumes(volumes)
-    roi = roiFromNode(roiNode, getattr(source, "segmentationNode", source)) if roiNode else None
-    modality = "" if isinstance(source, SegmentInput) else fit.modalityInScene(source)
-    fields = {
-        "model": model,
-        "device": device,
-        "roi": roi,
-        "modality": modality,
-        "geometry": geometry,
-    }
-    return fields, arrays
-
-
-def _card(model: str) -> Card | None:
-    with suppress(LLMBoostError):  # it may lie on the worker's machine alone
-        return read_card(library.find(model))
-    return None
