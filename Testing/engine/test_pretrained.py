@@ -22,7 +22,7 @@ OPTIONS = {
     "heads": HEADS, "head_width": WIDTH // HEADS, "mlp": 40,
 }  # fmt: skip
 STEPS = Preprocessing(
-    3, image_size=(SIZE, SIZE, 1), color=True, normalization=(Normalization("window", 0, 255, 128, 64),) * 3
+    3, patch_size=(SIZE, SIZE, 1), color=True, normalization=(Normalization("window", 0, 255, 128, 64),) * 3
 )
 
 
