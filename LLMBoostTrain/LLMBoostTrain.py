@@ -49,7 +49,8 @@ class LLMBoostTrainWidget(ModuleWidget):
         return Panel(self.ui, self.logic)
 
     def makeParameterNode(self) -> Any:
-        return LLMBoostTrainParameterNode(self.logic.getParameterNode())
+        wrap: Any = LLMBoostTrainParameterNode
+        return wrap(self.logic.getParameterNode())
 
 
 class LLMBoostTrainTest(ScriptedLoadableModuleTest):

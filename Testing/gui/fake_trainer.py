@@ -1,7 +1,7 @@
 """The real worker with requests `adapt` and `rank_cases` that need no torch: `fake_trainer.py GATE [HOW]`.
 
 The adapter that it writes is the base's file under another name, with a card that says so. A slow training goes on
-until the file GATE exists, or until it is told to finish.
+until the file GATE exists, or until it is told to finish; a file GATE.pid holds the number of its process.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def adapt(job):
     seen = {case.id: load(case) for case in dataset.cases.values()}
     base = read_card(library.find(fields["base"]))
     job.progress(0.0, "reading", event={"event": "plan", "reasons": [f"{len(seen)} cases"]})
+    GATE.with_suffix(".pid").write_text(str(os.getpid()))
     step, stopped, started = 0, "budget", time.monotonic()
     for step in range(1, STEPS + 1):
         if job.cancelled():

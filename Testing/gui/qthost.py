@@ -248,6 +248,15 @@ def _target(widget: QtWidgets.QWidget) -> QtCore.QPoint:
     return widget.rect.center()
 
 
+def isGone(pid: int) -> bool:
+    """Whether no process has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def click(widget: QtWidgets.QWidget, position: QtCore.QPoint | None = None, double: bool = False) -> None:
     """Press and release the left button over a widget; a disabled one ignores it.
 

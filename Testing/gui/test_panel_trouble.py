@@ -12,7 +12,7 @@ import pytest
 import slicer
 import vtk
 from Testing.gui.panelcase import SEGMENTS, names, setCommand
-from Testing.gui.qthost import choose, click, typeText
+from Testing.gui.qthost import choose, click, isGone, typeText
 
 from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
@@ -331,14 +331,6 @@ def test_the_scene_is_closed_over_a_result_that_is_being_edited(case, host):
 
 def workerPid(case) -> int:
     return case.client._hello["pid"]
-
-
-def isGone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_the_module_is_reloaded_in_mid_run(case, host):

@@ -12,8 +12,8 @@ import time
 import numpy as np
 import pytest
 import slicer
-from Testing.gui.qthost import MODULES, choose, click
-from Testing.gui.traincase import MODULE, TrainCase
+from Testing.gui.qthost import MODULES, choose, click, isGone
+from Testing.gui.traincase import MODULE, TrainCase, selectRows
 
 from llmboost import library
 from llmboost.card import read_card
@@ -110,7 +110,7 @@ def test_a_whole_head_of_the_other_module_is_added_and_can_be_trained_with(case,
     assert case.ui.startButton.enabled, case.ui.problemsLabel.text
     case.select(*list(case.store.cases.values())[:1])
     click(case.ui.editButton)  # in the head, not in a crop of it
-    assert case.panel.editor._editor.sourceVolumeNode() is head
+    assert case.ui.editorFrame.findChild(slicer.qMRMLSegmentEditorWidget).sourceVolumeNode() is head
     click(case.ui.saveButton)
     assert len(case.store.cases) == 2
 
@@ -240,8 +240,7 @@ def test_from_cases_to_an_adapter_in_the_list_of_the_other_module(ready, host):
     assert card.adapter.base == "hippocampus"
     assert not (case.cases / "pending").exists()
     host.loadModule(MODULES / "LLMBoostSegment" / "LLMBoostSegment.py")
-    case.panel.adapters._table.select(["hippocampus-local-1"])
-    case.panel.adapters.update()
+    selectRows(case.ui.adapterTable, 0)
     click(case.ui.useButton)
     segment = slicer.util.getModuleWidget("LLMBoostSegment")
     assert segment.panel.chooser.current.name == "hippocampus-local-1"
@@ -286,13 +285,13 @@ def test_a_model_that_has_learnt_nothing_is_accepted_only_when_confirmed(ready, 
 
 
 def test_figures_that_are_no_numbers_are_none():
-    from LLMBoostLib.training.adaptersview import change
-    from LLMBoostLib.training.outcomeview import _mean
+    from LLMBoostLib.training.candidateview import mean
+    from LLMBoostLib.training.figures import change
 
     nan, inf = float("nan"), float("inf")
     assert [change(nan, 0.5), change(0.5, inf), change(nan, None)] == ["– → 0.50", "0.50 → –", "–"]
-    assert _mean({"1": nan, "2": 0.25, "3": None}) == 0.25
-    assert _mean({"1": nan}) is None
+    assert mean({"1": nan, "2": 0.25, "3": None}) == 0.25
+    assert mean({"1": nan}) is None
 
 
 def test_stop_and_keep_the_best(ready):
@@ -327,7 +326,7 @@ def test_what_is_edited_and_removed_meanwhile_does_not_change_a_training(ready, 
     ready.startSlow()
     for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
         erase(node, 0)
-    ready.panel._update()
+    ready.panel.refresh()
     ready.select(*ready.store.cases.values())
     click(ready.ui.updateButton)
     assert [sorted(one.voxels.values()) for one in ready.store.cases.values()] == [[400, 800]] * 3
@@ -364,9 +363,12 @@ def test_closing_the_scene_does_not_end_a_training(ready, host):
 
 def test_quitting_in_mid_run_ends_the_worker_and_leaves_nothing(ready, host):
     ready.startSlow()
-    process = ready.logic.client._connection._process
+    pid = ready.pid
     host.quit()
-    assert process.wait(10) is not None
+    ends = time.monotonic() + 10
+    while not isGone(pid):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
     assert not (ready.cases / "runs").exists()
     assert not (ready.cases / "pending").exists()
 
@@ -381,7 +383,7 @@ def test_a_result_waits_for_a_decision_also_in_the_next_slicer(ready, host):
     host.answer(False)
     click(widget.ui.startButton)
     assert "'hippocampus-local-1' waits for a decision" in host.dialogs.take("question").text
-    assert not widget.panel._activity
+    assert not widget.panel.run.active
 
 
 def test_what_a_killed_slicer_left_is_removed_when_it_is_old(case, host):
@@ -428,7 +430,7 @@ def test_a_trainer_that_is_killed(ready):
 
 def test_kill_9_from_outside(ready):
     ready.startSlow()
-    os.kill(ready.logic.client._connection._process.pid, signal.SIGKILL)
+    os.kill(ready.pid, signal.SIGKILL)
     ready.finish()
     assert "unexpectedly" in ready.error()
     ready.assertTidy()
@@ -507,9 +509,8 @@ def test_the_next_case_is_segmented_corrected_and_learnt_from(ready, host):
     case.finish()
     assert case.ui.nextTable.rowCount == 2
     assert case.ui.nextLabel.text == "The first would teach the model most."
-    waiting = case.panel.next._table._keys[0]
-    case.panel.next._table.select([waiting])
-    case.panel._showButtons()
+    waiting = case.ui.nextTable.item(0, 0).toolTip()
+    selectRows(case.ui.nextTable, 0)
     click(case.ui.labelButton)
     case.finish()
     assert case.ui.editorFrame.visible
@@ -523,16 +524,12 @@ def test_the_next_case_is_segmented_corrected_and_learnt_from(ready, host):
 
 
 def test_adapters_are_compared_exported_removed_and_imported(ready, host, tmp_path):
-    case, table = ready, ready.panel.adapters._table
+    case = ready
     case.start()
     case.finish()
     click(case.ui.acceptButton)
 
-    def select() -> None:
-        table.select(["hippocampus-local-1"])
-        case.panel.adapters.update()
-
-    select()
+    selectRows(case.ui.adapterTable, 0)
     assert [case.cell(case.ui.adapterTable, 0, column) for column in range(4)] == [
         "hippocampus-local-1", "hippocampus", "2", "0.60 → 0.80",
     ]  # fmt: skip
@@ -541,7 +538,7 @@ def test_adapters_are_compared_exported_removed_and_imported(ready, host, tmp_pa
     assert "before training (outlines)" in case.status
     folder = tmp_path / "out"
     folder.mkdir()
-    select()
+    selectRows(case.ui.adapterTable, 0)
     host.answer(str(folder))
     click(case.ui.exportButton)
     host.dialogs.take("folder")

@@ -89,8 +89,9 @@ class TrainCase:
         return self.store.cases[id]
 
     def select(self, *cases: Any) -> None:
-        self.panel.cases._cases.select([case.id for case in cases])
-        self.panel._showButtons()
+        """Choose the rows of cases."""
+        ids = list(self.store.cases)
+        selectRows(self.ui.caseTable, *(ids.index(case.id) for case in cases))
 
     def cell(self, table: Any, row: int, column: int) -> str:
         """The text of a table's cell, or of the choice in it."""
@@ -108,12 +109,17 @@ class TrainCase:
         self.start("slow")
         self.waitFor(lambda: len(self.panel.curves.points["dice"]) == 1)
 
+    @property
+    def pid(self) -> int:
+        """Of the worker that trains, or trained last."""
+        return int(self.gate.with_suffix(".pid").read_text())
+
     def waitFor(self, condition: Any) -> None:
         self.host.runUntil(condition, 120)
 
     def finish(self) -> None:
         """Wait until nothing goes on any more."""
-        self.waitFor(lambda: not self.panel._activity)
+        self.waitFor(lambda: not self.panel.run.active)
         self.host.processEvents()
 
     def error(self) -> str:
@@ -122,12 +128,21 @@ class TrainCase:
 
     def assertTidy(self) -> None:
         """No training goes on, and none left anything."""
-        assert not self.panel._activity
+        assert not self.panel.run.active
         assert not self.logic.training.running
         assert not self.logic.client.busy
         assert not (self.cases / "runs").exists()
         assert self.ui.startButton.text == "&Start"
         assert not self.ui.progressBar.visible
+
+
+def selectRows(table: Any, *rows: int) -> None:
+    """Choose rows of a table, as with clicks while Ctrl is held."""
+    import qt  # there only once the host has started
+
+    table.clearSelection()
+    for row in rows:
+        table.setRangeSelected(qt.QTableWidgetSelectionRange(row, 0, row, table.columnCount - 1), True)
 
 
 def grabTrain(widget: Any, path: Path) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import slicer
 from Testing.gui import qthost
 from Testing.gui.qthost import click
-from Testing.gui.traincase import grabTrain
+from Testing.gui.traincase import grabTrain, selectRows
 from Testing.gui.trainwalk import Walk
 from Testing.host import SliceView, emptySession, mosaic
 
@@ -60,9 +60,7 @@ def _problem(walk: Walk) -> None:
 
 
 def _edit(walk: Walk) -> None:
-    first = next(iter(walk.train.logic.store.cases))
-    walk.train.panel.cases._cases.select([first])
-    walk.train.panel._showButtons()
+    selectRows(walk.ui.caseTable, 0)
     click(walk.ui.editButton)
     grabTrain(walk.train, walk.folder / "train-edit.png")
     click(walk.ui.backButton)

@@ -16,7 +16,7 @@ import numpy as np
 import slicer
 from Testing.gui.panelcase import grabPanel
 from Testing.gui.qthost import Host, choose, click
-from Testing.gui.traincase import grabTrain
+from Testing.gui.traincase import grabTrain, selectRows
 from vtk.util.numpy_support import vtk_to_numpy
 
 from LLMBoostLib.scene import samples
@@ -129,14 +129,13 @@ class Walk:
     def accept(self) -> None:
         """Keep the adapter, and open the other module with it."""
         click(self.ui.acceptButton)
-        self.train.panel.adapters._table.select(["hippocampus-local-1"])
-        self.train.panel.adapters.update()
+        selectRows(self.ui.adapterTable, 0)
         self.picture("accepted")
         click(self.ui.useButton)
         assert self.segment.panel.chooser.current.name == "hippocampus-local-1"
 
     def wait(self) -> None:
-        self.host.runUntil(lambda: not self.train.panel._activity, 900)
+        self.host.runUntil(lambda: not self.train.panel.run.active, 900)
 
     def _apply(self, volumeNode: Any) -> None:
         ui, panel = self.segment.ui, self.segment.panel

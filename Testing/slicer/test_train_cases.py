@@ -378,6 +378,16 @@ def test_a_run_does_not_change_with_its_cases(store, makeCase, tmp_path):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_label_maps_that_have_the_values_to_learn_are_not_written_again(store, makeCase, tmp_path):
+    same = snapshot.addCase(store, *makeCase())
+    other = snapshot.addCase(store, *makeCase(names=NAMES[::-1], seed=1))
+    partly = snapshot.addCase(store, *makeCase(names=NAMES[:1], seed=2))
+    labels = freeze(makePlan(store, CARD, IMPROVE), store, tmp_path / "run") / "labelsTr"
+    linked = {case.id for case in (same, other, partly) if store.labels(case).samefile(labels / f"{case.id}.nii.gz")}
+    assert linked == {same.id, other.id}
+    assert np.unique(read_image(labels / f"{partly.id}.nii.gz").array).tolist() == [1, 3]
+
+
 def test_a_run_on_new_labels_has_those_of_the_cases(store, makeCase, tmp_path):
     snapshot.addCase(store, *makeCase(names=("LV", "Aorta")))
     snapshot.addCase(store, *makeCase(names=("lv", "thing"), seed=1))

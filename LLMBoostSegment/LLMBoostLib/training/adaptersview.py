@@ -4,33 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
 from llmboost import library
-from llmboost.card import Card, read_card
+from llmboost.card import Adapter, Card, read_card
 from llmboost.errors import LLMBoostError
 
 from ..panels.errordisplay import errorsShown
-from ..panels.modelchooser import Entry, entries, importModel
+from ..panels.modelchooser import entries, importModel
 from ..panels.plaintext import confirmed
 from .cells import PROBLEM_COLOR, Table
-from .figures import shown
+from .figures import change
 
 
-def adapters() -> list[Entry]:
-    """The library's adapters."""
-    return [entry for entry in entries() if entry.card and entry.card.adapter]
+class Widgets(Protocol):
+    adapterTable: qt.QTableWidget
+    useButton: qt.QPushButton
+    compareButton: qt.QPushButton
+    exportButton: qt.QPushButton
+    importAdapterButton: qt.QPushButton
+    removeAdapterButton: qt.QPushButton
 
 
 class AdaptersView:
-    """The section Adapters.
+    """The section Adapters: those of the library.
 
     Args:
-        ui: adapterTable and its buttons.
         onChanged: is called when adapters came or went.
         onUse: is called with the name of a model to segment with.
         onCompare: is called with a base and an adapter to compare.
@@ -38,7 +41,7 @@ class AdaptersView:
 
     def __init__(
         self,
-        ui: Any,
+        ui: Widgets,
         onChanged: Callable[[], None],
         onUse: Callable[[str], None],
         onCompare: Callable[[str, str], None],
@@ -46,7 +49,7 @@ class AdaptersView:
         self._ui, self._onChanged, self._onUse, self._onCompare = ui, onChanged, onUse, onCompare
         headers = [_("Name"), _("Base"), _("Cases"), _("Dice"), _("MB")]
         self._table = Table(ui.adapterTable, headers, 0, onSelection=self.update)
-        self._entries: dict[str, Entry] = {}
+        self._known: dict[str, tuple[int, Card, Adapter]] = {}  # with the size of its file
         ui.useButton.connect("clicked()", self._use)
         ui.compareButton.connect("clicked()", self._compare)
         ui.exportButton.connect("clicked()", self._export)
@@ -56,8 +59,9 @@ class AdaptersView:
 
     def refresh(self) -> None:
         """Look into the library again."""
-        self._entries = {entry.name: entry for entry in adapters()}
-        self._table.fill(list(self._entries), self._write)
+        found = [(entry.name, entry.size, entry.card, entry.card.adapter) for entry in entries() if entry.card]
+        self._known = {name: (size, card, adapter) for name, size, card, adapter in found if adapter}
+        self._table.fill(list(self._known), self._write)
         self.update()
 
     def setBusy(self, busy: bool) -> None:
@@ -72,22 +76,21 @@ class AdaptersView:
         ui.compareButton.enabled = ui.removeAdapterButton.enabled = one and not self._busy
 
     def _write(self, row: int, name: str) -> None:
-        entry = self._entries[name]
-        card, adapter = entry.card, entry.card.adapter
+        size, card, adapter = self._known[name]
         isThere = adapter.base in library.installed()
         self._table.text(row, 0, name, card.description)
         self._table.text(row, 1, adapter.base, "" if isThere else _("not here"), "" if isThere else PROBLEM_COLOR)
         self._table.text(row, 2, str(len(adapter.cases)), _("to learn from"))
         tip = _("before → after, of the cases that were kept for checking")
         self._table.text(row, 3, change(card.figures.get("before"), card.figures.get("after")), tip)
-        self._table.text(row, 4, f"{entry.size / 1e6:.1f}")
+        self._table.text(row, 4, f"{size / 1e6:.1f}")
 
     def _use(self) -> None:
         self._onUse(self._table.selected[0])
 
     def _compare(self) -> None:
         name = self._table.selected[0]
-        self._onCompare(self._entries[name].card.adapter.base, name)
+        self._onCompare(self._known[name][2].base, name)
 
     def _export(self) -> None:
         name = self._table.selected[0]
@@ -129,9 +132,3 @@ def importAdapter(path: Path) -> Card | None:
         text = _("{path}: needs the base model {base} {version}; import that first")
         raise LLMBoostError(text.format(path=path, base=adapter.base, version=adapter.base_version))
     return importModel(path)
-
-
-def change(before: Any, after: Any) -> str:
-    """Two figures, of which one or both may not have been measured."""
-    texts = [shown(value) for value in (before, after)]
-    return " → ".join(texts) if texts != ["–", "–"] else "–"

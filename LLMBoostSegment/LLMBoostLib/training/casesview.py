@@ -1,73 +1,84 @@
-"""The sections Cases and Labels of the panel: what there is to learn from, and what stands in the way."""
+"""The tables of the sections Cases and Labels: what there is to learn from, and what stands in the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Protocol
 
+import qt
 from slicer.i18n import tr as _
 
 from llmboost.io.labels import IGNORE
 
 from ..panels.errordisplay import capitalized
-from .cases import ROLES, UNLABELED, Snapshot
+from .cases import ROLES, UNLABELED, Kind, Snapshot
 from .casestore import CaseStore
 from .cells import NOTE_COLOR, PROBLEM_COLOR, Table
-from .mapping import BACKGROUND, meaningOf
-from .plan import Findings, Plan, choices, purposeOf, summary
-from .snapshot import nodesOf, segmentsState, sideOf
+from .mapping import BACKGROUND, Match, meaningOf
+from .plan import Findings, Plan, choices, summary
+from .snapshot import nodesOf, sideOf
 
 MAX_LINES = 6  # of problems below the table
+NOTHING = Findings()
+
+
+class Widgets(Protocol):
+    caseTable: qt.QTableWidget
+    casesLabel: qt.QLabel
+    mappingTable: qt.QTableWidget
+    labelsLabel: qt.QLabel
+
+
+class Edits(Protocol):
+    """What the user does in the tables."""
+
+    def onSelection(self) -> None:
+        """Other cases are chosen."""
+
+    def setRole(self, id: str, role: str) -> None:
+        """A case is to be used otherwise."""
+
+    def setPartly(self, id: str, partly: bool) -> None:
+        """What has no segment in a case is not labeled, or background."""
+
+    def setLabel(self, value: int, name: str) -> None:
+        """A kind of segment is another label."""
 
 
 class CasesView:
-    """Both tables.
+    """Shows the cases, and the kinds of their segments."""
 
-    Args:
-        ui: caseTable, casesLabel, mappingTable, labelsLabel.
-        onChanged: is called when the user changed a case or a label.
-        onSelection: is called when other rows are chosen.
-        failing: shows what goes wrong in its block.
-    """
-
-    def __init__(
-        self, ui: Any, onChanged: Callable[[], None], onSelection: Callable[[], None], failing: Callable[[], Any]
-    ) -> None:
-        self._ui, self._onChanged, self._failing = ui, onChanged, failing
+    def __init__(self, ui: Widgets, edits: Edits) -> None:
+        self._ui, self._edits = ui, edits
         headers = [_("Case"), _("Seg."), _("Use"), _("Partly"), _("State")]
-        self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=onSelection)
+        self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=edits.onSelection)
         self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
-        self._states: dict[str, tuple[int, ...]] = {}  # of the segments when they were copied, by case
-        self._store: CaseStore | None = None
-        self._plan: Plan | None = None
-        self._found: dict[str, Findings] = {}
 
     @property
-    def selected(self) -> list[Snapshot]:
-        """The cases whose rows are chosen."""
-        return [self._store.cases[id] for id in self._cases.selected if id in self._store.cases] if self._store else []
+    def selected(self) -> list[str]:
+        """The ids of the cases whose rows are chosen."""
+        return self._cases.selected
 
-    def remember(self, case: Snapshot) -> None:
-        """The segmentation in the scene is what the case holds."""
-        segmentationNode = nodesOf(case)[1]
-        if segmentationNode is not None:
-            self._states[case.id] = segmentsState(segmentationNode)
+    def show(
+        self, store: CaseStore | None, plan: Plan | None, found: Mapping[str, Findings], edited: Collection[str]
+    ) -> None:
+        """Fill both tables.
 
-    def isEdited(self, case: Snapshot) -> bool:
-        """Whether the segmentation in the scene was edited since it was copied."""
-        segmentationNode = nodesOf(case)[1]
-        if segmentationNode is None:
-            return False
-        return self._states.setdefault(case.id, segmentsState(segmentationNode)) != segmentsState(segmentationNode)
+        Args:
+            store: None where its folder cannot be read.
+            plan: None without a store, or without a base model.
+            found: what is to be said of cases, by id.
+            edited: the ids of the cases whose segmentation in the scene is not what was copied.
+        """
+        cases, kinds = (store.cases, store.kinds) if store else ({}, {})
 
-    def show(self, store: CaseStore | None, plan: Plan | None, found: dict[str, Findings]) -> None:
-        """Fill both tables; there is no store where its folder cannot be read."""
-        self._store, self._plan, self._found = store, plan, found
-        self._cases.fill(list(store.cases) if store else [], self._writeCase)
-        values = [str(value) for value in store.kinds] if store else []
-        self._kinds.fill(values if plan else [], self._writeKind)
-        lines = [f"{title(store.cases[id])}: {text}" for id in found for text in found[id].problems]
+        def writeCase(row: int, id: str) -> None:
+            case = cases[id]
+            self._writeCase(row, case, [kinds[value].name for value, count in case.voxels.items() if count], plan)
+            self._writeState(row, case, found.get(id, NOTHING), id in edited)
+
+        self._cases.fill(list(cases), writeCase)
+        lines = [f"{title(cases[id])}: {text}" for id in found for text in found[id].problems]
         more = len(lines) - MAX_LINES
         if more > 0:
             lines = [*lines[:MAX_LINES], _("and {count} more").format(count=more)]
@@ -76,69 +87,56 @@ class CasesView:
             " LLMBoost Segment."
         )
         self._ui.casesLabel.text = "\n".join([(summary(store) if store else "") or empty, *lines])
-        used = sum(one.label not in (BACKGROUND, IGNORE, "") for one in plan.matches.values()) if plan else 0
-        text = _("{used} of {count} kinds of segments are labels that the model learns.")
-        none = _("The segments of the cases will be listed here.")
-        doubts = [capitalized(one.doubt) for one in plan.matches.values() if one.doubt] if plan else []
-        lines = [text.format(used=used, count=len(values)), *doubts]
-        self._ui.labelsLabel.text = "\n".join(lines) if values else none
-        self._ui.mappingTable.visible = bool(values)
+        self._showKinds(kinds, cases.values(), plan)
 
-    def _writeCase(self, row: int, id: str) -> None:
-        case, table = self._store.cases[id], self._cases
-        names = [self._store.kinds[value].name for value, count in case.voxels.items() if count]
+    def _writeCase(self, row: int, case: Snapshot, names: list[str], plan: Plan | None) -> None:
+        table, id = self._cases, case.id
         table.text(row, 0, title(case), f"{id}, {_extent(case)}")
         table.text(row, 1, str(len(names)) if names else "–", ", ".join(names) or _("none"))
-
-        def choose(index: int) -> None:
-            with self._change():
-                self._store.setRole(id, ROLES[index])
-
         tip = _("train: learned from; val: checks the training; test: kept out of it; unlabeled: waits to be labeled")
-        table.choice(row, 2, [*ROLES], ROLES.index(case.role), choose, tip)
-        if case.role != UNLABELED and self._plan is not None:
-
-            def tick(ticked: bool) -> None:
-                with self._change():
-                    self._store.setPartly(id, ticked)
-
+        uses = [_("unlabeled") if role == UNLABELED else role for role in ROLES]
+        table.choice(row, 2, uses, ROLES.index(case.role), lambda index: self._edits.setRole(id, ROLES[index]), tip)
+        if case.role != UNLABELED and plan is not None:
             tip = _("Ticked: what has no segment was not labeled, and is not learned from. Unticked: it is background.")
-            table.tick(row, 3, self._plan.isPartly(case), tick, tip)
-        found = self._found.get(id, Findings())
+            table.tick(row, 3, plan.isPartly(case), lambda ticked: self._edits.setPartly(id, ticked), tip)
+
+    def _writeState(self, row: int, case: Snapshot, found: Findings, isEdited: bool) -> None:
         texts, color = [*found.problems, *found.notes], PROBLEM_COLOR if found.problems else NOTE_COLOR
-        if self.isEdited(case):
+        if isEdited:
             texts.append(_("the segmentation in the scene was edited since: 'Take over edits' copies it"))
         elif not texts:
             color = ""
         state = texts[0] if texts else _("to be labeled") if case.role == UNLABELED else _("ready")
-        table.text(row, 4, state, "\n".join(texts) or state, color)
+        self._cases.text(row, 4, state, "\n".join(texts) or state, color)
 
-    def _writeKind(self, row: int, key: str) -> None:
-        value, table, plan, store = int(key), self._kinds, self._plan, self._store
-        kind, found = store.kinds[value], plan.matches[value]
-        meaning = meaningOf(kind.terminology)
+    def _showKinds(self, kinds: Mapping[int, Kind], cases: Collection[Snapshot], plan: Plan | None) -> None:
+        names = choices(plan, kinds) if plan else []
+
+        def writeKind(row: int, key: str) -> None:
+            value = int(key)
+            self._kinds.text(row, 1, str(sum(bool(case.voxels.get(value)) for case in cases)))
+            self._writeKind(row, value, kinds[value], matches[value], names)
+
+        matches = plan.matches if plan else {}
+        self._kinds.fill([str(value) for value in kinds if value in matches], writeKind)
+        used = sum(one.label not in (BACKGROUND, IGNORE, "") for one in matches.values())
+        text = _("{used} of {count} kinds of segments are labels that the model learns.")
+        lines = [text.format(used=used, count=len(kinds))]
+        lines += [capitalized(one.doubt) for one in matches.values() if one.doubt]
+        self._ui.labelsLabel.text = "\n".join(lines) if kinds else _("The segments of the cases will be listed here.")
+        self._ui.mappingTable.visible = bool(kinds)
+
+    def _writeKind(self, row: int, value: int, kind: Kind, found: Match, names: list[str]) -> None:
+        table, meaning = self._kinds, meaningOf(kind.terminology)
         table.text(row, 0, kind.name, _("SNOMED: {meaning}").format(meaning=meaning) if meaning else kind.name)
-        table.text(row, 1, str(sum(bool(case.voxels.get(value)) for case in store.cases.values())))
-        names = choices(plan, store.kinds)
         shown = {BACKGROUND: _("background: not learned"), IGNORE: _("ignore: not labeled")}
-
-        def choose(index: int) -> None:
-            with self._change():
-                purpose = purposeOf(plan.card, plan.task)
-                store.setMapping(purpose, {**store.mapping.get(purpose, {}), value: names[index]})
-
-        current = names.index(found.label) if found.label in names else -1
-        table.choice(row, 2, [shown.get(name, name) for name in names], current, choose, found.problem or found.doubt)
+        current, tip = names.index(found.label) if found.label in names else -1, found.problem or found.doubt
+        texts = [shown.get(name, name) for name in names]
+        table.choice(row, 2, texts, current, lambda index: self._edits.setLabel(value, names[index]), tip)
         text, color = found.how, NOTE_COLOR if found.doubt else ""
         if found.problem:
             text, color = _("no label yet"), PROBLEM_COLOR
-        table.text(row, 3, text, found.problem or found.doubt or text, color)
-
-    @contextmanager
-    def _change(self) -> Iterator[None]:
-        with self._failing():
-            yield
-        self._onChanged()
+        table.text(row, 3, text, tip or text, color)
 
 
 def title(case: Snapshot) -> str:

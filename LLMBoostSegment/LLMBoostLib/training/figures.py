@@ -15,3 +15,9 @@ def shown(value: Any) -> str:
     """A figure as the tables show it."""
     number = finite(value)
     return "–" if number is None else f"{number:.2f}"
+
+
+def change(before: Any, after: Any) -> str:
+    """Two figures, of which one or both may not have been measured."""
+    texts = [shown(value) for value in (before, after)]
+    return " → ".join(texts) if texts != ["–", "–"] else "–"

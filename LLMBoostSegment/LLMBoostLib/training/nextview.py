@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import qt
 from slicer.i18n import tr as _
 
 from .cases import UNLABELED
@@ -14,18 +15,18 @@ from .cells import Table
 from .figures import shown
 
 
+class Widgets(Protocol):
+    nextTable: qt.QTableWidget
+    nextLabel: qt.QLabel
+
+
 class NextView:
-    """The table; an order stays until cases come or go.
+    """The table; an order stays until cases come or go."""
 
-    Args:
-        ui: nextTable, nextLabel.
-    """
-
-    def __init__(self, ui: Any, onSelection: Callable[[], None]) -> None:
+    def __init__(self, ui: Widgets, onSelection: Callable[[], None]) -> None:
         self._ui = ui
         self._table = Table(ui.nextTable, [_("Case"), _("Unsure"), _("Unlike the others")], 0, onSelection=onSelection)
         self._order: dict[str, Mapping[str, Any]] = {}
-        self._store: CaseStore | None = None
 
     @property
     def selected(self) -> str:
@@ -37,10 +38,16 @@ class NextView:
         self._order = {one["id"]: one for one in order}
 
     def show(self, store: CaseStore | None) -> None:
-        self._store = store
-        waiting = [case.id for case in store.cases.values() if case.role == UNLABELED] if store else []
+        cases = store.cases.values() if store else ()
+        waiting = {case.id: case for case in cases if case.role == UNLABELED}
         ranked = [id for id in self._order if id in waiting]
-        self._table.fill([*ranked, *(id for id in waiting if id not in ranked)], self._write)
+
+        def write(row: int, id: str) -> None:
+            self._table.text(row, 0, title(waiting[id]), id)
+            for column, name in enumerate(("uncertainty", "diversity"), start=1):
+                self._table.text(row, column, shown(self._order.get(id, {}).get(name)))
+
+        self._table.fill([*ranked, *(id for id in waiting if id not in ranked)], write)
         if not waiting:
             text = _("No unlabeled cases: add images without a segmentation, and the model tells which to label first.")
         elif ranked:
@@ -49,9 +56,3 @@ class NextView:
             text = _("{count} unlabeled cases, not ranked yet.").format(count=len(waiting))
         self._ui.nextLabel.text = text
         self._ui.nextTable.visible = bool(waiting)
-
-    def _write(self, row: int, id: str) -> None:
-        one = self._order.get(id, {})
-        self._table.text(row, 0, title(self._store.cases[id]), id)
-        for column, name in enumerate(("uncertainty", "diversity"), start=1):
-            self._table.text(row, column, shown(one.get(name)))
