@@ -218,7 +218,7 @@ def _drawn(name: str, ways: int) -> list[tuple[str, str, Change]]:
 
 
 def _thick(mm: float, axis: int) -> Change:
-    def change(image: Image, random: np.random.Generator) -> Image:
+    def change(image: Image, _random: np.random.Generator) -> Image:
         grid = to_canonical(image)
         return resample_to_spacing(grid, [mm if n == axis else own for n, own in enumerate(grid.spacing)])
 
@@ -228,7 +228,7 @@ def _thick(mm: float, axis: int) -> Change:
 def _cut(axis: int, first: float, last: float) -> Change:
     """The part of the object's own extent along R, A or S."""
 
-    def change(image: Image, random: np.random.Generator) -> Image:
+    def change(image: Image, _random: np.random.Generator) -> Image:
         grid = to_canonical(image)
         values = grid.array.astype(np.float32)
         there = values > np.percentile(values, 0.5) + 0.15 * np.ptp(np.percentile(values, (0.5, 99.5)))
@@ -251,7 +251,7 @@ def _noise(image: Image, random: np.random.Generator) -> Image:
     return image.with_array(values + 0.6 * values.std() * random.standard_normal(values.shape).astype(np.float32))
 
 
-def _faint(image: Image, random: np.random.Generator) -> Image:
+def _faint(image: Image, _random: np.random.Generator) -> Image:
     values = image.array.astype(np.float32)
     low, high = np.percentile(values, (0.5, 99.5))
     return image.with_array(np.clip((values - low) / (high - low), 0, 1) ** 0.5 * 40 + 100)
@@ -264,7 +264,7 @@ def _bias(image: Image, random: np.random.Generator) -> Image:
     return image.with_array((values - values.min()) * np.exp(field).astype(np.float32))
 
 
-def _blur(image: Image, random: np.random.Generator) -> Image:
+def _blur(image: Image, _random: np.random.Generator) -> Image:
     return image.with_array(ndimage.gaussian_filter(image.array.astype(np.float32), 2.5 / np.array(image.spacing)))
 
 

@@ -433,7 +433,7 @@ def kinds_of(model: Model, root: Path, half: str) -> Iterator[tuple[str, list[li
     if name == "pneumonia" and half == "second":
         chest = root / "viewer" / "nifti" / "ct_chest_lidc_0314_1p5mm.nii.gz"
         adult = projections(chest, 1, COUNT // 3, np.random.default_rng(0))
-        yield "an adult's chest radiograph, of a CT", [as_input(picture, False) for picture in adult], False
+        yield "an adult's chest radiograph, of a CT", [as_input(picture, color=False) for picture in adult], False
 
 
 def refuses(model: Model, channels: list[Image]) -> bool:

@@ -37,7 +37,7 @@ if sys.platform == "win32":
         import ctypes
 
         kernel = ctypes.windll.kernel32
-        handle = kernel.OpenProcess(0x100000, False, pid)  # the right to wait for it
+        handle = kernel.OpenProcess(0x100000, 0, pid)  # the right to wait for it
         timed_out = bool(handle) and kernel.WaitForSingleObject(handle, 0) == 0x102
         kernel.CloseHandle(handle)
         return timed_out

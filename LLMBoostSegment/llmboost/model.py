@@ -95,7 +95,7 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> Model:
     try:
         check_weights(path, card)
         network = _read_network(path, card)
-        return Model(card, network.eval().requires_grad_(False).to(device))
+        return Model(card, network.eval().requires_grad_(requires_grad=False).to(device))
     except RecursionError as error:
         raise LLMBoostError(f"{path}: an adapter whose base needs it in turn; the files are of no use") from error
     except (MemoryError, OSError, RuntimeError) as error:

@@ -158,7 +158,7 @@ class Service:
         except (StreamEnded, OSError):  # the parent ended while it sent something, or with answers unread
             _leave(0)
         except ProtocolError as error:
-            print(f"llmboost.worker: {error}", file=sys.stderr)
+            print(f"llmboost.worker: {error}", file=sys.stderr)  # noqa: T201  # standard error is the worker's log
             _leave(1)
 
     def _answer(self, message: Message) -> Message:

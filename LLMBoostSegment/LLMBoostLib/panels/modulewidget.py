@@ -60,10 +60,10 @@ class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.setParameterNode(None)
         self.panel.exit()
 
-    def onSceneStartClose(self, caller: Any, event: str) -> None:
+    def onSceneStartClose(self, _caller: Any, _event: str) -> None:
         self.panel.forgetScene()
 
-    def onSceneChanged(self, caller: Any, event: str) -> None:
+    def onSceneChanged(self, _caller: Any, _event: str) -> None:
         """The scene is empty, or another one was loaded, perhaps with parameters of its own."""
         if self.parent.isEntered:
             self.initializeParameterNode()

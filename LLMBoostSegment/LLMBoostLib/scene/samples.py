@@ -154,11 +154,11 @@ def _addSegments(labelmap: np.ndarray, labels: list[dict[str, Any]], volumeNode:
     return node
 
 
-def _showTrainingPhantoms(source: Any) -> None:
+def _showTrainingPhantoms(_source: Any) -> None:
     """What a click on the phantoms of another scanner does in the module Sample Data."""
     slicer.util.setSliceViewerLayers(background=makeTrainingPhantoms()[0][0], fit=True)
 
 
-def _showPhantom(source: Any) -> None:
+def _showPhantom(_source: Any) -> None:
     """What a click on the phantom does in the module Sample Data."""
     slicer.util.setSliceViewerLayers(background=makePhantomVolume(), fit=True)

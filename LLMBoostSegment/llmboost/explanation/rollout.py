@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.backends.mha
@@ -54,13 +55,7 @@ def _attentions(until: list[Tensor]) -> Iterator[list[Tensor]]:
     seen: list[Tensor] = []
 
     def attend(
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        enable_gqa: bool = False,
+        query: Tensor, key: Tensor, value: Tensor, *_mask: Any, enable_gqa: bool = False, **_options: Any
     ) -> Tensor:
         if until:
             return fused(query, key, value, enable_gqa=enable_gqa)
@@ -75,7 +70,7 @@ def _attentions(until: list[Tensor]) -> Iterator[list[Tensor]]:
 
     fused, fast = F.scaled_dot_product_attention, torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # computes whole encoder layers in one
-    F.scaled_dot_product_attention = attend  # type: ignore[assignment]
+    F.scaled_dot_product_attention = attend
     try:
         yield seen
     finally:

@@ -61,7 +61,7 @@ class Engine:
                 one.network(torch.zeros(1, preprocessing.channels, *preprocessing.patch_size, device=weight.device))
         return {}, {}
 
-    def release(self, job: Job) -> Answer:
+    def release(self, _job: Job) -> Answer:
         """Drop the loaded model and give its memory back."""
         self._loaded = None
         gc.collect()

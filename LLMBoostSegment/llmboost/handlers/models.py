@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-def models(job: Job) -> Answer:
+def models(_job: Job) -> Answer:
     """Gives ``models``, the installed ones' cards by name, and ``warnings`` about damaged files."""
     cards, warnings = {}, []
     for name, path in installed().items():

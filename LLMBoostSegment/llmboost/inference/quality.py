@@ -56,7 +56,8 @@ def flag(quality: Quality, tallies: Sequence[Tally]) -> Flag | None:
     predicted = min(max(quality.intercept + quality.slope * expected, 0.0), 1.0)
     limit, advice = f"{quality.limit:.2f}", "check the segments closely"
     if np.isnan(predicted):
-        return Flag(0.0, True, quality.limit, f"the agreement with an expert's segments cannot be told: {advice}")
+        text = f"the agreement with an expert's segments cannot be told: {advice}"
+        return Flag(0.0, low=True, limit=quality.limit, text=text)
     low = predicted < quality.limit
     figure = f"{predicted:.2f}"
     if low:  # what is rounded to the limit is not below it

@@ -188,7 +188,7 @@ def _labels(path: Path, split: str, values: np.ndarray) -> np.ndarray:
 def _stored(array: np.ndarray, flat: bool) -> Callable[[Preprocessing], list[Image]]:
     """The channels of an array in MedMNIST's order: a picture's rows, columns (and colors); a volume as it is."""
 
-    def read(preprocessing: Preprocessing) -> list[Image]:
+    def read(_preprocessing: Preprocessing) -> list[Image]:
         # as a picture of these pixels would be read: columns to the left, rows to the back
         picture = array.reshape(*array.shape[:2], -1).transpose(2, 1, 0)[..., np.newaxis] if flat else None
         layers = array[np.newaxis] if picture is None else picture

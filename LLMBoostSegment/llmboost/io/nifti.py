@@ -309,12 +309,12 @@ def _mirrored(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(between[0, 0] < 0 or np.linalg.det(between) < 0)
 
 
-def pack(forms: Forms, shape: tuple[int, ...], type: int) -> bytes:
+def pack(forms: Forms, shape: tuple[int, ...], code: int) -> bytes:
     """The first bytes, up to the voxels, of a NIfTI-1 file of an image with such forms."""
     raw = bytearray(_HEADER)
     struct.pack_into("<i", raw, 0, 348)
     struct.pack_into("<8h", raw, 40, forms.rank, *shape[: forms.rank], *(1,) * (7 - forms.rank))
-    struct.pack_into("<2h", raw, 70, type, np.dtype(TYPES[type]).itemsize * 8)
+    struct.pack_into("<2h", raw, 70, code, np.dtype(TYPES[code]).itemsize * 8)
     struct.pack_into("<8f", raw, 76, *forms.pixdim, *(1,) * 4)
     struct.pack_into("<3f", raw, 108, _HEADER, 1, 0)
     raw[123] = forms.units
@@ -327,10 +327,10 @@ def pack(forms: Forms, shape: tuple[int, ...], type: int) -> bytes:
 def write(array: np.ndarray, forms: Forms, path: Path, zipped: bool) -> None:
     """Write voxels [i, j, k], at most ``LARGEST_SIZE`` along an axis, of a type that NIfTI knows, with these forms."""
     kind = f"{array.dtype.kind}{array.dtype.itemsize}"
-    type = next(code for code, name in TYPES.items() if name == kind)
+    code = next(code for code, name in TYPES.items() if name == kind)
     with path.open("wb") as plain, gzip.GzipFile("", "wb", 6, plain, 0) if zipped else plain as file:
         stream = cast(BinaryIO, file)
-        stream.write(pack(forms, array.shape, type))
+        stream.write(pack(forms, array.shape, code))
         for plane in np.moveaxis(array, 2, 0):  # one at a time: memory stays bounded
             stream.write(plane.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="F"))
 

@@ -83,7 +83,7 @@ def look(model: Model, case: DatasetCase) -> tuple[float, np.ndarray]:
     network = cast(Any, model.network)
     tokens: list[torch.Tensor] = []
 
-    def keep(module: nn.Module, inputs: Any, grid: torch.Tensor) -> None:
+    def keep(_module: nn.Module, _inputs: Any, grid: torch.Tensor) -> None:
         tokens.append(grid.mean(dim=(0, 2, 3, 4)))
 
     handle = network.after_booster.register_forward_hook(keep)

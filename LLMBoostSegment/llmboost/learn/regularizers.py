@@ -27,7 +27,7 @@ class Distillation:
     """
 
     def __init__(self, teacher: nn.Module, weight: float) -> None:
-        self.teacher = teacher.eval().requires_grad_(False)
+        self.teacher = teacher.eval().requires_grad_(requires_grad=False)
         self.weight = weight
 
     def __call__(self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor]) -> Tensor:

@@ -140,7 +140,7 @@ class SwinUNETRConfig(PeerConfig):
 class Peer(nn.Module):
     """Logits (B, classes, R, A, S) of images (B, channels, R, A, S) of any size, padded to what the network takes."""
 
-    def __init__(self, config: PeerConfig, booster: None = None) -> None:
+    def __init__(self, config: PeerConfig, booster: None = None) -> None:  # noqa: ARG002  # all networks take one
         super().__init__()
         self.config = config
         self.booster = None

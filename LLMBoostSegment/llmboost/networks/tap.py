@@ -25,7 +25,7 @@ class Tap(nn.Identity):
         """
         heard: list[Tensor] = []
 
-        def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
+        def keep(_module: nn.Module, _inputs: tuple[Tensor], output: Tensor) -> None:
             if not output.requires_grad:
                 output.requires_grad_()
             heard.append(output)

@@ -228,8 +228,8 @@ def _dice(model: Model, images: Sequence[Image], label: Image, values: Sequence[
 def _matched(image: Image, reference: Image) -> Image:
     """The image with the reference's histogram, at 7 landmarks above each one's mean."""
     one, other = (sitk.GetImageFromArray(each.array.astype(np.float32)) for each in (image, reference))
-    filter = sitk.HistogramMatchingImageFilter()
-    filter.SetNumberOfHistogramLevels(256)
-    filter.SetNumberOfMatchPoints(7)
-    filter.ThresholdAtMeanIntensityOn()
-    return image.with_array(sitk.GetArrayFromImage(filter.Execute(one, other)))
+    matching = sitk.HistogramMatchingImageFilter()
+    matching.SetNumberOfHistogramLevels(256)
+    matching.SetNumberOfMatchPoints(7)
+    matching.ThresholdAtMeanIntensityOn()
+    return image.with_array(sitk.GetArrayFromImage(matching.Execute(one, other)))

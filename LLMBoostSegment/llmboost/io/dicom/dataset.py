@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +25,9 @@ _PIXELS = 0x7FE0  # the group of elements that they are in
 
 # Values that are too long or hold odd characters are common and harmless; what matters is checked where it is used.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+# of a deflated file, whose syntax is always this one
+_read = partial(read_dataset, is_implicit_VR=False, is_little_endian=True)
 
 
 def open_dataset(
@@ -44,15 +47,17 @@ def open_dataset(
         return pydicom.dcmread(file, force=True, specific_tags=wanted, stop_before_pixels=pixels is None)
     with path.open("rb") as deflated:
         read_preamble(deflated, force=True)
-        meta = read_dataset(deflated, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+        meta = _read(deflated, stop_when=lambda tag, _vr, _length: tag.group != 2)
         stream = _Inflated(deflated, path)
-        elements = read_dataset(stream, False, True, stop_when=_at_pixels, specific_tags=wanted)
+        elements = _read(stream, stop_when=_at_pixels, specific_tags=wanted)
         if pixels is not None:
             stream.most += pixels(elements)
             stream.seek(0)
-            elements = read_dataset(stream, False, True, specific_tags=wanted)
-    dataset = FileDataset(stream, elements, None, FileMetaDataset(meta), False, True)
-    dataset.set_original_encoding(False, True, elements._character_set)
+            elements = _read(stream, specific_tags=wanted)
+    dataset = FileDataset(stream, elements, None, FileMetaDataset(meta), is_implicit_VR=False, is_little_endian=True)
+    dataset.set_original_encoding(
+        is_implicit_vr=False, is_little_endian=True, character_encoding=elements._character_set
+    )
     return dataset
 
 
@@ -61,7 +66,7 @@ def _tags(keywords: tuple[str, ...]) -> tuple[BaseTag | int, ...]:
     return tuple(Tag(keyword) for keyword in keywords)
 
 
-def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return tag.group == _PIXELS
 
 

@@ -75,7 +75,7 @@ def inject(network: nn.Module, config: AdapterConfig) -> None:
     Raises:
         LLMBoostError: PEFT is not installed.
     """
-    network.requires_grad_(False)
+    network.requires_grad_(requires_grad=False)
     if config.scope == "adapter" and (targets := _targets(network, config.block)):
         try:
             from peft import LoraConfig, inject_adapter_in_model
