@@ -217,7 +217,7 @@ def test_from_cases_to_an_adapter_in_the_list_of_the_other_module(ready, host):
     case = ready
     case.useWorker("old")
     click(case.ui.startButton)
-    case.waitFor(lambda: len(case.panel.curves.points["dice"]) >= 2)
+    case.waitFor(lambda: len(case.panel.training.curves.points["dice"]) >= 2)
     assert case.ui.startButton.text == "&Cancel"
     assert "left" in case.status
     assert host.loop.longestTick < 5
@@ -315,7 +315,7 @@ def test_cancel(ready):
 def test_a_trainer_that_does_not_listen_is_killed(ready):
     ready.logic.client.cancelSeconds = 0.2
     ready.start("deaf")
-    ready.waitFor(lambda: len(ready.panel.curves.points["loss"]) >= 1)
+    ready.waitFor(lambda: len(ready.panel.training.curves.points["loss"]) >= 1)
     click(ready.ui.startButton)
     ready.finish()
     ready.assertTidy()

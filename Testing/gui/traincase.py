@@ -107,7 +107,7 @@ class TrainCase:
     def startSlow(self) -> None:
         """A training that is under way, until it is ended or the gate opens."""
         self.start("slow")
-        self.waitFor(lambda: len(self.panel.curves.points["dice"]) == 1)
+        self.waitFor(lambda: len(self.panel.training.curves.points["dice"]) == 1)
 
     @property
     def pid(self) -> int:

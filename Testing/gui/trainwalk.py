@@ -106,10 +106,10 @@ class Walk:
 
         def tellAndLook(news: Progress) -> None:
             tell(news)
-            self.growth.append(len(panel.curves.points["loss"]))
+            self.growth.append(len(panel.training.curves.points["loss"]))
             taken = any(path.stem == "train-running" for path in self.pictures)
-            if len(panel.curves.points["dice"]) > 2 and not taken:
-                panel.curves.show()
+            if len(panel.training.curves.points["dice"]) > 2 and not taken:
+                panel.training.curves.show()
                 self.picture("running")
 
         panel.progress.tell = tellAndLook

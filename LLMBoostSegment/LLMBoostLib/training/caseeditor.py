@@ -26,7 +26,7 @@ class CaseEditor:
 
     def __init__(self, ui: Widgets, spotlight: Spotlight) -> None:
         self._ui, self._spotlight = ui, spotlight
-        self._editor = EditorView(ui.editorFrame)
+        self._view = EditorView(ui.editorFrame)
         self.nodes: tuple[Any, Any] | None = None  # volume and segmentation, while the page is open
         self._showPage(False)
 
@@ -36,12 +36,12 @@ class CaseEditor:
         self.nodes = volumeNode, segmentationNode
         self._ui.editorLabel.text = _("Case {name}").format(name=title)
         self._showPage(True)
-        self._editor.open(segmentationNode, volumeNode)
+        self._view.open(segmentationNode, volumeNode)
         self._spotlight.on(segmentationNode)
 
     def close(self) -> None:
         """Back to the panel."""
-        self._editor.close()
+        self._view.close()
         self._spotlight.off()
         self.nodes = None
         self._showPage(False)
@@ -49,12 +49,12 @@ class CaseEditor:
     def enter(self) -> None:
         """The module is entered again."""
         if self.nodes:
-            self._editor.resume()
+            self._view.resume()
             self._spotlight.on(self.nodes[1])
 
     def exit(self) -> None:
         """The module is left: the mouse is the views' again."""
-        self._editor.pause()
+        self._view.pause()
         self._spotlight.off()
 
     def _showPage(self, editing: bool) -> None:

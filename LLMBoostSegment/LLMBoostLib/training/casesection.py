@@ -27,7 +27,7 @@ from .snapshot import nodesOf, segmentsState
 
 
 class Widgets(casesview.Widgets, Protocol):
-    segmentationSelector: slicer.qMRMLNodeComboBox
+    segmentationSelector: qt.QWidget  # a qMRMLNodeComboBox
     addButton: qt.QPushButton
     addAllButton: qt.QPushButton
     importButton: qt.QPushButton

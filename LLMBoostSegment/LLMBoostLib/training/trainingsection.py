@@ -1,0 +1,181 @@
+"""A training: what is learned from which base, how it goes on, and what stands in its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Protocol
+
+import qt
+from slicer.i18n import tr as _
+
+from llmboost.errors import LLMBoostError
+
+from ..panels.errordisplay import PROBLEM_STYLE, WARNING_STYLE, sentence
+from ..panels.plaintext import confirmed
+from ..panels.run import Work
+from ..panels.speed import duration
+from ..worker.client import Progress
+from . import basechoice
+from .basechoice import BaseChoice
+from .candidate import AdapterCandidate, checkName
+from .curves import Curves
+from .curvesview import CurvesView
+from .figures import finite
+from .logic import LLMBoostTrainLogic
+from .plan import Findings, Plan
+from .section import Panel
+
+ETA_FROM = 0.03  # of the whole, from which on the time that is left can be told
+
+
+class Widgets(basechoice.Widgets, Protocol):
+    taskBox: qt.QComboBox
+    minutesBox: qt.QDoubleSpinBox
+    deviceBox: qt.QComboBox
+    problemsLabel: qt.QLabel
+    startButton: qt.QPushButton
+    finishButton: qt.QPushButton
+    plotFrame: qt.QFrame
+
+
+class TrainingSection:
+    """The section Training.
+
+    Args:
+        onStart: is called when the user starts a training.
+        onDone: is called with what it gave.
+    """
+
+    def __init__(
+        self,
+        ui: Widgets,
+        logic: LLMBoostTrainLogic,
+        panel: Panel,
+        onStart: Callable[[], None],
+        onDone: Callable[[AdapterCandidate], None],
+    ) -> None:
+        self._ui, self._logic, self._panel, self._starts, self._done = ui, logic, panel, onStart, onDone
+        self._isReady = False
+        self._fraction = 0.0  # of the training that is done
+        self.base = BaseChoice(ui, self._onBase, self._onName)
+        self.curves, self._curvesView = Curves(), CurvesView(ui.plotFrame)
+        ui.plotFrame.visible = False
+        ui.startButton.connect("clicked()", self._onStart)
+        ui.finishButton.connect("clicked()", self._onFinish)
+
+    def refresh(self) -> None:
+        """Look into the library again; show the curves also in a scene that is new."""
+        self.base.fill(self._panel.parameterNode.base)
+        if self._panel.run.does(Work.TRAINING) or self.curves.points["loss"]:
+            self._showCurves()
+
+    def show(self, plan: Plan | None, whole: Findings, perCase: Mapping[str, Findings]) -> None:
+        """Tell what stands in the way of learning this, or speaks against it."""
+        card, label = self._panel.card, self._ui.problemsLabel
+        if card is not None and not self._panel.run.active:
+            self.base.proposeName(card.name)
+        problems = self._problems(plan, whole, perCase)
+        self._isReady = not problems
+        label.text = "\n".join(problems or whole.notes)
+        label.setStyleSheet(PROBLEM_STYLE if problems else WARNING_STYLE)
+        label.visible = bool(label.text) and not self._panel.run.does(Work.TRAINING)
+
+    def showButtons(self, busy: bool) -> None:
+        """Only what can be done can be clicked."""
+        ui = self._ui
+        ui.startButton.text = _("&Cancel") if busy else _("&Start")
+        ui.startButton.enabled = busy or self._isReady
+        ui.startButton.toolTip = _("Stop, and keep nothing") if busy else _("Train an adapter of the base model")
+        ui.finishButton.visible = self._panel.run.does(Work.TRAINING)
+        for widget in (ui.baseBox, ui.taskBox, ui.minutesBox, ui.deviceBox, ui.nameEdit):
+            widget.enabled = not busy
+
+    def close(self) -> None:
+        """Hold no node any more."""
+        self._curvesView.close()
+
+    def _onBase(self, name: str) -> None:
+        self._panel.parameterNode.base = name
+
+    def _onName(self, _text: str) -> None:
+        self._panel.update()
+
+    def _problems(self, plan: Plan | None, whole: Findings, perCase: Mapping[str, Findings]) -> list[str]:
+        """Why no training can start."""
+        try:
+            self._logic.store  # noqa: B018
+        except LLMBoostError as error:
+            return [sentence(error)]
+        if plan is None:
+            return [_("Choose a base model")]
+        problems = list(whole.problems)
+        count = sum(bool(found.problems) for found in perCase.values())
+        if count:
+            problems.append(
+                _("{count} case(s) have problems, told in the section Cases: mend them").format(count=count)
+            )
+        try:
+            checkName(self._ui.nameEdit.text.strip())
+        except LLMBoostError as error:
+            problems.append(str(error))
+        return problems
+
+    def _onStart(self) -> None:
+        if self._panel.run.active:
+            self._panel.runner.stop(_("cancelled"))
+            return
+        question = _("The adapter '{name}' waits for a decision. Discard it, and train again?")
+        waiting = self._logic.pending()
+        if waiting and not confirmed(question.format(name=waiting.name)):
+            return
+        self._starts()
+        self.curves.clear()
+        self._showCurves()
+        self._fraction = 0.0
+        self._ui.finishButton.enabled = True
+        self._panel.runner.begin(Work.TRAINING, _("starting"), self._train)
+
+    def _train(self) -> None:
+        node = self._panel.parameterNode
+        self._panel.run.go()
+        self._logic.train(
+            node.base,
+            task=node.task.value,
+            minutes=node.minutes,
+            device=node.device.value,
+            name=self._ui.nameEdit.text.strip(),
+            waitForCompletion=False,
+            onProgress=self._onProgress,
+            onDone=self._trained,
+            onError=self._panel.runner.failed,
+        )
+
+    def _onFinish(self) -> None:
+        self._logic.training.finish()
+        self._ui.finishButton.enabled = False
+        self._panel.progress.say(_("coming to an end"))
+
+    def _onProgress(self, news: Progress) -> None:
+        """Events between the steps tell no fraction, and are worth a word."""
+        self.curves.hear(news.event)
+        event, text = news.event or {}, news.text
+        if event.get("event") == "validation" and (dice := finite(event.get("dice"))) is not None:
+            text = _("checked: Dice {dice:.3f}").format(dice=dice)
+        if news.fraction is not None:
+            self._fraction = news.fraction
+        if ETA_FROM < self._fraction < 1:
+            left = self._panel.progress.seconds * (1 - self._fraction) / self._fraction
+            text = _("{text} · about {time} left").format(text=text, time=duration(left))
+        if not self._panel.run.reason:
+            self._panel.progress.tell(replace(news, fraction=self._fraction or None, text=text))
+
+    def _trained(self, candidate: AdapterCandidate) -> None:
+        self.curves.show()
+        self._done(candidate)
+        time = duration(self._panel.progress.seconds)
+        self._panel.runner.ended(_("Done in {time}: accept or discard the result").format(time=time))
+
+    def _showCurves(self) -> None:
+        self._ui.plotFrame.visible = True
+        self._curvesView.show(self.curves.show())
