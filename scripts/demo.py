@@ -35,7 +35,7 @@ def main() -> int:
 
 def demonstrate(path: Path | None) -> int:
     """Segment, draw and print; returns the exit status."""
-    from llmboost.batch import OK, BatchOptions, segment_cases
+    from llmboost.batch import OK, SegmentOptions, segment_cases
     from llmboost.errors import LLMBoostError
     from llmboost.io.cases import find_cases
     from llmboost.io.image import read_image
@@ -49,7 +49,7 @@ def demonstrate(path: Path | None) -> int:
     title = path.name[:20] if path else "MNI152"
     path = path or _template()
     cases = find_cases([path], model.card.preprocessing)
-    (row,) = segment_cases(model, cases, OUTPUT, BatchOptions(uncertainty=True))
+    (row,) = segment_cases(model, cases, OUTPUT, SegmentOptions(uncertainty=True))
     if row.status != OK:
         raise LLMBoostError(row.error)
     for name, ml in row.volumes_ml.items():

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model, scenes = load_model(find(arguments.model)), []
     for name, image, modality in heads(arguments.viewer):
-        result = segment(model, [image], modality=modality)
+        result = segment(model, [replace(image, modality=modality)])
         scenes.append(Scene(name, image, result.labelmap))
         deviations = [
             _deviation(result, segment(model, [reorient(image, axes, senses)]))
@@ -55,7 +56,7 @@ def main() -> None:
         _tell(name, result, f"largest deviation {100 * max(deviations, default=0):.2f} %")
     draw(scenes, result.labels, arguments.output)
     for name, image, modality in others(arguments.viewer):
-        _tell(name, segment(model, [image], modality=modality), "")
+        _tell(name, segment(model, [replace(image, modality=modality)]), "")
     unit = 2**30 if sys.platform == "darwin" else 2**20
     print(f"peak of memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.2f} GB")
 

@@ -6,8 +6,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors.torch
@@ -19,7 +18,7 @@ from .adapter import merged
 from .card import METADATA_KEY, Card, check_weights, read_card
 from .errors import LLMBoostError
 from .files import printable, write_whole
-from .library import find, find_base
+from .library import find_base
 from .networks import build
 
 # all that building a network from a damaged card, or filling it with other weights, may raise
@@ -41,20 +40,15 @@ _SCARCE = re.compile("can't allocate memory|out of memory|cannot allocate", re.I
 
 @dataclass(frozen=True)
 class Model:
-    """A network, ready to compute (float32, evaluation mode), and what its card says of it."""
+    """A network, ready to compute (float32, evaluation mode), and what its card says of it.
+
+    Attributes:
+        helpers: models that this one needs to be used, by name, as far as they are loaded.
+    """
 
     card: Card
     network: nn.Module
-
-    @cached_property
-    def localizer(self) -> Model:
-        """The model that the card's cascade begins with, on the same device.
-
-        Raises:
-            LLMBoostError: the library has none of that name.
-        """
-        assert self.card.cascade is not None
-        return load_model(find(self.card.cascade.localizer), next(self.network.parameters()).device)
+    helpers: dict[str, Model] = field(default_factory=dict, compare=False, repr=False)
 
 
 def save_model(network: nn.Module, card: Card, path: Path) -> Card:

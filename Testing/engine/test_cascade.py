@@ -12,6 +12,7 @@ from llmboost.card import LEFT, RIGHT, SEGMENTATION, Card, Cascade, Code, Label,
 from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
+from llmboost.inference.watch import Watch
 from llmboost.io.image import Image
 from llmboost.model import Model, load_model, save_model
 
@@ -66,7 +67,7 @@ def make_model(cascade=CASCADE, half=False):
     finder = Model(card("finder", labels, 4.0, (48, 40, 32)), Finder())
     parts = (Label(1, "Front", (200, 0, 0), type=ORGAN, modifier=FRONT), Label(3, "back", (0, 0, 200), type=ORGAN))
     model = Model(card("looker", parts, 2.0, (12, 16, 8), cascade=cascade), Looker(half))
-    vars(model)["localizer"] = finder  # in place of the library's
+    model.helpers["finder"] = finder  # in place of the library's
     return model
 
 
@@ -177,7 +178,7 @@ def test_what_the_localizer_is_not_sure_of_is_not_there():
     head, _ = make_head()
     model = make_model(dataclasses.replace(CASCADE, certainty=0.9))
     assert not segment(model, [head]).warnings
-    model.localizer.network.forward = lambda x: Finder().forward(x) / 40
+    model.helpers["finder"].network.forward = lambda x: Finder().forward(x) / 40
     assert segment(model, [head]).warnings[0] == "this does not look like a head: nothing was segmented"
 
     def unsure_of_the_left(x):
@@ -185,14 +186,14 @@ def test_what_the_localizer_is_not_sure_of_is_not_there():
         logits[:, 1] /= 40
         return logits
 
-    model.localizer.network.forward = unsure_of_the_left
+    model.helpers["finder"].network.forward = unsure_of_the_left
     assert segment(model, [head]).warnings[0] == "Left organ: not in view"
 
 
 def test_another_modality_than_the_models_is_no_place_to_look():
     head, _ = make_head()
     for modality, found in (("MR", True), ("OT", True), ("", True), ("PT", False), ("CT", False)):
-        result = segment(make_model(), [head], modality=modality)
+        result = segment(make_model(), [dataclasses.replace(head, modality=modality)])
         assert result.labelmap.array.any() == found
     assert result.warnings[0] == "the images are CT, and model 'looker' takes MR: nothing was segmented"
 
@@ -231,7 +232,7 @@ def test_several_channels():
     model = make_model()
     steps = dataclasses.replace(model.card.preprocessing, channels=2, normalization=RAW * 2)
     two = Model(dataclasses.replace(model.card, preprocessing=steps), model.network)
-    vars(two)["localizer"] = model.localizer
+    two.helpers.update(model.helpers)
     two.network.forward = lambda x: Looker().forward(x[:, 1:])  # the second channel shows the parts
     head, truth = make_head()
     assert agreement(segment(two, [head, head]).labelmap.array, truth.array) > 0.95
@@ -240,11 +241,11 @@ def test_several_channels():
 def test_progress_and_cancel():
     head, _ = make_head()
     seen = []
-    segment(make_model(), [head], progress=seen.append)
+    segment(make_model(), [head], watch=Watch(progress=seen.append))
     assert seen == sorted(seen)
     assert seen[-1] == 1
     with pytest.raises(Cancelled):
-        segment(make_model(), [head], cancelled=lambda: True)
+        segment(make_model(), [head], watch=Watch(cancelled=lambda: True))
 
 
 def test_the_localizer_comes_from_the_library(library_folder, tmp_path, tiny_network, tiny_card):

@@ -17,7 +17,7 @@ from llmboost.booster.sources import load_blocks
 from llmboost.card import CLASSIFICATION, Preprocessing, read_card
 from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.evaluation import evaluate_classifier
-from llmboost.inference.classify import classify, distance, probabilities
+from llmboost.inference.classify import classify, distance, features_of, probabilities
 from llmboost.io.imageset import read_image_set
 from llmboost.learn.augment import IMAGE
 from llmboost.learn.checkpoint import learnt
@@ -503,7 +503,11 @@ def test_temperature_threshold_and_range_come_from_validation_images(sharpness):
 def test_most_validation_images_are_within_the_range(trained, discs):
     model = load_model(trained.path)
     val = read_images(read_image_set(discs).split("val"), model.card.preprocessing, "square")
-    share = (distance(model.network, val.images) > model.card.classification.range_limit).float().mean()
+    share = (
+        (distance(model.network, features_of(model.network, val.images)) > model.card.classification.range_limit)
+        .float()
+        .mean()
+    )
     assert share < 0.1
 
 

@@ -14,8 +14,10 @@ from llmboost import batch
 from llmboost.card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing
 from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.classifier_input import classifier_input
-from llmboost.inference.classify import classify, decide, one_slice, probabilities, slice_axis_of
+from llmboost.inference.classify import classify, decide, probabilities
 from llmboost.inference.roi import Roi
+from llmboost.inference.views import one_slice, slice_axis_of
+from llmboost.inference.watch import Watch
 from llmboost.io.cases import find_cases
 from llmboost.io.image import Image, write_image
 from llmboost.model import Model, load_model, save_model
@@ -253,18 +255,21 @@ def test_other_decisions():
 
 def test_another_modality_and_a_uniform_image_are_told(flat):
     image = stack(1)
-    known = classify(flat, [image], modality="MR")
+    known = classify(flat, [dataclasses.replace(image, modality="MR")])
     assert not known.range.outside
     assert known.warnings == ()
-    other = classify(flat, [image], modality="CT")
+    ct = dataclasses.replace(image, modality="CT")
+    other = classify(flat, [ct])
     assert other.range.outside
     assert other.refused
     assert (other.probabilities, other.decision, other.slices, len(other.slice_probabilities)) == ((), (), (), 0)
     assert other.warnings == ("the image is CT, and model 'test' takes MR",)
-    answered = classify(flat, [image], modality="CT", anyway=True)
+    answered = classify(flat, [ct], anyway=True)
     assert answered.probabilities == known.probabilities
     assert answered.warnings == other.warnings
-    assert not classify(flat, [image], modality="OT").range.outside, "what a modality is not known to be"
+    assert not classify(flat, [dataclasses.replace(image, modality="OT")]).range.outside, (
+        "what a modality is not known to be"
+    )
     blank = classify(flat, [image.with_array(np.full(image.shape, 7.0))])
     assert "the image is uniform: there is nothing to see" in blank.warnings
 
@@ -293,7 +298,7 @@ def test_a_segmenter_does_not_classify_and_a_classifier_does_not_segment(trained
 
 def test_cancelling(flat):
     with pytest.raises(Cancelled):
-        classify(flat, [stack()], cancelled=lambda: True)
+        classify(flat, [stack()], watch=Watch(cancelled=lambda: True))
 
 
 # -- the command line and many cases -----------------------------------------------------------------------------------

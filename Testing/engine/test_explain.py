@@ -18,12 +18,14 @@ from llmboost.booster.block import BlockShape, LanguageModelBlock
 from llmboost.booster.sources import BlockWeights
 from llmboost.card import CLASSIFICATION, Classification, Label, Preprocessing
 from llmboost.errors import Cancelled, LLMBoostError
-from llmboost.explanation import LAYERS, METHODS, explain
+from llmboost.explanation import LAYERS, METHODS, ExplanationSpec
 from llmboost.explanation.faithfulness import areas, energy, points_into, randomised
 from llmboost.explanation.maps import relevance
-from llmboost.explanation.segments import segment_relevance
+from llmboost.inference.explain import explain
+from llmboost.inference.explain_segment import segment_relevance
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
+from llmboost.inference.watch import Watch
 from llmboost.io.image import Image, resample, resample_to_spacing
 from llmboost.library import find
 from llmboost.model import Model, load_model
@@ -214,7 +216,7 @@ def test_a_map_of_a_segment(segmenter, make_case):
     assert not found.warnings
     again = explain(segmenter, [image], reference=front)
     np.testing.assert_array_equal(again.map.array, found.map.array)
-    back = explain(segmenter, [image], target=2, reference=truth.with_array(truth.array == 2))
+    back = explain(segmenter, [image], ExplanationSpec(2), reference=truth.with_array(truth.array == 2))
     assert back.target.name == "back"
     assert not np.allclose(back.map.array, found.map.array)
 
@@ -223,8 +225,8 @@ def test_by_default_what_the_model_draws_is_explained(segmenter, make_case):
     image = make_case(120)[0]
     drawn = segment(segmenter, [image]).labelmap
     value = int(np.bincount(drawn.array.ravel())[1:].argmax()) + 1
-    found = explain(segmenter, [image], target=value)
-    known = explain(segmenter, [image], target=value, reference=drawn.with_array(drawn.array == value))
+    found = explain(segmenter, [image], ExplanationSpec(value))
+    known = explain(segmenter, [image], ExplanationSpec(value), reference=drawn.with_array(drawn.array == value))
     np.testing.assert_allclose(found.map.array, known.map.array, atol=1e-5)
 
 
@@ -241,10 +243,10 @@ def test_the_map_follows_the_image(segmenter, make_case, reordered, axes, flips,
     """However the same voxels are stored, the same place has the same value; also oblique and anisotropic ones."""
     turn = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
     image, truth = (Image(one.array, spacing, one.origin, turn @ one.direction) for one in make_case(121))
-    how = {"method": method, "layer": layer}
-    plain = explain(segmenter, [image], reference=truth, **how).map
+    how = ExplanationSpec(method=method, layer=layer)
+    plain = explain(segmenter, [image], how, reference=truth).map
     there = [reordered(one, axes, flips) for one in (image, truth)]
-    other = explain(segmenter, there[:1], reference=there[1], **how).map
+    other = explain(segmenter, there[:1], how, reference=there[1]).map
     np.testing.assert_allclose(reordered(plain, axes, flips).array, other.array, atol=2e-3)
 
 
@@ -268,7 +270,7 @@ def test_large_volumes_are_explained_window_by_window(segmenter, make_case):
     long[:24], mask[:24] = image.array, truth.array == 1
     first = Image(long, image.spacing, image.origin, image.direction)
     asked: list[float] = []
-    found = explain(segmenter, [first], reference=first.with_array(mask), progress=asked.append).map.array
+    found = explain(segmenter, [first], reference=first.with_array(mask), watch=Watch(asked.append)).map.array
     assert asked == sorted(asked)
     assert asked[-1] == 1
     assert found[:24].max() == 1
@@ -288,7 +290,7 @@ def test_a_region_of_interest(segmenter, make_case):
 
 def test_nothing_drawn_nothing_explained(segmenter, make_case):
     image = make_case(125)[0]
-    found = explain(segmenter, [image], target=2, reference=image.with_array(np.zeros(image.shape, np.uint8)))
+    found = explain(segmenter, [image], ExplanationSpec(2), reference=image.with_array(np.zeros(image.shape, np.uint8)))
     assert not found.map.array.any()
     assert found.warnings == ("back: not found, so there is nothing to explain",)
 
@@ -304,12 +306,12 @@ def test_nothing_drawn_nothing_explained(segmenter, make_case):
 )
 def test_refusals(segmenter, make_case, fields, message):
     with pytest.raises(LLMBoostError, match=message):
-        explain(segmenter, [make_case(126)[0]], **fields)
+        explain(segmenter, [make_case(126)[0]], ExplanationSpec(**fields))
 
 
 def test_cancels(segmenter, make_case):
     with pytest.raises(Cancelled):
-        explain(segmenter, [make_case(127)[0]], cancelled=lambda: True)
+        explain(segmenter, [make_case(127)[0]], watch=Watch(cancelled=lambda: True))
 
 
 def test_slice_by_slice(tiny_network, tiny_card):
@@ -318,13 +320,13 @@ def test_slice_by_slice(tiny_network, tiny_card):
     network = tiny_network(strides=strides).eval().requires_grad_(False)
     volume, mask = noise(1, 24, 32, 5), torch.zeros(24, 32, 5, dtype=torch.bool)
     mask[8:16, 8:16, 1:4] = True
-    found = segment_relevance(network, volume, mask, (24, 32, 1), 1, "grad-cam", "after")
+    found = segment_relevance(network, volume, mask, (24, 32, 1), 1, ExplanationSpec())
     assert not found[..., 0].any()
     assert not found[..., 4].any()
     changed = volume.clone()
     changed[..., 3] = 0
     mask[..., 3] = False
-    other = segment_relevance(network, changed, mask, (24, 32, 1), 1, "grad-cam", "after")
+    other = segment_relevance(network, changed, mask, (24, 32, 1), 1, ExplanationSpec())
     kept = (found[..., 1:3] > 0) & (other[..., 1:3] > 0)
     shift = (found - other)[..., 1:3][kept]
     torch.testing.assert_close(shift, shift.mean().expand_as(shift), rtol=1e-3, atol=1e-7)
@@ -346,7 +348,7 @@ def test_the_shipped_model_looks_at_the_hippocampus(hippocampus, data_root):
     gains = []
     for label in hippocampus.card.labels:
         mask = truth.array == label.value
-        found = explain(hippocampus, [image], target=label.value).map.array
+        found = explain(hippocampus, [image], ExplanationSpec(label.value)).map.array
         gains.append(share(found, mask) / mask.mean())
     assert np.mean(gains) > 2, gains
 
@@ -355,7 +357,7 @@ def test_whole_heads_through_the_cascade(hippocampus, template):
     """Each side's segment is explained in its own crop; on a symmetric head, both nearly alike."""
     labels = hippocampus.card.sided_labels
     head = template
-    maps = [explain(hippocampus, [head], target=value) for value in (labels[0].value, labels[2].value)]
+    maps = [explain(hippocampus, [head], ExplanationSpec(value)) for value in (labels[0].value, labels[2].value)]
     left, right = (found.map.array for found in maps)
     assert [found.target.name for found in maps] == [labels[0].name, labels[2].name]
     assert maps[0].localizer is not None
@@ -372,7 +374,7 @@ def test_a_cascade_that_finds_nothing(hippocampus):
     found = explain(hippocampus, [box])
     assert not found.map.array.any()
     assert found.warnings == ("this does not look like a head: nothing was segmented",)
-    foreign = explain(hippocampus, [box], modality="CT")
+    foreign = explain(hippocampus, [dataclasses.replace(box, modality="CT")])
     assert "CT" in foreign.warnings[0]
 
 
@@ -410,7 +412,7 @@ def test_a_map_of_a_class(tiny_card):
     assert not found.map.array[:7].any(), "outside the window that the classifier sees"
     seen = found.map.array[8:32, 4:36, 3:27]
     assert (seen > 0).mean() > 0.1
-    other = explain(model, [image], target=1 - found.target.value)
+    other = explain(model, [image], ExplanationSpec(1 - found.target.value))
     assert not np.allclose(other.map.array, found.map.array)
 
 
@@ -418,9 +420,9 @@ def test_a_map_of_a_class(tiny_card):
 def test_slices_of_a_flat_classifier(tiny_card, input_region):
     model = classifier(tiny_card, "vit-tiny", input_region)
     image = Image(noise(40, 36, 4).numpy(), (1, 1, 5), (0, 0, 0), np.diag([-1.0, -1, 1]))
-    every = explain(model, [image], target=1).map.array
+    every = explain(model, [image], ExplanationSpec(1)).map.array
     assert all(every[..., k].any() for k in range(4))
-    one = explain(model, [image], target=1, slice_number=2).map.array
+    one = explain(model, [image], ExplanationSpec(1), slice_number=2).map.array
     assert not one[..., [0, 1, 3]].any()
     np.testing.assert_allclose(one[..., 2], every[..., 2] / every[..., 2].max(), atol=1e-5)
 
@@ -431,8 +433,8 @@ def test_the_map_of_a_class_follows_the_image(tiny_card, reordered, axes, flips,
     model = classifier(tiny_card, "vit3d-tiny", mirror=(0,), multi_label=True)
     turn = Rotation.from_euler("xyz", (angle, -angle, angle / 2), degrees=True).as_matrix()
     image = Image(noise(30, 36, 26).numpy(), (1.2, 1, 1.1), (5, 6, 7), turn @ np.diag([-1.0, -1, 1]))
-    plain = explain(model, [image], target=1).map
-    other = explain(model, [reordered(image, axes, flips)], target=1).map
+    plain = explain(model, [image], ExplanationSpec(1)).map
+    other = explain(model, [reordered(image, axes, flips)], ExplanationSpec(1)).map
     np.testing.assert_allclose(reordered(plain, axes, flips).array, other.array, atol=1e-4)
 
 
@@ -441,7 +443,7 @@ def test_a_layer_that_says_nothing_is_told(tiny_card):
     model = classifier(tiny_card, "vit3d")
     network = small("vit3d", boosted=True)
     image = Image(noise(*WINDOW).numpy(), (1, 1, 1), (0, 0, 0), np.diag([-1.0, -1, 1]))
-    found = explain(Model(model.card, network), [image], target=1)
+    found = explain(Model(model.card, network), [image], ExplanationSpec(1))
     assert found.warnings == ("the map is empty: at this layer, nothing speaks for yes; choose the other one",)
 
 

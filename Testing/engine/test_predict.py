@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from llmboost.errors import Cancelled
 from llmboost.inference.predict import predict, probability_slabs
+from llmboost.inference.watch import Watch
 
 WINDOW = (16, 16, 16)
 
@@ -27,7 +28,7 @@ def test_one_window_is_the_plain_network(network):
 @pytest.mark.parametrize("shape", [(16, 16, 16), (17, 16, 40), (33, 30, 24), (9, 20, 5), (1, 1, 1)])
 def test_probabilities_and_progress(network, shape):
     seen = []
-    result = predict(network, volume(*shape), WINDOW, progress=seen.append, mirror=(0, 2))
+    result = predict(network, volume(*shape), WINDOW, watch=Watch(progress=seen.append), mirror=(0, 2))
     assert result.shape == (3, *shape)
     assert result.min() >= 0
     torch.testing.assert_close(result.sum(dim=0), torch.ones(shape))
@@ -71,7 +72,7 @@ def test_cancel_stops_before_the_next_window(network):
     seen = []
     network.train()
     with pytest.raises(Cancelled):
-        predict(network, volume(32, 16, 16), WINDOW, progress=seen.append, cancelled=lambda: len(seen) == 2)
+        predict(network, volume(32, 16, 16), WINDOW, watch=Watch(seen.append, lambda: len(seen) == 2))
     assert len(seen) == 2
     assert network.training
 
@@ -108,7 +109,7 @@ def test_half_precision_for_large_slabs(network, monkeypatch):
 def test_a_slab_comes_before_the_next_windows(network):
     """What is held does not grow with the volume's length."""
     seen = []
-    slabs = probability_slabs(network, volume(160, 16, 16), WINDOW, progress=seen.append)
+    slabs = probability_slabs(network, volume(160, 16, 16), WINDOW, watch=Watch(seen.append))
     counts = [len(seen) for _ in slabs]
     assert counts == list(range(1, 20))
 
@@ -137,15 +138,15 @@ class SmallMemory(torch.nn.Module):
 
 def test_a_full_memory_takes_fewer_windows_at_a_time():
     network, image, told = SmallMemory(2), volume(40, 24, 24), []
-    result = predict(network, image, WINDOW, batch=8, notice=told.append)
+    result = predict(network, image, WINDOW, batch=8, watch=Watch(notice=told.append))
     assert set(network.sizes) == {2}
-    assert set(told) == {"the GPU's memory was full: fewer windows are computed at a time"}
+    assert set(told) == {"the GPU's memory was full: less is computed at a time"}
     torch.testing.assert_close(result, network.layer(image[None]).softmax(1)[0].detach())
 
 
 def test_a_gpu_that_is_too_small_leaves_the_work_to_the_cpu():
     network, image, told = SmallMemory(0), volume(40, 24, 24), []
-    result = predict(network, image, WINDOW, batch=2, notice=told.append)
+    result = predict(network, image, WINDOW, batch=2, watch=Watch(notice=told.append))
     assert "the CPU computes" in told[-1]
     assert len(told) == 2
     torch.testing.assert_close(result, network.layer(image[None]).softmax(1)[0].detach())

@@ -15,9 +15,11 @@ from scipy.spatial.transform import Rotation
 
 from llmboost.card import Label
 from llmboost.errors import Cancelled, LLMBoostError
+from llmboost.inference.components import largest_component
 from llmboost.inference.preprocessing import orient
 from llmboost.inference.roi import Roi
-from llmboost.inference.segment import entropy_term, largest_component, segment
+from llmboost.inference.segment import entropy_term, segment
+from llmboost.inference.watch import Watch
 from llmboost.io.image import Image, resample
 from llmboost.model import Model, load_model
 
@@ -251,7 +253,7 @@ def test_the_classes_are_never_all_in_memory():
 def test_large_maps_lie_in_a_file(model, make_case, monkeypatch):
     phantom = make_case(25)[0]
     expected = segment(model, [phantom], probabilities=True, entropy=True)
-    monkeypatch.setattr("llmboost.inference.segment.MAPS_IN_MEMORY", 1000)
+    monkeypatch.setattr("llmboost.inference.canvas.MAPS_IN_MEMORY", 1000)
     result = segment(model, [phantom], probabilities=True, entropy=True)
     assert isinstance(result.probabilities.array, np.memmap)
     assert np.array_equal(result.probabilities.array, expected.probabilities.array)
@@ -259,7 +261,7 @@ def test_large_maps_lie_in_a_file(model, make_case, monkeypatch):
 
 
 def test_no_room_for_large_maps(model, make_case, monkeypatch):
-    monkeypatch.setattr("llmboost.inference.segment.MAPS_IN_MEMORY", 1000)
+    monkeypatch.setattr("llmboost.inference.canvas.MAPS_IN_MEMORY", 1000)
     monkeypatch.setattr("tempfile.TemporaryFile", functools.partial(open, "/dev/full", "wb", buffering=0))
     with pytest.raises(LLMBoostError, match=r"no room for .* GB of maps .*TMPDIR"):
         segment(model, [make_case(25)[0]], probabilities=True)
@@ -352,13 +354,13 @@ def tiled(image, times):
 def test_progress_and_cancel(model, make_case):
     image = tiled(make_case(29)[0], (2, 1, 1))
     seen = []
-    segment(model, [image], progress=seen.append)
+    segment(model, [image], watch=Watch(progress=seen.append))
     assert len(seen) > 2
     assert seen == sorted(seen)
     assert seen[-1] == 1
     asked = []
     with pytest.raises(Cancelled):
-        segment(model, [image], cancelled=lambda: asked.append(1) or len(asked) == 2)
+        segment(model, [image], watch=Watch(cancelled=lambda: asked.append(1) or len(asked) == 2))
     assert len(asked) == 2
 
 

@@ -124,7 +124,7 @@ def test_a_crop_with_values_of_ct_is_told(tiny_model, make_case):
     assert not any("CT" in warning for warning in segment(model, [image]).warnings)
     ct = image.with_array(np.where(image.array < 100, -1000, image.array - 200).astype(np.int16))
     assert any("values like CT" in warning for warning in segment(model, [ct]).warnings)
-    told = segment(model, [image], modality="PT").warnings
+    told = segment(model, [dataclasses.replace(image, modality="PT")]).warnings
     assert any(text.startswith("the images are PT") and text.endswith("check the segments closely") for text in told)
 
 
@@ -220,7 +220,8 @@ def test_a_head_in_ct_is_none_in_mr(brain, template):
         result = segment(brain, [head.with_array(array.astype(np.float32))])
         assert not result.labelmap.array.any()
         assert result.warnings[0].startswith("this does not look like a head")
-    assert segment(brain, [head], modality="CT").warnings[0].startswith("the images are CT, and model 'brain' takes MR")
+    told = segment(brain, [dataclasses.replace(head, modality="CT")]).warnings
+    assert told[0].startswith("the images are CT, and model 'brain' takes MR")
 
 
 @pytest.mark.slow

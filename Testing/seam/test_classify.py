@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def request(model: Path | str, *images: Image, **fields) -> tuple[dict, dict[str
 def test_an_answer_is_the_engines_own(warm, model, image):
     progress: list[Progress] = []
     answer = warm.call("classify", *request(model, image, modality="MR"), onProgress=progress.append)
-    own = classify(load_model(model), [image], modality="MR")
+    own = classify(load_model(model), [replace(image, modality="MR")])
     assert not answer.arrays
     fields = answer.fields
     assert [(entry["value"], entry["name"]) for entry in fields["classes"]] == list(enumerate(NAMES))

@@ -43,10 +43,11 @@ def test_a_map_is_the_engines_own(warm, image):
     answer = warm.call("explain", fields, arrays, onProgress=progress.append)
     assert any(p.text == "explaining" for p in progress)
 
-    from llmboost.explanation import explain
+    from llmboost.explanation import ExplanationSpec
+    from llmboost.inference.explain import explain
     from llmboost.model import load_model
 
-    own = explain(load_model(find("hippocampus")), [image], target=2, method="attention-rollout", layer="before")
+    own = explain(load_model(find("hippocampus")), [image], ExplanationSpec(2, "attention-rollout", "before"))
     found = answer.arrays["map"]
     assert found.dtype == np.uint8
     np.testing.assert_allclose(found / 255, own.map.array.transpose(), atol=0.51 / 255)

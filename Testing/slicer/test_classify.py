@@ -103,7 +103,7 @@ def test_a_volume_is_classified_as_the_engine_does(logic, load, volumeNode, make
 
 
 def test_slices_are_those_of_the_engine_however_the_image_is_stored(logic, load, makeVolume, cloud, oblique):
-    from llmboost.inference.classify import slice_axis_of
+    from llmboost.inference.views import slice_axis_of
     from LLMBoostLib.panels.slicechoice import sliceAxis, sliceCount
 
     model = load("flat")
@@ -168,10 +168,11 @@ def test_a_segment_is_classified_and_explained(logic, makeVolume):
 
 @pytest.mark.parametrize(("method", "layer"), [("grad-cam", "after"), ("attention-rollout", "before")])
 def test_a_class_is_explained_on_the_inputs_grid(logic, load, volumeNode, method, layer):
-    from llmboost.explanation import explain
+    from llmboost.explanation import ExplanationSpec
+    from llmboost.inference.explain import explain
 
     node = logic.explain(volumeNode, "solid", target=1, method=method, layer=layer)
-    own = explain(load("solid"), [asImage(volumeNode)], target=1, method=method, layer=layer)
+    own = explain(load("solid"), [asImage(volumeNode)], ExplanationSpec(1, method, layer))
     np.testing.assert_allclose(slicer.util.arrayFromVolume(node), own.map.array.transpose(), atol=0.003)
     np.testing.assert_allclose(volumes.worldFromVoxels(node), volumes.worldFromVoxels(volumeNode))
     assert logic.explain(volumeNode, "solid", target=1, method=method, layer=layer) is node

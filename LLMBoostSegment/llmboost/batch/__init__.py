@@ -1,8 +1,7 @@
 """Many cases: one result a case, a summary of all, and no case that stops the others."""
 
 from .classifying import ClassifyOptions, ClassifyRow, classify_cases
-from .explaining import ExplainOptions
-from .segmenting import FORMATS, BatchOptions, SegmentRow, segment_cases
+from .segmenting import FORMATS, SegmentOptions, SegmentRow, segment_cases
 from .summary import FAILED, OK, REFUSED, Row
 
 __all__ = [
@@ -10,11 +9,10 @@ __all__ = [
     "FORMATS",
     "OK",
     "REFUSED",
-    "BatchOptions",
     "ClassifyOptions",
     "ClassifyRow",
-    "ExplainOptions",
     "Row",
+    "SegmentOptions",
     "SegmentRow",
     "classify_cases",
     "segment_cases",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 from ..card import read_card
 from ..errors import LLMBoostError
@@ -16,34 +16,15 @@ from ..files import remove_leftovers, staging
 from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
 from ..library import find
-from ..model import Model
-from .summary import FAILED, OK, Row, Summary
-
-R = TypeVar("R", bound=Row)
-
-
-class Work(Protocol[R]):
-    """What is done with each case; ``options`` is a dataclass."""
-
-    model: Model
-    options: Any
-    row: type[R]
-
-    def files(self, id: str) -> list[str]:
-        """The names of a case's results in the output folder; the one that tells that it is complete is the first."""
-        ...
-
-    def compute(self, row: R, case: InputCase, channels: list[Image], folder: Path) -> None:
-        """Write the results into ``folder`` and fill the row, whose status is OK."""
-        ...
+from .summary import FAILED, OK, Summary
+from .work import R, Work
 
 
 def run_cases(
-    work: Work[R],
+    work: Work[R, Any, Any],
     cases: dict[str, InputCase],
     output: Path,
     *,
-    frame: str = "",
     resume: bool = False,
     overwrite: bool = False,
     report: Callable[[R], None] = lambda row: None,
@@ -54,7 +35,6 @@ def run_cases(
     the same bytes, with the same options, and whose files are as they were written. Rows of other cases stay.
 
     Args:
-        frame: of series in time, see :meth:`.cases.Case.read`.
         overwrite: replace files that are not this batch's own.
         report: called with each row that is new.
 
@@ -71,7 +51,7 @@ def run_cases(
         raise LLMBoostError(f"{output}: cannot be made ({error.strerror}); choose another folder") from error
     summary = Summary(output, work.model.card, work.row, overwrite=overwrite)
     remove_leftovers(output)
-    run = _Run(work, summary, cases, frame, resume, report)
+    run = _Run(work, summary, cases, resume, report)
     return [row for case in cases.values() for row in run.rows_of(case)]
 
 
@@ -80,14 +60,13 @@ class _Run(Generic[R]):
 
     def __init__(
         self,
-        work: Work[R],
+        work: Work[R, Any, Any],
         summary: Summary[R],
         cases: dict[str, InputCase],
-        frame: str,
         resume: bool,
         report: Callable[[R], None],
     ) -> None:
-        self.work, self.summary, self.cases, self.frame = work, summary, cases, frame
+        self.work, self.summary, self.cases, self.frame = work, summary, cases, work.options.frame
         self.resume, self.report = resume, report
         self.conditions = _conditions(work)
 
@@ -162,7 +141,7 @@ class _Run(Generic[R]):
         return row
 
 
-def _conditions(work: Work[Any]) -> dict[str, Any]:
+def _conditions(work: Work[Any, Any, Any]) -> dict[str, Any]:
     """What decides, next to the input and the model, what comes out: as it is read again from JSON."""
     cascade, localizer = work.model.card.cascade, ""
     if cascade is not None:
@@ -182,7 +161,7 @@ def _failed(row: R, error: Exception) -> R:
     return row
 
 
-def _spare_inputs(work: Work[R], cases: dict[str, InputCase], output: Path) -> None:
+def _spare_inputs(work: Work[Any, Any, Any], cases: dict[str, InputCase], output: Path) -> None:
     given = {os.path.realpath(path) for case in cases.values() for path in case.files}
     for id in cases:
         for name in work.files(id):

@@ -66,20 +66,27 @@ def classify(
     loaded = load_for(CLASSIFICATION, model, device)
     cases = find_cases(inputs, loaded.card.preprocessing, series, tell)
     explanation = explanation_of(explain, target, method, layer)
-    options = batch.ClassifyOptions(box_of(roi), slice_number, frame, explanation, anyway)
+    options = batch.ClassifyOptions(
+        roi=box_of(roi), slice_number=slice_number, frame=frame, explain=explanation, anyway=anyway
+    )
     done = 0
     with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:
         task = progress.add_task(f"classifying with {loaded.card.name}", total=len(cases))
 
+        def advance(text: str, fraction: float) -> None:
+            progress.update(task, description=f"classifying {visible(text)}", completed=done + fraction)
+
         def report(row: batch.ClassifyRow) -> None:
             nonlocal done
             done += 1
-            progress.advance(task)
+            progress.update(task, completed=done)
             chances = ", ".join(f"{name} {p:.0%}" for name, p in row.probabilities.items())
             decision = ", ".join(row.decision) or "none"
             first = f"{row.id}: {decision} ({chances})" if row.status == batch.OK else f"{row.status}: {row.error}"
             for line in (first, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))
 
-        rows = batch.classify_cases(loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report)
+        rows = batch.classify_cases(
+            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report, progress=advance
+        )
     conclude(rows, "classified", output, computed=done)

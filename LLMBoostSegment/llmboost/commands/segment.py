@@ -66,7 +66,15 @@ def segment(
     loaded = load_for(SEGMENTATION, model, device)
     cases = find_cases(inputs, loaded.card.preprocessing, series, tell)
     explanation = explanation_of(explain, target, method, layer)
-    options = batch.BatchOptions(format, uncertainty, probabilities, mirror, box_of(roi), frame, explanation)
+    options = batch.SegmentOptions(
+        format=format,
+        uncertainty=uncertainty,
+        probabilities=probabilities,
+        mirror=mirror,
+        roi=box_of(roi),
+        frame=frame,
+        explain=explanation,
+    )
     done = 0
     with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:
         task = progress.add_task(f"segmenting with {loaded.card.name}", total=len(cases))

@@ -18,7 +18,8 @@ from ..errors import LLMBoostError
 from ..files import visible
 
 if TYPE_CHECKING:
-    from ..batch import ExplainOptions, Row
+    from ..batch import Row
+    from ..explanation import ExplanationSpec
     from ..inference.roi import Roi
     from ..model import Model
 
@@ -93,7 +94,7 @@ def box_of(roi: Box | None) -> Roi | None:
     return Roi.of_ras(roi) if roi else None
 
 
-def explanation_of(wanted: bool, target: int | None, method: str, layer: str) -> ExplainOptions | None:
+def explanation_of(wanted: bool, target: int | None, method: str, layer: str) -> ExplanationSpec | None:
     """What ``--explain`` and its companions ask for.
 
     Raises:
@@ -101,11 +102,9 @@ def explanation_of(wanted: bool, target: int | None, method: str, layer: str) ->
     """
     if not wanted:
         return None
-    from ..batch import ExplainOptions
-    from ..explanation.case import check_choice
+    from ..explanation import ExplanationSpec
 
-    check_choice(method, layer)
-    return ExplainOptions(target, method, layer)
+    return ExplanationSpec(target, method, layer)
 
 
 def load_for(task: str, name: str, device: str) -> Model:

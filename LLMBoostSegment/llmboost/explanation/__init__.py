@@ -1,6 +1,6 @@
-"""Maps of where a network looked: for a classifier's class, or for a segment that a segmenter drew."""
+"""Maps of where a network looked: what can be asked, the methods on token grids, and how good a map is."""
 
-from .case import Explanation, explain
 from .maps import LAYERS, METHODS
+from .spec import Explanation, ExplanationSpec
 
-__all__ = ["LAYERS", "METHODS", "Explanation", "explain"]
+__all__ = ["LAYERS", "METHODS", "Explanation", "ExplanationSpec"]

@@ -51,10 +51,12 @@ class Engine:
         model = self.model(job)
         import torch
 
+        from ..inference.cascade import localizer
+
         models = [model]
         if model.card.cascade is not None:
             with suppress(LLMBoostError):  # crops need no localizer
-                models.append(model.localizer)
+                models.append(localizer(model))
         for one in models:
             preprocessing, weight = one.card.preprocessing, next(one.network.parameters())
             with torch.inference_mode():

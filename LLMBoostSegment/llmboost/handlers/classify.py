@@ -29,6 +29,7 @@ def classify(engine: Engine, job: Job) -> Answer:
     channels = images_of(job)
     model = engine.model(job)
     from ..inference.classify import classify
+    from ..inference.watch import Watch
     from ..provenance import provenance
 
     job.progress(0.0, "classifying")
@@ -37,9 +38,8 @@ def classify(engine: Engine, job: Job) -> Answer:
         channels,
         roi=roi_of(job),
         slice_number=slice_of(job),
-        modality=str(job.fields.get("modality") or ""),
         anyway=job.fields.get("anyway") is True,
-        cancelled=job.cancelled,
+        watch=Watch(lambda fraction: job.progress(fraction, "classifying"), job.cancelled),
     )
     card, classification = model.card, model.card.classification
     assert classification is not None

@@ -23,23 +23,26 @@ def explain(engine: Engine, job: Job) -> Answer:
     """
     channels = images_of(job)
     model = engine.model(job)
-    from ..explanation import LAYERS, METHODS, explain
+    from ..explanation import LAYERS, METHODS, ExplanationSpec
+    from ..inference.explain import explain
+    from ..inference.watch import Watch
     from ..provenance import provenance
 
     target = job.fields.get("target")
+    spec = ExplanationSpec(
+        None if target is None else int(target),
+        str(job.fields.get("method") or next(iter(METHODS))),
+        str(job.fields.get("layer") or LAYERS[0]),
+    )
     job.progress(0.0, "explaining")
     found = explain(
         model,
         channels,
-        target=None if target is None else int(target),
-        method=str(job.fields.get("method") or next(iter(METHODS))),
-        layer=str(job.fields.get("layer") or LAYERS[0]),
+        spec,
         roi=roi_of(job),
         slice_number=slice_of(job),
-        modality=str(job.fields.get("modality") or ""),
         anyway=job.fields.get("anyway") is True,
-        progress=lambda fraction: job.progress(fraction, "explaining"),
-        cancelled=job.cancelled,
+        watch=Watch(lambda fraction: job.progress(fraction, "explaining"), job.cancelled),
     )
     fields = {
         "target": {"value": found.target.value, "name": found.target.name},

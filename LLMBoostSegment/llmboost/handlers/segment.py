@@ -30,6 +30,7 @@ def segment(engine: Engine, job: Job) -> Answer:
     model = engine.model(job)
     from ..inference.memory import expected_peak, shortage
     from ..inference.segment import segment
+    from ..inference.watch import Watch
     from ..io.segnrrd import terminology_entry
     from ..provenance import provenance
 
@@ -44,9 +45,7 @@ def segment(engine: Engine, job: Job) -> Answer:
             mirror=bool(job.fields.get("mirror")),
             probabilities=bool(job.fields.get("probabilities")),
             entropy=bool(job.fields.get("uncertainty")),
-            modality=str(job.fields.get("modality") or ""),
-            progress=lambda fraction: job.progress(fraction, "segmenting", memory),
-            cancelled=job.cancelled,
+            watch=Watch(lambda fraction: job.progress(fraction, "segmenting", memory), job.cancelled),
         )
     finally:
         engine.drop_if_moved()

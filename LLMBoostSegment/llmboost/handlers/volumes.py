@@ -54,7 +54,8 @@ def images_of(job: Job) -> list[Image]:
             raise LLMBoostError("the volume's spacing or axes are of no use; correct them (in Slicer: module Volumes)")
     from ..io.image import Image
 
-    return [Image(v.array.transpose(), v.spacing, v.origin, v.direction) for v in volumes]
+    modality = str(job.fields.get("modality") or "")
+    return [Image(v.array.transpose(), v.spacing, v.origin, v.direction, modality=modality) for v in volumes]
 
 
 def as_bytes(array: np.ndarray) -> np.ndarray:

@@ -2,59 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
 import numpy as np
 import torch
 
 from ..card import Target
 from ..errors import LLMBoostError
-from ..io.image import Image, resample, to_canonical
-from ..model import Model
+from ..io.image import Image
+from ..library import find
+from ..model import Model, load_model
+from .components import largest_piece
 from .predict import predict
 from .preprocessing import preprocess
 from .roi import Roi
 from .sides import without_sides
-from .subject import largest_piece, refusal
+from .subject import refusal
+from .watch import UNWATCHED, Watch
 
 
-@dataclass(frozen=True)
-class Look:
-    """A crop of a case, as a model is to see it.
+def localizer(model: Model) -> Model:
+    """The model that a cascade begins with, on the same device; loaded once.
 
-    Attributes:
-        inside: where in the case's first channel it lies.
-        crop: what of that channel is there.
-        channels: the crop of each channel along canonical axes, mirrored where the target is.
+    Raises:
+        LLMBoostError: the library has none of that name.
     """
-
-    inside: tuple[slice, slice, slice]
-    crop: Image
-    channels: tuple[Image, ...]
-    mirrored: bool
-
-    def see(self, array: np.ndarray) -> np.ndarray:
-        """A view of ``array``, on the grid of ``crop``, as ``channels`` are stored."""
-        array = to_canonical(self.crop.with_array(array)).array
-        return array[..., ::-1, :, :] if self.mirrored else array
+    assert model.card.cascade is not None
+    name = model.card.cascade.localizer
+    if name not in model.helpers:
+        model.helpers[name] = load_model(find(name), next(model.network.parameters()).device)
+    return model.helpers[name]
 
 
-def look_at(channels: Sequence[Image], box: Roi, target: Target) -> Look:
-    """What of a case the model sees of a target in ``box``."""
-    crop = box.crop(channels[0])
-    crops = [crop, *(resample(channel, crop, "linear") for channel in channels[1:])]
-    look, grid = Look(box.bounds(channels[0]), crop, (), target.mirror), to_canonical(crop)
-    return replace(look, channels=tuple(grid.with_array(look.see(channel.array)) for channel in crops))
-
-
-def localize(
-    model: Model,
-    image: Image,
-    *,
-    progress: Callable[[float], None] = lambda fraction: None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> tuple[dict[Target, Roi], tuple[str, ...]]:
+def localize(model: Model, image: Image, watch: Watch = UNWATCHED) -> tuple[dict[Target, Roi], tuple[str, ...]]:
     """Where the targets of the model's cascade lie in an image.
 
     Returns:
@@ -63,27 +41,22 @@ def localize(
 
     Raises:
         LLMBoostError: the localizer is not installed, or has no such labels.
-        Cancelled: ``cancelled`` answered True.
+        Cancelled: whoever waits cancelled.
     """
-    card, cascade, localizer = model.card, model.card.cascade, model.localizer
+    card, cascade, finder = model.card, model.card.cascade, localizer(model)
     assert cascade is not None
-    numbers = {label.name: n for n, label in enumerate(localizer.card.labels, start=1)}
+    numbers = {label.name: n for n, label in enumerate(finder.card.labels, start=1)}
     unknown = [target.structure for target in cascade.targets if target.structure not in numbers]
     if unknown:
         raise LLMBoostError(
-            f"model '{localizer.card.name}' does not find {', '.join(unknown)}, which model '{card.name}' needs;"
+            f"model '{finder.card.name}' does not find {', '.join(unknown)}, which model '{card.name}' needs;"
             " remove the one of them that you imported"
         )
-    preprocessing = localizer.card.preprocessing
-    work = preprocess([image], preprocessing)
-    chances = predict(
-        localizer.network,
-        torch.from_numpy(work.array),
-        preprocessing.patch_size,
-        progress=progress,
-        cancelled=cancelled,
+    work = preprocess([image], finder.card.preprocessing)
+    probabilities = predict(
+        finder.network, torch.from_numpy(work.array), finder.card.preprocessing.patch_size, watch=watch
     )
-    certainty, found = (tensor.numpy() for tensor in chances.max(dim=0))
+    certainty, found = (tensor.numpy() for tensor in probabilities.max(dim=0))
     voxel_ml = float(np.prod(work.spacing)) / 1000
 
     def is_it(piece: np.ndarray, limits: tuple[float, float]) -> bool:
@@ -93,11 +66,11 @@ def localize(
     constant = work.array.min() == work.array.max()
     if constant or not is_it(largest_piece(found > 0), cascade.subject_ml):
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
-    if told := refusal(localizer.card, found, work, image, cascade.subject):
+    if told := refusal(finder.card, found, work, image, cascade.subject):
         return {}, tuple(told)
     edges = np.array(card.preprocessing.patch_size) * card.preprocessing.spacing  # of the box, along R, A, S
     boxes, notes = {}, []
-    merged, kept = without_sides(localizer.card.labels)
+    merged, kept = without_sides(finder.card.labels)
     for target in cascade.targets:
         number = numbers[target.structure]
         structure = largest_piece(found == number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,25 @@ from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..io.image import Image, resample, resample_to_spacing
 from .preprocessing import normalize, orient
+from .views import View
 
 LABELS = 256  # a label map's values lie below
+
+
+@dataclass(frozen=True)
+class Framed:
+    """What a classifier sees of a case.
+
+    Attributes:
+        case: its first channel.
+        view: what of it is looked at.
+        images, place: of that, as :func:`classifier_input` gives them.
+    """
+
+    case: Image
+    view: View
+    images: np.ndarray
+    place: Image
 
 
 def classifier_input(

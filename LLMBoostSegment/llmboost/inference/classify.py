@@ -5,24 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..card import CLASSIFICATION
+from ..card import CLASSIFICATION, Card
 from ..card.modality import differ
-from ..errors import Cancelled, LLMBoostError
+from ..errors import LLMBoostError
+from ..explanation import Explanation, ExplanationSpec
 from ..io.image import Image
 from ..model import Model
 from . import looks
-from .classifier_input import classifier_input
-from .preprocessing import orient
+from .classifier_input import Framed, classifier_input
+from .explain_class import explain_class
+from .memory import Batches
+from .predict import evaluating
+from .preprocessing import mirrorings, orient
 from .roi import Roi
+from .views import slice_axis_of, view_of_slices
+from .watch import UNWATCHED, Watch
 
 BATCH = 32  # images at a time
+TOLD = 0.3  # the fraction of the work that is classifying, where the answer is explained, too
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ class Finding:
         slices: of a 2D model that was given several slices: the index of each along the image's slice axis.
         slice_probabilities: (slices, classes), in the same order.
         range: whether the model knows such images.
+        seconds: that classifying took.
         warnings: what a user should know before believing the result.
+        explanation: where the model looked; on request, and not of a case that it refuses.
     """
 
     probabilities: tuple[float, ...]
@@ -65,6 +74,7 @@ class Finding:
     range: Range
     seconds: float
     warnings: tuple[str, ...] = ()
+    explanation: Explanation | None = None
 
     @property
     def refused(self) -> bool:
@@ -82,9 +92,9 @@ def classify(
     *,
     roi: Roi | None = None,
     slice_number: int | None = None,
-    modality: str = "",
     anyway: bool = False,
-    cancelled: Callable[[], bool] = lambda: False,
+    explain: ExplanationSpec | None = None,
+    watch: Watch = UNWATCHED,
 ) -> Finding:
     """Classify a case, unless it is of another kind than the model knows.
 
@@ -93,64 +103,83 @@ def classify(
         channels: one image a channel; a mask, where the model takes one.
         roi: limits what the model sees.
         slice_number: of a 2D model, the one slice to look at, counted along the image's slice axis; by default all.
-        modality: of the images, in DICOM's terms, where it is known.
         anyway: answer for a case of another kind, too, with a warning.
-        cancelled: asked between batches.
+        explain: also tell where the model looked, by default for the class that it decides for.
 
     Raises:
-        LLMBoostError: the model is no classifier, or cannot take the image.
-        Cancelled: ``cancelled`` answered True.
+        LLMBoostError: the model is no classifier, cannot take the image, or has no class like what is to be explained.
+        Cancelled: whoever waits cancelled.
     """
     started = time.monotonic()
     card, classification = model.card, model.card.classification
     if card.task != CLASSIFICATION or classification is None:
         raise LLMBoostError(f"model '{card.name}' segments; use a classification model")
-    whole = channels[0]
-    if slice_number is not None:
-        channels = [one_slice(whole, model, slice_number), *channels[1:]]
-    if roi:
-        channels = [roi.crop(channels[0]), *channels[1:]]
-    framed, _place = classifier_input(channels, card.preprocessing, classification.input_region)
-    if cancelled():
-        raise Cancelled
-    known = known_range(model, framed, modality)
+    number = explain.find(card, card.labels)[1] if explain else 0
+    view = view_of_slices(model, channels, roi, slice_number)
+    framed = Framed(
+        channels[0], view, *classifier_input(view.channels, card.preprocessing, classification.input_region)
+    )
+    notes: dict[str, None] = {}
+    watch = replace(watch, notice=notes.setdefault)
+    classifying = watch.part(0, TOLD) if explain else watch
+    watch.go_on()
+    images, features = torch.from_numpy(framed.images), None
+    if classification.looks is not None:
+        score, limit = float(np.median(looks.distance(classification.looks, framed.images))), classification.looks.limit
+    else:
+        features = features_of(model.network, images, classifying)
+        score, limit = float(distance(model.network, features).median()), classification.range_limit
+    known = Range(score, limit, _reasons(card, channels[0].modality, framed.images, score, limit))
     if known.outside and not anyway:
         none = np.empty((0, len(card.labels)), np.float32)
         return Finding((), (), (), none, known, time.monotonic() - started, known.reasons)
-    found = []
-    for batch in torch.from_numpy(framed).split(BATCH):
-        if cancelled():
-            raise Cancelled
-        found.append(
-            probabilities(
-                model.network,
-                batch,
-                mirror=card.preprocessing.mirror,
-                multi_label=classification.multi_label,
-                temperature=classification.temperature,
-            )
-        )
-    each = torch.cat(found).numpy()
+    logits = _logits(model.network, images, card.preprocessing.mirror, features, classifying)
+    each = _probabilities(logits / classification.temperature, classification.multi_label).numpy()
     mean = each.mean(axis=0)
-    numbers = range(0)
-    if card.preprocessing.slice_axis is None:
-        each = each[:0]
-    else:
-        across = slice_axis_of(whole, model)
-        # slices lie as the network's axis runs, and are counted as the image's own does
-        seen = orient(channels[0], card.preprocessing).direction[:, card.preprocessing.slice_axis]
-        each = each if seen @ whole.direction[:, across] > 0 else each[::-1]
-        first = slice_number or (roi.bounds(whole)[across].start if roi else 0)
-        numbers = range(first, first + len(each))
-    return Finding(
+    slices, each = _in_order(model, framed, each)
+    result = Finding(
         probabilities=tuple(float(p) for p in mean),
         decision=decide(model, mean),
-        slices=tuple(numbers),
+        slices=tuple(slices),
         slice_probabilities=each,
         range=known,
         seconds=time.monotonic() - started,
-        warnings=(*([card.doubts] if card.doubts else []), *known.reasons),
+        warnings=(*([card.doubts] if card.doubts else []), *known.reasons, *notes),
     )
+    if explain is None:
+        return result
+    if explain.target is None:  # the class is decided for without calibration here
+        plain = _probabilities(logits, classification.multi_label).mean(dim=0).numpy()
+        names, decided = [label.name for label in card.labels], decide(model, plain)
+        number = names.index(decided[0]) if decided else int(plain.argmax())
+    return replace(result, explanation=explain_class(model, framed, explain, number, watch.part(TOLD, 1)))
+
+
+def _reasons(card: Card, modality: str, framed: np.ndarray, score: float, limit: float) -> tuple[str, ...]:
+    """What speaks against a case's being of the kind that the model knows."""
+    reasons = []
+    if differ(modality, card.modality):
+        reasons.append(f"the image is {modality}, and model '{card.name}' takes {card.modality}")
+    if not any(np.ptp(part) > 0 for part in framed):
+        reasons.append("the image is uniform: there is nothing to see")
+    if limit and score > limit:
+        reasons.append(
+            f"the image is unlike those that model '{card.name}' was trained on"
+            f" (distance {score:.2f}, usual up to {limit:.2f})"
+        )
+    return tuple(reasons)
+
+
+def _in_order(model: Model, framed: Framed, each: np.ndarray) -> tuple[range, np.ndarray]:
+    """Of a 2D model, the number of each slice along the image's slice axis, and their probabilities in that order."""
+    case, view, axis = framed.case, framed.view, model.card.preprocessing.slice_axis
+    if axis is None:
+        return range(0), each[:0]
+    across = slice_axis_of(case, model)
+    # slices lie as the network's axis runs, and are counted as the image's own does
+    seen = orient(view.crop, model.card.preprocessing).direction[:, axis]
+    first = view.inside[across].start
+    return range(first, first + len(each)), each if seen @ case.direction[:, across] > 0 else each[::-1]
 
 
 def probabilities(
@@ -163,92 +192,64 @@ def probabilities(
 ) -> Tensor:
     """Probabilities (N, classes) on the CPU of framed images (N, C, R, A, S): of the mean of the logits of an image and
     its mirror images along each choice of the axes ``mirror``."""
-    device = next(network.parameters()).device
-    was_training = network.training
-    network.eval()
-    result = []
-    with torch.inference_mode():
-        for batch in images.split(BATCH):
-            batch = batch.to(device).float()
-            views = [axes for count in range(len(mirror) + 1) for axes in combinations(mirror, count)]
-            logits = [network(batch.flip([axis + 2 for axis in axes]) if axes else batch) for axes in views]
-            mean = torch.stack(logits).mean(dim=0) / temperature
-            result.append((mean.sigmoid() if multi_label else mean.softmax(dim=1)).float().cpu())
-    network.train(was_training)
-    return torch.cat(result)
+    return _probabilities(_logits(network, images, mirror, None, UNWATCHED) / temperature, multi_label)
 
 
-def distance(network: nn.Module, images: Tensor) -> Tensor:
-    """How far framed images (N, C, R, A, S) are from those of the training, (N,) on the CPU."""
-    device = next(network.parameters()).device
-    classifier = cast(Any, network)
-    with torch.inference_mode():
-        return torch.cat(
-            [classifier.ood_score(classifier.features(batch.to(device).float())).cpu() for batch in images.split(BATCH)]
-        )
+def _probabilities(logits: Tensor, multi_label: bool) -> Tensor:
+    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
 
 
-def decide(model: Model, chances: np.ndarray) -> tuple[str, ...]:
+def _logits(
+    network: nn.Module, images: Tensor, mirror: tuple[int, ...], features: Tensor | None, watch: Watch
+) -> Tensor:
+    """Means over mirror images (N, classes); ``features`` of the images themselves, where they are known."""
+    choices, found = mirrorings(mirror), []
+    for n, axes in enumerate(choices):
+        part = watch.part(n / len(choices), (n + 1) / len(choices))
+        if features is not None and not axes:
+            found.append(_outputs(network, cast(Any, network).head, features, part))
+        else:
+            found.append(_outputs(network, partial(_mirrored, network, [axis + 2 for axis in axes]), images, part))
+    return torch.stack(found).mean(dim=0)
+
+
+def _mirrored(network: nn.Module, axes: list[int], batch: Tensor) -> Tensor:
+    return network(batch.flip(axes))
+
+
+def features_of(network: nn.Module, images: Tensor, watch: Watch = UNWATCHED) -> Tensor:
+    """What the classifier's head reads (N, width), on the CPU, of framed images (N, C, R, A, S)."""
+    return _outputs(network, cast(Any, network).features, images, watch)
+
+
+def distance(network: nn.Module, features: Tensor) -> Tensor:
+    """How far the features (N, width) of images are from those of the training, (N,) on the CPU."""
+    return _outputs(network, cast(Any, network).ood_score, features, UNWATCHED)
+
+
+def _outputs(network: nn.Module, compute: Callable[[Tensor], Tensor], items: Tensor, watch: Watch) -> Tensor:
+    """What a part of the network makes of all items, float32 on the CPU."""
+    batches, found, done = Batches(network, BATCH, watch), [], 0
+    with evaluating(network), torch.inference_mode():
+        for batch, result in batches.over(lambda some: compute(some.to(batches.device).float()).float(), items):
+            found.append(result)
+            done += len(batch)
+            watch.progress(done / len(items))
+    return torch.cat(found)
+
+
+def decide(model: Model, probabilities: np.ndarray) -> tuple[str, ...]:
     """The names of the classes that are reported: the positive one from its threshold on, else the likeliest other;
     where classes do not exclude each other, all from their thresholds on."""
     card, classification = model.card, model.card.classification
     assert classification is not None
     names = [label.name for label in card.labels]
     if classification.multi_label:
-        return tuple(n for n, p, cut in zip(names, chances, classification.thresholds, strict=True) if p >= cut)
+        return tuple(n for n, p, cut in zip(names, probabilities, classification.thresholds, strict=True) if p >= cut)
     if classification.positive:
         positive = names.index(classification.positive)
-        if chances[positive] >= classification.thresholds[0]:
+        if probabilities[positive] >= classification.thresholds[0]:
             return (classification.positive,)
-        others = np.where(np.arange(len(names)) == positive, -1.0, chances)
+        others = np.where(np.arange(len(names)) == positive, -1.0, probabilities)
         return (names[int(others.argmax())],)
-    return (names[int(np.argmax(chances))],)
-
-
-def one_slice(image: Image, model: Model, index: int) -> Image:
-    """The slice ``index`` of an image, counted along its slice axis: that of one voxel, of the largest spacing, or the
-    one that the model's card names."""
-    axis = slice_axis_of(image, model)
-    if model.card.preprocessing.slice_axis is None:
-        raise LLMBoostError(f"model '{model.card.name}' takes volumes; a slice cannot be chosen")
-    if not 0 <= index < image.shape[axis]:
-        raise LLMBoostError(f"slice {index}: the image has slices 0 to {image.shape[axis] - 1}")
-    place = tuple(np.s_[index : index + 1] if n == axis else np.s_[:] for n in range(3))
-    shift = image.direction[:, axis] * image.spacing[axis] * index
-    x, y, z = (float(mm) for mm in shift + image.origin)
-    return replace(image, array=image.array[(..., *place)], origin=(x, y, z))
-
-
-def slice_axis_of(image: Image, model: Model) -> int:
-    """The axis (i, j, k: 0, 1, 2) of ``image`` that a 2D model takes its slices across."""
-    wanted = model.card.preprocessing.slice_axis
-    if wanted is None:
-        return 2
-    across = orient(image, model.card.preprocessing).direction[:, wanted]
-    return int(np.abs(across @ image.direction).argmax())
-
-
-def known_range(model: Model, framed: np.ndarray, modality: str) -> Range:
-    """Whether a case, as :func:`.input_region.frame` gives it, is of the kind that the model knows."""
-    card, classification = model.card, model.card.classification
-    assert classification is not None
-    score, limit = _distance(model, framed)
-    reasons = []
-    if differ(modality, card.modality):
-        reasons.append(f"the image is {modality}, and model '{card.name}' takes {card.modality}")
-    if not any(np.ptp(part) > 0 for part in framed):
-        reasons.append("the image is uniform: there is nothing to see")
-    if limit and score > limit:
-        reasons.append(
-            f"the image is unlike those that model '{card.name}' was trained on"
-            f" (distance {score:.2f}, usual up to {limit:.2f})"
-        )
-    return Range(score, limit, tuple(reasons))
-
-
-def _distance(model: Model, framed: np.ndarray) -> tuple[float, float]:
-    classification = model.card.classification
-    assert classification is not None
-    if classification.looks is not None:
-        return float(np.median(looks.distance(classification.looks, framed))), classification.looks.limit
-    return float(distance(model.network, torch.from_numpy(framed)).median()), classification.range_limit
+    return (names[int(np.argmax(probabilities))],)

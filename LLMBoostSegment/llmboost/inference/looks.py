@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..card import Looks
 from ..errors import LLMBoostError
+from .preprocessing import mirrorings
 
 BATCH = 32  # images at a time
 USUAL = 0.99  # the share of images like the training's that count as such
@@ -70,8 +71,7 @@ def fit(images: np.ndarray, held_out: np.ndarray, mirror: Sequence[int], mask: b
         if mask:
             views = [images, images > 0.5]
         else:
-            choices = [axes for n in range(len(mirror) + 1) for axes in combinations(mirror, n)]
-            views = [np.flip(images, tuple(axis + 2 for axis in axes)) for axes in choices]
+            views = [np.flip(images, tuple(axis + 2 for axis in axes)) for axes in mirrorings(mirror)]
         return np.stack([measure(view, blocks) for view in views], axis=1)
 
     known = measured(images)

@@ -1,16 +1,23 @@
-"""How much memory a segmentation takes, and how much this machine has."""
+"""How much memory a segmentation takes, how much this machine has, and what is done where a GPU's is full."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..card import Card
 from ..machine import GB, total_memory
+from .watch import UNWATCHED, Watch
 
 if TYPE_CHECKING:  # the doctor asks for this machine's memory where SimpleITK and torch may be missing
+    import torch
+    from torch import Tensor, nn
+
     from ..io.image import Image
     from .roi import Roi
+
+Items = TypeVar("Items", list[Any], "Tensor")
 
 # Measured with scripts/benchmark_memory.py (peak of the process, CPU): the libraries and a small network; bytes a voxel
 # of the image (stored twice while it is read, label map, its components) and of the network's grid (float32, a copy for
@@ -64,3 +71,57 @@ def shortage(card: Card, image: Image, roi: Roi | None = None) -> list[str]:
         return []
     machine = f"this machine has {total / GB:.1f} GB; limit it to a region of interest"
     return [f"needs {describe_need(card, image, roi)}, {machine}"]
+
+
+class Batches:
+    """A network on some items at a time: as many as the device's memory takes, and if not even one, on the CPU.
+
+    Attributes:
+        size: items at a time.
+    """
+
+    def __init__(self, network: nn.Module, size: int, watch: Watch = UNWATCHED) -> None:
+        self.network, self.size, self.watch = network, size, watch
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is, now."""
+        return next(self.network.parameters()).device
+
+    def over(self, compute: Callable[[Items], Tensor], items: Items) -> Iterator[tuple[Items, Tensor]]:
+        """What ``compute`` makes of the items, on the CPU, batch by batch, each with its items.
+
+        Args:
+            compute: given some of the items, brings them to :attr:`device` and gives a tensor.
+
+        Raises:
+            Cancelled: the watch's ``cancelled`` answered True.
+            torch.OutOfMemoryError: one item alone is too much, for the CPU as well.
+        """
+        import torch
+
+        while len(items):
+            self.watch.go_on()
+            batch = items[: self.size]
+            try:
+                found = compute(batch).cpu()
+            except torch.OutOfMemoryError:
+                if self.size == 1 and self.device.type == "cpu":
+                    raise
+                found = None
+            if found is None:  # outside the except clause, where the error's traceback no longer holds tensors
+                self._take_less()
+                continue
+            yield batch, found
+            items = items[len(batch) :]
+
+    def _take_less(self) -> None:
+        import torch
+
+        if self.size > 1:
+            self.size //= 2
+            self.watch.notice("the GPU's memory was full: less is computed at a time")
+        else:
+            self.network.to("cpu")
+            self.watch.notice("the GPU's memory was full even for one patch: the CPU computes, which takes longer")
+        torch.cuda.empty_cache()

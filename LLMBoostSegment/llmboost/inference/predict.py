@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import groupby
 from math import prod
 from typing import Any
@@ -12,7 +13,9 @@ import torch.nn.functional as F
 from monai.data.utils import compute_importance_map, dense_patch_slices
 from torch import Tensor, nn
 
-from ..errors import Cancelled, LLMBoostError
+from ..errors import LLMBoostError
+from .memory import Batches
+from .watch import UNWATCHED, Watch
 
 OVERLAP = 0.5
 GPU_BATCH = 8  # patches at a time; a CPU is as fast with one
@@ -31,9 +34,7 @@ def probability_slabs(
     axis: int = 0,
     batch: int | None = None,
     mirror: tuple[int, ...] = (),
-    progress: Callable[[float], None] = lambda fraction: None,
-    cancelled: Callable[[], bool] = lambda: False,
-    notice: Callable[[str], None] = lambda text: None,
+    watch: Watch = UNWATCHED,
 ) -> Iterator[Tensor]:
     """Probabilities (classes, R, A, S) of a volume (channels, R, A, S), on the CPU, in slabs from first to last.
 
@@ -45,12 +46,9 @@ def probability_slabs(
         axis: along which to cut slabs (0, 1, 2: R, A, S).
         batch: patches that are computed at a time; by default 8 on a GPU and 1 on a CPU.
         mirror: average what the network says of the patch as it is and mirrored along each of these axes.
-        progress: called with the fraction done after each batch.
-        cancelled: asked before each batch.
-        notice: told, in words for the user, when a GPU's memory was too small.
 
     Raises:
-        Cancelled: ``cancelled`` answered True.
+        Cancelled: whoever waits cancelled.
         LLMBoostError: the network's answer is not a number.
         torch.OutOfMemoryError: one patch alone is too much, for the CPU as well.
     """
@@ -62,18 +60,19 @@ def probability_slabs(
     groups = [(start, list(group)) for start, group in groupby(places, key=lambda place: place[axis].start)]
     ends = [start for start, _ in groups[1:]] + [sizes[axis]]
 
-    patches = _Patches(network, batch, mirror, notice)
+    batches = Batches(network, batch or (GPU_BATCH if next(network.parameters()).is_cuda else 1), watch)
     depth = [patch_size[n] if n == axis else size for n, size in enumerate(sizes)]
     sums, weights, done = torch.zeros(0), torch.zeros(depth), 0
-    was_training = network.training
-    network.eval()
-    try:
+
+    def compute(places: list[tuple[slice, ...]]) -> Tensor:
+        patches = torch.stack([padded[(slice(None), *place)] for place in places])
+        return _probabilities(network, patches.to(batches.device), mirror)
+
+    with evaluating(network):
         for (start, group), end in zip(groups, ends, strict=True):
-            while group:
-                if cancelled():
-                    raise Cancelled
-                chunk, group = group[: patches.batch], group[patches.batch :]
-                found = patches.probabilities(torch.stack([padded[(slice(None), *place)] for place in chunk]))
+            for chunk, found in batches.over(compute, group):
+                if not found.sum().isfinite():  # of what is no number, all comparisons would say no
+                    raise LLMBoostError(NOT_A_NUMBER)
                 if not len(sums):
                     large = found.shape[1] * prod(depth) > HALF_ABOVE
                     sums = torch.zeros(found.shape[1], *depth, dtype=torch.float16 if large else torch.float32)
@@ -82,7 +81,7 @@ def probability_slabs(
                     sums[(slice(None), *here)] += probabilities * weight
                     weights[here] += weight
                 done += len(chunk)
-                progress(done / len(places))
+                watch.progress(done / len(places))
             # what lies before the next group of patches is complete
             first, last = max(start, inside[axis].start), min(end, inside[axis].stop)
             if first < last:
@@ -93,6 +92,23 @@ def probability_slabs(
                 yield slab
             for one in (*sums, weights):
                 _shift(one, end - start, axis)
+
+
+@torch.inference_mode()
+def _probabilities(network: nn.Module, patches: Tensor, mirror: tuple[int, ...]) -> Tensor:
+    result = network(patches).softmax(dim=1)
+    for axis in mirror:
+        result += network(patches.flip(axis + 2)).softmax(dim=1).flip(axis + 2)
+    return result.div_(1 + len(mirror))
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode; afterwards, in the mode that it was in."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
     finally:
         network.train(was_training)
 
@@ -119,49 +135,6 @@ def tile(
 def predict(network: nn.Module, volume: Tensor, patch_size: tuple[int, int, int], **options: Any) -> Tensor:
     """All of :func:`probability_slabs` at once: for volumes as small as training's."""
     return torch.cat([slab.clone() for slab in probability_slabs(network, volume, patch_size, **options)], dim=1)
-
-
-class _Patches:
-    """The network on a few patches, with as many at a time as the device's memory takes."""
-
-    def __init__(
-        self, network: nn.Module, batch: int | None, mirror: tuple[int, ...], notice: Callable[[str], None]
-    ) -> None:
-        self.network = network
-        self.batch = batch or (GPU_BATCH if self.device.type == "cuda" else 1)
-        self.mirror = mirror
-        self.notice = notice
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.network.parameters()).device
-
-    def probabilities(self, patches: Tensor) -> Tensor:
-        """(patches, classes, R, A, S) on the CPU."""
-        while True:
-            try:
-                found = torch.cat([self._compute(part.to(self.device)).cpu() for part in patches.split(self.batch)])
-                if not found.sum().isfinite():  # of what is no number, all comparisons would say no
-                    raise LLMBoostError(NOT_A_NUMBER)
-                return found
-            except torch.OutOfMemoryError:
-                if self.batch > 1:
-                    self.batch //= 2
-                    self.notice("the GPU's memory was full: fewer windows are computed at a time")
-                elif self.device.type != "cpu":
-                    self.network.to("cpu")
-                    self.notice("the GPU's memory was full even for one window: the CPU computes, which takes longer")
-                else:
-                    raise
-            # outside the except clause, where the error's traceback no longer holds tensors
-            torch.cuda.empty_cache()
-
-    @torch.inference_mode()
-    def _compute(self, patches: Tensor) -> Tensor:
-        result = self.network(patches).softmax(dim=1)
-        for axis in self.mirror:
-            result += self.network(patches.flip(axis + 2)).softmax(dim=1).flip(axis + 2)
-        return result.div_(1 + len(self.mirror))
 
 
 def _shift(tensor: Tensor, planes: int, dim: int) -> None:

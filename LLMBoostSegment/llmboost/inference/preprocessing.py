@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -54,6 +55,16 @@ def orient(image: Image, preprocessing: Preprocessing) -> Image:
     axes.insert(wanted, across)
     r, a, s = (image.spacing[axis] for axis in axes)
     return image.on_grid(image.array.transpose(axes), (r, a, s), image.origin, image.direction[:, axes])
+
+
+def longest_axis(work: Image, preprocessing: Preprocessing) -> int:
+    """The axis (0, 1, 2: R, A, S) along which most of the model's patches lie in a row: across it, slabs are small."""
+    return int(np.argmax(np.array(work.shape) / preprocessing.patch_size))
+
+
+def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Each choice of the axes (0, 1, 2: R, A, S) along which an image is as usual as its mirror image; none first."""
+    return [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
 
 
 def _spacing(image: Image, preprocessing: Preprocessing) -> list[float]:

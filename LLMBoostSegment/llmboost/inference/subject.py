@@ -14,6 +14,7 @@ from scipy import ndimage
 from ..card import Card, Label, Subject
 from ..card.modality import differ, term
 from ..io.image import Image
+from .components import largest_piece
 
 FEWEST = 3  # voxels of a structure that is in view
 AIR_HU, SOFT_HU = -500, 300  # CT has air below the one, and soft tissue no further than the other from water
@@ -87,19 +88,6 @@ def aligned(places: np.ndarray, middles: np.ndarray, weights: np.ndarray) -> tup
     u[:, 2], s[2] = u[:, 2] * handed, s[2] * handed
     scale = float(s.sum() / (share @ ((places - center) ** 2).sum(axis=1)))
     return (places - center) @ (scale * u @ v).T + to, scale
-
-
-def largest_piece(mask: np.ndarray, neighbours: np.ndarray | None = None) -> np.ndarray:
-    """The largest connected piece of a mask, as a mask; by default voxels are connected through faces alone.
-
-    Args:
-        neighbors: (3, 3, 3), which voxels around one are connected to it.
-    """
-    pieces, count = ndimage.label(mask, structure=neighbours)
-    if count < 2:
-        return mask
-    sizes = np.bincount(pieces.ravel())
-    return pieces == 1 + int(sizes[1:].argmax())
 
 
 def _rim(found: np.ndarray) -> np.ndarray:

@@ -95,6 +95,8 @@ class InputCase:
             else:
                 volumes, notes = read_series(self.series, negative=flat)
                 frames = [[volume] for volume in volumes]
+            kind = self.series.modality
+            frames = [[replace(channel, modality=kind) for channel in channels] for channels in frames]
         else:
             files = [read_volumes(path, color=preprocessing.color) for path in self.files]
             names = [f"{path.name}: " if len(files) > 1 else "" for path in self.files]

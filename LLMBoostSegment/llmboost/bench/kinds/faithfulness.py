@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from ...explanation import ExplanationSpec
 from ...explanation.faithfulness import areas, energy, points_into, randomised
-from ...explanation.segments import segment_relevance
+from ...inference.explain_segment import segment_relevance
 from ...inference.predict import predict
 from ...inference.preprocessing import preprocess
 from ...io.dataset import load, read_dataset
@@ -83,9 +84,8 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
             if settings.method == NOISE:
                 heat = _noise(mask, model.network.stride, generator)  # type: ignore[arg-type]
             else:
-                heat = segment_relevance(
-                    network, volume, mask, preprocessing.patch_size, number, settings.method, settings.layer
-                )
+                spec = ExplanationSpec(label.value, settings.method, settings.layer)
+                heat = segment_relevance(network, volume, mask, preprocessing.patch_size, number, spec)
 
             def score(image: Tensor, number: int = number, mask: Tensor = mask) -> float:
                 return float(predict(model.network, image, preprocessing.patch_size)[number][mask].mean())

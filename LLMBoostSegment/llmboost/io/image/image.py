@@ -31,6 +31,7 @@ class Image:
         forms: of a NIfTI file with this very grid, what its header says of it, to be written again.
         sides_known: whether it is known how the image lies in the patient; if not, there is no left and right.
         notes: what a user should know of the reading, a line each.
+        modality: in DICOM's terms, where it is known.
 
     Raises:
         ValueError: the array has neither 3 nor 4 axes.
@@ -43,6 +44,7 @@ class Image:
     forms: nifti.Forms | None = None
     sides_known: bool = True
     notes: tuple[str, ...] = ()
+    modality: str = ""
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4):

@@ -16,7 +16,7 @@ from ...card import Card, Looks
 from ...card.figures import ADVICE
 from ...errors import Cancelled, LLMBoostError
 from ...inference import looks
-from ...inference.classify import probabilities
+from ...inference.classify import features_of, probabilities
 from ...io.imageset import ImageSet, read_image_set
 from ...metrics.classification import classification_scores
 from ...model import Model, save_tensors
@@ -27,7 +27,6 @@ from ..classification.train import (
     augmentation_of,
     calibrate,
     class_labels,
-    features_of,
 )
 from ..classification.trainer import (
     ClassificationConfig,

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from torch import Tensor, nn
+from torch import nn
 
 from ...booster import Booster, BoosterConfig
 from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing, read_card
@@ -18,7 +18,7 @@ from ...card.figures import NOT_TAUGHT
 from ...card.modality import term
 from ...errors import LLMBoostError
 from ...inference import looks
-from ...inference.classify import distance, probabilities
+from ...inference.classify import distance, features_of, probabilities
 from ...io.imageset import ImageSet, Sample, read_image_set
 from ...metrics.classification import classification_scores
 from ...model import Model, load_model, save_model
@@ -215,13 +215,6 @@ def class_labels(names: Sequence[str]) -> tuple[Label, ...]:
     return default_labels(dict(enumerate(names)))
 
 
-def features_of(network: nn.Module, images: Tensor) -> Tensor:
-    """What the head reads (N, width), of framed images (N, C, R, A, S)."""
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        return torch.cat([cast(Any, network).features(part.to(device).float()).cpu() for part in images.split(32)])
-
-
 def calibrate(
     network: nn.Module, val: Images, data: ImageSet, preprocessing: Preprocessing, input_region: str
 ) -> Classification:
@@ -255,7 +248,7 @@ def calibrate(
         multi_label=data.multi_label,
         ordinal=data.ordinal,
         temperature=temperature,
-        range_limit=float(distance(network, val.images).quantile(USUAL)),
+        range_limit=float(distance(network, features_of(network, val.images)).quantile(USUAL)),
     )
 
 
