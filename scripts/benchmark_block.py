@@ -39,7 +39,7 @@ def main() -> None:
             write_layer(folder)
         with told("segmenter boosted with it"):
             network = build("hybrid-vit", {}, BoosterConfig(str(folder)))
-        count = sum(p.numel() for p in network.booster.blocks.parameters())  # type: ignore[union-attr]
+        count = sum(p.numel() for p in network.booster.blocks.parameters())  # type: ignore[union-attr, misc]
         trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
         print(f"{count / 1e6:.0f} M weights frozen, {trained / 1e6:.1f} M trained")
         for number in (1, 2):

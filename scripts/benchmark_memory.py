@@ -28,7 +28,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             scan = Path(folder) / "scan.nii"
             _write_scan(shape, scan)
-            where = ["--output", Path(folder) / "out", "--device=cpu"]
+            where: list[str | Path] = ["--output", Path(folder) / "out", "--device=cpu"]
             command = [sys.executable, "-m", "llmboost", "segment", scan, "--model", model, *where]
             seconds, gigabytes, message = measured(command)
         per_voxel = seconds / np.prod(shape)

@@ -42,7 +42,7 @@ def main() -> None:
             write_image(image, file)
             seconds = _seconds(models, image)
             for name, path in paths.items():
-                where = ["--output", Path(folder) / name, "--device=cpu"]
+                where: list[str | Path] = ["--output", Path(folder) / name, "--device=cpu"]
                 _, peak, _ = measured([sys.executable, "-m", "llmboost", "segment", file, "--model", path, *where])
                 weights = sum(p.numel() for p in models[name].network.parameters()) / 1e6
                 print(

@@ -155,7 +155,8 @@ def degrade(image: Image, kind: str, seed: int) -> Image:
     random = np.random.default_rng(seed)
     values = image.array.astype(np.float32)
     if kind == "contrast":
-        change = RandContrastd(IMAGE, prob=1.0).set_random_state(seed=seed)
+        change = RandContrastd(IMAGE, prob=1.0)
+        change.set_random_state(seed=seed)
         return image.with_array(change({IMAGE: torch.from_numpy(values)})[IMAGE].numpy())
     if kind == "thick":
         across, thickness = random.integers(3), random.uniform(3, 9)

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from llmboost.library import find
 # what surrounds the brain, and the halves of the cerebrum, lie where the field of view ends
 LOOSE = ("white matter", "cerebral cortex", "fluid")
 GRID = 1.5  # mm, how far the middle of a structure may be off on the network's grid of 4 mm
-LIMITS = {"fewest": 12, "misfit": 1.3, "scale": (0.6, 1.5), "contrast": 0.08, "rim": 1.5}
+LIMITS: dict[str, Any] = {"fewest": 12, "misfit": 1.3, "scale": (0.6, 1.5), "contrast": 0.08, "rim": 1.5}
 
 
 def main() -> None:
@@ -55,10 +57,7 @@ def head(maps: Path) -> Subject:
     scale = np.mean([aligned(mean, points, alike)[1] for points in heads])
     spread = np.sqrt(((fitted - mean) ** 2).sum(axis=2).mean(axis=0)) * scale
     spread = np.sqrt((spread**2 + spread[other] ** 2) / 2 + GRID**2)
-    places = {
-        name: (*(round(float(mm), 1) for mm in scale * mean[n]), round(float(spread[n]), 1))
-        for n, name in enumerate(names.values())
-    }
+    places = {name: _tenths([*(scale * mean[n]), spread[n]]) for n, name in enumerate(names.values())}
     return Subject("head", places, **LIMITS)
 
 
@@ -67,6 +66,11 @@ def middles(path: Path, classes: list[int]) -> np.ndarray:
     head = read_head_map(path)
     found = CLASS[head.indices.long()].numpy()
     return np.array([np.argwhere(found == n).mean(axis=0) * head.spacing for n in classes])
+
+
+def _tenths(mm: Iterable[float]) -> tuple[float, float, float, float]:
+    right, anterior, superior, spread = (round(float(value), 1) for value in mm)
+    return right, anterior, superior, spread
 
 
 def _other_side(name: str) -> str:

@@ -86,8 +86,8 @@ def heads(data: Path) -> Iterator[tuple[str, str, Image]]:
     wheel = importlib.util.find_spec("nilearn")
     if wheel is not None and wheel.submodule_search_locations:
         yield "MNI152", "T1", read(Path(wheel.submodule_search_locations[0]) / MNI152)
-    for name, path in HEADS.items():
-        yield name, "without skull" if "stroke" in name else "T1", read(data / "viewer" / path)
+    for name, file in HEADS.items():
+        yield name, "without skull" if "stroke" in name else "T1", read(data / "viewer" / file)
     for kind in ("t1", "flair"):
         for path in sorted((data / "heads_t1_flair_2mm" / kind).glob("*.nii.gz")):
             yield f"{path.name[:7]} {kind}", kind.upper(), read(path)
@@ -101,10 +101,10 @@ def heads(data: Path) -> Iterator[tuple[str, str, Image]]:
 
 def others(data: Path) -> Iterator[tuple[str, str, Image]]:
     """Real images of other parts of the body, and of heads in another modality."""
-    for name, path in BODIES.items():
-        yield name, name, read(data / "viewer" / path)
-    for name, path in CT_HEADS.items():
-        image = read(data / "viewer" / path)
+    for name, file in BODIES.items():
+        yield name, name, read(data / "viewer" / file)
+    for name, file in CT_HEADS.items():
+        image = read(data / "viewer" / file)
         values = image.array.astype(np.float32)
         yield name, "CT head", image
         yield f"{name}, +1024", "CT head", image.with_array(values - values.min())
@@ -120,7 +120,8 @@ def others(data: Path) -> Iterator[tuple[str, str, Image]]:
         yield path.name.removesuffix("_0000.nii.gz") + ", window", "neck CT, windowed", image.with_array(values)
     for path in sorted((data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz"))[:4]:
         image = read(path)
-        large = replace(image, spacing=tuple(4 * mm for mm in image.spacing))
+        i, j, k = image.spacing
+        large = replace(image, spacing=(4 * i, 4 * j, 4 * k))
         yield f"{path.name[:15]} enlarged", "hippocampus crop, enlarged", large
     pictures = sorted((data / "sunnybrook_lv" / "test" / "images").glob("*.png"))
     for n in range(0, 60, 20):

@@ -37,7 +37,7 @@ def main() -> None:
 
 def measure(model: Model, dataset: Dataset) -> dict[str, float]:
     """Mean Dice of the val cases by the figures' names."""
-    cases = [(images[0], label) for images, label in map(load, dataset.split("val"))]
+    cases = [(images[0], label) for images, label in map(load, dataset.split("val")) if label is not None]
     plain = [_dice(model, image, label) for image, label in cases]
     other = [_dice(model, _in_another_contrast(image, SEED + n), label) for n, (image, label) in enumerate(cases)]
     thick = [_dice(model, image, label, axis=n % 3) for n, (image, label) in enumerate(cases)]
@@ -49,7 +49,8 @@ def measure(model: Model, dataset: Dataset) -> dict[str, float]:
 
 
 def _in_another_contrast(image: Image, seed: int) -> Image:
-    change = RandContrastd(IMAGE, prob=1.0).set_random_state(seed=seed)
+    change = RandContrastd(IMAGE, prob=1.0)
+    change.set_random_state(seed=seed)
     values = torch.from_numpy(image.array.astype(np.float32))
     return image.with_array(change({IMAGE: values})[IMAGE].numpy())
 

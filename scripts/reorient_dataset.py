@@ -43,9 +43,10 @@ def reorient(image: Image, axes: tuple[int, ...], senses: tuple[int, ...]) -> Im
     for axis, sense in zip(axes, senses, strict=True):
         corner[axis] = image.shape[axis] - 1 if sense < 0 else 0
     origin = image.affine[:3, :3] @ corner + image.origin
+    i, j, k = axes
     return Image(
         image.array.transpose(axes)[tuple(slice(None, None, sense) for sense in senses)],
-        tuple(image.spacing[axis] for axis in axes),
+        (image.spacing[i], image.spacing[j], image.spacing[k]),
         tuple(origin),
         image.direction[:, axes] * senses,
     )
