@@ -1,9 +1,11 @@
 """The public names, which ``import llmboost`` offers: what a script or a notebook needs, and no more.
 
 Positions are LPS in mm, as in ITK and DICOM (to the left, to the back, up), and arrays are indexed [i, j, k], the order
-of ``spacing`` and of the columns of ``direction``; with channels or classes [c, i, j, k]. An image is given as
+of ``spacing`` and of the columns of ``direction``; with channels or classes [c, i, j, k]. An image
+(``Given`` in signatures) is
 
-- a path: an image file (NIfTI, NRRD, MetaImage; PNG and JPEG), a DICOM file, or a folder with one DICOM series;
+- a path: of an image file (NIfTI, NRRD, MetaImage; PNG and JPEG), a DICOM file, or a folder with one DICOM
+  series;
 - a SimpleITK image;
 - a NumPy array [i, j, k], together with ``spacing``; for its origin and direction, see :func:`read_image`;
 - what :func:`read_image` returns.
@@ -80,8 +82,8 @@ def read_image(
             warn.
 
     Returns:
-        One gray volume (a picture is one of one slice): ``array``, ``spacing``, ``origin``, ``direction``, ``affine``,
-        and ``notes``, what a user should know of its reading.
+        One gray volume; a picture is one of one slice. It has an ``array``, its place (``spacing``, ``origin``,
+        ``direction``, ``affine``), and ``notes``, what a user should know of its reading.
 
     Raises:
         LLMBoostError: no image, a damaged one, one of several volumes or of colors, or a place that cannot be used.
@@ -118,10 +120,10 @@ def segment(
         entropy: also give how undecided the network is at each voxel, from 0 to 1.
 
     Returns:
-        What was found, on the grid of the first channel: ``labelmap`` (values [i, j, k], 0 is background), ``labels``
-        (what the values mean), ``volumes_ml`` (by name), ``quality`` (the expected Dice, where the model knows it),
-        ``warnings`` (what to know before believing it), and the maps asked for, ``probabilities`` [c, i, j, k]
-        (background first) and ``entropy`` [i, j, k].
+        What was found, on the grid of the first channel, in ``labelmap`` (values [i, j, k], 0 is background), with
+        ``labels`` (what the values mean), ``volumes_ml`` (by name), ``quality`` (the expected Dice, where the model
+        knows it), ``warnings`` (what to know before believing it), and the maps asked for, ``probabilities``
+        [c, i, j, k] (background first) and ``entropy`` [i, j, k].
 
     Raises:
         LLMBoostError: an image that cannot be read, another number of them than the model has channels, or a region of
@@ -355,8 +357,8 @@ def evaluate(
         mirror: of a segmenter, as for :func:`segment`.
 
     Returns:
-        What ``llmboost evaluate --json`` writes. Of a segmenter: ``cases`` (each with ``id``, ``dice``, ``hd95_mm``,
-        ``nsd_1mm`` by label value), ``mean_dice`` and its 95 % interval ``mean_dice_ci95``; of a classifier ``auc``,
+        What ``llmboost evaluate --json`` writes. For a segmenter, ``cases`` (each with ``id``, ``dice``, ``hd95_mm``,
+        ``nsd_1mm`` by label value), ``mean_dice`` and its 95 % interval ``mean_dice_ci95``; for a classifier ``auc``,
         ``accuracy``, ``balanced_accuracy`` and more.
 
     Raises:

@@ -24,5 +24,6 @@ exclude_patterns = ["site/conf.py"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_type_aliases = {"Given": "Given"}
 python_maximum_signature_line_length = 80
 napoleon_numpy_docstring = False

@@ -109,7 +109,7 @@ def image_of_array(
             f"{_ARRAY}: spacing and origin are three numbers each, direction is (3, 3) with unit vectors as its columns"
         )
     values = array.astype(np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("="), copy=False)
-    (image,) = images_of(values[np.newaxis], step, start, axes, _ARRAY, False)
+    (image,) = images_of(values[np.newaxis], step, start, axes, _ARRAY, color=False)
     if direction is not None or min(image.shape) == 1:
         return image
     return replace(image, sides_known=False, notes=(UNKNOWN_SIDES.format("an array without a direction"),))
