@@ -25,9 +25,9 @@ import numpy as np
 
 from . import library
 from .card import Card
-from .explanation import Explanation
-from .explanation import explain as explain_case
+from .explanation import Explanation, ExplanationSpec
 from .inference import classify as classifying
+from .inference import explain as explaining
 from .inference import segment as segmenting
 from .inference.device import choose_device
 from .inference.roi import Roi
@@ -137,7 +137,7 @@ def segment(
         True
     """
     loaded = _loaded(model)
-    channels, notes, modality = channels_of(images, loaded.card.preprocessing, spacing)
+    channels, notes = channels_of(images, loaded.card.preprocessing, spacing)
     found = segmenting.segment(
         loaded,
         channels,
@@ -145,7 +145,6 @@ def segment(
         mirror=mirror,
         probabilities=probabilities,
         entropy=entropy,
-        modality=modality,
     )
     return replace(found, warnings=(*notes, *found.warnings))
 
@@ -184,13 +183,12 @@ def classify(
         2
     """
     loaded = _loaded(model)
-    channels, notes, modality = channels_of(images, loaded.card.preprocessing, spacing)
+    channels, notes = channels_of(images, loaded.card.preprocessing, spacing)
     found = classifying.classify(
         loaded,
         channels,
         roi=None if roi is None else Roi.of_ras(roi),
         slice_number=slice_number,
-        modality=modality,
         anyway=anyway,
     )
     return replace(found, warnings=(*notes, *found.warnings))
@@ -229,28 +227,24 @@ def explain(
         ('Posterior hippocampus', (24, 28, 24))
     """
     loaded = _loaded(model)
-    channels, notes, modality = channels_of(images, loaded.card.preprocessing, spacing)
-    found = explain_case(
+    channels, notes = channels_of(images, loaded.card.preprocessing, spacing)
+    found = explaining.explain(
         loaded,
         channels,
-        target=target,
-        method=method,
-        layer=layer,
+        ExplanationSpec(target, method, layer),
         roi=None if roi is None else Roi.of_ras(roi),
         slice_number=slice_number,
-        modality=modality,
     )
     return replace(found, warnings=(*notes, *found.warnings))
 
 
-def write_segmentation(segmentation: segmenting.Segmentation, path: str | Path, model: Model | None = None) -> None:
+def write_segmentation(segmentation: segmenting.Segmentation, path: str | Path) -> None:
     """Write a segmentation, whole or not at all.
 
     Args:
         segmentation: what :func:`segment` returned.
-        path: ``.seg.nrrd`` (3D Slicer opens it with names, colors and SNOMED CT terminology), or a plain label map:
-            ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``.
-        model: that made it, to be named in a ``.seg.nrrd`` file.
+        path: ``.seg.nrrd`` (3D Slicer opens it with names, colors and SNOMED CT terminology; its header names the model
+            and its version), or a plain label map: ``.nii.gz``, ``.nii``, ``.nrrd``, ``.mha``.
 
     Raises:
         LLMBoostError: another extension, or the file cannot be written.
@@ -260,7 +254,7 @@ def write_segmentation(segmentation: segmenting.Segmentation, path: str | Path, 
         >>> llmboost.write_segmentation(result, "crop.seg.nrrd")
     """
     if str(path).lower().endswith(segnrrd.EXTENSION):
-        made_by = provenance(model.card, segmentation.localizer) if model else {}
+        made_by = provenance(segmentation.card, segmentation.localizer)
         segnrrd.write_segmentation(segmentation.labelmap, segmentation.labels, path, made_by)
     else:
         write_image(segmentation.labelmap, path)

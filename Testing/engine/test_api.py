@@ -22,6 +22,8 @@ from llmboost.errors import LLMBoostError
 from llmboost.io.image import Image, read_image, to_sitk, write_image
 from llmboost.io.segnrrd import read_segmentation
 
+from .dicom_samples import noise, write_series
+
 NAMES = [
     *("adapt", "classify", "evaluate", "explain", "load_model", "read_image", "segment", "train"),
     "write_segmentation",
@@ -110,7 +112,7 @@ def test_it_is_what_the_command_line_gives(folder: Path, tmp_path: Path) -> None
         main([*arguments, "--device", "cpu", "--uncertainty", "--roi", "11", "13", "11", "20", "20", "20"])
     assert not ended.value.code
     result = llmboost.segment("hippocampus", folder / "crop.nii.gz", entropy=True, roi=(11, 13, 11, 20, 20, 20))
-    llmboost.write_segmentation(result, tmp_path / "own.seg.nrrd", llmboost.load_model("hippocampus"))
+    llmboost.write_segmentation(result, tmp_path / "own.seg.nrrd")
     assert (tmp_path / "own.seg.nrrd").read_bytes() == (tmp_path / "crop.seg.nrrd").read_bytes()
     assert np.array_equal(read_image(tmp_path / "crop_entropy.nii.gz").array, result.entropy.array)
 
@@ -151,6 +153,17 @@ def test_pictures(folder: Path) -> None:
     assert of_path.probabilities == of_sitk.probabilities
     with pytest.raises(LLMBoostError, match="a color image, but a gray one is needed"):
         llmboost.classify(model, color)
+
+
+def test_a_folder_of_dicom_is_one_image_of_its_modality(tmp_path: Path) -> None:
+    write_series(tmp_path / "head", noise((12, 60, 60)), spacing=(3, 3, 3), Modality="CT")
+    image = llmboost.read_image(tmp_path / "head")
+    assert (image.shape, image.spacing, image.modality) == ((60, 60, 12), (3, 3, 3), "CT")
+    model = llmboost.load_model("hippocampus", device="cpu")
+    for given in (tmp_path / "head", image):
+        result = llmboost.segment(model, given)
+        assert not any(result.volumes_ml.values())
+        assert any("CT" in warning for warning in result.warnings)
 
 
 def test_a_volume_alone_is_read_with_what_is_told(folder: Path, crop: Image, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Segmentation:
         labels: what its values mean: the model's labels, or those of each side that the model's cascade looked at; no
             sides, where the image does not tell them.
         volumes_ml: millilitres of each label, by name.
+        card: of the model.
         seconds: that drawing took.
         warnings: what a user should know before believing the result.
         probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request.
@@ -56,6 +57,7 @@ class Segmentation:
     labelmap: Image
     labels: tuple[Label, ...]
     volumes_ml: dict[str, float]
+    card: Card
     seconds: float
     warnings: tuple[str, ...] = ()
     probabilities: Image | None = None
@@ -125,6 +127,7 @@ def segment(
         labelmap=labelmap,
         labels=labels,
         volumes_ml=volumes_ml,
+        card=card,
         seconds=time.monotonic() - started,
         warnings=(
             *([card.doubts] if card.doubts else []),

@@ -37,7 +37,7 @@ def one_image(
         return image_of_array(source, spacing, origin, direction)
     if any(part is not None for part in (spacing, origin, direction)):
         raise LLMBoostError(f"{_called(source)}: tells its own place in space; give spacing and the like with arrays")
-    images, notes, _modality = _read(source, Preprocessing())
+    images, notes = _read(source, Preprocessing())
     if len(images) > 1:
         raise LLMBoostError(f"{_called(source)}: {len(images)} volumes; split it and give one")
     return replace(images[0], notes=notes)
@@ -45,8 +45,8 @@ def one_image(
 
 def channels_of(
     images: Given | Sequence[Given], preprocessing: Preprocessing, spacing: Sequence[float] | None
-) -> tuple[list[Image], tuple[str, ...], str]:
-    """The channels of a case, what a user should know of their reading, and their modality, where it is known.
+) -> tuple[list[Image], tuple[str, ...]]:
+    """The channels of a case, and what a user should know of their reading.
 
     Args:
         images: one, or a list or tuple of them.
@@ -61,13 +61,11 @@ def channels_of(
         raise LLMBoostError(f"{_called(given[0])}: tells its own spacing; give one with arrays alone")
     channels: list[Image] = []
     notes: dict[str, None] = {}
-    modality = ""
     for one in given:
-        read, told, kind = _read(image_of_array(one, spacing) if isinstance(one, np.ndarray) else one, preprocessing)
+        read, told = _read(image_of_array(one, spacing) if isinstance(one, np.ndarray) else one, preprocessing)
         channels += read
         notes |= dict.fromkeys(told)
-        modality = modality or kind
-    return channels, tuple(notes), modality
+    return channels, tuple(notes)
 
 
 def image_of_array(
@@ -115,14 +113,12 @@ def image_of_array(
     return replace(image, sides_known=False, notes=(UNKNOWN_SIDES.format("an array without a direction"),))
 
 
-def _read(
-    source: str | Path | sitk.Image | Image, preprocessing: Preprocessing
-) -> tuple[list[Image], tuple[str, ...], str]:
-    """The volumes of a source as ``preprocessing`` takes them, what is told of their reading, and their modality."""
+def _read(source: str | Path | sitk.Image | Image, preprocessing: Preprocessing) -> tuple[list[Image], tuple[str, ...]]:
+    """The volumes of a source as ``preprocessing`` takes them, and what is told of their reading."""
     if isinstance(source, Image):
-        return [source], source.notes, ""
+        return [source], source.notes
     if isinstance(source, sitk.Image):
-        return _images_of_sitk(source, preprocessing.color), (), ""
+        return _images_of_sitk(source, preprocessing.color), ()
     if not isinstance(source, (str, Path)):
         raise LLMBoostError(f"{type(source).__name__}: is no image; give a path, an array or a SimpleITK image")
     told: list[str] = []
@@ -132,7 +128,7 @@ def _read(
     (case,) = cases.values()
     images, notes = case.read(preprocessing)
     (channels,) = images.values()
-    return channels, (*told, *notes), case.series.modality if case.series else ""
+    return channels, (*told, *notes)
 
 
 def _images_of_sitk(image: sitk.Image, color: bool) -> list[Image]:
