@@ -19,7 +19,7 @@ USUAL = ((0, 1, 2), (2, 1, 0), (0, 2, 1))
 ALIKE, ORDERED = 0.85, 0.75  # shares: tissues look as one; from dark to bright in a usual order
 FINEST = 2.0  # mm, the label maps' own
 THICKEST = 8.0  # mm
-NOISE, TEXTURE = 0.08, 0.12  # the most of either, of the range of intensities
+NOISE = 0.08  # the most, of the range of intensities
 BIAS = 0.35
 GAMMA = 0.3
 
