@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import ctk
 import qt
@@ -22,8 +22,10 @@ from .casestore import CaseStore
 from .casesview import CasesView, title
 from .logic import LLMBoostTrainLogic
 from .plan import Findings, Plan, purposeOf
-from .section import Panel
 from .snapshot import nodesOf, segmentsState
+
+if TYPE_CHECKING:
+    from .panel import Panel
 
 
 class Widgets(casesview.Widgets, Protocol):
@@ -44,7 +46,7 @@ class CasesSection:
 
     def __init__(self, ui: Widgets, logic: LLMBoostTrainLogic, panel: Panel) -> None:
         self._ui, self._logic, self._panel = ui, logic, panel
-        self._view = CasesView(ui, self)
+        self._view = CasesView(ui, panel.showButtons, self._onRole, self._onPartly, self._onLabel)
         self._plan: Plan | None = None
         self._states: dict[str, tuple[int, ...]] = {}  # of the segments when they were copied, by case
         for button, slot in (
@@ -81,18 +83,15 @@ class CasesSection:
 
     # Edits in the tables
 
-    def onSelection(self) -> None:
-        self._panel.showButtons()
-
-    def setRole(self, id: str, role: str) -> None:
+    def _onRole(self, id: str, role: str) -> None:
         with self._changing() as store:
             store.setRole(id, role)
 
-    def setPartly(self, id: str, partly: bool) -> None:
+    def _onPartly(self, id: str, partly: bool) -> None:
         with self._changing() as store:
             store.setPartly(id, partly)
 
-    def setLabel(self, value: int, name: str) -> None:
+    def _onLabel(self, value: int, name: str) -> None:
         assert self._plan
         purpose = purposeOf(self._plan.card, self._plan.task)
         with self._changing() as store:

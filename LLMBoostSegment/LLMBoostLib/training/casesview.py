@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import qt
@@ -29,29 +29,27 @@ class Widgets(Protocol):
     labelsLabel: qt.QLabel
 
 
-class Edits(Protocol):
-    """What the user does in the tables."""
-
-    def onSelection(self) -> None:
-        """Other cases are chosen."""
-
-    def setRole(self, id: str, role: str) -> None:
-        """A case is to be used otherwise."""
-
-    def setPartly(self, id: str, partly: bool) -> None:
-        """What has no segment in a case is not labeled, or background."""
-
-    def setLabel(self, value: int, name: str) -> None:
-        """A kind of segment is another label."""
-
-
 class CasesView:
-    """Shows the cases, and the kinds of their segments."""
+    """Shows the cases, and the kinds of their segments.
 
-    def __init__(self, ui: Widgets, edits: Edits) -> None:
-        self._ui, self._edits = ui, edits
+    Args:
+        onSelection: is called when the user chooses other cases.
+        onRole: is called with the id of a case that is to be used otherwise, and its role.
+        onPartly: is called with the id of a case, and whether what has no segment in it is not labeled.
+        onLabel: is called with the value of a kind of segment, and the label that it is.
+    """
+
+    def __init__(
+        self,
+        ui: Widgets,
+        onSelection: Callable[[], None],
+        onRole: Callable[[str, str], None],
+        onPartly: Callable[[str, bool], None],
+        onLabel: Callable[[int, str], None],
+    ) -> None:
+        self._ui, self._onRole, self._onPartly, self._onLabel = ui, onRole, onPartly, onLabel
         headers = [_("Case"), _("Seg."), _("Use"), _("Partly"), _("State")]
-        self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=edits.onSelection)
+        self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=onSelection)
         self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
 
     @property
@@ -95,10 +93,10 @@ class CasesView:
         table.text(row, 1, str(len(names)) if names else "–", ", ".join(names) or _("none"))
         tip = _("train: learned from; val: checks the training; test: kept out of it; unlabeled: waits to be labeled")
         uses = [_("unlabeled") if role == UNLABELED else role for role in ROLES]
-        table.choice(row, 2, uses, ROLES.index(case.role), lambda index: self._edits.setRole(id, ROLES[index]), tip)
+        table.choice(row, 2, uses, ROLES.index(case.role), lambda index: self._onRole(id, ROLES[index]), tip)
         if case.role != UNLABELED and plan is not None:
             tip = _("Ticked: what has no segment was not labeled, and is not learned from. Unticked: it is background.")
-            table.tick(row, 3, plan.isPartly(case), lambda ticked: self._edits.setPartly(id, ticked), tip)
+            table.tick(row, 3, plan.isPartly(case), lambda ticked: self._onPartly(id, ticked), tip)
 
     def _writeState(self, row: int, case: Snapshot, found: Findings, isEdited: bool) -> None:
         texts, color = [*found.problems, *found.notes], PROBLEM_COLOR if found.problems else NOTE_COLOR
@@ -132,7 +130,7 @@ class CasesView:
         shown = {BACKGROUND: _("background: not learned"), IGNORE: _("ignore: not labeled")}
         current, tip = names.index(found.label) if found.label in names else -1, found.problem or found.doubt
         texts = [shown.get(name, name) for name in names]
-        table.choice(row, 2, texts, current, lambda index: self._edits.setLabel(value, names[index]), tip)
+        table.choice(row, 2, texts, current, lambda index: self._onLabel(value, names[index]), tip)
         text, color = found.how, NOTE_COLOR if found.doubt else ""
         if found.problem:
             text, color = _("no label yet"), PROBLEM_COLOR

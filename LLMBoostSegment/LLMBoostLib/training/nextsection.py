@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import qt
 from slicer.i18n import tr as _
@@ -15,8 +15,10 @@ from .cases import UNLABELED
 from .compare import segmentVolume
 from .logic import LLMBoostTrainLogic
 from .nextview import NextView
-from .section import Panel
 from .snapshot import CASE, openCase
+
+if TYPE_CHECKING:
+    from .panel import Panel
 
 
 class Widgets(nextview.Widgets, Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import qt
 from slicer.i18n import tr as _
@@ -17,8 +17,10 @@ from . import candidateview
 from .candidate import AdapterCandidate
 from .candidateview import CandidateView
 from .logic import LLMBoostTrainLogic
-from .section import Panel
 from .snapshot import openCase
+
+if TYPE_CHECKING:
+    from .panel import Panel
 
 
 class Widgets(candidateview.Widgets, Protocol):

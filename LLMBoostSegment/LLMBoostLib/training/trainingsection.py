@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import qt
 from slicer.i18n import tr as _
@@ -24,7 +24,9 @@ from .curvesview import CurvesView
 from .figures import finite
 from .logic import LLMBoostTrainLogic
 from .plan import Findings, Plan
-from .section import Panel
+
+if TYPE_CHECKING:
+    from .panel import Panel
 
 ETA_FROM = 0.03  # of the whole, from which on the time that is left can be told
 
@@ -36,7 +38,7 @@ class Widgets(basechoice.Widgets, Protocol):
     problemsLabel: qt.QLabel
     startButton: qt.QPushButton
     finishButton: qt.QPushButton
-    plotFrame: qt.QFrame
+    plotFrame: qt.QWidget
 
 
 class TrainingSection:
