@@ -42,7 +42,7 @@ ADAPT = """
 import sys, time, torch
 from pathlib import Path
 try:
-    from llmboost.learn.adaptation.segmenter import adapt
+    from llmboost.learn.adaptation.flow import adapt
     from llmboost.learn.adaptation.common import AdaptSettings
 except ImportError:  # as the module was called before
     from llmboost.learn.adapt import adapt

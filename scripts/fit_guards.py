@@ -14,7 +14,7 @@ from pathlib import Path
 from llmboost.card import read_card, write_card
 from llmboost.inference import looks
 from llmboost.io.imageset import read_image_set
-from llmboost.learn.classification.trainer import read_images
+from llmboost.learn.classification.task import read_images
 from llmboost.library import find
 
 SETS = {

@@ -21,6 +21,7 @@ from llmboost.inference.device import choose_device
 from llmboost.learn.augment import IMAGE, LABEL
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.patches import Volume
+from llmboost.learn.segmentation import SegmentationTask
 from llmboost.learn.synthesis import HeadMap, SyntheticHeads, head_labels, read_head_map
 from llmboost.learn.train import made_with, run_folder
 from llmboost.learn.trainer import Outcome, Trainer, TrainingConfig
@@ -72,23 +73,17 @@ def main() -> None:
     torch.manual_seed(config.seed)
     booster = BoosterConfig("smollm2", layers=(20,)) if arguments.booster == "smollm2" else None
     network = build(NETWORK, {"classes": len(head_labels()) + 1, **OPTIONS}, booster)
-    trainer = Trainer(
-        network,
-        SyntheticHeads(maps[:-VAL_MAPS], WINDOW, SPACING, arguments.steps, config.seed),
-        validation_heads(maps[-VAL_MAPS:]),
-        steps,
-        config,
-        run_folder(arguments.output),
-        choose_device("auto"),
-        print_event,
-    )
+    heads = SyntheticHeads(maps[:-VAL_MAPS], WINDOW, SPACING, arguments.steps, config.seed)
+    task = SegmentationTask(heads, validation_heads(maps[-VAL_MAPS:]), steps, config)
+    trainer = Trainer(network, task, run_folder(arguments.output), choose_device("auto"), print_event)
     if arguments.resume:
         trainer.resume()
     outcome = trainer.run()
+    assert outcome.score is not None
     network.load_state_dict({**network.state_dict(), **outcome.state})
     save_model(network, _card(arguments.output, steps, network, outcome, config, len(maps)), arguments.output)
     draw_curve(run_folder(arguments.output))
-    print(f"{arguments.output}: val Dice {outcome.dice:.4f}")
+    print(f"{arguments.output}: val Dice {outcome.score.value:.4f}")
 
 
 def validation_heads(maps: list[HeadMap]) -> list[Volume]:
@@ -107,6 +102,7 @@ def _card(
     maps: int,
 ) -> Card:
     network_entry, booster_entry = describe(network)
+    assert outcome.score is not None
     training = {
         "data": f"synthetic heads from {maps - VAL_MAPS} of SynthSeg's label maps, {VAL_MAPS} others for validation",
         "data_license": "Apache-2.0",
@@ -123,7 +119,7 @@ def _card(
         network=network_entry,
         booster=booster_entry,
         training=training,
-        figures={"val_dice": outcome.dice, "val_dice_per_label": outcome.label_dice},
+        figures={"val_dice": outcome.score.value, "val_dice_per_label": outcome.score.known_labels},
         **CARD,
     )
 

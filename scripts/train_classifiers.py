@@ -21,8 +21,8 @@ from llmboost.card import Card, read_card, write_card
 from llmboost.evaluation import evaluate_classifier
 from llmboost.io.imageset import read_image_set
 from llmboost.learn.classification.augment import Augmentation
+from llmboost.learn.classification.task import ClassificationConfig
 from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
-from llmboost.learn.classification.trainer import ClassificationConfig
 from llmboost.library import find
 from llmboost.model import load_model
 

@@ -333,7 +333,7 @@ def adapt(
         ('hippocampus', 2)
     """
     from .learn.adaptation.common import AdaptSettings
-    from .learn.adaptation.segmenter import adapt as run
+    from .learn.adaptation.flow import adapt as run
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, seed=seed)
     return run(library.find(base), Path(dataset), Path(output), settings, device=choose_device("auto"))

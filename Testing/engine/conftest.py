@@ -93,7 +93,7 @@ def dataset_folder(tmp_path_factory, write_dataset) -> Path:
 def volumes(dataset_folder):
     """(train, val) of ``dataset_folder`` as a network with the steps of training_samples.py sees them."""
     from llmboost.io.dataset import read_dataset
-    from llmboost.learn.trainer import read_volume
+    from llmboost.learn.segmentation import read_volume
 
     from .training_samples import STEPS
 

@@ -23,9 +23,10 @@ from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import Image, read_image
 from llmboost.learn.adaptation.common import AdaptSettings
-from llmboost.learn.adaptation.segmenter import adapt
+from llmboost.learn.adaptation.flow import adapt
+from llmboost.learn.segmentation import SegmentationTask
 from llmboost.learn.train import run_folder
-from llmboost.learn.trainer import CHECKPOINT, Trainer
+from llmboost.learn.trainer import CHECKPOINT, Score
 from llmboost.library import export_model, find, import_model, installed, remove_model
 from llmboost.model import load_model, save_model
 
@@ -150,7 +151,7 @@ def test_nothing_better_than_the_base_keeps_the_base(base, dataset_folder, tmp_p
 @pytest.mark.parametrize(("cases", "learns"), [(5, True), (8, False)])  # every fourth of them is held out
 def test_one_case_alone_does_not_choose(base, local, tmp_path, monkeypatch, cases, learns):
     scores = iter(range(0, -100, -1))  # the base is the best
-    monkeypatch.setattr(Trainer, "_score", lambda self: (float(next(scores)), {}))
+    monkeypatch.setattr(SegmentationTask, "score", lambda self, network: Score(float(next(scores)), {"dice": 0.5}, {}))
     settings = AdaptSettings(steps=60, validations=2, rank=2, rate=1e-2)
     result = run(base, local(cases), tmp_path / "mine.safetensors", settings)
     assert (result.after.mean_dice > result.before.mean_dice + 0.1) == learns
@@ -278,7 +279,7 @@ def test_refusals_leave_nothing_behind(base, local, tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_in_one_line(base, local, tmp_path, monkeypatch):
-    monkeypatch.setattr(Trainer, "_loss", lambda self, batch: torch.tensor(float("nan")))
+    monkeypatch.setattr(SegmentationTask, "loss", lambda self, *given: torch.tensor(float("nan")))
     with pytest.raises(LLMBoostError, match="the loss is not a number") as failure:
         run(base, local(2), tmp_path / "mine.safetensors")
     assert "\n" not in str(failure.value)
@@ -325,7 +326,7 @@ def test_a_killed_run_continues_as_if_it_had_not_been(base, local, tmp_path):
     program = (
         "import sys, torch; torch.set_num_threads(1)\n"
         "from pathlib import Path\n"
-        "from llmboost.learn.adaptation.segmenter import adapt\n"
+        "from llmboost.learn.adaptation.flow import adapt\n"
         "from llmboost.learn.adaptation.common import AdaptSettings\n"
         f"adapt(Path({str(base)!r}), Path({str(folder)!r}), Path({str(output)!r}), AdaptSettings(**{settings}),"
         " device=torch.device('cpu'), report=lambda event: print(event['event'], flush=True))\n"

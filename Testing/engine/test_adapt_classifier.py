@@ -11,9 +11,9 @@ from llmboost.inference.classify import classify
 from llmboost.io.image import Image
 from llmboost.io.imageset import read_image_set
 from llmboost.learn.adaptation.common import AdaptSettings
-from llmboost.learn.adaptation.segmenter import adapt
+from llmboost.learn.adaptation.flow import adapt
+from llmboost.learn.classification.task import ClassificationConfig
 from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
-from llmboost.learn.classification.trainer import ClassificationConfig
 from llmboost.library import import_model
 from llmboost.model import load_model
 

@@ -13,13 +13,13 @@ from llmboost.errors import LLMBoostError
 from llmboost.learn.adaptation.lora import (
     BLOCKS,
     AdapterConfig,
+    adapter_state,
     default_rank,
-    default_share,
+    default_wise_alpha,
     dequantize,
     inject,
+    interpolate,
     layer_by_layer,
-    towards,
-    trained,
 )
 from llmboost.networks import build, describe
 
@@ -91,7 +91,7 @@ def test_merged_and_unmerged_agree_to_rounding(name, scope):
     inject(network, AdapterConfig(4, scope))
     learnt(network)
     result = empty_like(base)
-    result.load_state_dict(merged(base, result, trained(network)), assign=True)
+    result.load_state_dict(merged(base, result, adapter_state(network)), assign=True)
     with layer_by_layer(), torch.no_grad():
         there, here = network(x), result.eval()(x)
         assert not torch.allclose(there, base(x), atol=1e-2)
@@ -105,20 +105,20 @@ def test_the_blocks_4_bit_layers_take_low_rank_updates_when_asked():
         dequantize(network)
         torch.testing.assert_close(network(x), before)
     inject(network, AdapterConfig(2, block=True))
-    assert any(name.startswith(BLOCKS) for name in trained(network))
+    assert any(name.startswith(BLOCKS) for name in adapter_state(network))
     learnt(network)
     result = empty_like(network)
-    result.load_state_dict(merged(base, result, trained(network)), assign=True)
+    result.load_state_dict(merged(base, result, adapter_state(network)), assign=True)
     with torch.no_grad():
         torch.testing.assert_close(result.eval()(x), network(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_base_is_frozen_and_little_is_trained(name):
+def test_base_is_frozen_and_little_is_adapter_state(name):
     network = boosted(name)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     inject(network, AdapterConfig(2))
-    names = set(trained(network))
+    names = set(adapter_state(network))
     assert not any(key.startswith(BLOCKS) for key in names)
     assert {"booster.adapter_in.weight", "booster.adapter_out.weight"} <= names
     network.train()
@@ -131,10 +131,10 @@ def test_base_is_frozen_and_little_is_trained(name):
     assert changed
 
 
-def test_what_attention_never_sees_is_trained():
+def test_what_attention_never_sees_is_adapter_state():
     network = boosted()
     inject(network, AdapterConfig(2))
-    names = set(trained(network))
+    names = set(adapter_state(network))
     assert "stem.0.0.weight" in names
     assert "transformer.0.norm1.weight" in names
     assert {"transformer.0.attention.qkv.weight.lora_A", "transformer.0.mlp.2.weight.lora_B"} <= names
@@ -151,15 +151,15 @@ def test_the_decoder_is_trained_when_asked():
 
 def _kernels(network):
     """What is trained as it is, but for norms and biases."""
-    return {name for name, tensor in trained(network).items() if tensor.ndim > 1 and ".lora_" not in name}
+    return {name for name, tensor in adapter_state(network).items() if tensor.ndim > 1 and ".lora_" not in name}
 
 
 def test_a_share_of_the_changes_lies_between_base_and_adapter():
     base, network = boosted(), boosted()
     inject(network, AdapterConfig(2))
-    tensors = trained(learnt(network))
+    tensors = adapter_state(learnt(network))
     base_state = base.state_dict()
-    none, half = (merged(base, empty_like(base), towards(base, tensors, share)) for share in (0.0, 0.5))
+    none, half = (merged(base, empty_like(base), interpolate(base, tensors, share)) for share in (0.0, 0.5))
     whole = merged(base, empty_like(base), tensors)
     for name, tensor in whole.items():
         torch.testing.assert_close(none[name], base_state[name])
@@ -201,7 +201,7 @@ def test_ranks_grow_with_the_cases():
 
 
 def test_more_is_kept_where_more_cases_tell_what_it_is_worth():
-    shares = [default_share(held_out) for held_out in (0, 1, 2, 16)]
+    shares = [default_wise_alpha(held_out) for held_out in (0, 1, 2, 16)]
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -209,6 +209,6 @@ def test_more_is_kept_where_more_cases_tell_what_it_is_worth():
 def test_modules_that_only_hold_others_are_no_targets():
     network = boosted()
     inject(network, AdapterConfig(2, "head"))
-    assert set(trained(network)) == {f"heads.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")}
+    assert set(adapter_state(network)) == {f"heads.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")}
     assert not any("lora" in name for name, _ in network.named_parameters())
     assert isinstance(network.heads, nn.ModuleList)

@@ -20,18 +20,18 @@ from llmboost.evaluation import evaluate_classifier
 from llmboost.inference.classify import classify, distance, features_of, probabilities
 from llmboost.io.imageset import read_image_set
 from llmboost.learn.augment import IMAGE
-from llmboost.learn.checkpoint import learnt
+from llmboost.learn.checkpoint import trainable_state
 from llmboost.learn.classification.augment import Augmentation
-from llmboost.learn.classification.train import ClassificationRecipe, calibrate, train_classifier, youden
-from llmboost.learn.classification.trainer import (
+from llmboost.learn.classification.task import (
     TARGET,
     ClassificationConfig,
-    ClassificationTrainer,
+    ClassificationTask,
     Images,
     read_images,
 )
+from llmboost.learn.classification.train import ClassificationRecipe, calibrate, train_classifier, youden
 from llmboost.learn.train import run_folder
-from llmboost.learn.trainer import CHECKPOINT, LOG
+from llmboost.learn.trainer import CHECKPOINT, LOG, Score, Trainer
 from llmboost.model import load_model
 from llmboost.networks import build
 
@@ -95,16 +95,16 @@ def make_trainer(tmp_path):
     val = images_of(count=24, seed=1)
 
     def make(folder="run", network=None, train=None, held_out=val, augmentation=USUAL, **changes):
-        names = ("multi_label", "teachers", "report", "cancelled")
-        others = {name: changes.pop(name) for name in names if name in changes}
+        multi_label = changes.pop("multi_label", False)
+        watching = {name: changes.pop(name) for name in ("report", "cancelled") if name in changes}
         train = train or images_of()
         torch.manual_seed(changes.get("seed", 0))
         network = network or build(
             "vit-tiny", {**TINY, "image_size": STEPS.patch_size, "classes": train.targets.shape[1]}, None
         )
-        return ClassificationTrainer(
-            network, train, held_out, STEPS, recipe(**changes).config, augmentation, tmp_path / folder, CPU, **others
-        )  # fmt: skip
+        config = recipe(**changes).config
+        task = ClassificationTask(train, held_out, STEPS, config, augmentation, multi_label=multi_label)
+        return Trainer(network, task, tmp_path / folder, CPU, **watching)
 
     return make
 
@@ -264,14 +264,14 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(make_trainer, balanced
     again.resume()
     assert again.step == 4
     outcome = again.run()
-    assert (outcome.dice, outcome.steps) == (expected.dice, expected.steps)
-    for name, tensor in whole.averaged.items():
-        assert torch.equal(again.averaged[name], tensor), name
+    assert (outcome.score, outcome.steps) == (expected.score, expected.steps)
+    for name, tensor in whole.task.averaged.items():
+        assert torch.equal(again.task.averaged[name], tensor), name
     assert outcome.state.keys() == expected.state.keys()
     for name, tensor in expected.state.items():
         assert torch.equal(outcome.state[name], tensor), name
-    for name, tensor in learnt(whole.network).items():
-        assert torch.equal(learnt(again.network)[name], tensor), name
+    for name, tensor in trainable_state(whole.network).items():
+        assert torch.equal(trainable_state(again.network)[name], tensor), name
 
 
 def test_a_cut_training_ends_as_a_whole_one(discs, tmp_path):
@@ -291,7 +291,7 @@ def test_a_cut_training_ends_as_a_whole_one(discs, tmp_path):
 
 
 def batches_of(trainer, count):
-    batches = trainer._batches()
+    batches = trainer.task.batches(0, CPU)
     return [next(batches) for _ in range(count)]
 
 
@@ -363,23 +363,22 @@ def test_teachers_answers_stand_in_for_targets(trained, discs, tmp_path):
 def test_the_averaged_weights_are_the_ones_kept(make_trainer):
     trainer = make_trainer(steps=12)
     own = []
-    step = trainer._step
-    trainer._step = lambda batch: (step(batch), own.append(trainer.network.head.weight.detach().clone()))[0]
+    trainer.report = lambda event: event["event"] == "step" and own.append(trainer.network.head.weight.detach().clone())
     outcome = trainer.run()
     average = own[0]
     for n, weight in enumerate(own[1:], start=2):
         average = average.lerp(weight, 1 - min(0.99, n / (n + 10)))
-    torch.testing.assert_close(trainer.averaged["head.weight"], average)
-    assert not torch.equal(trainer.averaged["head.weight"], own[-1])
+    torch.testing.assert_close(trainer.task.averaged["head.weight"], average)
+    assert not torch.equal(trainer.task.averaged["head.weight"], own[-1])
     assert torch.equal(trainer.network.head.weight, own[-1]), "training itself goes on with its own"
     # what is returned is what was measured
     again = build("vit-tiny", {**TINY, "image_size": STEPS.patch_size}, None)
     again.load_state_dict({**again.state_dict(), **outcome.state})
-    found = probabilities(again, trainer.held_out.images, mirror=STEPS.mirror)
-    entropy = -(trainer.held_out.targets * found.clamp(min=1e-7).log()).sum(dim=1).mean().item()
-    order = found[:, 1][trainer.held_out.targets[:, 1] == 1][:, None] - found[:, 1][trainer.held_out.targets[:, 1] == 0]
+    found = probabilities(again, trainer.task.val.images, mirror=STEPS.mirror)
+    entropy = -(trainer.task.val.targets * found.clamp(min=1e-7).log()).sum(dim=1).mean().item()
+    order = found[:, 1][trainer.task.val.targets[:, 1] == 1][:, None] - found[:, 1][trainer.task.val.targets[:, 1] == 0]
     auc = ((order > 0).float() + 0.5 * (order == 0)).mean().item()
-    assert outcome.dice == pytest.approx(auc - 1e-3 * entropy, abs=1e-4)
+    assert outcome.score.value == pytest.approx(auc - 1e-3 * entropy, abs=1e-4)
 
 
 def test_the_auc_that_is_told_is_the_auc(make_trainer, tmp_path):
@@ -389,15 +388,16 @@ def test_the_auc_that_is_told_is_the_auc(make_trainer, tmp_path):
     trainer.run()
     *_, last = [event for event in events if event["event"] == "validation"]
     again = build("vit-tiny", {**TINY, "image_size": STEPS.patch_size}, None)
-    again.load_state_dict({**again.state_dict(), **trainer.averaged})
-    found = probabilities(again, trainer.held_out.images, mirror=STEPS.mirror)[:, 1]
-    positive, negative = (found[trainer.held_out.targets[:, 1] == side] for side in (1, 0))
+    again.load_state_dict({**again.state_dict(), **trainer.task.averaged})
+    found = probabilities(again, trainer.task.val.images, mirror=STEPS.mirror)[:, 1]
+    positive, negative = (found[trainer.task.val.targets[:, 1] == side] for side in (1, 0))
     order = positive[:, None] - negative
     auc = ((order > 0).float() + 0.5 * (order == 0)).mean().item()
     assert last["auc"] == pytest.approx(auc, abs=1e-6)
     assert last["best"] in [event["auc"] for event in events if event["event"] == "validation"]
     logged = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert logged[-1]["auc"] == last["auc"]
+    assert last["selected_by"] == pytest.approx(auc - 1e-3 * last["entropy"], abs=1e-6)
 
 
 def test_the_best_validation_is_kept(make_trainer, monkeypatch):
@@ -405,13 +405,13 @@ def test_the_best_validation_is_kept(make_trainer, monkeypatch):
     scores = iter([0.5, 0.9, 0.7])
     kept = []
 
-    def score():
-        kept.append({name: tensor.clone() for name, tensor in trainer.averaged.items()})
-        return next(scores), {}
+    def score(network):
+        kept.append({name: tensor.clone() for name, tensor in trainer.task.averaged.items()})
+        return Score(next(scores), {"auc": 0.8}, {})
 
-    monkeypatch.setattr(trainer, "_score", score)
+    monkeypatch.setattr(trainer.task, "score", score)
     outcome = trainer.run()
-    assert outcome.dice == 0.9
+    assert outcome.score.value == 0.9
     assert all(torch.equal(outcome.state[name], tensor) for name, tensor in kept[1].items())
 
 

@@ -81,8 +81,8 @@ def solid():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A model file that knows small from large discs."""
+    from llmboost.learn.classification.task import ClassificationConfig
     from llmboost.learn.classification.train import ClassificationRecipe, train_classifier
-    from llmboost.learn.classification.trainer import ClassificationConfig
 
     folder = tmp_path_factory.mktemp("trained")
     data = write_npz(folder / "discs.npz", three_splits())

@@ -24,6 +24,7 @@ from llmboost.io.imageset import read_image_set
 from llmboost.learn.adaptation.common import _known_run
 from llmboost.learn.checkpoint import DIGEST, KEY, _digest, differences
 from llmboost.learn.curve import draw_curve
+from llmboost.learn.segmentation import SegmentationTask
 from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig
 from llmboost.model import load_model, save_tensors
 
@@ -145,7 +146,8 @@ def test_logs(tmp_path, examples):
 def test_checkpoints(tmp_path, tiny_network, volumes, examples):
     def trainer():
         config = TrainingConfig(steps=1, validations=1)
-        return Trainer(tiny_network(), volumes[0][:1], volumes[1][:1], STEPS, config, tmp_path, torch.device("cpu"))
+        task = SegmentationTask(volumes[0][:1], volumes[1][:1], STEPS, config)
+        return Trainer(tiny_network(), task, tmp_path, torch.device("cpu"))
 
     trainer().run()
     path = tmp_path / CHECKPOINT

@@ -9,11 +9,10 @@ from monai.transforms import Compose
 
 from llmboost.card import Preprocessing
 from llmboost.io.image import Image
-from llmboost.learn import trainer as trainer_module
 from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.patches import FOREGROUND, TrainingPatches, Volume, cut
-from llmboost.learn.trainer import read_volume
+from llmboost.learn.segmentation import read_volume
 
 from .training_samples import STEPS
 
@@ -35,21 +34,22 @@ def dataset_of(labels, ignore=None):
     return SimpleNamespace(labels=labels, ignore=ignore)
 
 
-def test_labels_become_classes_on_the_networks_grid(monkeypatch):
+def test_labels_become_classes_on_the_networks_grid():
     values = np.zeros((6, 8, 10), np.uint8)
     values[:, 2:4], values[:, 4:6], values[:, 6:] = 5, 2, 9
     place = ((1.0, 1.0, 1.0), (0, 0, 0), np.eye(3))
     case = SimpleNamespace(id="x")
-    monkeypatch.setattr(
-        trainer_module, "load", lambda case: ([Image(values.astype(float), *place)], Image(values, *place))
-    )
+
+    def load(_case):
+        return [Image(values.astype(float), *place)], Image(values, *place)
+
     dataset = dataset_of({2: "two", 5: "five"}, ignore=9)
-    volume = read_volume(dataset, case, Preprocessing())
+    volume = read_volume(dataset, case, Preprocessing(), load)
     # LPS to RAS turns the first two axes round
     assert volume.label[0, 0, :, 0].tolist() == [IGNORED, IGNORED, 1, 1, 2, 2, 0, 0]
     assert volume.label.dtype == torch.int16
     assert volume.image.shape == (1, 6, 8, 10)
-    fine = read_volume(dataset, case, Preprocessing(spacing=(1.0, 0.5, 1.0)))
+    fine = read_volume(dataset, case, Preprocessing(spacing=(1.0, 0.5, 1.0)), load)
     assert fine.label.shape == (1, 6, 16, 10)
     assert fine.label[0, 0, :, 0].tolist() == [IGNORED] * 4 + [1] * 4 + [2] * 4 + [0] * 4
 

@@ -8,11 +8,10 @@ import SimpleITK as sitk
 import torch
 
 from llmboost.io import dataset as dataset_module
-from llmboost.io import image as image_module
 from llmboost.io import nifti
-from llmboost.io.image import Image, read_image, read_volumes, write_image
+from llmboost.io.image import Image, read_image, read_volumes, reading, write_image
 from llmboost.learn.adaptation.common import AdaptSettings
-from llmboost.learn.adaptation.segmenter import adapt
+from llmboost.learn.adaptation.flow import adapt
 from llmboost.learn.train import Recipe, train
 from llmboost.learn.trainer import TrainingConfig
 
@@ -25,13 +24,13 @@ TINY = {"stem": (4, 8, 8), "width": 16, "depth": 1, "heads": 2}
 def reads(monkeypatch):
     """How often the voxels of each file were read."""
     count = Counter()
-    real = image_module.read_checked
+    real = reading.read_checked
 
     def counted(path):
         count[path] += 1
         return real(path)
 
-    monkeypatch.setattr(image_module, "read_checked", counted)
+    monkeypatch.setattr(reading, "read_checked", counted)
     return count
 
 
@@ -113,7 +112,7 @@ def test_itk_reads_no_voxels_again(tmp_path, monkeypatch, name, kind):
     write_image(Image(values, (1, 2, 3), (4, 5, 6), direction), tmp_path / name)
     itk = sitk.ReadImage(str(tmp_path / name))
     monkeypatch.setattr(sitk, "ReadImage", lambda *given, **named: pytest.fail("read again"))
-    image = image_module.read_sitk(tmp_path / name)
+    image = reading.read_sitk(tmp_path / name)
     assert (image.GetSize(), image.GetPixelID()) == (itk.GetSize(), itk.GetPixelID())
     assert image.GetSpacing() == itk.GetSpacing()
     assert image.GetOrigin() == itk.GetOrigin()
@@ -140,5 +139,5 @@ def test_colors_and_other_byte_orders(tmp_path, big):
         "NRRD0004\ntype: uchar\ndimension: 4\nsizes: 6 5 4 3\nkinds: domain domain domain RGB-color\nencoding: raw\n\n"
     )
     (tmp_path / "b.nrrd").write_bytes(header.encode() + apart.tobytes())
-    stored = image_module.read_sitk(tmp_path / "b.nrrd")
+    stored = reading.read_sitk(tmp_path / "b.nrrd")
     assert np.array_equal(sitk.GetArrayFromImage(stored), np.moveaxis(apart, 0, 3))

@@ -1,7 +1,5 @@
 """What is added to a training's loss."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -9,6 +7,7 @@ from torch import nn
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.patches import TrainingPatches, Volume
 from llmboost.learn.regularizers import Consistency, zoomed
+from llmboost.learn.trainer import Progress
 
 
 def smooth(*shape):
@@ -22,7 +21,8 @@ def smooth(*shape):
 def consistency(*shape, weight=1.0, fraction=1.0):
     volume = Volume("unlabelled", smooth(*shape)[0], torch.full((1, *shape), IGNORED, dtype=torch.int16))
     windows = TrainingPatches([volume], shape, (), 100, seed=0)
-    return Consistency(windows, weight, SimpleNamespace(step=3, fraction=fraction))
+    regularizer = Consistency(windows, weight)
+    return lambda network, batch, levels: regularizer(network, batch, levels, Progress(3, fraction))
 
 
 def pointwise():

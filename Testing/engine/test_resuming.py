@@ -19,7 +19,7 @@ from llmboost.files import locked
 from llmboost.io.image import read_image, write_image
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.adaptation.common import RUN, AdaptSettings
-from llmboost.learn.adaptation.segmenter import adapt
+from llmboost.learn.adaptation.flow import adapt
 from llmboost.learn.checkpoint import DIGEST, KEY
 from llmboost.learn.train import Recipe, run_folder, train
 from llmboost.learn.trainer import CHECKPOINT, LOG, TrainingConfig
@@ -125,7 +125,7 @@ def test_any_flipped_byte(run, tmp_path):
     path = run_folder(tmp_path / "m.safetensors") / CHECKPOINT
     whole = path.read_bytes()
     length = int.from_bytes(whole[:8], "little")
-    places = {8 + whole[8:].index(b'"validated'), 8 + whole[8:].index(b"best_dice") + 14, length + 8, len(whole) - 1}
+    places = {8 + whole[8:].index(b'"validated'), 8 + whole[8:].index(b'\\"value') + 14, length + 8, len(whole) - 1}
     for place in [*places, *np.random.default_rng(0).integers(0, len(whole), 40).tolist()]:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << (place % 8)
@@ -219,19 +219,15 @@ def adapting(training, folder, tmp_path):
 
 
 CHILD = """
-import sys, torch
+import os, sys, torch
 from pathlib import Path
-from llmboost.learn.adaptation import segmenter as module
 from llmboost.learn.adaptation.common import AdaptSettings
-from llmboost.learn.trainer import Trainer
-save = Trainer._checkpoint
-def last(self):
-    save(self)
-    import os
-    os._exit(9)
-Trainer._checkpoint = last
+from llmboost.learn.adaptation.flow import adapt
+def report(event):
+    if event["event"] == "step" and event["step"] == 2:  # after the first one, there was a checkpoint
+        os._exit(9)
 settings = AdaptSettings(steps=2, validations=2, rank=2)
-module.adapt(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), settings, device=torch.device("cpu"))
+adapt(*map(Path, sys.argv[1:4]), settings, device=torch.device("cpu"), report=report)
 """
 
 

@@ -251,5 +251,6 @@ def test_an_adapted_model_draws_in_what_its_user_chose(brain):
     from llmboost.learn.adaptation.common import adapted_card
 
     adapter, data = Adapter("brain", "1.0", "0" * 64, 4), SimpleNamespace(name="mine", license="")
-    card = adapted_card(brain.card, brain.card, brain.network, Path("mine.safetensors"), adapter, data, (1, 0), {}, {})
+    adaptation = SimpleNamespace(base=brain, data=data, counts=(1, 0))
+    card = adapted_card(adaptation, brain.card, brain.network, Path("mine.safetensors"), adapter, {})
     assert card.subject is None

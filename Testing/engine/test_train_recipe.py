@@ -17,7 +17,7 @@ from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import read_image
-from llmboost.learn import trainer
+from llmboost.learn import segmentation
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.plan import make_plan
 from llmboost.learn.train import PALETTE, Recipe, default_labels, run_folder, train
@@ -94,7 +94,7 @@ def test_the_log_the_curve_and_the_checkpoint(training):
 def test_the_best_validations_weights_are_saved(short, monkeypatch):
     """Not the last ones."""
     scores = iter([[0.9, 0.8]] * 2 + [[0.2, 0.1]] * 2)  # two validations of two cases
-    monkeypatch.setattr(trainer, "mean_dice_of", lambda *arguments: next(scores))
+    monkeypatch.setattr(segmentation, "mean_dice_of", lambda *arguments: next(scores))
     made = short()
     assert made.card.figures["val_dice"] == pytest.approx(0.85)
     stored = safetensors.torch.load_file(made.run / CHECKPOINT)

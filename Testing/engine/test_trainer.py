@@ -21,7 +21,8 @@ from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.learn import trainer as trainer_module
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.patches import Volume
-from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig, mean_dice_of
+from llmboost.learn.segmentation import SegmentationTask, mean_dice_of
+from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig
 from llmboost.networks import build
 
 from .training_samples import STEPS, logits_of, losses_of
@@ -34,17 +35,9 @@ def make_trainer(tmp_path, volumes, tiny_network):
     def make(
         folder="run", network=None, train=None, val=None, report=lambda event: None, cancelled=lambda: False, **config
     ):
-        return Trainer(
-            network or tiny_network(),
-            train or volumes[0],
-            val or volumes[1][:1],
-            STEPS,
-            TrainingConfig(**{"validations": 2, **config}),
-            tmp_path / folder,
-            CPU,
-            report,
-            cancelled,
-        )
+        config = TrainingConfig(**{"validations": 2, **config})
+        task = SegmentationTask(train or volumes[0], val or volumes[1][:1], STEPS, config)
+        return Trainer(network or tiny_network(), task, tmp_path / folder, CPU, report, cancelled)
 
     return make
 
@@ -56,15 +49,15 @@ def test_training_learns(make_trainer, tiny_network, volumes, tmp_path):
     trainer = make_trainer(network=network, val=volumes[1], steps=60, rate=1e-2, validations=3, report=events.append)
     outcome = trainer.run()
     assert before < 0.3
-    assert outcome.dice > 0.6
+    assert outcome.score.value > 0.6
     assert outcome.steps == 60
-    assert sorted(outcome.label_dice) == ["1", "2"]
-    assert outcome.dice == pytest.approx(np.mean(list(outcome.label_dice.values())))
+    assert sorted(outcome.score.known_labels) == ["1", "2"]
+    assert outcome.score.value == pytest.approx(np.mean(list(outcome.score.known_labels.values())))
     # what is returned is what was measured
     network = tiny_network(seed=1)
     network.load_state_dict(outcome.state)
     again = np.mean([mean_dice_of(network, volume, STEPS) for volume in volumes[1]])
-    assert again == pytest.approx(outcome.dice, abs=1e-6)
+    assert again == pytest.approx(outcome.score.value, abs=1e-6)
 
     steps = [event for event in events if event["event"] == "step"]
     assert [event["step"] for event in steps] == list(range(1, 61))
@@ -73,7 +66,7 @@ def test_training_learns(make_trainer, tiny_network, volumes, tmp_path):
     logged = [json.loads(line) for line in lines]
     assert logged == [event for event in events if event["event"] != "step"]
     assert [entry["step"] for entry in logged] == [20, 40, 60]
-    assert max(entry["dice"] for entry in logged) == logged[-1]["best"] == outcome.dice
+    assert max(entry["dice"] for entry in logged) == logged[-1]["best"] == outcome.score.value
     assert logged[1]["loss"] == pytest.approx(np.mean([event["loss"] for event in steps[20:40]]))
 
 
@@ -90,7 +83,8 @@ from pathlib import Path
 import torch
 from llmboost.card import Preprocessing
 from llmboost.io.dataset import read_dataset
-from llmboost.learn.trainer import Trainer, TrainingConfig, read_volume
+from llmboost.learn.segmentation import SegmentationTask, read_volume
+from llmboost.learn.trainer import Trainer, TrainingConfig
 from llmboost.networks import build
 
 torch.set_num_threads(1)
@@ -101,7 +95,8 @@ train, val = ([read_volume(dataset, case, steps) for case in dataset.split(name)
 torch.manual_seed(0)
 network = build("hybrid-vit", options, None)
 report = lambda event: print(json.dumps(event), flush=True)
-Trainer(network, train, val, steps, TrainingConfig(steps=12, validations=3), folder, torch.device("cpu"), report).run()
+task = SegmentationTask(train, val, steps, TrainingConfig(steps=12, validations=3))
+Trainer(network, task, folder, torch.device("cpu"), report).run()
 """
 
 
@@ -140,8 +135,8 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(make_trainer, tiny_netw
     finally:
         torch.set_num_threads(threads)
     assert outcome.steps == 12
-    assert outcome.dice == expected.dice
-    assert outcome.label_dice == expected.label_dice
+    assert outcome.score.value == expected.score.value
+    assert outcome.score.known_labels == expected.score.known_labels
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor), name
         assert torch.equal(outcome.state[name], expected.state[name]), name
@@ -158,7 +153,7 @@ def test_a_finished_training_resumes_to_its_end(make_trainer):
     again = make_trainer(steps=2)
     again.resume()
     result = again.run()
-    assert (result.steps, result.dice) == (2, outcome.dice)
+    assert (result.steps, result.score.value) == (2, outcome.score.value)
     assert all(torch.equal(result.state[name], tensor) for name, tensor in outcome.state.items())
 
 
@@ -200,7 +195,7 @@ def test_cancel_keeps_the_best_so_far(make_trainer):
     trainer = make_trainer(steps=10, validations=5, report=seen.append, cancelled=lambda: len(seen) >= 4)
     outcome = trainer.run()  # two steps, a validation, one step
     assert outcome.steps == 3
-    assert outcome.dice == seen[2]["dice"]
+    assert outcome.score.value == seen[2]["dice"]
 
 
 def test_cancel_before_the_first_validation(make_trainer, tmp_path):
@@ -298,7 +293,7 @@ def test_training_with_unknown_voxels(make_trainer, volumes):
     train, val = ([partly_unknown(volume) for volume in part] for part in volumes)
     outcome = make_trainer(train=train, val=val, steps=4).run()
     assert all(torch.isfinite(tensor).all() for tensor in outcome.state.values())
-    assert 0 <= outcome.dice <= 1
+    assert 0 <= outcome.score.value <= 1
 
 
 def test_dice_counts_known_voxels_alone(volumes, tiny_network):
@@ -327,8 +322,8 @@ def test_labels_that_no_validation_case_has(make_trainer, volumes, tmp_path, rec
     with torch.no_grad():
         network.heads[0].bias[3] = -100  # never the answer
     outcome = make_trainer(network=network, steps=2).run()
-    assert sorted(outcome.label_dice) == ["1", "2"]
-    assert 0 <= outcome.dice <= 1
+    assert sorted(outcome.score.known_labels) == ["1", "2"]
+    assert 0 <= outcome.score.value <= 1
     for line in (tmp_path / "run" / LOG).read_text().splitlines():
         assert json.loads(line, parse_constant=pytest.fail)["labels"]["3"] is None
     assert not [warning for warning in recwarn if "mean of empty" in str(warning.message).lower()]

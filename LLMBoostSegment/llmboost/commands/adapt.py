@@ -40,7 +40,7 @@ def adapt(
     """
     from ..inference.device import choose_device
     from ..learn.adaptation.common import AdaptSettings
-    from ..learn.adaptation.segmenter import adapt as run
+    from ..learn.adaptation.flow import adapt as run
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
     with progress_bar() as progress:

@@ -36,7 +36,7 @@ def adapt(engine: Engine, job: Job) -> Answer:
     engine.release(job)  # training needs the memory
     from ..inference.device import choose_device
     from ..learn.adaptation.common import AdaptSettings
-    from ..learn.adaptation.segmenter import adapt as run
+    from ..learn.adaptation.flow import adapt as run
 
     def report(event: dict[str, Any]) -> None:
         step = event["event"] == "step"

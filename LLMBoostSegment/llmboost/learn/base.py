@@ -13,8 +13,8 @@ from ..booster import BoosterConfig
 from ..card import Card
 from ..errors import LLMBoostError
 from ..io.imageset import is_image_set
+from .classification.task import ClassificationConfig
 from .classification.train import ClassificationRecipe, train_classifier
-from .classification.trainer import ClassificationConfig
 from .train import Recipe, train
 from .trainer import TrainingConfig
 

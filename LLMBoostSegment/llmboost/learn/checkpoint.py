@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,34 @@ SHOWN = 5  # differences in a message
 _DAMAGE = (SafetensorError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, OSError)
 
 
-def learnt(network: nn.Module) -> dict[str, Tensor]:
+def trainable_state(network: nn.Module) -> dict[str, Tensor]:
     """The tensors that training changes: a frozen block is its source's, and may be large."""
     frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     return {n: t for n, t in network.state_dict().items() if n not in frozen and t.is_floating_point()}
 
 
+def copy_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors that stay as they are now, on the CPU."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
 def save_checkpoint(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, Tensor], progress: dict[str, Any]
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    best: Mapping[str, Tensor],
+    task: Mapping[str, Tensor],
+    progress: dict[str, Any],
 ) -> None:
-    """``best`` are the weights of the best validation so far; ``progress`` is whatever JSON can hold."""
-    tensors = {f"network.{name}": tensor for name, tensor in learnt(network).items()}
+    """``best`` are the weights of the best validation so far, ``task`` is what the task needs to go on; ``progress`` is
+    whatever JSON can hold."""
+    tensors = {f"network.{name}": tensor for name, tensor in trainable_state(network).items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    tensors |= {f"task.{name}": tensor for name, tensor in task.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     # one tensor may not appear under two names
-    tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.contiguous() for name, tensor in copy_of(tensors).items()}
     text = json.dumps(progress)
     write_whole(path, safetensors.torch.save(tensors, metadata={KEY: text, DIGEST: _digest(tensors, text)}))
 
@@ -66,18 +78,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def fill(
     path: Path, tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Tensor]:
-    """Fill ``network`` and ``optimizer`` with the tensors of the checkpoint at ``path``; returns ``best``.
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Fill ``network`` and ``optimizer`` with the tensors of the checkpoint at ``path``; returns ``best`` and ``task``.
 
     Raises:
         LLMBoostError: they are another network's.
     """
     try:
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
+        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "task": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             group, rest = name.split(".", 1)
             groups[group][rest] = tensor
-        if missing := learnt(network).keys() - groups["network"].keys():
+        if missing := trainable_state(network).keys() - groups["network"].keys():
             raise KeyError(min(missing))
         network.load_state_dict({**network.state_dict(), **groups["network"]})
         state = optimizer.state_dict()
@@ -85,7 +97,7 @@ def fill(
             index, entry = name.split(".", 1)
             state["state"].setdefault(int(index), {})[entry] = tensor
         optimizer.load_state_dict(state)
-        return groups["best"]
+        return groups["best"], groups["task"]
     except _DAMAGE as error:
         raise _refusal(path, error) from error
 

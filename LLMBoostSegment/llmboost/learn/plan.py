@@ -30,7 +30,7 @@ Strides = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What :func:`make_plan` chose, and ``reasons`` in words."""
 
     preprocessing: Preprocessing
@@ -57,7 +57,7 @@ def make_plan(
     unshuffle: int = 1,
     quick: bool = False,
     load: Callable[[DatasetCase], LoadedCase] = load,
-) -> Plan:
+) -> TrainingPlan:
     """Spacing, patch, intensities, mirroring, strides and batch from the training cases.
 
     Args:
@@ -119,7 +119,7 @@ def make_plan(
         ),
         f"no left-right mirroring: {sided[0]} has a side" if sided else "left-right mirroring: no label has a side",
     )
-    return Plan(preprocessing, strides, batch, reasons)
+    return TrainingPlan(preprocessing, strides, batch, reasons)
 
 
 def _but(modality: str) -> str:

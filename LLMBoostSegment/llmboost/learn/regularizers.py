@@ -14,7 +14,7 @@ from .augment import IMAGE, LABEL
 
 if TYPE_CHECKING:
     from .patches import TrainingPatches
-    from .trainer import Trainer
+    from .trainer import Progress
 
 
 class Distillation:
@@ -30,7 +30,9 @@ class Distillation:
         self.teacher = teacher.eval().requires_grad_(requires_grad=False)
         self.weight = weight
 
-    def __call__(self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor]) -> Tensor:
+    def __call__(
+        self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress
+    ) -> Tensor:
         with torch.no_grad():
             target = self.teacher(batch[IMAGE]).softmax(dim=1)
         divergence = target * (target.clamp(min=1e-6).log() - levels[0].log_softmax(dim=1))
@@ -50,25 +52,25 @@ class Consistency:
     Args:
         patches: of the unlabeled images, one a step.
         weight: of the difference at the end of the budget; before, as much less as there is left of it.
-        trainer: tells how far the training is.
     """
 
     ZOOM = 1.5  # the largest factor
 
-    def __init__(self, patches: TrainingPatches, weight: float, trainer: Trainer) -> None:
+    def __init__(self, patches: TrainingPatches, weight: float) -> None:
         self.patches = patches
         self.weight = weight
-        self.trainer = trainer
 
-    def __call__(self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor]) -> Tensor:
-        image = self.patches[self.trainer.step][IMAGE][None].to(levels[0].device)
+    def __call__(
+        self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress
+    ) -> Tensor:
+        image = self.patches[progress.step][IMAGE][None].to(levels[0].device)
         factor = math.exp(math.log(self.ZOOM) * float(torch.empty(()).uniform_(-1, 1)))
         with torch.no_grad():
             # logits: probabilities would be blurred
             target = zoomed(network(image), factor).softmax(dim=1)[:, 1:]
         found = network(zoomed(image, factor)).softmax(dim=1)[:, 1:]
         apart, both = (found - target).square().sum(), (found.square() + target.square()).sum()
-        return self.weight * min(self.trainer.fraction, 1.0) * apart / (both + 1)
+        return self.weight * progress.fraction * apart / (both + 1)
 
 
 def zoomed(image: Tensor, factor: float) -> Tensor:

@@ -19,11 +19,13 @@ from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
 from ..files import locked
 from ..io.dataset import Dataset, DatasetCase, check, digest_of, gaps, read_dataset
+from ..io.imageset import ImageSet
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
-from .plan import Plan, make_plan
-from .trainer import CHECKPOINT, Outcome, Trainer, TrainingConfig, check_run, read_volume, versions
+from .plan import TrainingPlan, make_plan
+from .segmentation import SegmentationTask, read_volume
+from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run, versions
 
 # Okabe & Ito's colors, told apart by color-blind people too
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
@@ -80,19 +82,16 @@ def train(
         network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
         if recipe.start:
             _start_from(network, recipe.start)
-        trainer = Trainer(
-            network,
+        task = SegmentationTask(
             [read_volume(dataset, case, plan.preprocessing, checked.take) for case in cases],
             [read_volume(dataset, case, plan.preprocessing, checked.take) for case in val],
             plan.preprocessing,
             config,
-            run,
-            device,
-            report,
-            cancelled,
-            labels=dataset.labels,
-            identity={**case_digests(cases, val), "start": read_card(recipe.start).digest if recipe.start else None},
+            dataset.labels,
         )
+        start = read_card(recipe.start).digest if recipe.start else None
+        identity = {**case_digests(cases, val), "start": start}
+        trainer = Trainer(network, task, run, device, report, cancelled, identity)
         if resume:
             trainer.resume()
         outcome = trainer.run()
@@ -100,7 +99,16 @@ def train(
         network.load_state_dict({**network.state_dict(), **outcome.state})
         if isinstance(network.booster, Booster):
             network.booster.merge_lora()
-        card = _card(output, recipe, dataset, plan, network, outcome, config, len(cases), len(val), untaught)
+        assert outcome.score is not None
+        dice = {"val_dice": outcome.score.value, "val_dice_per_label": outcome.score.known_labels}
+        own = {
+            "task": SEGMENTATION,
+            "labels": default_labels(dataset.labels),
+            "modality": ", ".join(dataset.modalities),
+            "training": {"start": read_card(recipe.start).training} if recipe.start else {},
+            "figures": {**dice, **({NOT_TAUGHT: list(untaught)} if untaught else {})},
+        }
+        card = base_card(output, dataset, task, network, outcome, own, recipe.card)
         check_free(output, resume)
         card = save_model(network, card, output)
         draw_curve(run)
@@ -173,7 +181,7 @@ def _start_from(network: torch.nn.Module, path: Path) -> None:
         raise LLMBoostError(f"{path}: is another network than the one to train, so it is no start for it") from error
 
 
-def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:
+def _options(recipe: Recipe, dataset: Dataset, plan: TrainingPlan) -> dict[str, Any]:
     options = {"channels": plan.preprocessing.channels, "classes": len(dataset.labels) + 1, **recipe.options}
     if recipe.network == "plain-vit":
         patch = tuple(math.prod(steps) for steps in zip(*plan.strides, strict=True))
@@ -183,46 +191,42 @@ def _options(recipe: Recipe, dataset: Dataset, plan: Plan) -> dict[str, Any]:
     return {"strides": plan.strides, **options}
 
 
-def _card(
+def base_card(
     output: Path,
-    recipe: Recipe,
-    dataset: Dataset,
-    plan: Plan,
+    data: Dataset | ImageSet,
+    task: Task,
     network: torch.nn.Module,
     outcome: Outcome,
-    config: TrainingConfig,
-    train_cases: int,
-    val_cases: int,
-    untaught: Sequence[str],
+    own: dict[str, Any],
+    chosen: dict[str, Any],
 ) -> Card:
+    """The card of a base that was trained.
+
+    Args:
+        own: fields of its kind of model; ``training`` is added to what is told of every training.
+        chosen: fields by the recipe, which stand above all others.
+    """
     network_entry, booster_entry = describe(network)
+    training = {
+        "data": data.name,
+        "data_license": data.license,
+        "train_cases": len(data.split("train")),
+        "val_cases": len(data.split("val")),
+        **own.pop("training"),
+        "steps": outcome.steps,
+        "minutes": round(outcome.seconds / 60, 1),
+        "config": asdict(task.config),
+        **made_with(),
+    }
     fields: dict[str, Any] = {
         "name": output.stem,
-        "title": dataset.name,
-        "description": f"Trained on {dataset.name}",
-        "task": SEGMENTATION,
-        "labels": default_labels(dataset.labels),
-        "modality": ", ".join(dataset.modalities),
-        "preprocessing": plan.preprocessing,
+        "title": data.name,
+        "description": f"Trained on {data.name}",
+        "preprocessing": task.preprocessing,
         "network": network_entry,
         "booster": booster_entry,
-        "license": dataset.license,
-        "citation": dataset.reference,
-        "training": {
-            "data": dataset.name,
-            "data_license": dataset.license,
-            "train_cases": train_cases,
-            "val_cases": val_cases,
-            **({"start": read_card(recipe.start).training} if recipe.start else {}),
-            "steps": outcome.steps,
-            "minutes": round(outcome.seconds / 60, 1),
-            "config": asdict(config),
-            **made_with(),
-        },
-        "figures": {
-            "val_dice": outcome.dice,
-            "val_dice_per_label": outcome.label_dice,
-            **({NOT_TAUGHT: list(untaught)} if untaught else {}),
-        },
+        "license": data.license,
+        "citation": data.reference,
+        "training": training,
     }
-    return Card(**{**fields, **recipe.card})
+    return Card(**{**fields, **own, **chosen})

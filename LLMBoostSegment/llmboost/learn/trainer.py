@@ -1,40 +1,29 @@
-"""Training a segmenter within a budget of minutes or steps, on one device."""
+"""Training within a budget of minutes or steps, on one device: the loop, which validation is the best, and how a
+killed training goes on. What is learned, from what and how it is judged is a :class:`Task`."""
 
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
 
 from .. import __version__
 from ..card import Preprocessing
 from ..errors import Cancelled, LLMBoostError
-from ..inference.predict import predict
-from ..inference.preprocessing import preprocess
-from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
-from ..io.image import Image, resample
 from ..jsonfile import append_json
 from ..networks import describe
-from .augment import IMAGE, LABEL
-from .checkpoint import differences, fill, learnt, read_checkpoint, save_checkpoint
-from .loss import IGNORED, SegmentationLoss
-from .patches import TrainingPatches, Volume
+from .checkpoint import differences, fill, read_checkpoint, save_checkpoint
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 BUDGET = ("steps", "minutes")
-
-
-Regularizer = Callable[[nn.Module, dict[str, Tensor], list[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -77,15 +66,92 @@ class TrainingConfig:
     last: bool = False
     patience: int = 0
 
+    @property
+    def samples(self) -> int:
+        """How many a training takes in all; by minutes, more than it ever will."""
+        return (self.steps or 10**9) * self.batch
+
+
+@dataclass(frozen=True)
+class Score:
+    """How good a network is on the validation cases.
+
+    Attributes:
+        value: what selects, higher being better; need not be all of what is told.
+        figures: what is told, by name; that of the task's ``measure`` is the one that counts for a user.
+        labels: the same figure of each label, by value; None where nothing could be measured.
+    """
+
+    value: float
+    figures: dict[str, float]
+    labels: dict[str, float | None]
+
+    @property
+    def known_labels(self) -> dict[str, float]:
+        """Labels that were measured."""
+        return {name: figure for name, figure in self.labels.items() if figure is not None}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is: steps that are done, and the share of the budget that is spent, at most 1."""
+
+    step: int
+    fraction: float
+
+
+class Task(Protocol):
+    """What a :class:`Trainer` trains a network for.
+
+    Attributes:
+        measure: the name of the figure that is told of a validation, such as "dice".
+        selects: whether there is something to validate on; if not, the last weights are kept.
+        labels: names of what is learned, by value, in the network's order.
+    """
+
+    measure: str
+    config: TrainingConfig
+    preprocessing: Preprocessing
+    labels: Mapping[int, str]
+
+    @property
+    def selects(self) -> bool: ...
+
+    def check(self) -> None:
+        """Raises LLMBoostError if the validation cases cannot select."""
+
+    def identity(self) -> dict[str, Any]:
+        """What else must be the same for a training to be continued, in JSON's types."""
+
+    def batches(self, step: int, device: torch.device, /) -> Iterator[dict[str, Tensor]]:
+        """The batches of a training from ``step`` on; the n-th one is always the same."""
+
+    def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: Progress, /) -> Tensor:
+        """Of a batch on the network's device."""
+
+    def stepped(self, network: nn.Module, step: int, /) -> None:
+        """Called after each step; ``step`` are done."""
+
+    def score(self, network: nn.Module) -> Score:
+        """Of the weights that :meth:`weights` would keep."""
+
+    def weights(self, network: nn.Module, /) -> dict[str, Tensor]:
+        """A copy of what is kept of a network as it is now, on the CPU."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What the task itself needs to go on, beside the network."""
+
+    def load_state(self, state: dict[str, Tensor], /) -> None:
+        """Go on from what :meth:`state` gave."""
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a training: the best validation's weights and figures; without validation, or with
-    ``TrainingConfig.last``, the last weights."""
+    """The end of a training: the best validation's weights and score; without validation, or with
+    ``TrainingConfig.last``, the last weights. ``score`` is None if nothing was validated."""
 
     state: dict[str, Tensor]
-    dice: float
-    label_dice: dict[str, float]
+    score: Score | None
     steps: int
     seconds: float
 
@@ -102,94 +168,44 @@ def check_run(folder: Path) -> None:
             raise LLMBoostError(f"{path}: a link, a folder or a device, not a file of its own; remove it")
 
 
-def read_volume(
-    dataset: Dataset,
-    case: DatasetCase,
-    preprocessing: Preprocessing,
-    load: Callable[[DatasetCase], LoadedCase] = load,
-) -> Volume:
-    """A labeled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
-    images, label = load(case)
-    assert label is not None
-    work = preprocess(images, preprocessing)
-    values = [0, *dataset.labels] + ([dataset.ignore] if dataset.ignore is not None else [])
-    classes = resample(label.with_array(np.stack([label.array == value for value in values])), _grid(work), "linear")
-    indices = classes.array.argmax(axis=0).astype(np.int16)
-    indices[indices > len(dataset.labels)] = IGNORED
-    return Volume(case.id, torch.from_numpy(np.ascontiguousarray(work.array)), torch.from_numpy(indices[None]))
-
-
-def _grid(work: Image) -> Image:
-    return work.with_array(work.array[0])
-
-
 class Trainer:
-    """Trains ``network`` in place and keeps the best of its validations.
+    """Trains ``network`` in place for a ``task`` and keeps the best of its validations.
 
-    ``train`` holds cases to cut patches from, or is a source of patches in the form of :class:`TrainingPatches`.
     ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which :meth:`resume`
-    continues. ``report`` is called with each logged event and with {"event": "step", ...} between. Without cases in
-    ``val`` nothing is selected: the last weights are kept. ``regularizers`` are given the network, a step's batch and
-    its logits at every level, and what they return is added to the loss. ``labels`` names what is learned, by value, in
-    the network's order; ``identity`` is what else must be the same for a training to be continued, in JSON's types: of
-    "training cases" and "validation cases", a digest by id.
+    continues. ``report`` is called with each logged event and with {"event": "step", ...} between. ``identity`` is what
+    else must be the same for a training to be continued, in JSON's types: of "training cases" and "validation cases", a
+    digest by id.
     """
-
-    measure = "dice"  # what selects
 
     def __init__(
         self,
         network: nn.Module,
-        train: Sequence[Volume] | torch.utils.data.Dataset[dict[str, Tensor]],
-        val: Sequence[Volume],
-        preprocessing: Preprocessing,
-        config: TrainingConfig,
+        task: Task,
         folder: Path,
         device: torch.device,
         report: Callable[[dict[str, Any]], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
-        regularizers: Sequence[Regularizer] = (),
-        labels: Mapping[int, str] | None = None,
         identity: Mapping[str, Any] | None = None,
     ) -> None:
+        config = task.config
         if (config.steps is None) == (config.minutes is None):
             raise ValueError("give steps or minutes")
         self.network = network.to(device)
-        self.val = val
-        self.preprocessing = preprocessing
+        self.task = task
         self.config = config
         self.folder = folder
         self.device = device
         self.report = report
         self.cancelled = cancelled
-        self.regularizers = regularizers
-        self.labels = labels or {}
         self.identity = identity or {}
-        self.loss = SegmentationLoss()
         self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
-        self.length = (config.steps or 10**9) * config.batch
-        self.patches = (
-            train
-            if isinstance(train, torch.utils.data.Dataset)
-            else TrainingPatches(
-                train,
-                preprocessing.patch_size,
-                preprocessing.mirror,
-                self.length,
-                config.seed,
-                config.contrast,
-                config.thick,
-            )
-        )
         self.step = 0
         self.seconds = 0.0  # of training, over all sittings
         self.validated = 0
         self.last_validation = (0.0, 0.0)  # when it ended and how long it took, in seconds of training
         self.best: dict[str, Tensor] = {}
-        self.best_dice = -1.0  # what the best validation was chosen by
-        self.best_figure = -1.0  # what it measured
-        self.best_labels: dict[str, float] = {}
+        self.best_score: Score | None = None
         self.stale = 0  # validations since the best one
 
     def resume(self, *, check_budget: bool = True) -> None:
@@ -219,11 +235,11 @@ class Trainer:
                 f"{path}: no checkpoint of this training ({differing}); start it as it was started, or without --resume"
                 " and with another output"
             )
-        self.best = fill(path, tensors, self.network, self.optimizer)
+        self.best, state = fill(path, tensors, self.network, self.optimizer)
+        self.task.load_state({name: tensor.to(self.device) for name, tensor in state.items()})
+        self.best_score = Score(**progress["best"]) if progress.get("best") else None
         self.step, self.seconds = progress["step"], progress["seconds"]
-        self.validated, self.best_dice = progress["validated"], progress["best_dice"]
-        self.best_figure = progress["best_figure"]
-        self.best_labels, self.stale = progress["best_labels"], progress["stale"]
+        self.validated, self.stale = progress["validated"], progress["stale"]
         self._log("resumed", step=self.step, seconds=self.seconds)
 
     def _identity(self) -> dict[str, Any]:
@@ -233,9 +249,10 @@ class Trainer:
             "budget": {key: config.pop(key) for key in BUDGET},
             "settings": config,
             "network": describe(self.network)[0],
-            "preprocessing": asdict(self.preprocessing),
-            "labels": {f"label {value}": name for value, name in self.labels.items()},
+            "preprocessing": asdict(self.task.preprocessing),
+            "labels": {f"label {value}": name for value, name in self.task.labels.items()},
             "versions": versions(),
+            **self.task.identity(),
             **self.identity,
         }
 
@@ -246,13 +263,13 @@ class Trainer:
             Cancelled: ``cancelled`` answered True before the first validation; later, the best so far is returned.
             LLMBoostError: the loss is no longer a number, or nothing is labeled in the validation cases.
         """
-        self._check()
+        self.task.check()
         check_run(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         started = self._now() - self.seconds
         losses: list[float] = []
-        batches = self._batches()
-        if self.config.first and self.val and not self.best:
+        batches = self.task.batches(self.step, self.device)
+        if self.config.first and self.task.selects and not self.best:
             self._validate(None)
             self.validated = self.stale = 0
         while self.fraction < 1 and not self.stalled and not self.cancelled():
@@ -266,15 +283,11 @@ class Trainer:
                 self.seconds = self._now() - started
                 self.last_validation = (self.seconds, self.seconds - before)
                 self._checkpoint()
-        if self.step and (self.config.last or not self.val):
-            self.best = self._weights()
+        if self.step and (self.config.last or not self.task.selects):
+            self.best = self.task.weights(self.network)
         if not self.best:
             raise Cancelled
-        return Outcome(self.best, self.best_dice, self.best_labels, self.step, self.seconds)
-
-    def _check(self) -> None:
-        if self.val and not any(bool((volume.label > 0).any()) for volume in self.val):
-            raise LLMBoostError("training cannot select: the validation cases have no labeled voxels; label some")
+        return Outcome(self.best, self.best_score, self.step, self.seconds)
 
     def _now(self) -> float:
         return time.process_time() / torch.get_num_threads() if self.config.clock == "cpu" else time.monotonic()
@@ -310,22 +323,15 @@ class Trainer:
             return self.config.rate * max(done / warmup, 0.01)
         return self.config.rate * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
-    def _batches(self) -> Iterator[dict[str, Tensor]]:
-        rest = Subset(self.patches, range(self.step * self.config.batch, self.length))
-        # the cores that train on a CPU have no time for workers
-        workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if self.device.type == "cuda" else 0
-        return iter(DataLoader(rest, self.config.batch, num_workers=workers, pin_memory=workers > 0))
-
     def _step(self, batch: dict[str, Tensor]) -> float:
         # dropout, too, repeats after a resume
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self.network.train()
-        self.loss.balance = self.config.balance * max(1 - self.fraction, 0.0)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            loss = self._loss(batch)
+            loss = self.task.loss(self.network, batch, Progress(self.step, min(self.fraction, 1.0)))
         if not torch.isfinite(loss):
             raise LLMBoostError(f"training failed at step {self.step}: the loss is not a number; use a smaller --rate")
         self.optimizer.zero_grad()
@@ -335,54 +341,28 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
+        self.task.stepped(self.network, self.step)
         return loss.item()
-
-    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
-        levels = cast(Any, self.network).deep(batch[IMAGE])
-        loss = self.loss(levels, batch[LABEL].long())
-        for regularizer in self.regularizers:
-            loss = loss + regularizer(self.network, batch, levels)
-        return loss
 
     def _validate(self, loss: float | None) -> None:
         self.validated += 1
-        if not self.val:
+        if not self.task.selects:
             return
-        dice, means = self._score()
-        figure = self._figure(dice, means)
+        score = self.task.score(self.network)
         self.stale += 1
-        if dice > self.best_dice:
-            self.best_dice, self.best_figure, self.stale = dice, figure, 0
-            self.best_labels = {name: score for name, score in means.items() if score is not None}
-            self.best = self._weights()
+        if self.best_score is None or score.value > self.best_score.value:
+            self.best, self.best_score, self.stale = self.task.weights(self.network), score, 0
         self._log(
             "validation",
             step=self.step,
             seconds=round(self.seconds, 1),
             loss=loss,
-            labels=means,
-            best=self.best_figure,
+            labels=score.labels,
+            best=self.best_score.figures.get(self.task.measure),
+            selected_by=score.value,
             rate=self.rate,
-            **{self.measure: figure},
+            **score.figures,
         )
-
-    def _figure(self, score: float, means: Mapping[str, float | None]) -> float:
-        """What is told of a validation, which need not be all that selects."""
-        return score
-
-    def _score(self) -> tuple[float, dict[str, float | None]]:
-        """How good the network is on the validation cases, higher being better, and for each label."""
-        scores = np.array([mean_dice_of(self.network, volume, self.preprocessing) for volume in self.val])
-        # a label that no case has and nobody predicted has no score
-        values = list(self.labels) or range(1, scores.shape[1] + 1)
-        means = {
-            str(value): None if np.isnan(column).all() else float(np.nanmean(column))
-            for value, column in zip(values, scores.T, strict=True)
-        }
-        return float(np.mean([score for score in means.values() if score is not None])), means
-
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().cpu().clone() for name, tensor in learnt(self.network).items()}
 
     def _checkpoint(self) -> None:
         progress = {
@@ -391,30 +371,16 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "validated": self.validated,
-            "best_dice": self.best_dice,
-            "best_figure": self.best_figure,
-            "best_labels": self.best_labels,
+            "best": asdict(self.best_score) if self.best_score else None,
             "stale": self.stale,
         }
-        save_checkpoint(self.folder / CHECKPOINT, self.network, self.optimizer, self.best, progress)
+        state = self.task.state()
+        save_checkpoint(self.folder / CHECKPOINT, self.network, self.optimizer, self.best, state, progress)
 
     def _log(self, event: str, **fields: Any) -> None:
         entry = {"event": event, **fields}
         append_json(self.folder / LOG, entry)
         self.report(entry)
-
-
-def mean_dice_of(network: nn.Module, volume: Volume, preprocessing: Preprocessing) -> list[float]:
-    """Dice of each label on the network's grid; NaN where neither reference nor prediction has it."""
-    probabilities = predict(network, volume.image, preprocessing.patch_size)
-    prediction = probabilities.argmax(dim=0)
-    known = volume.label[0] != IGNORED
-    scores = []
-    for value in range(1, len(probabilities)):
-        a, b = (prediction == value) & known, (volume.label[0] == value) & known
-        total = int(a.sum() + b.sum())
-        scores.append(2 * int((a & b).sum()) / total if total else math.nan)
-    return scores
 
 
 def _no_less(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -425,18 +391,26 @@ def _no_less(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 def _is_progress(progress: Mapping[str, Any]) -> bool:
     """Whether that is what :meth:`Trainer._checkpoint` writes."""
-
-    def number(value: Any) -> bool:
-        return type(value) in (int, float)
-
     counts = (progress.get(name) for name in ("step", "validated", "stale"))
-    figures = (progress.get(name) for name in ("seconds", "best_dice", "best_figure"))
-    tables = (progress.get("best_labels"), progress.get("identity"))
-    if not all(isinstance(table, dict) for table in tables) or not all(map(number, progress["best_labels"].values())):
+    identity, best = progress.get("identity"), progress.get("best")
+    budget = identity.get("budget") if isinstance(identity, dict) else None
+    known = isinstance(budget, dict) and all(value is None or _is_number(value) for value in budget.values())
+    whole = all(type(n) is int and n >= 0 for n in counts) and _is_number(progress.get("seconds"))
+    return known and whole and (best is None or _is_score(best))
+
+
+def _is_score(best: Any) -> bool:
+    """Whether that is a :class:`Score` in JSON's types."""
+    if not isinstance(best, dict) or best.keys() != {"value", "figures", "labels"}:
         return False
-    budget = progress["identity"].get("budget")
-    known = isinstance(budget, dict) and all(value is None or number(value) for value in budget.values())
-    return known and all(type(n) is int and n >= 0 for n in counts) and all(map(number, figures))
+    value, figures, labels = best["value"], best["figures"], best["labels"]
+    if not (_is_number(value) and isinstance(figures, dict) and isinstance(labels, dict)):
+        return False
+    return all(map(_is_number, figures.values())) and all(one is None or _is_number(one) for one in labels.values())
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from ...inference.segment import segment
 from ...io.dataset import Dataset, DatasetCase, load, read_dataset
 from ...io.image import Image, write_image
 from ...learn.adaptation.common import AdaptSettings
-from ...learn.adaptation.segmenter import adapt
+from ...learn.adaptation.flow import adapt
 from ...learn.ranking import rank_cases
 from ...library import find
 from ...model import Model, load_model
@@ -49,13 +49,13 @@ class Settings:
             slices, all of a subject's are taken.
         pool: from how many cases, drawn in the same way, the base chooses those to learn from (see
             :mod:`...learn.ranking`); 0: chance alone chooses.
-        unlabeled: how many more cases, drawn in the same way, are there without their label maps.
+        unlabelled: how many more cases, drawn in the same way, are there without their label maps.
         shift: images to learn from and to measure on are as another scanner would have made them (see :mod:`..shift`);
             ``old_dice`` is then measured on the same cases as they were.
         labels: values to keep; others become background. By default all.
         split, every: what is measured at the end: every n-th case of this split.
         sides: how many cases, numbered one after the other, show one subject.
-        adapt: fields of :class:`...learn.adapt.AdaptSettings`.
+        adapt: fields of :class:`...learn.adaptation.common.AdaptSettings`.
     """
 
     data: str
@@ -79,14 +79,14 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join(HOW)}")
     dataset, temporary = _dataset(settings, context), context.folder / "data"
     random = np.random.default_rng(row["seed"])
-    chosen, unlabelled = _draw(dataset, settings, random)
+    chosen, unlabeled = _draw(dataset, settings, random)
     model = load_model(find(settings.base), context.device)
     if settings.pool:
         chosen = _ranked(model, dataset, chosen, settings, context.folder / "pool")
     numbers: dict[str, float] = {}
     val = 0.0
     if settings.how == "adapt":
-        _write(dataset, chosen, settings, temporary, unlabelled)
+        _write(dataset, chosen, settings, temporary, unlabeled)
         output = context.folder / "adapter.safetensors"
         result = adapt(
             find(settings.base),
@@ -162,8 +162,8 @@ def _ranked(
     """Those of ``cases`` that the model asks for first, as if none were labeled."""
     _write(dataset, cases, settings, folder)
     pool = read_dataset(folder)
-    unlabelled = {id: replace(case, label=None) for id, case in pool.cases.items()}
-    order = rank_cases(model, replace(pool, cases=unlabelled))
+    unlabeled = {id: replace(case, label=None) for id, case in pool.cases.items()}
+    order = rank_cases(model, replace(pool, cases=unlabeled))
     shutil.rmtree(folder)
     return [dataset.cases[entry.id] for entry in order[: settings.cases]]
 
@@ -173,10 +173,10 @@ def _write(
     cases: Sequence[DatasetCase],
     settings: Settings,
     folder: Path,
-    unlabelled: Sequence[DatasetCase] = (),
+    unlabeled: Sequence[DatasetCase] = (),
 ) -> None:
     """A data set folder of labeled cases, without splits: what is held out of them is for adapting to choose."""
-    for case in [*cases, *unlabelled]:
+    for case in [*cases, *unlabeled]:
         images, label = _load(dataset, case, settings)
         for channel, image in enumerate(images):
             write_image(image, folder / "imagesTr" / f"{case.id}_{channel:04d}.nii.gz")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ...errors import LLMBoostError
 from ...evaluation import evaluate_classifier
 from ...io.imageset import read_image_set
+from ...learn.classification.task import ClassificationConfig
 from ...learn.classification.train import ClassificationRecipe, train_classifier
-from ...learn.classification.trainer import ClassificationConfig
 from ...learn.train import run_folder
 from ...learn.trainer import CHECKPOINT
 from ...model import load_model

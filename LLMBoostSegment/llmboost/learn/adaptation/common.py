@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 from torch import Tensor, nn
 
-from ...adapter import merged, transfer_weights
+from ...adapter import transfer_weights
 from ...card import Adapter, Card
 from ...errors import Cancelled, LLMBoostError
 from ...files import LOCK, write_whole
@@ -24,8 +24,8 @@ from ...model import Model
 from ...networks import build, describe
 from ..checkpoint import differences
 from ..train import alone, check_free, made_with
-from ..trainer import Outcome, Trainer, check_run, versions
-from .lora import BLOCKS, AdapterConfig, dequantize, inject, towards, trained
+from ..trainer import Task, check_run, versions
+from .lora import BLOCKS
 
 if TYPE_CHECKING:
     from ...io.dataset import Dataset
@@ -35,6 +35,7 @@ IMPROVE, NEW_LABELS = "improve", "new-labels"
 TASKS = (IMPROVE, NEW_LABELS)
 MINUTES = 2.0  # by default
 RUN = "adapt.json"
+SAVED_AS = {"wise_alpha": "share"}  # settings in cards, where they were called otherwise before
 LONGEST_TITLE = 60
 
 
@@ -44,15 +45,15 @@ class AdaptSettings:
 
     Attributes:
         steps, minutes: the budget; without either, two minutes. Minutes are of everything, from reading to writing.
-        rank: of the low-rank updates, see :func:`.adapters.default_rank`.
+        rank: of the low-rank updates, see :func:`.lora.default_rank`.
         task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
-        scope, block: see :class:`.adapters.AdapterConfig`.
+        scope, block: see :class:`.lora.AdapterConfig`.
         batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`.
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
         consistency: how much agreement on cases without a label map counts, see :class:`.regularizers.Consistency`; for
             segmenters.
         share: of the changes that are kept in the end, see :func:`.lora.towards`; None: for the base's own labels
-            what :func:`.adapters.default_share` says, else all.
+            what :func:`.lora.default_share` says, else all.
         seed: of order, augmentation and new heads.
     """
 
@@ -68,7 +69,7 @@ class AdaptSettings:
     thick: float = 0.0
     distill: float = 0.0
     consistency: float = 0.0
-    share: float | None = None
+    wise_alpha: float | None = None
     validations: int = 8
     patience: int = 6
     seed: int = 0
@@ -84,7 +85,7 @@ class AdaptSettings:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Measured:
     """Dice of each label, by value, on each of some cases; of a classifier, the AUC over all of them."""
 
     cases: tuple[dict[str, Any], ...] = ()
@@ -125,8 +126,8 @@ class Adapted:
     """
 
     card: Card
-    before: Figures
-    after: Figures
+    before: Measured
+    after: Measured
     old_before: float | None
     old_after: float | None
     steps: int
@@ -135,15 +136,95 @@ class Adapted:
     warnings: tuple[str, ...]
 
 
-def adapter_entry(base: Card, settings: AdaptSettings, task: str, rank: int, cases: Sequence[str]) -> Adapter:
-    """The card's entry; ``cases`` are digests."""
+class Watching(TypedDict, total=False):
+    """The fields of :class:`Control` as arguments by name."""
+
+    report: Callable[[dict[str, Any]], None]
+    cancelled: Callable[[], bool]
+    finishing: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Control:
+    """How an adapting is watched and ended.
+
+    Attributes:
+        report: is called with each event, see :class:`..trainer.Trainer`; first, {"event": "plan", "reasons": ...}.
+        cancelled: ends with nothing written.
+        finishing: ends with the best so far.
+    """
+
+    report: Callable[[dict[str, Any]], None] = lambda event: None
+    cancelled: Callable[[], bool] = lambda: False
+    finishing: Callable[[], bool] = lambda: False
+
+    def ending(self) -> bool:
+        """Whether training is to end."""
+        return self.cancelled() or self.finishing()
+
+
+class Adaptation(Protocol):
+    """What differs between segmenters and classifiers, in the order of :func:`.flow.adapt`; made by reading all cases.
+
+    Attributes:
+        aim: ``improve`` or ``new-labels``.
+        settings: those asked for, with what was left open.
+        options: the adapted network's, where they differ from the base's.
+        labels: names of what is learned, by value.
+        digests: of the cases that are learned from.
+        identity: "training cases" and "validation cases": a digest by id.
+        counts: of cases that are learned from, and held out.
+        warnings: what a user should know; more come while it goes on.
+    """
+
+    base: Model
+    aim: str
+    settings: AdaptSettings
+    rank: int
+    options: dict[str, Any]
+    labels: dict[int, str]
+    digests: list[str]
+    identity: dict[str, Any]
+    counts: tuple[int, int]
+    warnings: list[str]
+
+    @property
+    def data(self) -> Dataset | ImageSet: ...
+
+    def reasons(self) -> tuple[str, ...]:
+        """What is going to be done, and why, in words."""
+
+    def measure(self, network: nn.Module) -> Measured:
+        """How good a network is on the cases held out."""
+
+    def measure_old(self, network: nn.Module, /) -> float | None:
+        """Mean Dice on old cases, if there are some."""
+
+    def afterwards(self, elapsed: float, measuring: float, /) -> float:
+        """Seconds that will be needed after the training, by those since the start, and those of one measuring."""
+
+    def training(self, network: nn.Module, minutes: float | None, /) -> Task:
+        """What ``network``, frozen but for what changes, is trained for, in so many minutes or the settings' steps."""
+
+    def conclude(
+        self, result: nn.Module, tensors: dict[str, Tensor], before: Measured, /
+    ) -> tuple[dict[str, Tensor], Measured]:
+        """The adapter's tensors as they are kept, which ``result`` then has, too, and how good that is."""
+
+    def describe(self, result: nn.Module, before: Measured, after: Measured, /) -> Card:
+        """The base's card with what changes; ``training`` and ``figures`` are the adaptation's own."""
+
+
+def adapter_entry(base: Card, adaptation: Adaptation) -> Adapter:
+    """The card's entry."""
+    settings = {SAVED_AS.get(name, name): value for name, value in asdict(adaptation.settings).items()}
     return Adapter(
         base=base.name,
         base_version=base.version,
         base_digest=base.digest,
-        rank=rank,
-        cases=tuple(cases),
-        settings={**asdict(settings), "rank": rank, "task": task},
+        rank=adaptation.rank,
+        cases=tuple(adaptation.digests),
+        settings={**settings, "rank": adaptation.rank, "task": adaptation.aim},
     )
 
 
@@ -158,102 +239,46 @@ def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module
     return network.eval()
 
 
-def open_up(network: nn.Module, settings: AdaptSettings, rank: int, task: str) -> None:
-    """Freeze ``network`` but for what is to be trained, see :func:`.adapters.inject`."""
-    if settings.block:
-        dequantize(network)
-    inject(network, AdapterConfig(rank, settings.scope, settings.block, decoder=task == NEW_LABELS))
-
-
-def train_adapter(
-    base: Model,
-    trainer: Trainer,
-    result: nn.Module,
-    settings: AdaptSettings,
-    resume: bool,
-    cancelled: Callable[[], bool],
-    finishing: Callable[[], bool],
-) -> tuple[dict[str, Tensor], Outcome, str]:
-    """Train what :func:`open_up` left open, and fill ``result``, a network of the adapted model.
-
-    Returns:
-        the adapter's tensors, the training's end, and why it ended, see :class:`Adapted`.
-
-    Raises:
-        Cancelled: when asked to.
-    """
-    if resume:
-        trainer.resume(check_budget=False)  # the run's own description tells it; minutes are what is left of them
-    outcome = trainer.run()
-    if cancelled():
-        raise Cancelled
-    stopped = "finish" if finishing() else "budget" if trainer.fraction >= 1 else "early"
-    network = trainer.network
-    network.load_state_dict({**network.state_dict(), **outcome.state})
-    share = 1.0 if settings.share is None else settings.share
-    tensors = towards(base.network.cpu(), trained(network), share)
-    if settings.block:
-        dequantize(result)
-    result.load_state_dict(merged(base.network, result, tensors))
-    result.eval().to(trainer.device)
-    return tensors, outcome, stopped
-
-
 def adapted_card(
-    base: Card,
-    goal: Card,
-    result: nn.Module,
-    output: Path,
-    adapter: Adapter,
-    data: Dataset | ImageSet,
-    counts: tuple[int, int],
-    training: dict[str, Any],
-    figures: dict[str, Any],
+    adaptation: Adaptation, goal: Card, result: nn.Module, output: Path, adapter: Adapter, training: dict[str, Any]
 ) -> Card:
-    """The card ``goal`` with what is known at the end.
-
-    Args:
-        counts: of cases that were learned from, and held out.
-    """
+    """The card ``goal`` with what is known at the end."""
     network, booster = describe(result)
+    data = {
+        "data_license": adaptation.data.license,
+        "train_cases": adaptation.counts[0],
+        "val_cases": adaptation.counts[1],
+    }
     return replace(
         goal,
         name=output.stem,
         network=network,
         booster=booster,
-        training={
-            "data_license": data.license,
-            "train_cases": counts[0],
-            "val_cases": counts[1],
-            **training,
-            "base": base.training,
-            **made_with(),
-        },
-        figures={**figures, "held_out": counts[1]},
+        training={**data, **training, "base": adaptation.base.card.training, **made_with()},
         adapter=adapter,
         subject=None,  # what it draws in is now its user's choice
     )
 
 
-def new_goal(card: Card, data: Dataset | ImageSet, names: Iterable[str], learnt_from: str) -> Card:
+def new_goal(card: Card, data: Dataset | ImageSet, names: Iterable[str], learned_from: str) -> Card:
     """The card of a base that is to learn other labels, named ``names``; its labels are left to be set."""
-    learnt = ", ".join(names)
+    learned = ", ".join(names)
     return replace(
         card,
-        title=learnt if len(learnt) <= LONGEST_TITLE else f"{learnt[:LONGEST_TITLE]}...",
-        description=f"{learnt}: learned from {learnt_from}.",
+        title=learned if len(learned) <= LONGEST_TITLE else f"{learned[:LONGEST_TITLE]}...",
+        description=f"{learned}: learned from {learned_from}.",
         license="; ".join(text for text in (card.license, data.license) if text),
         citation="; ".join(text for text in (card.citation, data.reference) if text),
         version="1.0",
     )
 
 
-def better_goal(card: Card, learnt_from: str) -> Card:
+def better_goal(card: Card, learned_from: str) -> Card:
     """The card of a base that is to get better at its own labels."""
     return replace(
         card,
         title=f"{card.title}, adapted",
-        description=f"{card.description} Adapted to {learnt_from}.",
+        description=f"{card.description} Adapted to {learned_from}.",
     )
 
 
@@ -267,21 +292,15 @@ def where_to_keep(base: Path, adapter: Adapter, output: Path) -> list[str]:
 
 
 @contextmanager
-def run_of(
-    output: Path, adapter: Adapter, labels: Mapping[int, str], cases: Mapping[str, Mapping[str, str]]
-) -> Iterator[Path]:
+def run_of(output: Path, adapter: Adapter, adaptation: Adaptation) -> Iterator[Path]:
     """The folder of the run that is to write ``output``, this process's alone. It goes when the run ends, well or not;
     when the process is killed, it stays, to be continued.
-
-    Args:
-        labels: what is learned, by value.
-        cases: "training cases" and "validation cases": a digest by id.
 
     Raises:
         LLMBoostError: another run is at work there, or was stopped there that differs, and how.
     """
-    named = {f"label {value}": name for value, name in labels.items()}
-    entry = {**asdict(adapter), **cases, "labels": named, "versions": versions()}
+    named = {f"label {value}": name for value, name in adaptation.labels.items()}
+    entry = {**asdict(adapter), **adaptation.identity, "labels": named, "versions": versions()}
     del entry["cases"]  # they are told by id
     with alone(output) as run:
         check_free(output)  # another run may have written it meanwhile

@@ -61,8 +61,8 @@ def default_rank(cases: int) -> int:
     return 4 if cases <= 5 else 8 if cases <= 20 else 16
 
 
-def default_share(held_out: int) -> float:
-    """Of the changes that are kept, see :func:`towards`: fewer where hardly a case tells what they are worth.
+def default_wise_alpha(held_out: int) -> float:
+    """Of the changes that are kept, see :func:`interpolate`: fewer where hardly a case tells what they are worth.
 
     On val, half of what one or two cases taught was better than all of it, for new images as for old ones.
     """
@@ -116,7 +116,7 @@ def _whole(name: str, module: nn.Module, config: AdapterConfig) -> bool:
     return scope == "norms" and norm
 
 
-def trained(network: nn.Module) -> dict[str, Tensor]:
+def adapter_state(network: nn.Module) -> dict[str, Tensor]:
     """The adapter's tensors of a network after :func:`inject`."""
     tensors = {}
     for name, parameter in network.named_parameters():
@@ -133,15 +133,15 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def towards(base: nn.Module, adapter: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """The adapter with ``share`` of its changes: between base and fine-tuned weights lies a better compromise of old
+def interpolate(base: nn.Module, adapter: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """The adapter with ``alpha`` of its changes: between base and fine-tuned weights lies a better compromise of old
     and new images than at either end (WiSE-FT, Wortsman et al. 2021, arXiv 2109.01903)."""
     known, result = tensors_of(base), {}
     for name, tensor in adapter.items():
         if name.endswith(LORA_B):
-            result[name] = share * tensor
+            result[name] = alpha * tensor
         elif name in known and known[name].shape == tensor.shape:
-            result[name] = torch.lerp(known[name].cpu(), tensor, share)
+            result[name] = torch.lerp(known[name].cpu(), tensor, alpha)
         else:
             result[name] = tensor
     return result

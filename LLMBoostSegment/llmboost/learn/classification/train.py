@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,14 +22,14 @@ from ...inference.classify import distance, features_of, probabilities
 from ...io.imageset import ImageSet, Sample, read_image_set
 from ...metrics.classification import classification_scores
 from ...model import Model, load_model, save_model
-from ...networks import CLASSIFIERS, build, describe
+from ...networks import CLASSIFIERS, build
 from ..curve import draw_curve
 from ..plan import SIDED, ct_window
-from ..train import alone, check_free, check_output, default_labels, made_with
-from ..trainer import Outcome
+from ..train import alone, base_card, check_free, check_output, default_labels
+from ..trainer import Outcome, Trainer
 from .augment import Augmentation
 from .pretrained import load_pretrained
-from .trainer import ClassificationConfig, ClassificationTrainer, Images, image_digests, read_images
+from .task import ClassificationConfig, ClassificationTask, Images, image_digests, read_images
 
 DEFAULT_SIZE = 64  # voxels a side, where the data name none
 USUAL = 0.99  # the share of validation images that count as the kind that the model knows
@@ -53,7 +53,7 @@ class ClassificationRecipe:
         start: a classifier's model file, whose weights are taken over as far as they fit, but for the head.
         pretrained: a folder with a vision transformer's weights, see :func:`.pretrained.load_pretrained`.
         teachers: model files of several trainings, whose answers this one learns, see
-            :class:`.trainer.ClassificationTrainer`.
+            :class:`.task.ClassificationTask`.
         card: fields of the model's card to set.
     """
 
@@ -93,7 +93,7 @@ def train_classifier(
     check_output(output, resume)
     data = read_image_set(path)
     train, val = data.split("train"), data.split("val")
-    steps, input_region, reasons = plan_images(data, recipe)
+    preprocessing, input_region, reasons = plan_images(data, recipe)
     report({"event": "plan", "reasons": reasons})
     name = recipe.network or ("vit-tiny" if data.flat else "vit3d-tiny")
     if name not in CLASSIFIERS:
@@ -101,9 +101,9 @@ def train_classifier(
 
     torch.manual_seed(recipe.config.seed)
     options = {
-        "channels": steps.channels,
+        "channels": preprocessing.channels,
         "classes": len(data.classes),
-        "image_size": steps.patch_size,
+        "image_size": preprocessing.patch_size,
         **recipe.options,
     }
     network = build(name, options, recipe.booster)
@@ -111,32 +111,28 @@ def train_classifier(
         load_pretrained(network, recipe.pretrained)
     if recipe.start:
         _take_over(network, load_model(recipe.start).network)
-    images, held_out = (read_images(samples, steps, input_region) for samples in (train, val))
-    teachers = [load_model(teacher) for teacher in recipe.teachers]
-    _check_teachers(recipe, teachers, data, steps)
+    images, held_out = (read_images(samples, preprocessing, input_region) for samples in (train, val))
+    teachers = [load_model(teacher, device) for teacher in recipe.teachers]
+    _check_teachers(recipe, teachers, data, preprocessing)
     with alone(output) as run:
         check_output(output, resume)  # another training may have written it meanwhile
-        trainer = ClassificationTrainer(
-            network,
+        task = ClassificationTask(
             images,
             held_out,
-            steps,
+            preprocessing,
             recipe.config,
-            augmentation_of(recipe, steps, input_region),
-            run,
-            device,
-            multi_label=data.multi_label,
-            teachers=[teacher.network for teacher in teachers],
-            report=report,
-            cancelled=cancelled,
-            labels=dict(enumerate(data.classes)),
-            identity={
-                **image_digests((train, images), (val, held_out)),
-                "start": read_card(recipe.start).digest if recipe.start else None,
-                "pretrained": recipe.pretrained and recipe.pretrained.name,
-                "teachers": [teacher.card.digest for teacher in teachers],
-            },
+            augmentation_of(recipe, preprocessing, input_region),
+            dict(enumerate(data.classes)),
+            data.multi_label,
+            [teacher.network for teacher in teachers],
         )
+        identity = {
+            **image_digests((train, images), (val, held_out)),
+            "start": read_card(recipe.start).digest if recipe.start else None,
+            "pretrained": recipe.pretrained and recipe.pretrained.name,
+            "teachers": [teacher.card.digest for teacher in teachers],
+        }
+        trainer = Trainer(network, task, run, device, report, cancelled, identity)
         if resume:
             trainer.resume()
         outcome = trainer.run()
@@ -146,9 +142,9 @@ def train_classifier(
         cast(Any, network).ood_score.fit(features_of(network, images.images))
         if isinstance(network.booster, Booster):
             network.booster.merge_lora()
-        usual = looks.fit(images.images.numpy(), held_out.images.numpy(), steps.mirror, input_region == "mask")
-        meaning = replace(calibrate(network, held_out, data, steps, input_region), looks=usual)
-        card = _card(output, recipe, data, steps, network, outcome, meaning, held_out, len(train))
+        usual = looks.fit(images.images.numpy(), held_out.images.numpy(), preprocessing.mirror, input_region == "mask")
+        meaning = replace(calibrate(network, held_out, data, preprocessing, input_region), looks=usual)
+        card = _card(output, recipe, data, task, network, outcome, meaning)
         check_free(output, resume)
         card = save_model(network, card, output)
         draw_curve(run)
@@ -163,7 +159,7 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
     mirror = recipe.mirror if recipe.mirror is not None else () if sided else (0,)
     if data.flat:
         channels = 3 if data.color else 1
-        steps = Preprocessing(
+        preprocessing = Preprocessing(
             channels, (1.0, 1.0, 1.0), (size, size, 1), (Normalization(),) * channels, mirror, data.color
         )
         input_region, why = "square", "the middle square of each image"
@@ -172,13 +168,13 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         masks = term(data.modality) == "SEG" or all(len(np.unique(image.array)) <= 2 for image in facts)
         extents = np.median([np.array(image.shape) * image.spacing for image in facts], axis=0)
         spacing = round(float(extents.max()) / size, 4)
-        steps = Preprocessing(1, (spacing,) * 3, (size,) * 3, (Normalization(),), mirror)
+        preprocessing = Preprocessing(1, (spacing,) * 3, (size,) * 3, (Normalization(),), mirror)
         input_region, why = (
             ("mask", "around the middle of the mask") if masks else ("center", "the middle of each volume")
         )
-    normalization = tuple(_intensities(data, survey, steps, input_region, recipe.keep_brightness))
-    steps = replace(steps, normalization=normalization)
-    shown = " x ".join(map(str, steps.patch_size[: 2 if data.flat else 3]))
+    normalization = tuple(_intensities(data, survey, preprocessing, input_region, recipe.keep_brightness))
+    preprocessing = replace(preprocessing, normalization=normalization)
+    shown = " x ".join(map(str, preprocessing.patch_size[: 2 if data.flat else 3]))
     kinds = ", ".join(dict.fromkeys(how.kind for how in normalization))
     reasons = (
         f"images: {why}, {shown} voxels",
@@ -187,7 +183,7 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         f"classes: {', '.join(data.classes)}" + (f"; looked for: {data.positive}" if data.positive else ""),
         *data.notes,
     )
-    return steps, input_region, reasons
+    return preprocessing, input_region, reasons
 
 
 def _intensities(
@@ -284,14 +280,12 @@ def _card(
     output: Path,
     recipe: ClassificationRecipe,
     data: ImageSet,
-    preprocessing: Preprocessing,
+    task: ClassificationTask,
     network: nn.Module,
     outcome: Outcome,
     classification: Classification,
-    val: Images,
-    train_count: int,
 ) -> Card:
-    network_entry, booster_entry = describe(network)
+    val, preprocessing = task.val, task.preprocessing
     chances = probabilities(
         network,
         val.images,
@@ -312,32 +306,14 @@ def _card(
     untaught = [name for name, count in zip(data.classes, taught, strict=True) if not count]
     gaps = {NOT_TAUGHT: untaught} if untaught else {}
     intervals = {"val_auc_ci95": scores["auc_ci95"]} if "auc_ci95" in scores else {}
-    fields: dict[str, Any] = {
-        "name": output.stem,
-        "title": data.name,
-        "description": f"Trained on {data.name}",
+    own = {
         "task": CLASSIFICATION,
         "labels": class_labels(data.classes),
         "modality": data.modality,
-        "preprocessing": preprocessing,
-        "network": network_entry,
-        "booster": booster_entry,
         "classification": classification,
-        "license": data.license,
-        "citation": data.reference,
-        "training": {
-            "data": data.name,
-            "data_license": data.license,
-            "train_cases": train_count,
-            "val_cases": len(val),
-            "teachers": len(recipe.teachers),
-            "steps": outcome.steps,
-            "minutes": round(outcome.seconds / 60, 1),
-            "config": asdict(recipe.config),
-            **made_with(),
-        },
+        "training": {"teachers": len(recipe.teachers)},
         "figures": {f"val_{key}": value for key, value in scores.items() if isinstance(value, float)}
         | intervals
         | gaps,
     }
-    return Card(**{**fields, **recipe.card})
+    return base_card(output, data, task, network, outcome, own, recipe.card)

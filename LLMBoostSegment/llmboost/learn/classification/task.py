@@ -1,11 +1,10 @@
-"""Training a classifier within a budget: augmented and mixed images, averaged weights, soft targets."""
+"""What a classifier is trained for: augmented and mixed images, soft targets, averaged weights, judged by their AUC."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,12 @@ from ...inference.classify import probabilities
 from ...io.imageset import Sample
 from ...metrics.classification import classification_scores
 from ..augment import IMAGE
-from ..checkpoint import learnt
-from ..trainer import Trainer, TrainingConfig
+from ..checkpoint import copy_of, trainable_state
+from ..trainer import Progress, Score, TrainingConfig
 from .augment import Augmentation
 
 TARGET = "target"
-AVERAGED = "averaged."  # of names in a checkpoint
+SURER = 1e-3  # how much of the cross-entropy counts where several weights rank alike
 
 
 @dataclass(frozen=True)
@@ -98,88 +97,54 @@ def image_digests(train: tuple[Sequence[Sample], Images], val: tuple[Sequence[Sa
     return {"training cases": each(*train), "validation cases": each(*val)}
 
 
-class ClassificationTrainer(Trainer):
-    """Trains a classifier in place and keeps the best of its validations, judged by the AUC of the averaged weights.
+class ClassificationTask:
+    """A :class:`..trainer.Task`: what is kept are the weights' averages, and their AUC selects.
 
-    ``teachers`` are classifiers of the same classes, whose mean probabilities for each augmented image stand in for its
-    target (Beyer et al. 2022, arXiv 2106.05237): several networks in one. ``watched`` images are scored at each
-    validation, for the log alone: they choose nothing.
+    ``teachers`` are classifiers of the same classes on the same device, whose mean probabilities for each augmented
+    image stand in for its target (Beyer et al. 2022, arXiv 2106.05237): several networks in one.
     """
 
     measure = "auc"
+    selects = True
 
     def __init__(
         self,
-        network: nn.Module,
         train: Images,
         val: Images,
         preprocessing: Preprocessing,
         config: ClassificationConfig,
         augmentation: Augmentation,
-        folder: Path,
-        device: torch.device,
-        *,
+        labels: Mapping[int, str] | None = None,
         multi_label: bool = False,
         teachers: Sequence[nn.Module] = (),
-        watched: Images | None = None,
-        report: Callable[[dict[str, Any]], None] = lambda event: None,
-        cancelled: Callable[[], bool] = lambda: False,
-        labels: Mapping[int, str] | None = None,
-        identity: Mapping[str, Any] | None = None,
     ) -> None:
-        self.images, self.held_out, self.watched = train, val, watched
+        self.train, self.val = train, val
+        self.preprocessing = preprocessing
+        self.config: TrainingConfig = config
         self.options = config
         self.augmentation = augmentation
+        self.labels = labels or {}
         self.multi_label = multi_label
-        self.teachers = [teacher.to(device).eval() for teacher in teachers]
+        self.teachers = [teacher.eval() for teacher in teachers]
         self.averaged: dict[str, Tensor] = {}
-        identity = {"augmentation": asdict(augmentation), **(identity or {})}
-        super().__init__(
-            network,
-            _NoWindows(),
-            [],
-            preprocessing,
-            config,
-            folder,
-            device,
-            report,
-            cancelled,
-            labels=labels,
-            identity=identity,
-        )
-        self.val = [None]  # type: ignore[list-item]  # there is something to select by
 
-    def _check(self) -> None:
-        if len(self.held_out.targets.unique(dim=0)) < 2:
+    def check(self) -> None:
+        if len(self.val.targets.unique(dim=0)) < 2:
             raise LLMBoostError("training cannot select: the validation images are all of one class; add others")
 
-    def resume(self, *, check_budget: bool = True) -> None:
-        super().resume(check_budget=check_budget)
-        kept, self.best = self.best, {}
-        for name, tensor in kept.items():
-            if name.startswith(AVERAGED):
-                self.averaged[name.removeprefix(AVERAGED)] = tensor.to(self.device)
-            else:
-                self.best[name] = tensor
+    def identity(self) -> dict[str, Any]:
+        return {"augmentation": asdict(self.augmentation)}
 
-    def _checkpoint(self) -> None:
-        best = self.best
-        # averaging goes on from the averages of now, which are not those of the best validation
-        self.best = best | {AVERAGED + name: tensor for name, tensor in self.averaged.items()}
-        super()._checkpoint()
-        self.best = best
-
-    def _batches(self) -> Iterator[dict[str, Tensor]]:
-        step, size = self.step, self.config.batch
+    def batches(self, step: int, _device: torch.device) -> Iterator[dict[str, Tensor]]:
         while True:
-            random = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
-            order = self._order(step, size)
-            images, targets = self.images.images[order].float(), self.images.targets[order]
+            random = torch.Generator().manual_seed(self.options.seed * 1_000_003 + step)
+            order = self._order(step, self.options.batch)
+            images, targets = self.train.images[order].float(), self.train.targets[order]
             images = self.augmentation(images, random)
             targets = self._soften(targets)
             if self.options.mixup:
                 alpha = self.options.mixup
-                share = float(np.random.default_rng((self.config.seed, step)).beta(alpha, alpha))
+                share = float(np.random.default_rng((self.options.seed, step)).beta(alpha, alpha))
                 other = torch.randperm(len(images), generator=random)
                 images = share * images + (1 - share) * images[other]
                 targets = share * targets + (1 - share) * targets[other]
@@ -188,15 +153,15 @@ class ClassificationTrainer(Trainer):
 
     def _order(self, step: int, size: int) -> Tensor:
         """The images of a step: each once an epoch, in an order drawn anew, or drawn class by class."""
-        count = len(self.images)
+        count = len(self.train)
         if self.options.balanced:
-            random = np.random.default_rng((self.config.seed, 1, step))
-            labels = self.images.targets
+            random = np.random.default_rng((self.options.seed, 1, step))
+            labels = self.train.targets
             weights = (labels / labels.sum(dim=0).clamp(min=1)).sum(dim=1).double().numpy()
             return torch.from_numpy(random.choice(count, size, p=weights / weights.sum()))
         places = np.arange(step * size, (step + 1) * size)
         epochs = {
-            epoch: np.random.default_rng((self.config.seed, epoch)).permutation(count)
+            epoch: np.random.default_rng((self.options.seed, epoch)).permutation(count)
             for epoch in np.unique(places // count)
         }
         return torch.tensor([int(epochs[place // count][place % count]) for place in places])
@@ -206,20 +171,8 @@ class ClassificationTrainer(Trainer):
             return targets * (1 - self.options.smoothing) + self.options.smoothing / 2
         return targets * (1 - self.options.smoothing) + self.options.smoothing / targets.shape[1]
 
-    def _step(self, batch: dict[str, Tensor]) -> float:
-        loss = super()._step(batch)
-        new = learnt(self.network)
-        # young averages forget sooner
-        keep = min(self.options.average, self.step / (self.step + 10))
-        for name, tensor in new.items():
-            if name in self.averaged:
-                self.averaged[name].lerp_(tensor.detach(), 1 - keep)
-            else:
-                self.averaged[name] = tensor.detach().clone()
-        return loss
-
-    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
-        logits, targets = self.network(batch[IMAGE]), batch[TARGET]
+    def loss(self, network: nn.Module, batch: dict[str, Tensor], _progress: Progress) -> Tensor:
+        logits, targets = network(batch[IMAGE]), batch[TARGET]
         if self.teachers:
             with torch.no_grad():
                 answers = [_activate(teacher(batch[IMAGE]), self.multi_label) for teacher in self.teachers]
@@ -228,42 +181,50 @@ class ClassificationTrainer(Trainer):
             return F.binary_cross_entropy_with_logits(logits, targets)
         return F.cross_entropy(logits, targets)
 
-    def _score(self) -> tuple[float, dict[str, float | None]]:
-        now = {name: tensor.detach().clone() for name, tensor in learnt(self.network).items()}
-        self.network.load_state_dict({**self.network.state_dict(), **self.averaged})
+    def start_average(self, network: nn.Module) -> None:
+        """Let the average begin with a network's weights as they are now."""
+        self.averaged = {name: tensor.detach().clone() for name, tensor in trainable_state(network).items()}
+
+    def stepped(self, network: nn.Module, step: int) -> None:
+        # young averages forget sooner
+        keep = min(self.options.average, step / (step + 10))
+        for name, tensor in trainable_state(network).items():
+            if name in self.averaged:
+                self.averaged[name].lerp_(tensor.detach(), 1 - keep)
+            else:
+                self.averaged[name] = tensor.detach().clone()
+
+    def score(self, network: nn.Module) -> Score:
+        now = {name: tensor.detach().clone() for name, tensor in trainable_state(network).items()}
+        network.load_state_dict({**network.state_dict(), **self.averaged})
         try:
-            auc, entropy = self._rank(self.held_out)
-            figures: dict[str, float | None] = {"auc": auc, "entropy": entropy}
-            if self.watched is not None:
-                figures["watched_auc"], _ = self._rank(self.watched)
+            auc, entropy = self._rank(network)
         finally:
-            self.network.load_state_dict({**self.network.state_dict(), **now})
+            network.load_state_dict({**network.state_dict(), **now})
         # where several weights rank alike, the surer ones
-        return auc - 1e-3 * entropy, figures
+        return Score(auc - SURER * entropy, {"auc": auc, "entropy": entropy}, {})
 
-    def _figure(self, score: float, means: Mapping[str, float | None]) -> float:
-        auc = means.get("auc")
-        return score if auc is None else auc
-
-    def _rank(self, images: Images) -> tuple[float, float]:
-        """AUC and cross-entropy."""
-        found = probabilities(
-            self.network, images.images, mirror=self.preprocessing.mirror, multi_label=self.multi_label
-        )
+    def _rank(self, network: nn.Module) -> tuple[float, float]:
+        """AUC and cross-entropy on the validation images."""
+        targets = self.val.targets
+        found = probabilities(network, self.val.images, mirror=self.preprocessing.mirror, multi_label=self.multi_label)
         scores = classification_scores(
-            found.numpy(), images.targets.numpy().astype(int), multi_label=self.multi_label, resamples=0
+            found.numpy(), targets.numpy().astype(int), multi_label=self.multi_label, resamples=0
         )
         # what nothing can be ranked by counts as chance
         auc = 0.5 if scores["auc"] is None else scores["auc"]
-        return auc, -float((images.targets * found.clamp(min=1e-7).log()).sum(dim=1).mean())
+        return auc, -float((targets * found.clamp(min=1e-7).log()).sum(dim=1).mean())
 
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.averaged.items()}
+    def weights(self, _network: nn.Module) -> dict[str, Tensor]:
+        return copy_of(self.averaged)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averages of now, which are not those of the best validation."""
+        return self.averaged
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.averaged = state
 
 
 def _activate(logits: Tensor, multi_label: bool) -> Tensor:
     return logits.sigmoid() if multi_label else logits.softmax(dim=1)
-
-
-class _NoWindows(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """Batches come from all images at once."""

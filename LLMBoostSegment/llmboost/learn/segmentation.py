@@ -1,0 +1,142 @@
+"""What a segmenter is trained for: patches of labeled cases, Dice and cross-entropy; whole cases' Dice selects."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
+
+from ..card import Preprocessing
+from ..errors import LLMBoostError
+from ..inference.predict import predict
+from ..inference.preprocessing import preprocess
+from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
+from ..io.image import Image, resample
+from .augment import IMAGE, LABEL
+from .checkpoint import copy_of, trainable_state
+from .loss import IGNORED, SegmentationLoss
+from .patches import TrainingPatches, Volume
+from .trainer import Progress, Score, TrainingConfig
+
+Regularizer = Callable[[nn.Module, dict[str, Tensor], list[Tensor], Progress], Tensor]
+
+
+class SegmentationTask:
+    """A :class:`.trainer.Task`.
+
+    ``train`` holds cases to cut patches from, or is a source of patches in the form of :class:`TrainingPatches`.
+    Without cases in ``val`` nothing is selected. ``regularizers`` are given the network, a step's batch, its logits at
+    every level and how far the training is, and what they return is added to the loss.
+    """
+
+    measure = "dice"
+
+    def __init__(
+        self,
+        train: Sequence[Volume] | torch.utils.data.Dataset[dict[str, Tensor]],
+        val: Sequence[Volume],
+        preprocessing: Preprocessing,
+        config: TrainingConfig,
+        labels: Mapping[int, str] | None = None,
+        regularizers: Sequence[Regularizer] = (),
+    ) -> None:
+        self.train, self.val = train, val
+        self.preprocessing = preprocessing
+        self.config = config
+        self.labels = labels or {}
+        self.regularizers = regularizers
+        self.criterion = SegmentationLoss()
+
+    @property
+    def selects(self) -> bool:
+        return bool(self.val)
+
+    def check(self) -> None:
+        if self.val and not any(bool((volume.label > 0).any()) for volume in self.val):
+            raise LLMBoostError("training cannot select: the validation cases have no labeled voxels; label some")
+
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    def batches(self, step: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
+        config, patches = self.config, self.train
+        if not isinstance(patches, torch.utils.data.Dataset):
+            size, mirror = self.preprocessing.patch_size, self.preprocessing.mirror
+            options = config.seed, config.contrast, config.thick
+            patches = TrainingPatches(patches, size, mirror, config.samples, *options)
+        rest = Subset(patches, range(step * config.batch, config.samples))
+        # the cores that train on a CPU have no time for workers
+        workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if device.type == "cuda" else 0
+        return iter(DataLoader(rest, config.batch, num_workers=workers, pin_memory=workers > 0))
+
+    def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: Progress) -> Tensor:
+        self.criterion.balance = self.config.balance * (1 - progress.fraction)
+        levels = cast(Any, network).deep(batch[IMAGE])
+        loss = self.criterion(levels, batch[LABEL].long())
+        for regularizer in self.regularizers:
+            loss = loss + regularizer(network, batch, levels, progress)
+        return cast(Tensor, loss)
+
+    def stepped(self, network: nn.Module, step: int) -> None:
+        pass
+
+    def score(self, network: nn.Module) -> Score:
+        """The mean Dice of the labels, and of each label over the cases."""
+        scores = np.array([mean_dice_of(network, volume, self.preprocessing) for volume in self.val])
+        # a label that no case has and nobody predicted has no score
+        values = list(self.labels) or range(1, scores.shape[1] + 1)
+        labels = {
+            str(value): None if np.isnan(column).all() else float(np.nanmean(column))
+            for value, column in zip(values, scores.T, strict=True)
+        }
+        dice = float(np.mean([score for score in labels.values() if score is not None]))
+        return Score(dice, {self.measure: dice}, labels)
+
+    def weights(self, network: nn.Module) -> dict[str, Tensor]:
+        return copy_of(trainable_state(network))
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        pass
+
+
+def read_volume(
+    dataset: Dataset,
+    case: DatasetCase,
+    preprocessing: Preprocessing,
+    load: Callable[[DatasetCase], LoadedCase] = load,
+) -> Volume:
+    """A labeled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
+    images, label = load(case)
+    assert label is not None
+    work = preprocess(images, preprocessing)
+    values = [0, *dataset.labels] + ([dataset.ignore] if dataset.ignore is not None else [])
+    classes = resample(label.with_array(np.stack([label.array == value for value in values])), _grid(work), "linear")
+    indices = classes.array.argmax(axis=0).astype(np.int16)
+    indices[indices > len(dataset.labels)] = IGNORED
+    return Volume(case.id, torch.from_numpy(np.ascontiguousarray(work.array)), torch.from_numpy(indices[None]))
+
+
+def _grid(work: Image) -> Image:
+    return work.with_array(work.array[0])
+
+
+def mean_dice_of(network: nn.Module, volume: Volume, preprocessing: Preprocessing) -> list[float]:
+    """Dice of each label on the network's grid; NaN where neither reference nor prediction has it."""
+    probabilities = predict(network, volume.image, preprocessing.patch_size)
+    prediction = probabilities.argmax(dim=0)
+    known = volume.label[0] != IGNORED
+    scores = []
+    for value in range(1, len(probabilities)):
+        a, b = (prediction == value) & known, (volume.label[0] == value) & known
+        total = int(a.sum() + b.sum())
+        scores.append(2 * int((a & b).sum()) / total if total else math.nan)
+    return scores
