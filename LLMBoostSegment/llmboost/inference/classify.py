@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..card import CLASSIFICATION, Card
+from ..card import CLASSIFICATION
 from ..card.modality import differ
 from ..errors import LLMBoostError
 from ..explanation import Explanation, ExplanationSpec
@@ -123,16 +122,11 @@ def classify(
     watch = replace(watch, notice=notes.setdefault)
     classifying = watch.part(0, TOLD) if explain else watch
     watch.go_on()
-    images, features = torch.from_numpy(framed.images), None
-    if classification.looks is not None:
-        score, limit = float(np.median(looks.distance(classification.looks, framed.images))), classification.looks.limit
-    else:
-        features = features_of(model.network, images, classifying)
-        score, limit = float(distance(model.network, features).median()), classification.range_limit
-    known = Range(score, limit, _reasons(card, channels[0].modality, framed.images, score, limit))
+    known, features = _known_range(model, framed, classifying)
     if known.outside and not anyway:
         none = np.empty((0, len(card.labels)), np.float32)
         return Finding((), (), (), none, known, time.monotonic() - started, known.reasons)
+    images = torch.from_numpy(framed.images)
     logits = _logits(model.network, images, card.preprocessing.mirror, features, classifying)
     each = _probabilities(logits / classification.temperature, classification.multi_label).numpy()
     mean = each.mean(axis=0)
@@ -149,25 +143,33 @@ def classify(
     if explain is None:
         return result
     if explain.target is None:  # the class is decided for without calibration here
-        plain = _probabilities(logits, classification.multi_label).mean(dim=0).numpy()
-        names, decided = [label.name for label in card.labels], decide(model, plain)
-        number = names.index(decided[0]) if decided else int(plain.argmax())
+        raw = _probabilities(logits, classification.multi_label).mean(dim=0).numpy()
+        names, decided = [label.name for label in card.labels], decide(model, raw)
+        number = names.index(decided[0]) if decided else int(raw.argmax())
     return replace(result, explanation=explain_class(model, framed, explain, number, watch.part(TOLD, 1)))
 
 
-def _reasons(card: Card, modality: str, framed: np.ndarray, score: float, limit: float) -> tuple[str, ...]:
-    """What speaks against a case's being of the kind that the model knows."""
-    reasons = []
+def _known_range(model: Model, framed: Framed, watch: Watch) -> tuple[Range, Tensor | None]:
+    """Whether a case is of the kind that the model knows; and the features of its images, where those tell."""
+    card, classification, features = model.card, model.card.classification, None
+    assert classification is not None
+    if classification.looks is not None:
+        score, limit = float(np.median(looks.distance(classification.looks, framed.images))), classification.looks.limit
+    else:
+        plain = watch.part(0, 1 / len(mirrorings(card.preprocessing.mirror)))
+        features = features_of(model.network, torch.from_numpy(framed.images), plain)
+        score, limit = float(distance(model.network, features).median()), classification.range_limit
+    modality, reasons = framed.case.modality, []
     if differ(modality, card.modality):
         reasons.append(f"the image is {modality}, and model '{card.name}' takes {card.modality}")
-    if not any(np.ptp(part) > 0 for part in framed):
+    if not any(np.ptp(image) > 0 for image in framed.images):
         reasons.append("the image is uniform: there is nothing to see")
     if limit and score > limit:
         reasons.append(
             f"the image is unlike those that model '{card.name}' was trained on"
             f" (distance {score:.2f}, usual up to {limit:.2f})"
         )
-    return tuple(reasons)
+    return Range(score, limit, tuple(reasons)), features
 
 
 def _in_order(model: Model, framed: Framed, each: np.ndarray) -> tuple[range, np.ndarray]:
@@ -205,16 +207,13 @@ def _logits(
     """Means over mirror images (N, classes); ``features`` of the images themselves, where they are known."""
     choices, found = mirrorings(mirror), []
     for n, axes in enumerate(choices):
-        part = watch.part(n / len(choices), (n + 1) / len(choices))
         if features is not None and not axes:
-            found.append(_outputs(network, cast(Any, network).head, features, part))
+            found.append(_outputs(network, cast(Any, network).head, features, UNWATCHED))
         else:
-            found.append(_outputs(network, partial(_mirrored, network, [axis + 2 for axis in axes]), images, part))
+            part = watch.part(n / len(choices), (n + 1) / len(choices))
+            there = images.flip([axis + 2 for axis in axes]) if axes else images
+            found.append(_outputs(network, network, there, part))
     return torch.stack(found).mean(dim=0)
-
-
-def _mirrored(network: nn.Module, axes: list[int], batch: Tensor) -> Tensor:
-    return network(batch.flip(axes))
 
 
 def features_of(network: nn.Module, images: Tensor, watch: Watch = UNWATCHED) -> Tensor:

@@ -51,9 +51,7 @@ def explain_segment(
     target, number = divmod(number, len(card.labels))
     notes = [f"{label.name}: not found, so there is nothing to explain"]
     view = next((view for view in seen.views if view.number == target), None)
-    if seen.foreign:
-        notes = [f"{seen.foreign}: nothing was explained"]
-    elif view is None:
+    if view is None:
         notes = list(seen.notes) or notes
     elif _explain_view(model, view, heat, number + 1, spec, reference, watch):
         notes = []
@@ -74,15 +72,8 @@ def _explain_view(
         mask = mask_on(there, work.with_array(work.array[0])).array
     if not mask.any():
         return False
-    found = segment_relevance(
-        model.network,
-        volume,
-        torch.from_numpy(mask),
-        preprocessing.patch_size,
-        number,
-        spec,
-        watch.part(1 / 3, 1),
-    )
+    marked, patch_size = torch.from_numpy(mask), preprocessing.patch_size
+    found = segment_relevance(model.network, volume, marked, patch_size, number, spec, watch.part(1 / 3, 1))
     place = orient(first.with_array(view.turned(view.part(heat.array))), preprocessing)
     place.array[...] = resample(work.with_array(found.numpy()), place, "linear").array
     return True

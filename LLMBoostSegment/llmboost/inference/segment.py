@@ -161,10 +161,8 @@ def _flag(card: Card, tallies: Sequence[Tally], larger: bool) -> Flag | None:
 
 
 def _notes(card: Card, seen: Views) -> list[str]:
-    """What a user should know of an image that was not looked at, or was drawn in as a whole."""
-    if seen.foreign:
-        return [f"{seen.foreign}: nothing was segmented"]
-    if seen.by_cascade:
+    """What a user should know of an image that was drawn in as a whole."""
+    if seen.by_cascade or not seen.views:
         return []
     image, preprocessing = seen.views[0].crop, card.preprocessing
     kind = another_kind(card, image.array, seen.case.modality)

@@ -22,6 +22,7 @@ from .subject import another_kind
 from .watch import UNWATCHED, Watch
 
 Box = tuple[slice, slice, slice]
+FINDING = 1 / 3  # the fraction of the work that finding a cascade's views takes
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,10 @@ class Views:
 
     Attributes:
         case: its first channel.
-        views: none, where the case is of another kind or the cascade finds nothing.
+        views: none, where the case is of another kind or the cascade finds nothing; ``notes`` tell.
         labels: what the model may find: its own labels, or of a cascade those of each target.
         by_cascade: whether the case is larger than the crops that the model knows.
-        notes: what a user should know of the views.
-        foreign: why the model does not look at all, in words; empty if it does.
         localizer: the card of the model that told where to look, if one was needed.
-        done: which fraction of the work it took to find the views.
     """
 
     case: Image
@@ -75,9 +73,12 @@ class Views:
     labels: tuple[Label, ...]
     by_cascade: bool = False
     notes: tuple[str, ...] = ()
-    foreign: str = ""
     localizer: Card | None = None
-    done: float = 0.0
+
+    @property
+    def done(self) -> float:
+        """The fraction of the work that it took to find the views."""
+        return FINDING if self.by_cascade else 0.0
 
 
 def views(model: Model, channels: Sequence[Image], roi: Roi | None = None, watch: Watch = UNWATCHED) -> Views:
@@ -101,17 +102,15 @@ def views(model: Model, channels: Sequence[Image], roi: Roi | None = None, watch
     by_cascade = card.needs_cascade(extent)
     labels = card.sided_labels if by_cascade else card.labels
     if differ(case.modality, card.modality) and (by_cascade or card.subject is not None):
-        foreign = another_kind(card, whole.crop.array, case.modality)
-        return Views(case, (), labels, by_cascade=by_cascade, foreign=foreign)
+        kind = another_kind(card, whole.crop.array, case.modality)
+        return Views(case, (), labels, by_cascade, (f"{kind}: nothing was segmented",))
     if not by_cascade:
         return Views(case, (whole,), labels)
     assert card.cascade is not None
     targets = card.cascade.targets
-    done = 1 / (1 + len(targets))
-    boxes, notes = localize(model, whole.crop, watch.part(0, done))
+    boxes, notes = localize(model, whole.crop, watch.part(0, FINDING))
     found = tuple(_around(whole, boxes[target], target, n) for n, target in enumerate(targets) if target in boxes)
-    finder = localizer(model).card
-    return Views(case, found, labels, by_cascade=True, notes=notes, localizer=finder, done=done)
+    return Views(case, found, labels, by_cascade, notes, localizer(model).card)
 
 
 def view_of_slices(model: Model, channels: Sequence[Image], roi: Roi | None, slice_number: int | None) -> View:
