@@ -91,7 +91,7 @@ def test_shipped_recipes_can_be_run(name):
     for seed in recipe.seeds:
         for row in recipe.rows(seed):
             settings = kind.Settings(**row.settings)
-            kind._adapt_settings(settings, seed)
+            kind.adapt_settings(settings, seed)
 
 
 def test_the_other_scanner_is_the_same_every_time(dataset_folder, tmp_path):

@@ -130,13 +130,13 @@ def test_classification_row(images, tmp_path):
 def test_share_of_the_images_keeps_the_classes(images, tmp_path):
     labels = {}
     for fraction in (0.02, 0.5):
-        with np.load(classification._part(images, fraction, 0, tmp_path / f"{fraction}")) as file:
+        with np.load(classification.share_of(images, fraction, 0, tmp_path / f"{fraction}")) as file:
             labels[fraction] = file["train_labels"].ravel().tolist()
             assert len(file["train_images"]) == len(labels[fraction])
             assert len(file["val_images"]) == 12
     assert sorted(labels[0.02]) == [0, 1]
     assert (labels[0.5].count(0), labels[0.5].count(1)) == (15, 5)
-    assert classification._part(images, 1.0, 0, tmp_path / "all") == images
+    assert classification.share_of(images, 1.0, 0, tmp_path / "all") == images
 
 
 def cases_of(chances, truth):

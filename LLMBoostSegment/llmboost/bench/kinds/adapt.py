@@ -92,7 +92,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
             find(settings.base),
             temporary,
             output,
-            _adapt_settings(settings, row["seed"]),
+            adapt_settings(settings, row["seed"]),
             device=context.device,
             report=context.report,
         )
@@ -115,7 +115,8 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     return {"val": val, "cases": cases, "numbers": numbers}
 
 
-def _adapt_settings(settings: Settings, seed: int) -> AdaptSettings:
+def adapt_settings(settings: Settings, seed: int) -> AdaptSettings:
+    """How a row adapts; raises LLMBoostError for what is no field of them."""
     try:
         return AdaptSettings(seed=seed, **settings.adapt)
     except TypeError as error:

@@ -52,7 +52,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Train, select, measure; the model file stays in the row's folder."""
     settings = settings_of(row, Settings)
     whole = context.data / settings.data
-    part = _part(whole, settings.fraction, row["seed"], context.folder / "data")
+    part = share_of(whole, settings.fraction, row["seed"], context.folder / "data")
     try:
         config = ClassificationConfig(**{**settings.training, "seed": row["seed"]})
     except TypeError as error:
@@ -82,7 +82,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     }
 
 
-def _part(path: Path, fraction: float, seed: int, folder: Path) -> Path:
+def share_of(path: Path, fraction: float, seed: int, folder: Path) -> Path:
     """``path`` with a share of the images to train on; a larger share holds all of a smaller one with the same seed."""
     if fraction == 1:
         return path
