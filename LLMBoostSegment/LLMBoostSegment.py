@@ -54,7 +54,8 @@ class LLMBoostSegmentWidget(ModuleWidget):
 
     def makeParameterNode(self) -> Any:
         """The scene's parameters; where no image is chosen yet, the first one is."""
-        parameterNode = LLMBoostSegmentParameterNode(self.logic.getParameterNode())
+        wrap: Any = LLMBoostSegmentParameterNode
+        parameterNode = wrap(self.logic.getParameterNode())
         if parameterNode.inputVolume is None:
             volumeNodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps, too
             images = (node for node in volumeNodes if node.GetClassName() == "vtkMRMLScalarVolumeNode")

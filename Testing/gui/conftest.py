@@ -75,7 +75,7 @@ def makeClassifier(case: Case, makeModel: Callable[..., Card]) -> Callable[..., 
     """``makeClassifier(name, classes, **changes)``: a model that the light worker answers for; it is chosen."""
 
     def make(name: str = "lungs", classes: tuple[str, ...] = ("normal", "pneumonia"), **changes: Any) -> Card:
-        changes = {"preprocessing": {"image_size": (28, 28, 1)}, "title": "Chest", "modality": "DX", **changes}
+        changes = {"preprocessing": {"patch_size": (28, 28, 1)}, "title": "Chest", "modality": "DX", **changes}
         card = makeModel(
             name,
             task=CLASSIFICATION,

@@ -33,7 +33,7 @@ class Case:
         self._gate = folder / "gate"
         self.useWorker()
         self.widget = host.openModule(MODULE)
-        self.panel._rest.setInterval(1)  # no test clicks twice by chance
+        self.panel.run.restMs = 1  # no test clicks twice by chance
 
     @property
     def ui(self) -> Any:
@@ -49,7 +49,7 @@ class Case:
 
     @property
     def parameters(self) -> Any:
-        return self.panel._parameterNode
+        return self.panel.parameterNode
 
     def useWorker(self, how: str = "") -> None:
         """The next worker behaves like this, see light_worker.py."""
@@ -78,7 +78,7 @@ class Case:
 
     def apply(self) -> None:
         """Click Apply, which must be enabled."""
-        self.waitFor(lambda: not self.panel._rest.active)
+        self.waitFor(lambda: not self.panel.run.resting)
         assert self.ui.applyButton.enabled, self.ui.applyButton.toolTip
         click(self.ui.applyButton)
 
@@ -87,14 +87,14 @@ class Case:
 
     def explain(self) -> None:
         """Click Explain, which must be enabled, and wait."""
-        self.waitFor(lambda: not self.panel._rest.active)
+        self.waitFor(lambda: not self.panel.run.resting)
         assert self.ui.explainButton.enabled
         click(self.ui.explainButton)
         self.finish()
 
     def finish(self) -> None:
         """Wait until nothing runs any more."""
-        self.waitFor(lambda: not self.panel._running)
+        self.waitFor(lambda: not self.panel.run.active)
         self.host.processEvents()
 
     def run(self) -> None:

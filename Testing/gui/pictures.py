@@ -78,7 +78,7 @@ class _Walk:
             image = file["test_images"][int(np.argmax(file["test_labels"][:, 0]))]
         node = slicer.util.addVolumeFromArray(image[np.newaxis], np.diag([-1.0, -1.0, 1.0, 1.0]), "chest")
         slicer.util.setSliceViewerLayers(background=node, fit=True)
-        self._widget.panel._parameterNode.model = "pneumonia"
+        self._widget.panel.parameterNode.model = "pneumonia"
         choose(ui.inputSelector, node.GetName())
         click(ui.applyButton)
         self._finish()
@@ -161,7 +161,7 @@ class _Walk:
 
     def _finish(self) -> None:
         panel = self._widget.panel
-        self._host.runUntil(lambda: not panel._running and not panel._rest.active, PATIENCE)
+        self._host.runUntil(lambda: not panel.run.active and not panel.run.resting, PATIENCE)
 
     def _picture(self, name: str) -> Path:
         return grabPanel(self._widget, self._folder / f"panel-{name}.png")

@@ -167,7 +167,7 @@ def test_cancel_with_either_button(case, segmented):
     case.client.shutDown()
     case.useWorker("slow-explain")
     for button in (case.ui.explainButton, case.ui.applyButton):
-        case.waitFor(lambda: not case.panel._rest.active)
+        case.waitFor(lambda: not case.panel.run.resting)
         click(case.ui.explainButton)
         case.waitFor(lambda: "explaining" in case.status and case.ui.explainButton.enabled)
         assert case.ui.explainButton.text == "Cancel"

@@ -467,7 +467,7 @@ def beating(case):
     proxy.SetName("heart")
     case.chooseImage(proxy)
     browser.SetSelectedItemNumber(1)
-    case.panel._update()
+    case.panel.update()
     return proxy, browser, sequence
 
 

@@ -73,9 +73,8 @@ def test_the_hint_says_what_apply_would_refuse(case, host, monkeypatch):
     utilities.__spec__ = ModuleSpec("PyTorchUtils", None)
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utilities)
     monkeypatch.setattr(packages, "_freeGB", lambda: 100.0)
-    case.panel.progress.stop("")
-    case.panel._hint = ""
-    case.panel._showHint()
+    host.selectModule("")
+    host.selectModule("LLMBoostSegment")
     assert "Apply asks before it installs" in case.status
 
 
@@ -84,7 +83,7 @@ def test_cancelled_while_packages_are_installed(case, monkeypatch):
 
     monkeypatch.setattr(consent, "ensureInstalled", lambda purpose: click(case.ui.applyButton))
     case.addImage()
-    case.panel._rest.setInterval(0)
+    case.panel.run.restMs = 0
     case.apply()
     case.finish()
     if case.segmentations():  # the button rested
@@ -103,7 +102,7 @@ def environmentFolder(case, monkeypatch):
     folder = case.folder / "environment"
     monkeypatch.setattr(environment, "defaultFolder", lambda: folder)
     click(case.ui.advancedButton)
-    case.panel.advanced._showEnvironment()
+    case.panel.advanced.refresh()
     return folder
 
 
@@ -171,10 +170,14 @@ def test_the_module_is_reloaded_while_an_environment_is_made(case, host, environ
 
 
 def test_apply_offers_an_environment_where_slicers_python_cannot_compute(case, host, environmentFolder, monkeypatch):
+    import qt
+
     from LLMBoostLib.install.environment import PrivateEnvironment
     from LLMBoostLib.worker import consent
 
-    command = case.panel.advanced._command
+    def command():
+        return str(qt.QSettings().value(COMMAND_SETTING) or "")
+
     worker = command()
 
     def create(self, python, wheels, purpose, onLine, shouldCancel):
@@ -210,7 +213,7 @@ def test_an_environment_is_used_and_removed(case, host, environmentFolder):
     (environmentFolder / "bin").mkdir(parents=True)
     (environmentFolder / "bin" / "python").touch()
     (environmentFolder / "llmboost-environment.json").write_text('{"complete": true}')
-    case.panel.advanced._showEnvironment()
+    case.panel.advanced.refresh()
     click(case.ui.useEnvironmentButton)
     command = qt.QSettings().value(COMMAND_SETTING)
     assert command == f"{environmentFolder / 'bin' / 'python'} -m llmboost.worker"

@@ -224,7 +224,7 @@ def test_cancel_of_a_worker_that_does_not_listen(case):
 
 
 def test_a_double_click_on_apply_starts_one_run_and_does_not_cancel_it(case):
-    case.panel._rest.setInterval(600)
+    case.panel.run.restMs = 600
     case.addImage()
     click(case.ui.applyButton, double=True)
     assert not case.ui.applyButton.enabled
@@ -342,7 +342,7 @@ def test_the_module_is_reloaded_in_mid_run(case, host):
     case.assertUntouched()
     assert case.ui.inputSelector.currentNode().GetName() == "head"
     case.useWorker()
-    case.panel._rest.setInterval(1)
+    case.panel.run.restMs = 1
     case.run()
     assert names(case.segmentations()[0]) == SEGMENTS
 

@@ -139,7 +139,7 @@ def test_an_application_without_a_module(case, monkeypatch, name):
     assert case.result.mapNodes
     click(case.ui.overlayBox)
     case.explain()
-    assert case.panel.explanations._made
+    assert case.ui.removeMapsButton.enabled
     case.widget.exit()
     case.widget.enter()
 
@@ -152,5 +152,5 @@ def test_an_application_without_sample_data(monkeypatch):
 def test_a_sequence_of_which_nothing_is_selected(case, beating):  # noqa: F811
     _proxy, browser, _sequence = beating
     browser.SetSelectedItemNumber(-1)
-    case.panel._update()
+    case.panel.update()
     assert [case.ui.framesBox.itemText(n) for n in range(2)] == ["This one, of 3", "All 3"]

@@ -142,7 +142,7 @@ class Walk:
         choose(ui.inputSelector, volumeNode.GetName())
         self.host.runUntil(lambda: ui.applyButton.enabled)
         click(ui.applyButton)
-        self.host.runUntil(lambda: not panel._running and not panel._rest.active, 600)
+        self.host.runUntil(lambda: not panel.run.active and not panel.run.resting, 600)
         assert ui.resultButton.visible, self.host.dialogs.shown
 
 

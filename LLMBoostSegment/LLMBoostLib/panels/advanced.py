@@ -6,8 +6,9 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import ctk
 import qt
 import slicer
 from slicer.i18n import tr as _
@@ -18,14 +19,34 @@ from llmboost.errors import LLMBoostError
 from ..install import diagnostics
 from ..install.environment import PrivateEnvironment
 from ..worker.childprocess import Cancelled
-from ..worker.client import Client, WorkerError
+from ..worker.client import Client
 from ..worker.consent import checkCommand
 from ..worker.launcher import COMMAND_SETTING, defaultCommand
 from .errordisplay import errorsShown, sentence, showError
 from .modelchooser import ModelChooser, entries, importModel
 from .plaintext import boxOptions, confirmed
+from .run import Run, State, Work
 
 LOG_LINES = 500
+
+
+class Widgets(Protocol):
+    advancedButton: ctk.ctkCollapsibleButton
+    commandEdit: qt.QLineEdit
+    copyButton: qt.QPushButton
+    createEnvironmentButton: qt.QPushButton
+    environmentGroup: qt.QGroupBox
+    environmentLabel: qt.QLabel
+    importButton: qt.QPushButton
+    interpreterEdit: ctk.ctkPathLineEdit
+    logEdit: qt.QPlainTextEdit
+    modelFileEdit: ctk.ctkPathLineEdit
+    releaseButton: qt.QPushButton
+    removeEnvironmentButton: qt.QPushButton
+    removeModelButton: qt.QPushButton
+    useEnvironmentButton: qt.QPushButton
+    versionsLabel: qt.QLabel
+    wheelsEdit: ctk.ctkPathLineEdit
 
 
 class Advanced:
@@ -34,23 +55,23 @@ class Advanced:
     Args:
         client: of the worker that the panel uses.
         chooser: is filled again when models come or go.
-        onModels: is called after that.
-        onBusy: is called with True when something starts that must not run beside a segmentation, and with False after
-            it, or after another change of the worker.
+        run: what goes on in the panel; what is done here is one, too.
+        onModels: is called after models came or went.
+        onWorker: is called after another worker, or what it runs in, may be there.
     """
 
     def __init__(
         self,
-        ui: Any,
+        ui: Widgets,
         client: Client,
         chooser: ModelChooser,
+        run: Run,
         onModels: Callable[[], None],
-        onBusy: Callable[[bool], None],
+        onWorker: Callable[[], None],
     ) -> None:
-        self._ui, self._client, self._chooser = ui, client, chooser
-        self._onModels, self._onBusy = onModels, onBusy
-        self._creating = self._stop = self._closed = False
-        self.lastError: WorkerError | None = None
+        self._ui, self._client, self._chooser, self._run = ui, client, chooser, run
+        self._onModels, self._onWorker = onModels, onWorker
+        self._closed = False
         ui.commandEdit.setPlaceholderText(shlex.join(defaultCommand()))
         self._showCommand()
         ui.logEdit.setMaximumBlockCount(LOG_LINES)
@@ -66,7 +87,8 @@ class Advanced:
             (ui.removeEnvironmentButton, self._onRemoveEnvironment),
         ):
             button.connect("clicked()", slot)
-        self._showEnvironment()
+        run.observe(self.refresh)
+        self.refresh()
 
     def say(self, text: str) -> None:
         """Write a line into the log."""
@@ -74,15 +96,18 @@ class Advanced:
             self._ui.logEdit.appendPlainText(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def shutDown(self) -> None:
-        """The panel goes away: end what goes on."""
-        self._stop = self._closed = True
+        """The panel goes away."""
+        self._closed = True
 
-    def setRunning(self, running: bool) -> None:
-        """While a segmentation runs, its model, its worker and its environment stay as they are."""
-        ui, entry = self._ui, self._chooser.current
+    def refresh(self) -> None:
+        """While an image is computed, its model, its worker and its environment stay as they are."""
+        if self._closed:
+            return
+        ui, entry, running = self._ui, self._chooser.current, self._run.does(Work.IMAGE)
         for widget in (ui.commandEdit, ui.releaseButton, ui.importButton, ui.environmentGroup):
             widget.enabled = not running
         ui.removeModelButton.enabled = not running and entry is not None and entry.imported
+        self._showEnvironment()
 
     # Models
 
@@ -102,6 +127,7 @@ class Advanced:
 
     def _onRemoveModel(self) -> None:
         entry = self._chooser.current
+        assert entry  # else the button is disabled
         question = _("Delete the model '{name}' from this computer?").format(name=entry.title)
         if not confirmed(question):
             return
@@ -143,15 +169,15 @@ class Advanced:
         self._client.shutDown()
         self._showCommand()
         self.say(_("worker: {command}").format(command=self._command() or _("Slicer's own Python")))
-        self._showEnvironment()
-        self._onBusy(False)
+        self.refresh()
+        self._onWorker()
 
     def _onRelease(self) -> None:
         self._client.shutDown()
         self.say(_("worker ended, memory released"))
 
     def _onCopy(self) -> None:
-        if self._client.busy:
+        if self._run.active or self._client.busy:
             self._copy(_("busy with a request"))
             return
         try:
@@ -159,10 +185,11 @@ class Advanced:
         except LLMBoostError as error:
             self._copy(str(error))
             return
-        self._onBusy(True)
+        self._run.begin(Work.DIAGNOSTICS)
 
         def done(hello: str | dict[str, Any]) -> None:
-            self._onBusy(False)
+            self._run.end()
+            self._onWorker()
             self._copy(hello)
 
         self._client.start(
@@ -171,7 +198,7 @@ class Advanced:
 
     def _copy(self, hello: str | dict[str, Any]) -> None:
         names = ", ".join(entry.name for entry in entries())
-        text = diagnostics.report(hello, self.lastError, self._command() or shlex.join(defaultCommand()), names)
+        text = diagnostics.report(hello, self._run.lastError, self._command() or shlex.join(defaultCommand()), names)
         qt.QApplication.clipboard().setText(text)
         self.say(_("diagnostics copied to the clipboard"))
 
@@ -186,13 +213,13 @@ class Advanced:
             self._onCreate()
 
     def _showEnvironment(self) -> None:
-        ui, environment = self._ui, PrivateEnvironment()
+        ui, environment, creating = self._ui, PrivateEnvironment(), self._run.does(Work.ENVIRONMENT)
         exists = environment.exists
-        ui.createEnvironmentButton.enabled = self._creating or not exists
-        ui.useEnvironmentButton.enabled = (
-            exists and not self._creating and str(environment.python) not in self._command()
-        )
-        ui.removeEnvironmentButton.enabled = exists and not self._creating
+        ui.createEnvironmentButton.text = _("Cancel") if creating else _("Create")
+        ui.createEnvironmentButton.enabled = creating or not (exists or self._run.active)
+        isUsed = str(environment.python) in self._command()
+        ui.useEnvironmentButton.enabled = exists and not creating and not isUsed
+        ui.removeEnvironmentButton.enabled = exists and not creating
         text = _("The worker can have Python packages of its own, apart from Slicer's, in {folder}.")
         if exists and not ui.useEnvironmentButton.enabled:
             text = _("The worker uses {folder}.")
@@ -201,29 +228,25 @@ class Advanced:
         ui.environmentLabel.text = text.format(folder=environment.folder)
 
     def _onCreate(self) -> None:
-        if self._creating:
-            self._stop = True
+        if self._run.active:
+            self._run.stop(_("cancelled"))
             return
         ui, environment = self._ui, PrivateEnvironment()
         python, wheels = ui.interpreterEdit.currentPath, ui.wheelsEdit.currentPath
         if not slicer.util.confirmOkCancelDisplay(environment.question(wheels), **boxOptions()):
             return
-        self._creating, self._stop = True, False
-        self._onBusy(True)
-        ui.environmentGroup.enabled = True  # for its button is the way to cancel
-        ui.createEnvironmentButton.text = _("Cancel")
-        self._showEnvironment()
+        self._run.begin(Work.ENVIRONMENT)
         try:
             # for both modules, as there is no place to ask again
-            environment.create(python, wheels, purpose="train", onLine=self.say, shouldCancel=lambda: self._stop)
+            stopped = lambda: self._run.state is State.CANCELLING  # noqa: E731
+            environment.create(python, wheels, purpose="train", onLine=self.say, shouldCancel=stopped)
             environment.use()
         except Cancelled:
             self.say(_("cancelled"))
         except Exception as error:
             showError(error)
-        self._creating = False
+        self._run.end()
         if not self._closed:
-            ui.createEnvironmentButton.text = _("Create")
             self._commandChanged()
 
     def _onUse(self) -> None:

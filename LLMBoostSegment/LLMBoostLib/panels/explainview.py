@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
+import ctk
+import qt
 from slicer.i18n import tr as _
 
 from ..scene.explanation import Explanation, What, layerNames, methodNames
 from ..scene.maps import Overlay
 from ..scene.nodes import removeNode
 from .errordisplay import capitalized
+from .run import Run, Work
+
+
+class Widgets(Protocol):
+    explainButton: qt.QPushButton
+    explanationGroup: qt.QGroupBox
+    explanationLabel: qt.QLabel
+    explanationOpacityLabel: qt.QLabel
+    explanationOpacitySlider: ctk.ctkSliderWidget
+    explanationOverlayBox: qt.QCheckBox
+    layerBox: qt.QComboBox
+    methodBox: qt.QComboBox
+    overlayBox: qt.QCheckBox
+    removeMapsButton: qt.QPushButton
+    targetBox: qt.QComboBox
 
 
 class ExplainView:
-    """Keeps the maps of one result, and shows the one that is chosen; hidden while there is nothing to explain.
+    """Keeps the maps of one result, and shows the one that is chosen; hidden while there is nothing to explain."""
 
-    Args:
-        ui: explanationGroup, targetBox, explainButton, methodBox, layerBox, explanationOverlayBox,
-            explanationOpacitySlider, explanationLabel, removeMapsButton; overlayBox, for views show one map at a time.
-    """
-
-    def __init__(self, ui: Any) -> None:
-        self._ui = ui
+    def __init__(self, ui: Widgets, run: Run) -> None:
+        self._ui, self._run = ui, run
         self._overlay = Overlay()
         self._targets: list[int] = []
         self._made: dict[What, Explanation] = {}
@@ -33,6 +45,7 @@ class ExplainView:
         ui.explanationOverlayBox.connect("toggled(bool)", self._onShow)
         ui.explanationOpacitySlider.connect("valueChanged(double)", self._overlay.setOpacity)
         ui.removeMapsButton.connect("clicked()", self.remove)
+        run.observe(self._showRun)
         self.clear()
 
     def offer(self, targets: Sequence[tuple[int, str]]) -> None:
@@ -77,11 +90,12 @@ class ExplainView:
         self._ui.explanationOverlayBox.checked = True
         self._refresh()
 
-    def setRunning(self, running: bool, ready: bool) -> None:
-        """Whether something is computed, and if not, whether something could be."""
-        button = self._ui.explainButton
+    def _showRun(self) -> None:
+        """The button stops what is computed, or begins it."""
+        run, button = self._run, self._ui.explainButton
+        running = run.does(Work.IMAGE)
         button.text = _("Cancel") if running else _("Ex&plain")
-        button.enabled = running or ready
+        button.enabled = not run.resting and (running or not run.active)
         for box in (self._ui.targetBox, self._ui.methodBox, self._ui.layerBox):
             box.enabled = not running
 
@@ -95,19 +109,19 @@ class ExplainView:
         """Show the map of what is chosen, if there is one and the user wants to see it."""
         ui = self._ui
         made = self._made.get(self.what) if self._made else None
-        shown = made is not None and ui.explanationOverlayBox.checked
+        shown = made if ui.explanationOverlayBox.checked else None
         ui.explanationOverlayBox.enabled = made is not None
-        ui.explanationOpacitySlider.enabled = ui.explanationOpacityLabel.enabled = shown
+        ui.explanationOpacitySlider.enabled = ui.explanationOpacityLabel.enabled = shown is not None
         ui.removeMapsButton.enabled = bool(self._made)
         ui.explanationLabel.visible = made is not None
         if made is not None:
             caution = _("Where the model looked, not whether it is right.")
             ui.explanationLabel.text = "\n".join((caution, *map(capitalized, made.warnings)))
-        if not shown:
+        if shown is None:
             self._overlay.hide()
-        elif self._overlay.mapNode is not made.mapNode:
+        elif self._overlay.mapNode is not shown.mapNode:
             ui.overlayBox.checked = False
-            self._overlay.show(made.mapNode, made.volumeNode, ui.explanationOpacitySlider.value)
+            self._overlay.show(shown.mapNode, shown.volumeNode, ui.explanationOpacitySlider.value)
 
     def _onChosen(self, _index: int) -> None:
         self._refresh()

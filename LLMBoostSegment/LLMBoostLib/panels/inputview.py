@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -12,7 +13,7 @@ from llmboost.card import CLASSIFICATION, Card
 from ..scene import fit
 from ..scene.frames import framesOf
 from ..scene.segmentinput import SegmentInput, takesSegment
-from .slicechoice import SliceChoice, sliceCount
+from .slicechoice import SliceChoice, sliceCount, sliceOfView
 
 MAX_CHANNELS = 4
 
@@ -22,30 +23,65 @@ def classifies(card: Card | None) -> bool:
     return card is not None and card.task == CLASSIFICATION
 
 
+class Widgets(Protocol):
+    framesBox: qt.QComboBox
+    framesLabel: qt.QLabel
+    inputLabel2: qt.QLabel
+    inputLabel3: qt.QLabel
+    inputLabel4: qt.QLabel
+    inputLabel: qt.QLabel
+    inputSelector2: slicer.qMRMLNodeComboBox
+    inputSelector3: slicer.qMRMLNodeComboBox
+    inputSelector4: slicer.qMRMLNodeComboBox
+    inputSelector: slicer.qMRMLNodeComboBox
+    segmentLabel: qt.QLabel
+    segmentSelector: slicer.qMRMLSegmentSelectorWidget
+    slicesBox: qt.QComboBox
+    slicesLabel: qt.QLabel
+    tryButton: qt.QPushButton
+
+
 class InputView:
-    """Shows the rows, and tells what they hold.
+    """Shows the rows, and tells what they hold."""
 
-    Args:
-        ui: inputSelector, inputSelector2 to 4 and their labels; segmentSelector, framesBox and slicesBox and their
-            labels; tryButton.
-    """
-
-    def __init__(self, ui: Any) -> None:
+    def __init__(self, ui: Widgets) -> None:
         self._ui = ui
-        self._slices = SliceChoice(ui.slicesBox)
+        self._parameterNode: Any = None
+        self._segment: SegmentInput | None = None
+        self._slices = SliceChoice(ui.slicesBox, self._onSlices)
+        ui.framesBox.connect("activated(int)", self._onFrames)
+        ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegment)
+        ui.segmentSelector.connect("currentSegmentChanged(QString)", self._onSegment)
 
-    def inputs(self, parameterNode: Any, card: Card | None) -> list[Any]:
+    def setParameterNode(self, parameterNode: Any) -> None:
+        """Show and change this node's parameters; None: no node's."""
+        self._parameterNode = parameterNode
+        if parameterNode is not None:
+            selector = self._ui.segmentSelector  # which has no connector of Slicer's
+            wasBlocked = selector.blockSignals(True)
+            selector.setCurrentNode(parameterNode.inputSegmentation)
+            selector.setCurrentSegmentID(parameterNode.inputSegmentID)
+            selector.blockSignals(wasBlocked)
+
+    def inputs(self, card: Card | None) -> list[Any]:
         """What the model is to be given: volume nodes, or a segment; None where nothing is chosen."""
+        node = self._parameterNode
         if card and takesSegment(card):
-            selector = self._ui.segmentSelector
-            segmentationNode, segmentID = selector.currentNode(), selector.currentSegmentID()
-            return [SegmentInput(segmentationNode, segmentID) if segmentationNode and segmentID else None]
+            return [self._chosenSegment(node.inputSegmentation, node.inputSegmentID)]
         steps = card.preprocessing if card else None
         count = 1 if steps is None or steps.color else min(steps.channels, MAX_CHANNELS)  # a color image is one
         names = ["inputVolume", *(f"inputVolume{number}" for number in range(2, count + 1))]
-        return [getattr(parameterNode, name) for name in names]
+        return [getattr(node, name) for name in names]
 
-    def show(self, parameterNode: Any, card: Card | None, inputs: list[Any], usable: bool) -> bool:
+    def _chosenSegment(self, segmentationNode: Any, segmentID: str) -> SegmentInput | None:
+        """The same object for the same segment: it knows its voxels."""
+        if segmentationNode is None or not segmentID:
+            self._segment = None
+        elif self._segment is None or self._segment != SegmentInput(segmentationNode, segmentID):
+            self._segment = SegmentInput(segmentationNode, segmentID)
+        return self._segment
+
+    def show(self, card: Card | None, inputs: list[Any], usable: bool) -> bool:
         """Show the rows that the model needs.
 
         Args:
@@ -63,20 +99,20 @@ class InputView:
                 getattr(ui, f"{name}{number + 1 if number else ''}").visible = shown
         ui.tryButton.visible = not mask and inputs[0] is None
         single = not mask and len(inputs) == 1 and not classifies(card)
-        every = self._showFrames(inputs[0] if single else None, parameterNode.allFrames)
-        several = usable and _takesSlices(card, inputs) and sliceCount(card, inputs[0]) > 1
-        if several:
-            self._slices.show(card, inputs[0])
+        every = self._showFrames(inputs[0] if single else None, self._parameterNode.allFrames)
+        several = usable and card is not None and _takesSlices(card, inputs) and sliceCount(card, inputs[0]) > 1
+        if card is not None and several:
+            self._slices.show(card, inputs[0], self._parameterNode.sliceView)
         ui.slicesLabel.visible = ui.slicesBox.visible = several
         return every
 
-    def slice(self, card: Card, inputs: list[Any]) -> dict[str, int | None]:
-        """The logic's argument ``slice`` for a 2D classifier, none for other models.
+    def slice(self, card: Card, inputs: list[Any]) -> int | None:
+        """The slice that a 2D classifier is to be given; None: all, or the model is another.
 
         Raises:
             LLMBoostError: the view that was chosen shows no slice of the image.
         """
-        return {"slice": self._slices.index(card, inputs[0])} if _takesSlices(card, inputs) else {}
+        return sliceOfView(card, inputs[0], self._parameterNode.sliceView) if _takesSlices(card, inputs) else None
 
     def placeRoi(self, roiNode: Any, card: Card | None, volumeNode: Any) -> None:
         """Place a new ROI in the middle of the image, as large as the model looks at once."""
@@ -105,8 +141,21 @@ class InputView:
         box.currentIndex = int(every)
         return every
 
+    def _onFrames(self, index: int) -> None:
+        self._parameterNode.allFrames = bool(index)
 
-def _takesSlices(card: Card | None, inputs: list[Any]) -> bool:
+    def _onSlices(self, view: str) -> None:
+        self._parameterNode.sliceView = view
+
+    def _onSegment(self, _changed: Any) -> None:
+        """Also at the end of a scene, and while one is loaded, which brings its own choice."""
+        if self._parameterNode is not None and not slicer.mrmlScene.IsBatchProcessing():
+            selector = self._ui.segmentSelector
+            self._parameterNode.inputSegmentation = selector.currentNode()
+            self._parameterNode.inputSegmentID = selector.currentSegmentID()
+
+
+def _takesSlices(card: Card, inputs: list[Any]) -> bool:
     """Whether the model classifies slices of these images."""
     isImage = isinstance(inputs[0], slicer.vtkMRMLVolumeNode)
     return isImage and classifies(card) and card.preprocessing.slice_axis is not None

@@ -170,7 +170,9 @@ class ModelChooser:
         self._list.clear()
         for entry in self._shown:
             self._list.addItem(f"{entry.title} · {entry.card.modality}" if entry.card else entry.title)
-            self._list.item(self._list.count - 1).setToolTip(tip(entry.problem or entry.card.description))
+            self._list.item(self._list.count - 1).setToolTip(
+                tip(entry.card.description if entry.card else entry.problem)
+            )
         rows = min(max(len(self._shown), ROWS[0]), ROWS[1])
         self._list.setFixedHeight(rows * max(self._list.sizeHintForRow(0), ROW_HEIGHT) + 2 * self._list.frameWidth)
         self._list.setCurrentRow(self._shown.index(self.current) if self.current in self._shown else -1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
+import ctk
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -21,19 +23,39 @@ ROWS = 6  # of the table, seen without scrolling
 MARGIN = 6  # pixels
 
 
+class HasResult(Protocol):
+    """The logic, as far as it matters here."""
+
+    result: Result | Classification | None
+
+
+class Widgets(Protocol):
+    addCaseButton: qt.QPushButton
+    anywayButton: qt.QPushButton
+    editButton: qt.QPushButton
+    explanationOverlayBox: qt.QCheckBox
+    opacityLabel: qt.QLabel
+    opacitySlider: ctk.ctkSliderWidget
+    overlayBox: qt.QCheckBox
+    rangeLabel: qt.QLabel
+    resultButton: ctk.ctkCollapsibleButton
+    resultTable: slicer.qMRMLTableView
+    show3DBox: qt.QCheckBox
+    verdictLabel: qt.QLabel
+    warningsLabel: qt.QLabel
+
+
 class ResultView:
     """The section Result of the panel; hidden while there is none.
 
     Args:
-        ui: resultButton, verdictLabel, rangeLabel, anywayButton, warningsLabel, resultTable, show3DBox, overlayBox,
-            opacitySlider, editButton; explanationOverlayBox, for views show one map at a time.
+        logic: has the result.
     """
 
-    def __init__(self, ui: Any) -> None:
-        self._ui = ui
+    def __init__(self, ui: Widgets, logic: HasResult) -> None:
+        self._ui, self._logic = ui, logic
         self._overlay = Overlay()
-        self._written: list[int] = []
-        self.result: Result | Classification | None = None
+        self._written: list[int] | None = None  # no result is shown
         ui.rangeLabel.setStyleSheet(PROBLEM_STYLE)
         ui.warningsLabel.setStyleSheet(WARNING_STYLE)
         ui.show3DBox.connect("toggled(bool)", self._onShow3D)
@@ -41,12 +63,22 @@ class ResultView:
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         self.clear()
 
+    @property
+    def result(self) -> Result | Classification | None:
+        """What is shown."""
+        return None if self._written is None else self._logic.result
+
+    @property
+    def segments(self) -> Result:
+        """What is shown, where that can be edited."""
+        assert isinstance(self.result, Result)
+        return self.result
+
     def show(self, result: Result | Classification) -> None:
-        """Show a result in place of the one before."""
+        """Show the logic's result in place of the one before."""
         wasOn = self._ui.overlayBox.checked
         self.clear()
-        self.result, ui = result, self._ui
-        self._written = self._state()
+        self._written, ui = _state(result), self._ui
         hasSegments = isinstance(result, Result)
         if isinstance(result, Classification):
             self._showClasses(result)
@@ -93,7 +125,7 @@ class ResultView:
 
     def clear(self) -> None:
         """Forget the result; the views show again what they showed before its map."""
-        self.result, self._written = None, []
+        self._written = None
         self._ui.overlayBox.checked = False
         self._ui.show3DBox.checked = False
         self._ui.resultTable.setMRMLTableNode(None)
@@ -102,7 +134,7 @@ class ResultView:
     @property
     def edited(self) -> bool:
         """Whether someone changed the segments since they were written."""
-        return self.result is not None and self._state() != self._written
+        return self.result is not None and _state(self.result) != self._written
 
     def refresh(self) -> None:
         """Show what became of the segments in the editor; the table of a sequence stays as it is."""
@@ -127,15 +159,6 @@ class ResultView:
             return False
         return bool(self.result.segmentationNode.GetSegmentation().ContainsRepresentation(_SURFACE))
 
-    def _state(self) -> list[int]:
-        """When each segment's voxels were changed last."""
-        if not isinstance(self.result, Result):
-            return []
-        segmentation = self.result.segmentationNode.GetSegmentation()
-        segments = [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
-        layers = [segment.GetRepresentation(_LABELMAP) for segment in segments]
-        return [layer.GetMTime() if layer else 0 for layer in layers]
-
     def _onShow3D(self, shown: bool) -> None:
         if not isinstance(self.result, Result):
             return
@@ -159,3 +182,13 @@ class ResultView:
 
     def _onOpacity(self, value: float) -> None:
         self._overlay.setOpacity(value)
+
+
+def _state(result: Result | Classification) -> list[int]:
+    """When each segment's voxels were changed last."""
+    if not isinstance(result, Result):
+        return []
+    segmentation = result.segmentationNode.GetSegmentation()
+    segments = [segmentation.GetNthSegment(n) for n in range(segmentation.GetNumberOfSegments())]
+    layers = [segment.GetRepresentation(_LABELMAP) for segment in segments]
+    return [layer.GetMTime() if layer else 0 for layer in layers]

@@ -41,7 +41,7 @@ class Run:
         work: what goes on; None: nothing.
         reason: why it was stopped; empty while it may go on.
         resting: it began just now, and a click means nothing yet.
-        lastError: what an earlier run failed of, if one did.
+        lastError: what the worker, or its being lost, last brought a run to nothing with.
     """
 
     restMs = REST_MS
@@ -56,7 +56,7 @@ class Run:
         self.work: Work | None = None
         self.reason = ""
         self.resting = False
-        self.lastError: Exception | None = None
+        self.lastError: WorkerError | None = None
 
     def observe(self, observer: Callable[[], None]) -> None:
         """Call this whenever something of the run has changed."""
@@ -104,7 +104,7 @@ class Run:
     def end(self, error: Exception | None = None) -> None:
         """It is over."""
         self.state, self.work, self._needs = State.IDLE, None, []
-        self.lastError = error or self.lastError
+        self.lastError = error if isinstance(error, WorkerError) else self.lastError
         self._tell()
 
     def _rested(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,28 +61,37 @@ def _isAlong(sliceNode: Any, volumeNode: Any, axis: int) -> bool:
 
 
 class SliceChoice:
-    """Fills a QComboBox: all slices, and the views whose plane is that of the slices."""
+    """Fills a QComboBox: all slices, and the views whose plane is that of the slices.
 
-    def __init__(self, comboBox: Any) -> None:
-        self._box = comboBox
-        self._views: list[Any] = []
+    Args:
+        onChosen: is called with the name of the view that the user chooses; empty: all slices.
+    """
 
-    def show(self, card: Card, volumeNode: Any) -> None:
-        """Offer what there is for this volume, and keep the choice: a view that was turned is none for all slices."""
-        chosen = self._box.currentIndex
-        view = self._views[chosen - 1] if 0 < chosen <= len(self._views) else None
-        nodes, axis = slicer.util.getNodesByClass("vtkMRMLSliceNode"), sliceAxis(card, volumeNode)
-        self._views = [node for node in nodes if node is view or _isAlong(node, volumeNode, axis)]
+    def __init__(self, comboBox: Any, onChosen: Callable[[str], None]) -> None:
+        self._box, self._onChosen = comboBox, onChosen
+        self._views: list[str] = []
+        comboBox.connect("activated(int)", self._onActivated)
+
+    def show(self, card: Card, volumeNode: Any, chosen: str) -> None:
+        """Offer what there is for this volume, and the chosen view even if it was turned, as it is none for all."""
+        axis = sliceAxis(card, volumeNode)
+        nodes = {node.GetLayoutName(): node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode")}
+        self._views = [name for name in nodes if name == chosen or _isAlong(nodes[name], volumeNode, axis)]
         texts = [_("All {count}").format(count=sliceCount(card, volumeNode))]
-        texts += [_("The one shown in view {name}").format(name=node.GetLayoutName()) for node in self._views]
+        texts += [_("The one shown in view {name}").format(name=name) for name in self._views]
         if [self._box.itemText(n) for n in range(self._box.count)] != texts:
             self._box.clear()
             self._box.addItems(texts)
-            self._box.currentIndex = self._views.index(view) + 1 if view in self._views else 0
+        self._box.currentIndex = self._views.index(chosen) + 1 if chosen in self._views else 0
 
-    def index(self, card: Card, volumeNode: Any) -> int | None:
-        """The chosen slice; None: all. Raises LLMBoostError where the chosen view shows none."""
-        chosen = self._box.currentIndex
-        if chosen <= 0 or sliceCount(card, volumeNode) == 1:
-            return None
-        return shownSlice(self._views[chosen - 1], volumeNode, sliceAxis(card, volumeNode))
+    def _onActivated(self, index: int) -> None:
+        self._onChosen(self._views[index - 1] if index else "")
+
+
+def sliceOfView(card: Card, volumeNode: Any, chosen: str) -> int | None:
+    """The slice that the chosen view shows; None: all. Raises LLMBoostError where it shows none."""
+    if sliceCount(card, volumeNode) == 1:
+        return None
+    nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+    view = next((node for node in nodes if node.GetLayoutName() == chosen), None)
+    return None if view is None else shownSlice(view, volumeNode, sliceAxis(card, volumeNode))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -85,3 +86,22 @@ def _windows(card: Card, extentMm: Sequence[float]) -> float:
     window = patchMm(card)
     counts = 1 + np.ceil(np.maximum(np.asarray(extentMm) - window, 0) / (window / 2) - 1e-6)
     return float(np.prod(counts) * np.prod(card.preprocessing.patch_size))
+
+
+class Clock:
+    """Tells how long the next run will take, by this one.
+
+    Args:
+        extentMm: of the image along R, A and S.
+        count: of images, one after the other.
+        isWarm: the worker runs already; else its start counts for nothing that the next run takes.
+    """
+
+    def __init__(self, card: Card, device: str, extentMm: Sequence[float], count: int, isWarm: bool) -> None:
+        self._what, self._count, self._isWarm = (card, device, extentMm), count, isWarm
+        self._started = time.monotonic()
+
+    def stop(self, seconds: float) -> None:
+        """The result is there, for which the engine took so many seconds."""
+        beside = max(time.monotonic() - self._started - seconds, 0.0) if self._isWarm else 0.0
+        remember(*self._what, seconds / self._count, beside / self._count)

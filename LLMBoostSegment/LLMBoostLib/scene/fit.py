@@ -77,6 +77,26 @@ def concerns(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> list[str
     return [text for text in found if text]
 
 
+def replaced(card: Card, segmentationNode: Any, image: Any, roiNode: Any = None) -> list[str]:
+    """What a user should know about the segmentation that is to get the segments."""
+    if segmentationNode is None or card.task == CLASSIFICATION:
+        return []
+    notes = []
+    segmentation, name = segmentationNode.GetSegmentation(), segmentationNode.GetName()
+    sided = not isinstance(image, SegmentInput) and card.needs_cascade(extentMm(image, roiNode).tolist())
+    labels = card.sided_labels if sided else card.labels
+    present = [label.name for label in labels if segmentation.GetSegmentIdBySegmentName(label.name)]
+    if present:
+        text = _("Replaces {segments} in {name}; Revert brings them back.")
+        notes.append(text.format(segments=", ".join(present), name=name))
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    reference = segmentationNode.GetNodeReference(role)
+    if reference is not None and reference is not image:
+        text = _("{name} belongs to another image, {image}.")
+        notes.append(text.format(name=name, image=reference.GetName()))
+    return notes
+
+
 def extentMm(volumeNode: Any, roiNode: Any = None) -> np.ndarray:
     """(3,): how far the image, or the ROI in it, reaches along its own axes that are nearest to R, A and S.
 

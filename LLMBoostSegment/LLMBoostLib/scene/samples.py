@@ -124,7 +124,7 @@ def drawLabels(shift: tuple[int, ...] = (0, 0, 0)) -> np.ndarray:
 def _millimeters(shift: tuple[int, ...]) -> list[np.ndarray]:
     """Distances from the image's center to the top, front and right, of a phantom that is shifted."""
     axes = (np.arange(n) - (n - 1) / 2 - s for n, s in zip(SIZE, shift, strict=True))
-    return np.meshgrid(*axes, indexing="ij")
+    return list(np.meshgrid(*axes, indexing="ij"))
 
 
 def _along(front: np.ndarray) -> np.ndarray:

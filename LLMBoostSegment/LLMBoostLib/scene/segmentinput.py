@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from llmboost.card.modality import term
 from llmboost.wire import Volume
 
 from .nodes import derivedNode
-from .volumes import volumeFromSegment
+from .volumes import segmentState, volumeFromSegment
 
 MODALITY = "SEG"  # DICOM's word for segmentations
 
@@ -29,6 +29,7 @@ class SegmentInput:
 
     segmentationNode: Any
     segmentID: str
+    _known: dict[bytes, Volume] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -36,8 +37,12 @@ class SegmentInput:
         return self.segmentationNode.GetSegmentation().GetSegment(self.segmentID).GetName()
 
     def volume(self) -> Volume:
-        """Its voxels, 0 and 1; raises LLMBoostError where there are none."""
-        return volumeFromSegment(self.segmentationNode, self.segmentID)
+        """Its voxels, 0 and 1, converted once a change; raises LLMBoostError where there are none."""
+        state = segmentState(self.segmentationNode, self.segmentID)
+        if state not in self._known:
+            self._known.clear()
+            self._known[state] = volumeFromSegment(self.segmentationNode, self.segmentID)
+        return self._known[state]
 
     def makeVolumeNode(self) -> Any:
         """The same voxels as a volume node, which results can lie on; an earlier one is updated."""

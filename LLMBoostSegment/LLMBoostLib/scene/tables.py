@@ -23,7 +23,9 @@ def writeTable(
     labelmap: np.ndarray, labels: Sequence[Mapping[str, Any]], volumesMl: Mapping[str, float], segmentationNode: Any
 ) -> Any:
     """The table node of a segmentation, a row a label: its name, mL and voxels. An earlier one is updated."""
-    rows = [(label["name"], volumesMl[label["name"]], np.count_nonzero(labelmap == label["value"])) for label in labels]
+    rows = [
+        (label["name"], volumesMl[label["name"]], int(np.count_nonzero(labelmap == label["value"]))) for label in labels
+    ]
     node, _ = derivedNode("vtkMRMLTableNode", segmentationNode, "volumes", f"{segmentationNode.GetName()} volumes")
     _fillSizes(node, rows)
     return node
@@ -39,8 +41,9 @@ def measureTable(tableNode: Any, segmentationNode: Any) -> None:
         segment = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
         layer = segment.GetRepresentation(_LABELMAP) if segment else None
         scalars = layer.GetPointData().GetScalars() if layer else None
-        voxels = np.count_nonzero(vtk_to_numpy(scalars) == segment.GetLabelValue()) if scalars else 0
-        rows.append((name, voxels * scale * np.prod(layer.GetSpacing()) / 1000 if voxels else 0.0, voxels))
+        voxels = int(np.count_nonzero(vtk_to_numpy(scalars) == segment.GetLabelValue())) if scalars else 0
+        size = float(np.prod(layer.GetSpacing())) if layer else 0.0
+        rows.append((name, voxels * scale * size / 1000, voxels))
     _fillSizes(tableNode, rows)
 
 

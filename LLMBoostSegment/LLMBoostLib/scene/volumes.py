@@ -83,6 +83,18 @@ def volumeFromSegment(segmentationNode: Any, segmentID: str) -> Volume:
     return _volume(array, worldFromNode(segmentationNode) @ first, segment.GetName())
 
 
+def segmentState(segmentationNode: Any, segmentID: str) -> bytes:
+    """Changes whenever :func:`volumeFromSegment` would give something else."""
+    segmentation = segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(segmentID)
+    source = segment and segment.GetRepresentation(segmentation.GetSourceRepresentationName())
+    geometry = segmentation.GetConversionParameter(
+        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    )
+    known = source and (source.GetAddressAsString(""), source.GetMTime(), segment.GetLabelValue(), segment.GetName())
+    return repr((known, geometry, worldFromNode(segmentationNode).tolist())).encode()
+
+
 def roiFromNode(roiNode: Any, volumeNode: Any) -> dict[str, list[float]]:
     """The box of a ROI node as the worker takes it: center, size and axes (row-major), LPS mm.
 

@@ -12,6 +12,8 @@ class LLMBoostSegmentParameterNode:
 
     Attributes:
         inputVolume, inputVolume2, inputVolume3, inputVolume4: the images, as many as the model takes.
+        inputSegmentation, inputSegmentID: the segment, for a model that takes masks.
+        sliceView: for a 2D model, the name of the view whose slice it is given; empty: all slices.
         model: its name in the library.
         allFrames: of an image that shows a sequence, all time points.
         roi: limits the computation.
@@ -25,6 +27,9 @@ class LLMBoostSegmentParameterNode:
     inputVolume2: slicer.vtkMRMLScalarVolumeNode
     inputVolume3: slicer.vtkMRMLScalarVolumeNode
     inputVolume4: slicer.vtkMRMLScalarVolumeNode
+    inputSegmentation: slicer.vtkMRMLSegmentationNode
+    inputSegmentID: str = ""
+    sliceView: str = ""
     model: str = "hippocampus"
     allFrames: bool = False
     roi: slicer.vtkMRMLMarkupsROINode

@@ -39,7 +39,7 @@ class RunRequest:
     device: str = "auto"
     slice: int | None = None
     anyway: bool = False
-    _place: np.ndarray | None = field(init=False)
+    _place: list[float] | None = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_place", _place(self.roiNode))
@@ -57,7 +57,7 @@ class RunRequest:
 
     def check(self) -> None:
         """Raises LLMBoostError where asking again would be about something else."""
-        if not np.array_equal(_place(self.roiNode), self._place):
+        if _place(self.roiNode) != self._place:
             raise LLMBoostError(_("The ROI was moved since the result was made: make it again before it is explained"))
 
     def volumeNodes(self) -> list[Any]:
@@ -105,8 +105,9 @@ def takesColor(model: str) -> bool:
     return card is not None and card.preprocessing.color
 
 
-def _place(roiNode: Any) -> np.ndarray | None:
+def _place(roiNode: Any) -> list[float] | None:
     """Where a box is and how large; None: there is none."""
     if roiNode is None:
         return None
-    return np.vstack([slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToWorldMatrix()), [*roiNode.GetSize(), 0.0]])
+    matrix = slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToWorldMatrix())
+    return [*matrix.ravel().tolist(), *roiNode.GetSize()]
