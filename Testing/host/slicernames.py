@@ -97,6 +97,7 @@ NAMES = {
         qMRMLSegmentSelectorWidget.setMRMLScene(vtkMRMLScene*)
     """,
     "Slicer/Libs/MRML/Widgets/qMRMLNodeComboBox.h": """
+        slicer.qMRMLNodeComboBox
         qMRMLNodeComboBox.addEnabled
         qMRMLNodeComboBox.currentNodeChanged(vtkMRMLNode*)
         qMRMLNodeComboBox.hideChildNodeTypes
@@ -114,8 +115,12 @@ NAMES = {
         qMRMLSegmentSelectorWidget.currentSegmentChanged(QString)
         qMRMLSegmentSelectorWidget.currentSegmentID()
         qMRMLSegmentSelectorWidget.noneEnabled
+        qMRMLSegmentSelectorWidget.setCurrentNode(node)
+        qMRMLSegmentSelectorWidget.setCurrentSegmentID(segmentID)
+        slicer.qMRMLSegmentSelectorWidget
     """,
     "Slicer/Libs/MRML/Widgets/qMRMLTableView.h": """
+        slicer.qMRMLTableView
         qMRMLTableView.setMRMLScene(vtkMRMLScene*)
         qMRMLTableView.setMRMLTableNode(tableNode)
     """,

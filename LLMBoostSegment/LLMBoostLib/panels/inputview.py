@@ -106,13 +106,13 @@ class InputView:
         ui.slicesLabel.visible = ui.slicesBox.visible = several
         return every
 
-    def slice(self, card: Card, inputs: list[Any]) -> int | None:
+    def slice(self, card: Card, inputs: list[Any], view: str) -> int | None:
         """The slice that a 2D classifier is to be given; None: all, or the model is another.
 
         Raises:
             LLMBoostError: the view that was chosen shows no slice of the image.
         """
-        return sliceOfView(card, inputs[0], self._parameterNode.sliceView) if _takesSlices(card, inputs) else None
+        return sliceOfView(card, inputs[0], view) if _takesSlices(card, inputs) else None
 
     def placeRoi(self, roiNode: Any, card: Card | None, volumeNode: Any) -> None:
         """Place a new ROI in the middle of the image, as large as the model looks at once."""

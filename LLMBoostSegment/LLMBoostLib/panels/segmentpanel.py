@@ -219,12 +219,7 @@ class Panel(VTKObservationMixin):
         if card is None or self._extent is None:
             return None
         one = speed.expected(card, node.device.value, self._extent)
-        return None if one is None else one * self._frameCount(inputs)
-
-    def _frameCount(self, inputs: list[Any]) -> int:
-        """How many images are segmented, one after the other."""
-        found = framesOf(inputs[0]) if self.parameterNode.allFrames else None
-        return found[1].GetNumberOfDataNodes() if found else 1
+        return None if one is None else one * _frameCount(node, inputs)
 
     def _showOutput(self, everyFrame: bool) -> None:
         """What a segmentation makes, or a classification."""
@@ -286,7 +281,9 @@ class Panel(VTKObservationMixin):
     # A run
 
     def _onApply(self) -> None:
-        self._beginOrStop(self._process)
+        # what is asked is settled now: the module may be left before the worker is there
+        asked = self.parameterNode, self._card, self.inputs.inputs(self._card)
+        self._beginOrStop(partial(self._process, *asked))
 
     def _onExplain(self) -> None:
         self._beginOrStop(self._explain)
@@ -305,21 +302,20 @@ class Panel(VTKObservationMixin):
             start = partial(whenReady, self.logic.client, compute, self.runner.failed)
             self.runner.begin(Work.IMAGE, _("starting"), start)
 
-    def _process(self) -> None:
+    def _process(self, node: Any, card: Card | None, inputs: list[Any]) -> None:
         """Segment, or classify."""
-        node, card, inputs = self.parameterNode, self._card, self.inputs.inputs(self._card)
         if self._problem or card is None:
             raise LLMBoostError(self._problem)
         frames = framesOf(inputs[0]) if node.allFrames and not classifies(card) else None
         asked = {"model": card.name, "roiNode": node.roi, "device": node.device.value}
         clock = None
         if self._extent:
-            count, isWarm = self._frameCount(inputs), self.logic.client.ready
+            count, isWarm = _frameCount(node, inputs), self.logic.client.ready
             clock = speed.Clock(card, node.device.value, self._extent, count, isWarm)
         callbacks = self._callbacks(partial(self._done, clock, node.explanation))
         self.run.go([*(getattr(each, "segmentationNode", each) for each in inputs), *(frames or ())])
         if classifies(card):
-            self.logic.classify(inputs, **asked, slice=self.inputs.slice(card, inputs), **callbacks)
+            self.logic.classify(inputs, **asked, slice=self.inputs.slice(card, inputs, node.sliceView), **callbacks)
         elif frames:
             self.logic.processFrames(inputs[0], **asked, **callbacks)
         else:
@@ -452,3 +448,9 @@ class Panel(VTKObservationMixin):
     def _tell(self, text: str) -> None:
         self.progress.stop(text)
         self.advanced.say(text)
+
+
+def _frameCount(parameterNode: Any, inputs: list[Any]) -> int:
+    """How many images are segmented, one after the other."""
+    found = framesOf(inputs[0]) if parameterNode.allFrames else None
+    return found[1].GetNumberOfDataNodes() if found else 1

@@ -12,8 +12,8 @@ from ..scene.display import Spotlight, showVolume
 
 
 class Widgets(Protocol):
-    mainFrame: qt.QFrame
-    editorFrame: qt.QFrame
+    mainFrame: qt.QWidget
+    editorFrame: qt.QWidget
     editorLabel: qt.QLabel
 
 

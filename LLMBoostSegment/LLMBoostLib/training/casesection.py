@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Widgets(casesview.Widgets, Protocol):
-    segmentationSelector: qt.QWidget  # a qMRMLNodeComboBox
+    segmentationSelector: slicer.qMRMLNodeComboBox
     addButton: qt.QPushButton
     addAllButton: qt.QPushButton
     importButton: qt.QPushButton
