@@ -31,6 +31,17 @@ def test_version_is_that_of_the_latest_changes() -> None:
     assert re.findall(r"^## (\S+)", changes, re.M)[0] == llmboost.__version__
 
 
+def test_files_that_are_named_exist() -> None:
+    """In what tells about the code; a file goes by the end of its path."""
+    folders = ("LLMBoostSegment", "LLMBoostTrain", "Testing", "scripts", "docs", ".ci")
+    known = {f"/{file.relative_to(ROOT)}" for folder in folders for file in (ROOT / folder).rglob("*")}
+    known |= {f"/{file.name}" for file in ROOT.iterdir()}
+    for page in (ROOT / "CONTRIBUTING.md", ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        named = re.findall(r"`([\w/.]+\.(?:py|md|toml|txt))`", page.read_text(encoding="utf-8"))
+        missing = [name for name in named if not any(path.endswith(f"/{name}") for path in known)]
+        assert missing == [], page.name
+
+
 def test_map_of_the_house_is_that_of_the_tree() -> None:
     """Each room of the engine and of the Slicer side is in the map, and the map names no other."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
