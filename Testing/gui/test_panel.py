@@ -363,7 +363,7 @@ def test_segments_are_edited_here_and_the_table_follows(case, host):
     (node,) = case.segmentations()
     click(case.ui.editButton)
     assert not case.ui.mainFrame.visible
-    editor = case.panel.editor._editor
+    editor = case.ui.editorFrame.findChild(slicer.qMRMLSegmentEditorWidget)
     assert editor.segmentationNode() is node
     assert editor.sourceVolumeNode() is volumeNode
     assert editor._shortcuts
@@ -391,7 +391,7 @@ def test_the_editor_lets_go_of_the_views_while_another_module_is_open(case, host
     case.addImage()
     case.run()
     click(case.ui.editButton)
-    editor = case.panel.editor._editor
+    editor = case.ui.editorFrame.findChild(slicer.qMRMLSegmentEditorWidget)
     host.selectModule("")
     assert not editor._shortcuts
     host.selectModule("LLMBoostSegment")

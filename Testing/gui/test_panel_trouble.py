@@ -325,7 +325,7 @@ def test_the_scene_is_closed_over_a_result_that_is_being_edited(case, host):
     assert case.ui.mainFrame.visible
     assert not case.ui.resultButton.visible
     assert case.result is None
-    assert case.panel.editor._editor.segmentationNode() is None
+    assert case.ui.editorFrame.findChild(slicer.qMRMLSegmentEditorWidget).segmentationNode() is None
     assert case.refused() == "Choose an image"
 
 

@@ -100,7 +100,7 @@ def test_a_whole_head_of_the_other_module_is_added_and_can_be_trained_with(case,
     choose(other.ui.inputSelector, "head")
     host.runUntil(lambda: other.ui.applyButton.enabled)
     click(other.ui.applyButton)
-    host.runUntil(lambda: not other.panel._running and not other.panel._rest.active)
+    host.runUntil(lambda: not other.panel.run.active and not other.panel.run.resting)
     click(other.ui.addCaseButton)
     assert other.ui.statusLabel.text.endswith("as 2 crops, a side each (2 in all)")
     host.selectModule(MODULE)

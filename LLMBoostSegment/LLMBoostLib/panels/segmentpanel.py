@@ -10,14 +10,13 @@ import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from llmboost.card import Card
 from llmboost.errors import LLMBoostError
 
 from ..scene import fit, samples
 from ..scene.classification import Classification
-from ..scene.display import Spotlight, showVolume
+from ..scene.display import showVolume
 from ..scene.explanation import Explanation
 from ..scene.frames import framesOf
 from ..scene.result import Result
@@ -25,18 +24,16 @@ from ..scene.segmentinput import SegmentInput
 from ..training.casestore import CaseStore
 from ..training.snapshot import addCases
 from ..worker.consent import hint, needsEnvironment, whenReady
-from . import advanced, explainview, inputview, resultview, speed
+from . import advanced, explainview, inputview, modulepanel, resultview, speed
 from .advanced import Advanced
-from .editorview import EditorView
-from .errordisplay import NOTICE_STYLE, PROBLEM_STYLE, WARNING_STYLE, errorsShown, sentence
+from .errordisplay import PROBLEM_STYLE, WARNING_STYLE, errorsShown, sentence
 from .explainview import ExplainView
 from .inputview import MAX_CHANNELS, InputView, classifies
 from .modelchooser import ModelChooser, describe
+from .modulepanel import ModulePanel
 from .plaintext import confirmed, tip
-from .progressview import ProgressView
 from .resultview import ResultView
-from .run import Run, Work
-from .runner import Runner
+from .run import Work
 
 # what about a node that the panel shows may change without the parameter node's knowledge
 _EVENTS = (
@@ -47,29 +44,26 @@ _EVENTS = (
 )
 
 
-class Widgets(advanced.Widgets, explainview.Widgets, inputview.Widgets, resultview.Widgets, Protocol):
+class Widgets(
+    advanced.Widgets, explainview.Widgets, inputview.Widgets, modulepanel.Widgets, resultview.Widgets, Protocol
+):
     """All of LLMBoostSegment.ui, by name."""
 
     applyButton: qt.QPushButton
     backButton: qt.QPushButton
-    editorFrame: qt.QWidget
     explanationBox: qt.QCheckBox
     fitLabel: qt.QLabel
-    mainFrame: qt.QWidget
     modelDetails: qt.QLabel
     modelList: qt.QListWidget
-    noticeLabel: qt.QLabel
     outputLabel: qt.QLabel
     outputSelector: slicer.qMRMLNodeComboBox
-    progressBar: qt.QProgressBar
     revertButton: qt.QPushButton
     roiSelector: slicer.qMRMLNodeComboBox
     searchEdit: qt.QLineEdit
-    statusLabel: qt.QLabel
     uncertaintyBox: qt.QCheckBox
 
 
-class Panel(VTKObservationMixin):
+class Panel(ModulePanel):
     """Wires the widgets of LLMBoostSegment.ui to the logic.
 
     Args:
@@ -78,25 +72,17 @@ class Panel(VTKObservationMixin):
     """
 
     def __init__(self, ui: Widgets, logic: Any) -> None:
-        super().__init__()
+        super().__init__(ui, logic, qt.QTimer.singleShot)
         self.ui, self.logic = ui, logic
-        self.parameterNode: Any = None
-        self._guiTag: int | None = None
         self._watched: list[Any] = []
         self._problem = ""  # why there can be no result
         self._extent: list[float] | None = None  # of an image to segment, mm along R, A and S
         self._hint = ""  # shown in the status line
-        ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
-        self.run = Run(logic.client.cancel, qt.QTimer.singleShot)
-        self.progress = ProgressView(ui.progressBar, ui.statusLabel)
         self.results = ResultView(ui, logic)
         self.explanations = ExplainView(ui, self.run)
         self.inputs = InputView(ui)
-        self.editor = EditorView(ui.editorFrame)
-        self.spotlight = Spotlight()
         self.chooser = ModelChooser(ui.searchEdit, ui.modelList, self._onModel)
         self.advanced = Advanced(ui, logic.client, self.chooser, self.run, self._onModels, self._onWorker)
-        self.runner = Runner(self.run, self.progress, self.advanced.say)
         self.run.observe(self._showApply)
         ui.applyButton.connect("clicked()", self._onApply)
         ui.explainButton.connect("clicked()", self._onExplain)
@@ -108,35 +94,27 @@ class Panel(VTKObservationMixin):
         ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onNewRoi)
         ui.tryButton.connect("clicked()", self._onTry)
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
-        self._showPage(editing=False)
 
     # The module's life
 
     def setParameterNode(self, parameterNode: Any) -> None:
-        """Show and change this node's parameters; None: no node's, as when the module is left."""
-        if self.parameterNode is not None:
-            self.parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
-        self.parameterNode = parameterNode
+        super().setParameterNode(None)
         self.inputs.setParameterNode(parameterNode)
-        if parameterNode is None:
-            self._watch([])
-            return
-        self._guiTag = parameterNode.connectGui(self.ui)
-        self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        self._watch([])
+        super().setParameterNode(parameterNode)
+
+    def refresh(self) -> None:
+        """Look into the library again."""
         self.chooser.refresh()
         self.update()
 
     def enter(self) -> None:
         if not self.run.active:
             self._showHint()
-        if self.ui.editorFrame.visible:
-            self.editor.resume()
-            self.spotlight.on(self.results.segments.segmentationNode)
+        super().enter()
 
-    def exit(self) -> None:
-        self.editor.pause()
-        self.spotlight.off()
+    def log(self, text: str) -> None:
+        self.advanced.say(text)
 
     def useModel(self, name: str) -> None:
         """Choose a model, as another module asks for; one that was added just now is in the list, too."""
@@ -151,20 +129,15 @@ class Panel(VTKObservationMixin):
         self._forgetResult()
         self.logic.forget()
         if not self.run.active:  # what was done was done in that scene
-            self._tell("")
+            self.tell("")
             self._hint = ""
             self._showHint()
 
     def shutDown(self) -> None:
-        """The module is reloaded, or Slicer ends."""
-        self.runner.stop(_("cancelled"))
-        self.logic.client.shutDown()
+        super().shutDown()
         self.advanced.shutDown()
-        self.setParameterNode(None)
         self.results.clear()  # and give the views back
         self.explanations.clear()
-        self._closeEditor()
-        self.removeObservers()
 
     # Parameters
 
@@ -172,7 +145,7 @@ class Panel(VTKObservationMixin):
     def _card(self) -> Card | None:
         return self.chooser.current.card if self.chooser.current else None
 
-    def update(self, _caller: Any = None, _event: Any = None) -> None:
+    def update(self) -> None:
         """Show what follows from the parameters, and from the nodes that they name."""
         node = self.parameterNode
         if node is None:
@@ -251,10 +224,10 @@ class Panel(VTKObservationMixin):
             return
         for node in self._watched:
             for event in _EVENTS:
-                self.removeObserver(node, event, self.update)
+                self.removeObserver(node, event, self.onModified)
         for node in nodes:
             for event in _EVENTS:
-                self.addObserver(node, event, self.update)
+                self.addObserver(node, event, self.onModified)
         self._watched = nodes
 
     def _onModel(self, name: str) -> None:
@@ -386,16 +359,13 @@ class Panel(VTKObservationMixin):
         self._forgetResult()
         with errorsShown():
             self.logic.revert()
-            self._tell(_("Reverted"))
+            self.tell(_("Reverted"))
         self.update()
 
     def _onEdit(self) -> None:
         with errorsShown():
             result = self.results.segments
-            showVolume(result.volumeNode)
             self.editor.open(result.segmentationNode, result.volumeNode)
-            self.spotlight.on(result.segmentationNode)
-            self._showPage(editing=True)
 
     def _onAddCase(self) -> None:
         """The image, and its segments as they are now, are something to learn from for LLMBoost Train."""
@@ -405,24 +375,15 @@ class Panel(VTKObservationMixin):
             text = _("Added to the cases of LLMBoost Train ({count} in all)")
             if len(cases) > 1:
                 text = _("Added to the cases of LLMBoost Train as {crops} crops, a side each ({count} in all)")
-            self._tell(text.format(crops=len(cases), count=len(store.cases)))
+            self.tell(text.format(crops=len(cases), count=len(store.cases)))
 
     def _onBack(self) -> None:
-        self._closeEditor()
-        self.results.refresh()
-
-    def _closeEditor(self) -> None:
         self.editor.close()
-        self.spotlight.off()
-        self._showPage(editing=False)
-
-    def _showPage(self, editing: bool) -> None:
-        self.ui.editorFrame.visible = editing
-        self.ui.mainFrame.visible = not editing
+        self.results.refresh()
 
     def _forgetResult(self) -> None:
         """It is shown no more; the logic still knows it, to take it back."""
-        self._closeEditor()
+        self.editor.close()
         self.results.clear()
         self.explanations.clear()
 
@@ -444,10 +405,6 @@ class Panel(VTKObservationMixin):
         if text or self.ui.statusLabel.text == self._hint:
             self.progress.stop(text)
             self._hint = text
-
-    def _tell(self, text: str) -> None:
-        self.progress.stop(text)
-        self.advanced.say(text)
 
 
 def _frameCount(parameterNode: Any, inputs: list[Any]) -> int:

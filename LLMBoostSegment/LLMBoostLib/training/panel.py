@@ -10,22 +10,18 @@ from typing import Any, Protocol
 import ctk
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from llmboost.card import Card
 from llmboost.errors import LLMBoostError
 
-from ..panels.errordisplay import NOTICE_STYLE, errorsShown
+from ..panels import modulepanel
+from ..panels.errordisplay import errorsShown
+from ..panels.modulepanel import ModulePanel
 from ..panels.plaintext import confirmed
-from ..panels.progressview import ProgressView
-from ..panels.run import Run, Work
-from ..panels.runner import Runner
-from ..scene.display import Spotlight
-from . import adaptersview, caseeditor, casesection, nextsection, resultsection, trainingsection
+from ..panels.run import Work
+from . import adaptersview, casesection, nextsection, resultsection, trainingsection
 from .adaptersview import AdaptersView
-from .caseeditor import CaseEditor
 from .cases import Snapshot
 from .casesection import CasesSection
 from .casestore import FOLDER_SETTING, CaseStore
@@ -43,8 +39,8 @@ from .trainingsection import TrainingSection
 
 class Widgets(
     adaptersview.Widgets,
-    caseeditor.Widgets,
     casesection.Widgets,
+    modulepanel.Widgets,
     nextsection.Widgets,
     resultsection.Widgets,
     trainingsection.Widgets,
@@ -54,26 +50,16 @@ class Widgets(
 
     adaptersButton: ctk.ctkCollapsibleButton
     backButton: qt.QPushButton
-    noticeLabel: qt.QLabel
-    progressBar: qt.QProgressBar
+    editorLabel: qt.QLabel
     saveButton: qt.QPushButton
-    statusLabel: qt.QLabel
 
 
-class Panel(VTKObservationMixin):
+class Panel(ModulePanel):
     """Wires the sections of the panel to the logic, and to each other."""
 
     def __init__(self, ui: Widgets, logic: LLMBoostTrainLogic) -> None:
-        super().__init__()
+        super().__init__(ui, logic)
         self.ui, self.logic = ui, logic
-        self.parameterNode: Any = None
-        self._guiTag: int | None = None
-        ui.noticeLabel.setStyleSheet(NOTICE_STYLE)
-        self.progress = ProgressView(ui.progressBar, ui.statusLabel)
-        self.run = Run(logic.client.cancel)
-        self.runner = Runner(self.run, self.progress)
-        self._spotlight = Spotlight()  # on what is edited or compared
-        self.editor = CaseEditor(ui, self._spotlight)
         self.cases = CasesSection(ui, logic, self)
         self.result = ResultSection(ui, logic, self, self._compare, self._onDecided)
         self.training = TrainingSection(ui, logic, self, self.result.clear, self.result.show)
@@ -89,24 +75,6 @@ class Panel(VTKObservationMixin):
 
     # The module's life
 
-    def setParameterNode(self, parameterNode: Any) -> None:
-        """Show and change this node's parameters; None: no node's, as when the module is left."""
-        if self.parameterNode is not None:
-            self.parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
-        self.parameterNode = parameterNode
-        if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParameters)
-            self.refresh()
-
-    def enter(self) -> None:
-        self.editor.enter()
-
-    def exit(self) -> None:
-        """A training goes on meanwhile."""
-        self.editor.exit()
-
     def forgetScene(self) -> None:
         """The scene is about to be closed. A training goes on: it has copies of all it needs."""
         if self.run.does(Work.CASES):
@@ -117,13 +85,8 @@ class Panel(VTKObservationMixin):
         self.tell("")
 
     def shutDown(self) -> None:
-        """The module is reloaded, or Slicer ends."""
-        self.runner.stop(_("cancelled"))
-        self.logic.client.shutDown()
-        self.setParameterNode(None)
+        super().shutDown()
         self.training.close()
-        self.editor.close()
-        self.removeObservers()
 
     def refresh(self) -> None:
         """Look at the folder of cases and at the library again."""
@@ -146,19 +109,14 @@ class Panel(VTKObservationMixin):
 
     @property
     def card(self) -> Card | None:
-        """Of the base model that is chosen."""
+        """Of the base model that is chosen; None: none is."""
         return self.training.base.card(self.parameterNode.base) if self.parameterNode is not None else None
 
     @property
     def cropper(self) -> str:
-        """The base model, if it is to learn its own labels, for which large images are cropped."""
+        """The base model, if it is to learn its own labels, for which large images are cropped; empty: none."""
         card = self.card
         return card.name if card is not None and self.parameterNode.task.value == IMPROVE else ""
-
-    def tell(self, text: str) -> None:
-        """Put a sentence into the status line, unless it tells of a run."""
-        if not self.run.active:
-            self.progress.stop(text)
 
     def update(self) -> None:
         """Show what follows from the cases and the parameters."""
@@ -178,9 +136,6 @@ class Panel(VTKObservationMixin):
         for section in (self.cases, self.training, self.result, self.next):
             section.showButtons(busy)
         self.adapters.setBusy(busy)
-
-    def _onParameters(self, _caller: Any, _event: Any) -> None:
-        self.update()
 
     def _onModels(self) -> None:
         """Models came or went."""
@@ -207,7 +162,9 @@ class Panel(VTKObservationMixin):
 
     def edit(self, case: Snapshot) -> None:
         """Open the editor's page on a case."""
-        self.editor.open(title(case), *openCase(self.logic.store, case))
+        volumeNode, segmentationNode = openCase(self.logic.store, case)
+        self.ui.editorLabel.text = _("Case {name}").format(name=title(case))
+        self.editor.open(segmentationNode, volumeNode)
         self.update()  # nodes may be new
         if self.parameterNode is None:  # the module was left while the segments were computed
             self.exit()
@@ -215,7 +172,7 @@ class Panel(VTKObservationMixin):
     def _onSave(self) -> None:
         with errorsShown():
             assert self.editor.nodes
-            volumeNode, segmentationNode = self.editor.nodes
+            segmentationNode, volumeNode = self.editor.nodes
             self.cases.copy(volumeNode, segmentationNode)
             self.editor.close()
             self.tell(_("{name}: the segments were copied into the case").format(name=volumeNode.GetName()))
@@ -237,7 +194,7 @@ class Panel(VTKObservationMixin):
     def _compare(self, volumeNode: Any, base: str, adapted: str) -> None:
         def show(before: Any, after: Any) -> None:
             if self.parameterNode is not None:  # the module was not left meanwhile
-                self._spotlight.on(before, after)
+                self.spotlight.on(before, after)
             done = _("{before} (outlines) and {after} (filled) are in the views")
             self.runner.ended(done.format(before=before.GetName(), after=after.GetName()))
 
@@ -255,7 +212,7 @@ class Panel(VTKObservationMixin):
 
     def _onDecided(self, accepted: bool) -> None:
         """What a training gave is in the library now, or gone."""
-        self._spotlight.off()
+        self.spotlight.off()
         if accepted:
             self.adapters.refresh()
             self.ui.adaptersButton.collapsed = False
