@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -12,6 +13,17 @@ from ..booster import Booster
 from .tap import Tap, place_of, to_grid, to_tokens
 
 Size = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class BlockSizes:
+    """Of a transformer block: attention heads and each one's width, the hidden layer's, and the share of images that
+    skip a branch in training."""
+
+    heads: int
+    head_width: int
+    mlp: int
+    drop_path: float = 0.0
 
 
 class Attention(nn.Module):
@@ -34,13 +46,13 @@ class Block(nn.Module):
     In training, ``drop_path`` of the images skip each branch (stochastic depth, Huang et al. 2016, arXiv 1603.09382).
     """
 
-    def __init__(self, width: int, heads: int, head_width: int, mlp: int, drop_path: float) -> None:
+    def __init__(self, width: int, sizes: BlockSizes) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads, head_width)
+        self.attn = Attention(width, sizes.heads, sizes.head_width)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(width, mlp), nn.GELU(), nn.Linear(mlp, width))
-        self.drop_path = drop_path
+        self.mlp = nn.Sequential(nn.Linear(width, sizes.mlp), nn.GELU(), nn.Linear(sizes.mlp, width))
+        self.drop_path = sizes.drop_path
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self._drop(self.attn(self.norm1(x)))
@@ -66,10 +78,7 @@ class Transformer(nn.Module):
         grid: Size,
         width: int,
         depth: int,
-        heads: int,
-        head_width: int,
-        mlp: int,
-        drop_path: float,
+        sizes: BlockSizes,
         booster: Booster | None,
         reads_class_token: bool,
     ) -> None:
@@ -78,7 +87,7 @@ class Transformer(nn.Module):
         self.position = nn.Parameter(0.02 * torch.randn(1, width, *grid))
         self.class_position = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.blocks = nn.ModuleList(
-            Block(width, heads, head_width, mlp, drop_path * n / max(depth - 1, 1)) for n in range(depth)
+            Block(width, replace(sizes, drop_path=sizes.drop_path * n / max(depth - 1, 1))) for n in range(depth)
         )
         self.booster = booster
         self.before_booster = Tap()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..booster import Booster
 from .classifier import Classifier
-from .transformer import Size, Transformer, grid_of, stem_of
+from .transformer import BlockSizes, Size, Transformer, grid_of, stem_of
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,7 @@ class ViT(Classifier):
             grid_of(config.image_size, config.patch, config.stem),
             config.width,
             config.depth,
-            config.heads,
-            config.head_width,
-            config.mlp,
-            config.drop_path,
+            BlockSizes(config.heads, config.head_width, config.mlp, config.drop_path),
             booster,
             reads_class_token=config.pool == "cls",
         )

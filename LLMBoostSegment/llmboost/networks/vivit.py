@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..booster import Booster
 from .classifier import Classifier
-from .transformer import Size, Transformer, grid_of, stem_of
+from .transformer import BlockSizes, Size, Transformer, grid_of, stem_of
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class ViViT(Classifier):
         super().__init__()
         self.config = config
         r, a, s = grid_of(config.image_size, config.patch, config.stem)
-        sizes = (config.heads, config.head_width, config.mlp, 0.0)
+        sizes = BlockSizes(config.heads, config.head_width, config.mlp)
         self.stem = stem_of(config.channels, config.stem, config.width, config.image_size, config.patch, normed=True)
-        self.spatial = Transformer((r, a, 1), config.width, config.spatial_depth, *sizes, None, reads_class_token=True)
+        self.spatial = Transformer((r, a, 1), config.width, config.spatial_depth, sizes, None, reads_class_token=True)
         self.spatial_norm = nn.LayerNorm(config.width)
-        self.transformer = Transformer((1, 1, s), config.width, config.depth, *sizes, booster, reads_class_token=True)
+        self.transformer = Transformer((1, 1, s), config.width, config.depth, sizes, booster, reads_class_token=True)
         self._add_head(config.width, config.classes, config.dropout)
 
     def features(self, image: Tensor) -> Tensor:
