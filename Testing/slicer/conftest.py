@@ -20,6 +20,8 @@ from llmboost.service import Job
 from llmboost.wire import Message
 from LLMBoostLib.worker.client import Answer
 
+start()  # tests import what needs the application
+
 
 @pytest.fixture
 def session() -> Iterator[Session]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from Testing.host import EventLoop
 from llmboost.errors import LLMBoostError
 from llmboost.io.image import Image, read_image, resample, write_image
 from LLMBoostLib.scene import volumes
+from LLMBoostLib.worker import launcher
 from LLMBoostLib.worker.client import Client, WorkerError
 
 ROOT = Path(__file__).parents[2]
@@ -221,6 +223,29 @@ def test_a_folder_is_segmented_and_resumed(logic, cloud, tmp_path):
     assert any(line.startswith("broken: ") for line in again)
     loaded = slicer.util.loadSegmentation(str(tmp_path / "out" / "a.seg.nrrd"), {})
     assert loaded.GetSegmentation().GetNthSegment(0).GetName() == NAMES[0]
+
+
+def test_a_folder_run_is_cancelled_keeps_what_is_finished_and_is_resumed(logic, cloud, tmp_path):
+    cases, output = tmp_path / "cases", tmp_path / "out"
+    image = Image(cloud.transpose(), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), RAS)
+    for number in range(4):
+        write_image(image, cases / f"{number}.nii.gz")
+    lines = []
+
+    def isOneDone():
+        return any(line.startswith("0: ") for line in lines)
+
+    children = set(launcher.descendants(os.getpid()))
+    with pytest.raises(LLMBoostError, match=r"out: cancelled; .* resume=True"):
+        logic.processFolder(cases, output, device="cpu", onProgress=lines.append, shouldCancel=isOneDone)
+    assert not {pid for pid in launcher.descendants(os.getpid()) if pid not in children}
+    finished = {path.name for path in output.glob("*.seg.nrrd")}
+    assert "0.seg.nrrd" in finished
+    assert len(finished) < 4
+    again = []
+    rows = logic.processFolder(cases, output, device="cpu", resume=True, onProgress=again.append)
+    assert [row["status"] for row in rows] == ["ok"] * 4
+    assert not any(line.startswith("0: ") for line in again)
 
 
 def test_a_folder_without_images_is_one_clear_error(logic, tmp_path):

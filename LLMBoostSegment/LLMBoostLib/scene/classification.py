@@ -112,7 +112,11 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
     segment = first if isinstance(first, SegmentInput) else None
     source = segment.segmentationNode if segment else first
     if not slicer.mrmlScene.IsNodePresent(source):
-        raise LLMBoostError(f"{source.GetName()}: was removed from the scene meanwhile; its classification is dropped")
+        raise LLMBoostError(
+            _("{name}: was removed from the scene meanwhile; its classification is dropped").format(
+                name=source.GetName()
+            )
+        )
     provenance = fields["provenance"]
     subject = f"{segment.segmentID} {provenance['LLMBoost.Model']}" if segment else provenance["LLMBoost.Model"]
     title = " ".join([source.GetName(), *([segment.name] if segment else []), provenance["LLMBoost.Model"]])

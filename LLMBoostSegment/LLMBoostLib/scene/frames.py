@@ -46,7 +46,7 @@ class Frames:
     def __init__(self, volumeNode: Any) -> None:
         found = framesOf(volumeNode)
         if found is None:
-            raise LLMBoostError(f"{volumeNode.GetName()}: shows no sequence; segment it alone")
+            raise LLMBoostError(_("{name}: shows no sequence; segment it alone").format(name=volumeNode.GetName()))
         self.volumeNode = volumeNode
         self._browser, self._sequence = found
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
 
@@ -42,9 +43,11 @@ def writeMap(
         LLMBoostError: the volume is no longer in the scene, or has other sizes now.
     """
     if not slicer.mrmlScene.IsNodePresent(volumeNode):
-        raise LLMBoostError("the volume was removed from the scene meanwhile: its maps are dropped")
+        raise LLMBoostError(_("the volume was removed from the scene meanwhile: its maps are dropped"))
     if values.shape != tuple(reversed(volumeNode.GetImageData().GetDimensions())):
-        raise LLMBoostError(f"{volumeNode.GetName()}: was changed meanwhile; compute its maps again")
+        raise LLMBoostError(
+            _("{name}: was changed meanwhile; compute its maps again").format(name=volumeNode.GetName())
+        )
     name = " ".join(filter(None, (volumeNode.GetName(), subject, title.lower())))
     node, isNew = derivedNode("vtkMRMLScalarVolumeNode", volumeNode, f"{kind} {subject}".strip(), name)
     if isNew:

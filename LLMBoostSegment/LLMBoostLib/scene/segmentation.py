@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
 from llmboost.errors import LLMBoostError
@@ -69,7 +70,7 @@ class Undo:
         """
         node = self.segmentationNode
         if not slicer.mrmlScene.IsNodePresent(node):
-            raise LLMBoostError("the segmentation was removed from the scene: nothing to revert")
+            raise LLMBoostError(_("the segmentation was removed from the scene: nothing to revert"))
         if self.created:
             removeNode(node)
             return
@@ -129,9 +130,9 @@ def writeSegmentation(
             a label map.
     """
     if not slicer.mrmlScene.IsNodePresent(volumeNode):
-        raise LLMBoostError("the volume was removed from the scene meanwhile: its segmentation is dropped")
+        raise LLMBoostError(_("the volume was removed from the scene meanwhile: its segmentation is dropped"))
     if labelmap.shape != tuple(reversed(volumeNode.GetImageData().GetDimensions())):
-        raise LLMBoostError(f"{volumeNode.GetName()}: was changed meanwhile; segment it again")
+        raise LLMBoostError(_("{name}: was changed meanwhile; segment it again").format(name=volumeNode.GetName()))
     _check(segmentationNode)
     created = segmentationNode is None
     if created:
@@ -151,12 +152,14 @@ def _check(segmentationNode: Any) -> None:
     if segmentationNode is None:
         return
     if not slicer.mrmlScene.IsNodePresent(segmentationNode):
-        raise LLMBoostError("the output segmentation was removed from the scene meanwhile: choose another")
+        raise LLMBoostError(_("the output segmentation was removed from the scene meanwhile: choose another"))
     segmentation = segmentationNode.GetSegmentation()
     if segmentation.GetNumberOfSegments() and segmentation.GetSourceRepresentationName() != _LABELMAP:
         raise LLMBoostError(
-            f"{segmentationNode.GetName()}: consists of {segmentation.GetSourceRepresentationName().lower()}s, not of"
-            " binary labelmaps; make these its source in module Segmentations, or choose another output"
+            _(
+                "{name}: consists of {kind}s, not of binary labelmaps; make these its source in module Segmentations,"
+                " or choose another output"
+            ).format(name=segmentationNode.GetName(), kind=segmentation.GetSourceRepresentationName().lower())
         )
 
 

@@ -26,7 +26,7 @@ def writeTable(
     rows = [
         (label["name"], volumesMl[label["name"]], int(np.count_nonzero(labelmap == label["value"]))) for label in labels
     ]
-    node, _ = derivedNode("vtkMRMLTableNode", segmentationNode, "volumes", f"{segmentationNode.GetName()} volumes")
+    node, _isNew = derivedNode("vtkMRMLTableNode", segmentationNode, "volumes", f"{segmentationNode.GetName()} volumes")
     _fillSizes(node, rows)
     return node
 

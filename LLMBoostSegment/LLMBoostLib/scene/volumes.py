@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
+from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from llmboost.errors import LLMBoostError
@@ -30,20 +31,27 @@ def volumesFromNode(volumeNode: Any, color: bool = False) -> list[Volume]:
     """
     name = _name(volumeNode)
     if volumeNode.IsA("vtkMRMLSequenceNode"):
-        raise LLMBoostError(f"{name}: a sequence; choose the volume that its sequence browser shows")
+        raise LLMBoostError(
+            _("{name}: a sequence; choose the volume that its sequence browser shows").format(name=name)
+        )
     if volumeNode.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise LLMBoostError(f"{name}: a label map, not an image; choose the image itself")
+        raise LLMBoostError(_("{name}: a label map, not an image; choose the image itself").format(name=name))
     if not volumeNode.IsA("vtkMRMLScalarVolumeNode"):
-        raise LLMBoostError(f"{name}: not a volume; choose a scalar volume")
+        raise LLMBoostError(_("{name}: not a volume; choose a scalar volume").format(name=name))
     image = volumeNode.GetImageData()
     scalars = image.GetPointData().GetScalars() if image else None
     if scalars is None or not scalars.GetNumberOfValues():
-        raise LLMBoostError(f"{name}: holds no voxels; load it again")
+        raise LLMBoostError(_("{name}: holds no voxels; load it again").format(name=name))
     components = scalars.GetNumberOfComponents()
     if color != (components in (3, 4)) or (components > 1 and not color):
-        kind = {1: "a gray image", 3: "a color image", 4: "a color image"}.get(components, f"{components} components")
-        wanted = "a color image" if color else "one component"
-        raise LLMBoostError(f"{name}: {kind}, but the model takes {wanted}; choose another volume")
+        several = _("{count} components").format(count=components)
+        kind = {1: _("a gray image"), 3: _("a color image"), 4: _("a color image")}.get(components, several)
+        wanted = _("a color image") if color else _("one component")
+        raise LLMBoostError(
+            _("{name}: {kind}, but the model takes {wanted}; choose another volume").format(
+                name=name, kind=kind, wanted=wanted
+            )
+        )
     array = vtk_to_numpy(scalars).reshape(*reversed(image.GetDimensions()), components)
     matrix = worldFromVoxels(volumeNode)
     return [_volume(array[..., channel], matrix, name) for channel in range(3 if color else 1)]
@@ -58,7 +66,11 @@ def volumeFromSegment(segmentationNode: Any, segmentID: str) -> Volume:
     segmentation = segmentationNode.GetSegmentation()
     segment = segmentation.GetSegment(segmentID)
     if segment is None:
-        raise LLMBoostError(f"{_name(segmentationNode)}: has no segment '{segmentID}'; choose another segment")
+        raise LLMBoostError(
+            _("{name}: has no segment '{segment}'; choose another segment").format(
+                name=_name(segmentationNode), segment=segmentID
+            )
+        )
     image = slicer.vtkOrientedImageData()
     segmentationNode.GetBinaryLabelmapRepresentation(segmentID, image)
     parameter = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
@@ -72,7 +84,9 @@ def volumeFromSegment(segmentationNode: Any, segmentID: str) -> Volume:
     values = vtk_to_numpy(scalars) if scalars is not None else np.zeros(0)
     if not values.any():
         raise LLMBoostError(
-            f"{_name(segmentationNode)}: segment '{segment.GetName()}' is empty; choose another segment"
+            _("{name}: segment '{segment}' is empty; choose another segment").format(
+                name=_name(segmentationNode), segment=segment.GetName()
+            )
         )
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
@@ -105,14 +119,16 @@ def roiFromNode(roiNode: Any, volumeNode: Any) -> dict[str, list[float]]:
     """
     if not isLinear(volumeNode):
         raise LLMBoostError(
-            f"{_name(volumeNode)}: a ROI cannot limit a volume under a transform that is not linear; harden the"
-            " transform, or remove the ROI"
+            _(
+                "{name}: a ROI cannot limit a volume under a transform that is not linear; harden the transform, or"
+                " remove the ROI"
+            ).format(name=_name(volumeNode))
         )
     size = np.array(roiNode.GetSize())
     if not (size > 0).all():
-        raise LLMBoostError(f"{_name(roiNode)}: an empty box; place the ROI first")
+        raise LLMBoostError(_("{name}: an empty box; place the ROI first").format(name=_name(roiNode)))
     matrix = slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToWorldMatrix())
-    left, _, right = np.linalg.svd(matrix[:3, :3])
+    left, _scales, right = np.linalg.svd(matrix[:3, :3])
     axes = left @ right  # the nearest rotation: the columns themselves, unless they are sheared
     corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * size @ matrix[:3, :3].T @ axes
     return {
@@ -156,7 +172,9 @@ def _volume(array: np.ndarray, matrix: np.ndarray, name: str) -> Volume:
     axes = _LPS[:, None] * matrix[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)
     if not np.isfinite(matrix).all() or abs(np.linalg.det(axes)) < 1e-9:
-        raise LLMBoostError(f"{name}: its spacing or axes place the voxels nowhere; correct them in module Volumes")
+        raise LLMBoostError(
+            _("{name}: its spacing or axes place the voxels nowhere; correct them in module Volumes").format(name=name)
+        )
     i, j, k = (float(s) for s in spacing)
     x, y, z = (float(c) for c in _LPS * matrix[:3, 3])
     return Volume(array, (i, j, k), (x, y, z), axes / spacing)
@@ -164,5 +182,5 @@ def _volume(array: np.ndarray, matrix: np.ndarray, name: str) -> Volume:
 
 def _name(node: Any) -> str:
     if node is None:
-        raise LLMBoostError("no volume is chosen; load an image and choose it")
+        raise LLMBoostError(_("no volume is chosen; load an image and choose it"))
     return node.GetName() or node.GetID()

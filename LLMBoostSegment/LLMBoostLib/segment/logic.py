@@ -269,7 +269,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: there is no run to take back, or its segmentation was removed from the scene.
         """
         if self.result is None:
-            raise LLMBoostError("no result to revert")
+            raise LLMBoostError(_("no result to revert"))
         result = self.result
         self.forget()
         result.revert()
@@ -290,6 +290,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         uncertainty: bool = False,
         explanation: bool = False,
         onProgress: Callable[[str], None] = print,
+        shouldCancel: Callable[[], bool] = lambda: False,
     ) -> list[dict[str, Any]]:
         """Segment or classify all images of a folder, without loading them into the scene.
 
@@ -302,22 +303,25 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             mirror, uncertainty: as for :meth:`process`; classifiers have neither.
             explanation: also write a map a case of where the model looked, as volume and as picture.
             onProgress: is given a line a case.
+            shouldCancel: asked several times a second; True ends the run. Cases that are finished stay, and ``resume``
+                does the others.
 
         Returns:
             the summary's row of each case: id, status ("ok" or "failed"), error, warnings; output and volumes_ml of
             segments, or decision and probabilities.
 
         Raises:
-            LLMBoostError: nothing could be done at all; the message tells why.
+            LLMBoostError: nothing could be done at all, or the run was cancelled; the message tells why.
         """
         card = cardOf(model)
         command = "classify" if card and card.task == CLASSIFICATION else "segment"
         options = {"--resume": resume, "--mirror": mirror, "--uncertainty": uncertainty, "--explain": explanation}
         if command == "classify" and (mirror or uncertainty):
-            raise LLMBoostError(f"{model}: classifies images; mirror and uncertainty are for models that segment")
+            text = _("{model}: classifies images; mirror and uncertainty are for models that segment")
+            raise LLMBoostError(text.format(model=model))
         arguments = [str(inputFolder), "--model", model, "--output", str(outputFolder), "--device", device]
         arguments += [option for option, wanted in options.items() if wanted]
-        return folderrun.runFolder([command, *arguments], Path(outputFolder), onProgress)
+        return folderrun.runFolder([command, *arguments], Path(outputFolder), onProgress, shouldCancel)
 
 
 def _inputs(volumeNode: Any) -> list[Any]:
