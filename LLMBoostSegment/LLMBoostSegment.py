@@ -10,13 +10,13 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadab
 
 from llmboost import library
 from llmboost.card import read_card
+from llmboost.messages.images import ClassChance, ClassifyAnswer, DrawnLabel, KnownRange
 from LLMBoostLib.panels.modulewidget import ModuleWidget
 from LLMBoostLib.scene import fit, samples
 from LLMBoostLib.scene.classification import writeClassification
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.segment.logic import LLMBoostSegmentLogic
 from LLMBoostLib.segment.parameters import LLMBoostSegmentParameterNode
-from LLMBoostLib.worker.client import Answer
 
 HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
 
@@ -79,7 +79,7 @@ class LLMBoostSegmentTest(ScriptedLoadableModuleTest):
         volumeNode = slicer.util.addVolumeFromArray(np.zeros((6, 7, 8), np.int16), name="phantom")
         labelmap = np.zeros((6, 7, 8), np.uint8)
         labelmap[2:4, 2:5, 2:6] = 1
-        label = {"value": 1, "name": "block", "color": [230, 159, 0], "terminology": ""}
+        label = DrawnLabel(1, "block", (230, 159, 0))
         undo = writeSegmentation(labelmap, [label], volumeNode, name="blocks")
         segmentation = undo.segmentationNode.GetSegmentation()
         segmentID = segmentation.GetSegmentIdBySegmentName("block")
@@ -91,19 +91,18 @@ class LLMBoostSegmentTest(ScriptedLoadableModuleTest):
     def test_tableOfClasses(self) -> None:
         """A made-up answer becomes a table with a row a class, and is taken back."""
         volumeNode = slicer.util.addVolumeFromArray(np.zeros((6, 7, 8), np.int16), name="phantom")
-        names = {"normal": 0.25, "finding": 0.75}
-        fields = {
-            "classes": [{"value": n, "name": name, "probability": names[name]} for n, name in enumerate(names)],
-            "decision": "finding",
-            "positive": "finding",
-            "threshold": 0.5,
-            "slices": [],
-            "range": {"outside": False, "reasons": []},
-            "warnings": [],
-            "seconds": 0.1,
-            "provenance": {"LLMBoost.Model": "made-up"},
-        }
-        found = writeClassification(Answer(fields, {}), [volumeNode])
+        answer = ClassifyAnswer(
+            refused=False,
+            classes=(ClassChance(0, "normal", 0.25), ClassChance(1, "finding", 0.75)),
+            decision=("finding",),
+            positive="finding",
+            threshold=0.5,
+            slices=(),
+            range=KnownRange(0.5, 1.0),
+            seconds=0.1,
+            provenance={"LLMBoost.Model": "made-up"},
+        )
+        found = writeClassification(answer, [volumeNode])
         assert [found.tableNode.GetCellText(row, 1) for row in (0, 1)] == ["0.25", "0.75"]
         assert found.decision == ("finding",)
         found.revert()

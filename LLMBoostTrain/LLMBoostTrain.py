@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
+from llmboost.messages.images import DrawnLabel
 from LLMBoostLib.panels.modulewidget import ModuleWidget
 from LLMBoostLib.scene import samples
 from LLMBoostLib.scene.segmentation import writeSegmentation
@@ -70,10 +71,7 @@ class LLMBoostTrainTest(ScriptedLoadableModuleTest):
         labelmap = np.zeros(samples.SIZE, np.uint8)
         labelmap[10:20, 20:30, 15:25], labelmap[10:20, 30:40, 15:25] = 1, 2
         names = ("Anterior hippocampus", "Posterior hippocampus")
-        labels = [
-            {"value": value, "name": name, "color": (230, 159, 0), "terminology": ""}
-            for value, name in enumerate(names, start=1)
-        ]
+        labels = [DrawnLabel(value, name, (230, 159, 0)) for value, name in enumerate(names, start=1)]
         segmentationNode = writeSegmentation(labelmap, labels, volumeNode).segmentationNode
         with tempfile.TemporaryDirectory() as folder:
             logic = LLMBoostTrainLogic(folder=Path(folder))

@@ -12,20 +12,35 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "LLMBoostSegment"))
+from llmboost import worker
 from llmboost.io.image import Image, read_image
-from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib.worker.client import TICK_MS, Answer, Client
+from llmboost.messages.codec import A, Answer, Request
+from llmboost.messages.images import SegmentRequest, Volume
+from llmboost.messages.words import Device
+from llmboost.messages.worker import HelloRequest
+from LLMBoostLib.worker.client import TICK_MS, Client
 
-ECHO = "from llmboost import worker; worker.main({'echo': lambda job: (job.fields, job.arrays)})"
+ECHO = "--echo"  # makes this script a worker
 REPEATS = 15
 
 # a C function called with the lock held
 _usleep = ctypes.PyDLL(None).usleep
+
+
+@dataclass(frozen=True, eq=False)
+class Echoed(Answer):
+    array: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Echo(Request[Echoed], sent_as="echo"):
+    array: np.ndarray
 
 
 def hold() -> None:
@@ -37,6 +52,8 @@ def release() -> None:
 
 
 def main() -> None:
+    if sys.argv[1:] == [ECHO]:
+        worker.main({Echo: lambda job: Echoed(job.request.array)})
     if len(sys.argv) > 1:
         image = read_image(sys.argv[1])
     else:
@@ -51,20 +68,20 @@ def _hello() -> None:
     seconds = []
     for _ in range(5):
         client, started = Client(), time.perf_counter()
-        client.call("hello")
+        client.call(HelloRequest())
         seconds.append(time.perf_counter() - started)
         client.shutDown()
     print(f"hello: {statistics.median(seconds):.2f} s (median of 5, longest {max(seconds):.2f} s)")
 
 
 def _round_trip() -> None:
-    client = Client([sys.executable, "-c", ECHO])
+    client = Client([sys.executable, __file__, ECHO])
     array = np.random.default_rng(0).integers(0, 1000, (64, 1024, 512), np.int16)
-    _in_loop(client, "echo", {}, {"array": array}, release)
+    _in_loop(client, Echo(array), release)
     free, held = [], []
     for _ in range(REPEATS):
-        free.append(_in_loop(client, "echo", {}, {"array": array}, release)[0])
-        held.append(_in_loop(client, "echo", {}, {"array": array}, hold))
+        free.append(_in_loop(client, Echo(array), release)[0])
+        held.append(_in_loop(client, Echo(array), hold))
     client.shutDown()
     loose, tight = statistics.median(free), statistics.median(seconds for seconds, _ in held)
     print(
@@ -75,13 +92,12 @@ def _round_trip() -> None:
 
 
 def _segmentation(image: Image) -> None:
-    geometry, arrays = pack_volumes(
-        [Volume(np.ascontiguousarray(image.array.transpose()), image.spacing, image.origin, image.direction)]
-    )
-    fields = {"model": "hippocampus", "device": "cpu", "geometry": geometry}
+    array = np.ascontiguousarray(image.array.transpose())
+    volume = Volume(array, image.spacing, image.origin, image.direction)
+    request = SegmentRequest(model="hippocampus", volumes=(volume,), device=Device.CPU)
     client = Client()
-    cold, longest = _in_loop(client, "segment", fields, arrays, hold)
-    second, tick = _in_loop(client, "segment", fields, arrays, hold)
+    cold, longest = _in_loop(client, request, hold)
+    second, tick = _in_loop(client, request, hold)
 
     # imported only now, for it slows the process down
     from llmboost.inference.segment import segment
@@ -95,7 +111,7 @@ def _segmentation(image: Image) -> None:
         started = time.perf_counter()
         segment(model, [image])
         middle = time.perf_counter()
-        client.call("segment", fields, arrays)
+        client.call(request)
         own.append(middle - started)
         through.append(time.perf_counter() - middle)
     client.shutDown()
@@ -107,13 +123,11 @@ def _segmentation(image: Image) -> None:
     )
 
 
-def _in_loop(
-    client: Client, kind: str, fields: dict, arrays: dict[str, np.ndarray], sleep: Callable[[], None]
-) -> tuple[float, float]:
+def _in_loop(client: Client, request: Request[A], sleep: Callable[[], None]) -> tuple[float, float]:
     """Seconds that a request takes, and of the longest piece of work in a tick."""
-    answers: list[Answer] = []
+    answers: list[A] = []
     longest, started = 0.0, time.perf_counter()
-    client.start(kind, fields, arrays, onDone=answers.append, onError=_raise)
+    client.start(request, onDone=answers.append, onError=_raise)
     longest = time.perf_counter() - started
     while client.busy:
         sleep()

@@ -18,11 +18,11 @@ import torch
 
 from events import print_event
 from llmboost.booster import BoosterConfig
-from llmboost.card import LEFT, RIGHT, Cascade, Code, Label, Target
+from llmboost.card import LEFT, PALETTE, RIGHT, Cascade, Code, Label, Target
 from llmboost.evaluation import evaluate
 from llmboost.inference.device import choose_device
 from llmboost.io.dataset import Dataset, read_dataset
-from llmboost.learn.train import PALETTE, Recipe, train
+from llmboost.learn.train import Recipe, train
 from llmboost.learn.trainer import TrainingConfig
 from llmboost.model import load_model, save_model
 from measure_contrasts import measure

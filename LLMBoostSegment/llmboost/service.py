@@ -12,79 +12,72 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any, BinaryIO
-
-import numpy as np
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from . import __version__
 from .errors import LLMBoostError
 from .files import printable
-from .wire import (
-    ANSWER,
-    ERROR,
-    HELLO,
-    PROGRESS,
-    PROTOCOL,
-    Message,
-    ProtocolError,
-    StreamEnded,
-    read_message,
-    write_message,
+from .messages.codec import Answer, Request, from_message, to_message
+from .messages.words import ErrorKind, RequestKind
+from .messages.worker import (
+    IDLE_SECONDS,
+    Failure,
+    Hello,
+    HelloRequest,
+    Progress,
+    ReleaseRequest,
+    StepEvent,
+    TrainingEvent,
 )
+from .wire import HELLO, PROTOCOL, Message, ProtocolError, StreamEnded, read_message, write_message
 
 PROGRESS_SECONDS = 0.1
-IDLE_SECONDS = 600.0
 MAX_IDLE_SECONDS = 86400.0 * 365
 
-Answer = tuple[Mapping[str, Any], Mapping[str, np.ndarray]]  # fields and arrays
+R = TypeVar("R", bound=Request[Any], covariant=True)
 
 
 class RequestError(Exception):
     """A request that cannot be answered, of a kind that Slicer knows; ``hint`` says what to do."""
 
-    def __init__(self, kind: str, message: str, hint: str = "") -> None:
+    def __init__(self, kind: ErrorKind, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.kind, self.hint = kind, hint
 
 
-class Job:
+class Job(Generic[R]):
     """A request at work: what a handler is given.
 
     Attributes:
-        fields, arrays: of the request.
         cancelled: nobody waits for the answer any more.
         finishing: the answer is wanted soon, with what there is so far.
     """
 
     def __init__(
         self,
-        message: Message,
-        send: Callable[[Message], None],
-        cancelled: Callable[[], bool],
+        request: R,
+        id: int = 0,
+        send: Callable[[Message], None] = lambda message: None,
+        cancelled: Callable[[], bool] = lambda: False,
         finishing: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.id, self.fields, self.arrays = message.id, message.fields, message.arrays
+        self.request, self.id = request, id
         self.cancelled, self.finishing = cancelled, finishing
         self._send = send
         self._last = -PROGRESS_SECONDS
 
     def progress(
-        self,
-        fraction: float | None,
-        text: str,
-        memory: int | None = None,
-        event: Mapping[str, Any] | None = None,
+        self, fraction: float | None, text: str, memory: int | None = None, event: TrainingEvent | None = None
     ) -> None:
         """Tell Slicer the fraction done (None: unknown), what goes on, and the bytes it will take if known.
 
-        At most 10 times a second; what comes sooner is dropped, but for a trainer's events other than steps.
+        At most 10 times a second; what comes sooner is dropped, but for a training's events other than steps.
         """
         now = time.monotonic()
-        rare = event is not None and event.get("event") != "step"
+        rare = event is not None and not isinstance(event, StepEvent)
         if rare or now - self._last >= PROGRESS_SECONDS:
             self._last = now
-            fields = {"fraction": fraction, "text": text, "memory": memory, "event": event}
-            self._send(Message(self.id, PROGRESS, fields, {}))
+            self._send(to_message(self.id, Progress(fraction, text, memory, event)))
 
     @contextmanager
     def loading(self, text: str) -> Iterator[None]:
@@ -96,29 +89,28 @@ class Job:
         Raises:
             RequestError: cancelled meanwhile.
         """
-        fields = {"fraction": None, "text": text, "memory": None, "event": None}
-        self._send(Message(self.id, PROGRESS, {**fields, "loading": True}, {}))
+        self._send(to_message(self.id, Progress(text=text, loading=True)))
         try:
             yield
         finally:
-            self._send(Message(self.id, PROGRESS, {**fields, "loading": False}, {}))
+            self._send(to_message(self.id, Progress(text=text, loading=False)))
         if self.cancelled():
-            raise RequestError("cancelled", "cancelled")
+            raise RequestError(ErrorKind.CANCELLED, "cancelled")
 
 
-Handler = Callable[[Job], Answer]
+Handlers = Mapping[type[Request[Any]], Callable[[Job[Any]], Answer]]
 
 
 class Service:
     """The worker's loop.
 
-    Requests ``hello`` (field ``idle_seconds``: after how long without requests ``release`` is called), ``cancel`` and
-    ``finish`` (with the id of the request meant) and ``shut_down`` are answered here, all others by ``handlers``.
+    Requests ``hello``, ``cancel``, ``finish`` and ``shut_down`` are answered here, all others by ``handlers``.
     """
 
-    def __init__(self, requests: BinaryIO, answers: BinaryIO, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, requests: BinaryIO, answers: BinaryIO, handlers: Handlers) -> None:
         self._input, self._output = requests, answers
-        self._handlers = {HELLO: self._hello, **handlers}
+        self._handlers: Handlers = {HelloRequest: self._hello, **handlers}
+        self._kinds = {kind.sent_as: kind for kind in self._handlers}
         self._requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._finishing = 0
@@ -127,7 +119,7 @@ class Service:
     def run(self) -> None:
         """Say hello, then answer until the input ends; does not return."""
         self._output.write(b"\n")  # ends whatever a login may have printed
-        self._send(Message(0, HELLO, introduction(), {}))
+        self._send(to_message(0, introduction(), HELLO))
         threading.Thread(target=self._listen, daemon=True).start()
         patience: float | None = self._idle_seconds
         while True:
@@ -145,11 +137,11 @@ class Service:
     def _listen(self) -> None:
         try:
             while message := read_message(self._input):
-                if message.kind == "cancel":
+                if message.kind == RequestKind.CANCEL:
                     self._cancelled.add(message.id)
-                elif message.kind == "finish":
+                elif message.kind == RequestKind.FINISH:
                     self._finishing = message.id
-                elif message.kind == "shut_down":
+                elif message.kind == RequestKind.SHUT_DOWN:
                     break
                 else:
                     self._requests.put(message)
@@ -166,21 +158,22 @@ class Service:
             return message.id in self._cancelled
 
         try:
-            if message.kind not in self._handlers:
-                raise RequestError(
-                    "bad_input", f"the worker knows no request '{message.kind}'", "Update LLMBoost there"
-                )
+            if message.kind not in self._kinds:
+                text = f"the worker knows no request '{printable(message.kind)}'"
+                raise RequestError(ErrorKind.BAD_INPUT, text, "Update LLMBoost there")
             if not cancelled():
-                job = Job(message, self._send, cancelled, lambda: self._finishing == message.id)
-                fields, arrays = self._handlers[message.kind](job)
+                kind = self._kinds[message.kind]
+                request = from_message(kind, message)
+                job = Job(request, message.id, self._send, cancelled, lambda: self._finishing == message.id)
+                answer = self._handlers[kind](job)
                 if not cancelled():
-                    return Message(message.id, ANSWER, fields, arrays)
-            failure = _failure("cancelled", "cancelled")
+                    return to_message(message.id, answer)
+            failure = _CANCELLED
         except Exception as error:
-            failure = _failure("cancelled", "cancelled") if cancelled() else describe(error)
-        if failure["kind"] == "out_of_memory":
+            failure = _CANCELLED if cancelled() else describe(error)
+        if failure.kind == ErrorKind.OUT_OF_MEMORY:
             self._release()  # outside the except clause, whose traceback holds arrays
-        return Message(message.id, ERROR, failure, {})
+        return to_message(message.id, failure)
 
     def _send(self, message: Message) -> None:
         try:
@@ -189,32 +182,25 @@ class Service:
             _leave(0)
         except ProtocolError as error:  # an answer that no frame can hold
             traceback.print_exc()
-            write_message(self._output, Message(message.id, ERROR, describe(error), {}))
+            write_message(self._output, to_message(message.id, describe(error)))
 
     def _release(self) -> None:
-        if "release" in self._handlers:
-            self._handlers["release"](Job(Message(0, "release", {}, {}), self._send, lambda: False))
+        if release := self._handlers.get(ReleaseRequest):
+            release(Job(ReleaseRequest()))
 
-    def _hello(self, job: Job) -> Answer:
-        seconds = job.fields.get("idle_seconds", self._idle_seconds)
-        # not a comparison alone: True is a number, too, and an integer may be too long for one
-        if type(seconds) not in (int, float) or not 0 < seconds <= MAX_IDLE_SECONDS:
-            given = printable(repr(seconds))
-            raise RequestError("bad_input", f"idle_seconds is {given}", "Give seconds, more than 0 and at most a year")
-        self._idle_seconds = float(seconds)
-        return introduction(), {}
+    def _hello(self, job: Job[HelloRequest]) -> Hello:
+        seconds = job.request.idle_seconds
+        if not 0 < seconds <= MAX_IDLE_SECONDS:
+            text, hint = f"idle_seconds is {seconds}", "Give seconds, more than 0 and at most a year"
+            raise RequestError(ErrorKind.BAD_INPUT, text, hint)
+        self._idle_seconds = seconds
+        return introduction()
 
 
-def introduction() -> dict[str, Any]:
-    """The fields of hello. Versions come from what is installed, for importing torch takes seconds."""
-    return {
-        "protocol": PROTOCOL,
-        "pid": os.getpid(),
-        "host": platform.node(),
-        "llmboost": __version__,
-        "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "monai")},
-    }
+def introduction() -> Hello:
+    """What hello tells. Versions come from what is installed, for importing torch takes seconds."""
+    versions = (_version(name) for name in ("torch", "monai"))
+    return Hello(PROTOCOL, os.getpid(), platform.node(), __version__, platform.python_version(), *versions)
 
 
 def _version(package: str) -> str | None:
@@ -224,24 +210,24 @@ def _version(package: str) -> str | None:
         return None
 
 
-def describe(error: Exception) -> dict[str, str]:
-    """The fields of an error: kind, message and hint."""
+def describe(error: Exception) -> Failure:
+    """What Slicer is told of it."""
     text = [*str(error).strip().splitlines(), ""][0]
     if isinstance(error, RequestError):
-        return _failure(error.kind, str(error), error.hint)
+        return Failure(error.kind, str(error), error.hint)
     if isinstance(error, LLMBoostError):
-        return _failure("bad_input", str(error))
+        return Failure(ErrorKind.BAD_INPUT, str(error))
     # torch (on CPU and GPU) and ITK report a lack of memory as RuntimeError
     scarce = isinstance(error, RuntimeError) and ("out of memory" in str(error) or "allocate" in str(error))
     if scarce or isinstance(error, MemoryError):
         hint = "Limit the computation to a region of interest, close other programs, or choose the CPU"
-        return _failure("out_of_memory", f"the memory is too small ({text or 'out of memory'})", hint)
+        return Failure(ErrorKind.OUT_OF_MEMORY, f"the memory is too small ({text or 'out of memory'})", hint)
     traceback.print_exception(error)
-    return _failure("internal", f"{type(error).__name__}: {text}", "This is a defect of LLMBoost; please report it")
+    hint = "This is a defect of LLMBoost; please report it"
+    return Failure(ErrorKind.INTERNAL, f"{type(error).__name__}: {text}", hint)
 
 
-def _failure(kind: str, message: str, hint: str = "") -> dict[str, str]:
-    return {"kind": kind, "message": message, "hint": hint}
+_CANCELLED = Failure(ErrorKind.CANCELLED, "cancelled")
 
 
 def _leave(status: int) -> None:

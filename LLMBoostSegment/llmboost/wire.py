@@ -2,24 +2,24 @@
 
 A frame is one line of JSON, at most 1 MiB::
 
-    {"id": 7, "kind": "segment", "fields": {...}, "arrays": [["channel_0", "int16", [200, 512, 512]]]}
+    {"id": 7, "kind": "segment", "fields": {...}, "arrays": [["volumes.0.array", "int16", [200, 512, 512]]]}
 
 and then the arrays' raw bytes, in C order and little endian, one after the other. Slicer sends requests, whose kind is
 what it wants. The worker sends one ``hello`` with id 0 when it starts, and for each request ``progress`` and, in the
-end, an ``answer`` or an ``error`` with the request's id.
+end, an ``answer`` or an ``error`` with the request's id. What the fields are is told in :mod:`llmboost.messages`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, BinaryIO
 
 import numpy as np
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_LINE = 2**20
 MAX_AXES = 8
 MAX_BYTES = 2**32  # of all arrays of a frame
@@ -48,52 +48,6 @@ class Message:
     kind: str
     fields: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Volume:
-    """A volume as it travels: voxels in the order of Slicer's arrays, and their place in space.
-
-    Args:
-        array: [k, j, i].
-        spacing: distance in mm between voxel centers along i, j, k.
-        origin: LPS position in mm of the center of voxel (0, 0, 0).
-        direction: (3, 3); columns are the unit vectors in LPS along i, j, k.
-    """
-
-    array: np.ndarray
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    direction: np.ndarray
-
-
-def pack_volumes(volumes: Sequence[Volume]) -> tuple[list[dict[str, list[float]]], dict[str, np.ndarray]]:
-    """A request's field ``geometry`` and its arrays; the inverse of :func:`unpack_volumes`."""
-    geometry = [
-        {
-            "spacing": [float(mm) for mm in volume.spacing],
-            "origin": [float(mm) for mm in volume.origin],
-            "direction": np.asarray(volume.direction, float).ravel().tolist(),
-        }
-        for volume in volumes
-    ]
-    return geometry, {f"channel_{n}": volume.array for n, volume in enumerate(volumes)}
-
-
-def unpack_volumes(geometry: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]) -> list[Volume]:
-    """The volumes of a request.
-
-    Raises:
-        KeyError, TypeError, ValueError: fields or arrays are missing or malformed.
-    """
-    volumes = []
-    for n, place in enumerate(geometry):
-        (x, y, z), (a, b, c) = place["origin"], place["spacing"]
-        array, direction = arrays[f"channel_{n}"], np.array(place["direction"], float).reshape(3, 3)
-        if array.ndim != 3:
-            raise ValueError(f"a volume has 3 axes, not {array.ndim}")
-        volumes.append(Volume(array, (float(a), float(b), float(c)), (float(x), float(y), float(z)), direction))
-    return volumes
 
 
 def write_message(stream: BinaryIO, message: Message) -> None:

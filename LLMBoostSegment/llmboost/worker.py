@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from .service import Handler
+    from .service import Handlers
 
 
-def main(handlers: Mapping[str, Handler] | None = None) -> None:
+def main(handlers: Handlers | None = None) -> None:
     """Answer requests until the input ends.
 
     Args:

@@ -9,9 +9,13 @@ from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
 from llmboost.io.image import write_image
 from llmboost.library import import_model
+from llmboost.messages.cases import AdaptRequest, RankRequest
+from llmboost.messages.codec import from_message, from_parts, to_parts
+from llmboost.messages.words import AdaptTask, Device
+from llmboost.messages.worker import PlanEvent, Progress, ValidationEvent
 from llmboost.model import load_model
 from llmboost.service import Job
-from llmboost.wire import PROGRESS, Message
+from llmboost.wire import PROGRESS
 
 
 @pytest.fixture
@@ -19,44 +23,44 @@ def base(trained_model, library_folder) -> str:
     return import_model(trained_model).name
 
 
-def ask(kind, fields, sent=None, cancelled=lambda: False, finishing=lambda: False):
-    job = Job(Message(1, kind, fields, {}), (sent if sent is not None else []).append, cancelled, finishing)
-    answer, arrays = Engine().handlers[kind](job)
-    assert arrays == {}
-    return json.loads(json.dumps(answer))  # what a frame can carry
+def ask(request, sent=None, cancelled=lambda: False, finishing=lambda: False):
+    job = Job(request, 1, (sent if sent is not None else []).append, cancelled, finishing)
+    answer = Engine().handlers[type(request)](job)
+    fields, arrays = to_parts(answer)
+    return from_parts(type(request).answer(), json.loads(json.dumps(fields)), arrays)  # what a frame can carry
 
 
 def test_adapt_tells_what_a_panel_shows(base, dataset_folder, tmp_path):
     output, sent = tmp_path / "mine.safetensors", []
-    fields = {
-        "base": base,
-        "dataset": str(dataset_folder),
-        "output": str(output),
-        "minutes": None,
-        "steps": 3,
-        "rank": 2,
-        "device": "cpu",
-        "task": "improve",
-    }
-    answer = ask("adapt", fields, sent)
-    assert load_model(output).card.name == answer["card"]["name"] == "mine"
-    assert answer["card"]["adapter"]["rank"] == 2
-    for when in ("before", "after"):
-        assert [case["id"] for case in answer[when]["cases"]] == ["case_5", "case_6"]
-        assert 0 <= answer[when]["mean_dice"] <= 1
-    assert answer["old_task"] is None
-    assert (answer["steps"], answer["stopped"], answer["output"]) == (3, "budget", str(output))
+    request = AdaptRequest(
+        base=base,
+        dataset=str(dataset_folder),
+        output=str(output),
+        steps=3,
+        rank=2,
+        device=Device.CPU,
+        task=AdaptTask.IMPROVE,
+    )
+    answer = ask(request, sent)
+    assert load_model(output).card.name == answer.card.name == "mine"
+    assert answer.card.adapter.rank == 2
+    for found in (answer.before, answer.after):
+        assert [case.id for case in found.cases] == ["case_5", "case_6"]
+        assert 0 <= found.mean_dice <= 1
+    assert answer.old_task is None
+    assert (answer.steps, answer.stopped, answer.output) == (3, "budget", str(output))
     assert all(message.kind == PROGRESS for message in sent)
-    events = [message.fields["event"] for message in sent if message.fields["event"]]
-    assert {event["event"] for event in events} >= {"plan", "validation"}
+    events = [type(from_message(Progress, message).event) for message in sent]
+    assert set(events) >= {PlanEvent, ValidationEvent}
     assert all(len(message.fields["text"].splitlines()) == 1 for message in sent)
 
 
 def test_finish_and_old_cases(base, dataset_folder, tmp_path):
-    fields = {"base": base, "dataset": str(dataset_folder), "output": str(tmp_path / "mine.safetensors"), "steps": 50}
-    answer = ask("adapt", {**fields, "device": "cpu", "old": str(dataset_folder)}, finishing=lambda: True)
-    assert answer["stopped"] == "finish"
-    assert set(answer["old_task"]) == {"before", "after"}
+    folder, output = str(dataset_folder), str(tmp_path / "mine.safetensors")
+    request = AdaptRequest(base=base, dataset=folder, output=output, steps=50, device=Device.CPU, old=folder)
+    answer = ask(request, finishing=lambda: True)
+    assert answer.stopped == "finish"
+    assert None not in (answer.old_task.before, answer.old_task.after)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def test_finish_and_old_cases(base, dataset_folder, tmp_path):
 def test_bad_requests_are_one_line(base, dataset_folder, tmp_path, change, message):
     fields = {"base": base, "dataset": str(dataset_folder), "output": str(tmp_path / "mine.safetensors"), "steps": 1}
     with pytest.raises(LLMBoostError, match=message) as failure:
-        ask("adapt", {**fields, **change})
+        ask(from_parts(AdaptRequest, {**fields, **change}))
     assert "\n" not in str(failure.value)
     assert not list(tmp_path.glob("*.safetensors"))
 
@@ -83,7 +87,6 @@ def test_rank_cases(base, dataset_folder, make_case, tmp_path):
     (folder / "imagesTs").mkdir()
     for seed in (20, 21):
         write_image(make_case(seed)[0], folder / "imagesTs" / f"new_{seed}.nii.gz")
-    order = ask("rank_cases", {"model": base, "dataset": str(folder), "device": "cpu"})["order"]
-    assert {entry["id"] for entry in order} == {"new_20", "new_21"}
-    assert set(order[0]) == {"id", "score", "uncertainty", "diversity"}
-    assert order[0]["score"] == 1
+    order = ask(RankRequest(model=base, dataset=str(folder), device=Device.CPU)).order
+    assert {entry.id for entry in order} == {"new_20", "new_21"}
+    assert order[0].score == 1

@@ -12,7 +12,7 @@ import torch
 
 from llmboost.booster import BoosterConfig
 from llmboost.booster.sources import load_blocks
-from llmboost.card import SEGMENTATION, Code, Label, read_card
+from llmboost.card import PALETTE, SEGMENTATION, Code, Label, read_card
 from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
@@ -20,7 +20,7 @@ from llmboost.io.image import read_image
 from llmboost.learn import segmentation
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.plan import make_plan
-from llmboost.learn.train import PALETTE, Recipe, default_labels, run_folder, train
+from llmboost.learn.train import Recipe, default_labels, run_folder, train
 from llmboost.learn.trainer import CHECKPOINT, LOG, TrainingConfig
 from llmboost.model import load_model, save_model
 

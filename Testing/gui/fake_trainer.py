@@ -23,36 +23,49 @@ from llmboost import library, worker
 from llmboost.card import METADATA_KEY, Adapter, Card, read_card, read_header
 from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import load, read_dataset
+from llmboost.messages.cases import (
+    AdaptAnswer,
+    AdaptRequest,
+    CaseDice,
+    HeldOutFigures,
+    OldTask,
+    RankedCase,
+    Ranking,
+    RankRequest,
+)
+from llmboost.messages.images import SegmentAnswer, SegmentRequest
+from llmboost.messages.words import ErrorKind, StopReason
+from llmboost.messages.worker import PlanEvent, StepEvent, ValidationEvent
+from llmboost.service import Job, RequestError
 
 STEPS = 40
 SLOW = 600.0
 
 
-def adapt(job):
+def adapt(job: Job[AdaptRequest]) -> AdaptAnswer:
     """Streams a loss that falls and a Dice that rises; ``HOW`` tells what happens on the way."""
-    fields = job.fields
-    dataset, output = read_dataset(Path(fields["dataset"])), Path(fields["output"])
+    dataset, output = read_dataset(Path(job.request.dataset)), Path(job.request.output)
     seen = {case.id: load(case) for case in dataset.cases.values()}
-    base = read_card(library.find(fields["base"]))
-    job.progress(0.0, "reading", event={"event": "plan", "reasons": [f"{len(seen)} cases"]})
+    base = read_card(library.find(job.request.base))
+    job.progress(0.0, "reading", event=PlanEvent((f"{len(seen)} cases",)))
     GATE.with_suffix(".pid").write_text(str(os.getpid()))
-    step, stopped, started = 0, "budget", time.monotonic()
+    step, stopped, started = 0, StopReason.BUDGET, time.monotonic()
     for step in range(1, STEPS + 1):
         if job.cancelled():
-            return {}, {}
+            raise RequestError(ErrorKind.CANCELLED, "cancelled")
         if job.finishing():
-            stopped = "finish"
+            stopped = StopReason.FINISH
             break
         if HOW == "crash" and step == 5:
             print("killed by the system", file=sys.stderr, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         if HOW == "deaf" and step == 20:
             time.sleep(SLOW)
-        event = {"event": "step", "step": step, "loss": 1.5 / (1 + 0.1 * step), "fraction": step / STEPS}
-        job.progress(step / STEPS, "training", 500_000_000, event=event)
+        done = step / STEPS
+        job.progress(done, "training", 500_000_000, event=StepEvent(step, 1.5 / (1 + 0.1 * step), done))
         if step % 10 == 0:
-            event = {"event": "validation", "step": step, "dice": 0.6 + 0.005 * step, "best": True, "labels": {}}
-            job.progress(step / STEPS, "checking", 500_000_000, event=event)
+            dice = 0.6 + 0.005 * step
+            job.progress(done, "checking", 500_000_000, event=ValidationEvent(step, "dice", dice, dice))
         deadline = time.monotonic() + (SLOW / STEPS if HOW == "slow" and step == 12 else 0.02)
         while time.monotonic() < deadline and not (GATE.exists() or job.cancelled() or job.finishing()):
             time.sleep(0.005)
@@ -65,22 +78,27 @@ def adapt(job):
         assert all(np.array_equal(a.array, b.array) for a, b in zip(seen[case.id][0], again[0], strict=True))
         assert case.label is None or np.array_equal(seen[case.id][1].array, again[1].array)
     held = dataset.splits["val"]
-    before = {"cases": [{"id": id, "dice": {"1": 0.62, "2": 0.58}} for id in held], "mean_dice": 0.6 if held else None}
-    after = {"cases": [{"id": id, "dice": {"1": 0.81, "2": 0.79}} for id in held], "mean_dice": 0.8 if held else None}
+    before, after = measured(held, 0.62, 0.58), measured(held, 0.81, 0.79)
     if HOW == "useless":
-        after = {"cases": [{"id": id, "dice": {"1": 0.04, "2": 0.02}} for id in held], "mean_dice": 0.03}
-    card = write(base, output, len(dataset.splits["train"]), before["mean_dice"], after["mean_dice"])
-    return {
-        "output": str(output),
-        "card": json.loads(card.to_json()),
-        "before": before,
-        "after": after,
-        "old_task": {"before": 0.88, "after": 0.879} if HOW == "old" else None,
-        "seconds": time.monotonic() - started,
-        "steps": step,
-        "stopped": stopped,
-        "warnings": [] if held else ["too few cases to hold one out"],
-    }, {}
+        after = measured(held, 0.04, 0.02)
+    card = write(base, output, len(dataset.splits["train"]), before.mean_dice, after.mean_dice)
+    return AdaptAnswer(
+        str(output),
+        card,
+        before,
+        after,
+        OldTask(0.88, 0.879) if HOW == "old" else None,
+        step,
+        time.monotonic() - started,
+        stopped,
+        () if held else ("too few cases to hold one out",),
+    )
+
+
+def measured(held: list[str], first: float, second: float) -> HeldOutFigures:
+    """The same Dice of two labels on each case."""
+    cases = tuple(CaseDice(id, {"1": first, "2": second}) for id in held)
+    return HeldOutFigures(cases, round((first + second) / 2, 3) if held else None)
 
 
 def write(base: Card, output: Path, count: int, before: float | None, after: float | None) -> Card:
@@ -102,21 +120,19 @@ def write(base: Card, output: Path, count: int, before: float | None, after: flo
     return card
 
 
-def rank_cases(job):
-    ids = [case.id for case in read_dataset(Path(job.fields["dataset"])).cases.values() if case.label is None]
-    order = [
-        {"id": id, "score": 1 / (n + 1), "uncertainty": 0.5 / (n + 1), "diversity": 0.9} for n, id in enumerate(ids)
-    ]
-    return {"order": order}, {}
+def rank_cases(job: Job[RankRequest]) -> Ranking:
+    cases = read_dataset(Path(job.request.dataset)).cases.values()
+    ids = [case.id for case in cases if case.label is None]
+    return Ranking(tuple(RankedCase(id, 1 / (n + 1), 0.5 / (n + 1), 0.9) for n, id in enumerate(ids)))
 
 
-def segment(job):
+def segment(job: Job[SegmentRequest]) -> SegmentAnswer:
     """As the light worker does, whatever the model."""
     sys.path.append(str(Path(__file__).parent))
     import light_worker
 
     light_worker.HOW, light_worker.GATE = "", GATE
-    job.fields["model"] = "hippocampus"
+    job.request = dataclasses.replace(job.request, model="hippocampus")
     return light_worker.segment(job)
 
 
@@ -124,4 +140,4 @@ if __name__ == "__main__":
     GATE, HOW = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     if HOW == "remote":
         platform.node = lambda: "gpu-box"
-    worker.main({"adapt": adapt, "rank_cases": rank_cases, "segment": segment})
+    worker.main({AdaptRequest: adapt, RankRequest: rank_cases, SegmentRequest: segment})

@@ -16,19 +16,35 @@ import numpy as np
 from llmboost import library, worker
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
+from llmboost.inference.quality import Flag
+from llmboost.messages.images import (
+    ClassChance,
+    ClassifyAnswer,
+    ClassifyRequest,
+    DrawnLabel,
+    ExplainAnswer,
+    ExplainRequest,
+    ExplanationMap,
+    KnownRange,
+    LabelMaps,
+    Named,
+    SegmentAnswer,
+    SegmentRequest,
+    SliceChances,
+)
+from llmboost.messages.words import ErrorKind
 from llmboost.service import Job, RequestError
-from llmboost.wire import unpack_volumes
 
 STEPS = 10
 DIGEST = "sha256:" + read_card(library.find("hippocampus")).digest  # what a remote worker knows the model by
 QUALITY = {
-    "good": {"predicted_dice": 0.87, "low": False, "limit": 0.8, "text": "agreement: Dice 0.87"},
-    "poor": {"predicted_dice": 0.55, "low": True, "limit": 0.8, "text": "agreement: Dice 0.55: look <closely>"},
+    "good": Flag(0.87, False, 0.8, "agreement: Dice 0.87"),
+    "poor": Flag(0.55, True, 0.8, "agreement: Dice 0.55: look <closely>"),
 }
 SLOW = 600.0  # seconds: such a run ends by cancel only, or once the gate is open
 
 
-def segment(job: Job):
+def segment(job: Job[SegmentRequest]) -> SegmentAnswer:
     """Each label is a quarter of the image along k; in an image that needs the model's cascade, a block on its side."""
     return answer(job, *compute(job, "segmenting", slow=HOW == "slow"))
 
@@ -41,12 +57,12 @@ def compute(job: Job, text: str, slow: bool):
     if HOW == "memory":
         raise MemoryError
     if HOW == "refuse":
-        raise RequestError("not_available", "torch is not installed", "Install it under Advanced")
+        raise RequestError(ErrorKind.NOT_AVAILABLE, "torch is not installed", "Install it under Advanced")
     if HOW == "deaf":
         job.progress(0.1, text, 2_000_000_000)
         time.sleep(SLOW)
-    card = read_card(library.find(job.fields["model"].replace(DIGEST, "hippocampus")))
-    (volume, *_) = unpack_volumes(job.fields["geometry"], job.arrays)
+    card = read_card(library.find(job.request.model.replace(DIGEST, "hippocampus")))
+    volume = job.request.volumes[0]
     if not np.isfinite(volume.array).all():
         raise LLMBoostError("the volume holds NaN or infinite voxels; replace them by numbers")
     for step in range(STEPS):
@@ -54,7 +70,7 @@ def compute(job: Job, text: str, slow: bool):
         deadline = time.monotonic() + (SLOW / STEPS if slow else 0)
         while time.monotonic() < deadline and not GATE.exists():
             if job.cancelled():
-                raise RequestError("cancelled", "cancelled")
+                raise RequestError(ErrorKind.CANCELLED, "cancelled")
             time.sleep(0.005)
     return card, volume
 
@@ -70,19 +86,17 @@ def answer(job: Job, card, volume):
             quarter = slice(number * len(labelmap) // 4, (number + 1) * len(labelmap) // 4)
             labelmap[quarter, 1:-1, 1:-1] = label.value
     voxel = float(np.prod(volume.spacing)) / 1000
-    fields = {
-        "labels": [{"value": x.value, "name": x.name, "color": x.color, "terminology": ""} for x in labels],
-        "classes": [{"value": x.value, "name": x.name} for x in card.labels],
-        "volumes_ml": {x.name: voxel * int((labelmap == x.value).sum()) for x in labels},
-        "seconds": 0.5,
-        "warnings": ["Posterior hippocampus was not found"] if HOW == "warn" else [],
-        "quality": QUALITY.get(HOW),
-        "provenance": provenance(card),
-    }
-    arrays = {"labelmap": labelmap}
-    if job.fields["uncertainty"]:
-        arrays["entropy"] = (labelmap > 0).astype(np.uint8) * 200
-    return fields, arrays
+    return SegmentAnswer(
+        labelmap=labelmap,
+        labels=tuple(DrawnLabel(x.value, x.name, x.color) for x in labels),
+        classes=tuple(LabelMaps(x.value, x.name) for x in card.labels),
+        volumes_ml={x.name: voxel * int((labelmap == x.value).sum()) for x in labels},
+        entropy=(labelmap > 0).astype(np.uint8) * 200 if job.request.uncertainty else None,
+        quality=QUALITY.get(HOW),
+        seconds=0.5,
+        warnings=("Posterior hippocampus was not found",) if HOW == "warn" else (),
+        provenance=provenance(card),
+    )
 
 
 def drawSides(labelmap, labels, volume) -> None:
@@ -95,65 +109,56 @@ def drawSides(labelmap, labels, volume) -> None:
         labelmap[k - 5 : k + 5, front : front + 10, middle - 5 : middle + 5] = label.value
 
 
-def classify(job: Job):
+def classify(job: Job[ClassifyRequest]) -> ClassifyAnswer:
     """The brighter the middle of the image (of 0 to 200), the more probable the second class."""
     card, volume = compute(job, "classifying", slow=HOW == "slow")
-    k = job.fields["slice"]
+    k = job.request.slice_number
     chances = [float(plane[plane.shape[0] // 2, plane.shape[1] // 2]) / 200 for plane in volume.array]
     slices = [(k, chances[k])] if k is not None else list(enumerate(chances))
     isFlat = card.preprocessing.slice_axis is not None
     chance = max(chance for _, chance in slices) if isFlat else chances[len(chances) // 2]
     second = chance >= card.classification.thresholds[0]
     isForeign = HOW in ("outside", "foreign")
-    refused = HOW == "foreign" and not job.fields["anyway"]
-    fields = {
-        "refused": refused,
-        "reasons": ["it is too bright"] if isForeign else [],
-        "classes": [
-            {"value": label.value, "name": label.name, "probability": each}
+    refused = HOW == "foreign" and not job.request.anyway
+    return ClassifyAnswer(
+        refused=refused,
+        classes=tuple(
+            ClassChance(label.value, label.name, each)
             for label, each in zip(card.labels, spread(chance, len(card.labels)), strict=True)
             if not refused
-        ],
-        "decision": "" if refused else card.labels[int(second)].name,
-        "positive": card.classification.positive,
-        "threshold": card.classification.thresholds[0],
-        "slices": [
-            {"slice": n, "probabilities": spread(each, len(card.labels))}
-            for n, each in slices
-            if isFlat and not refused
-        ],
-        "range": {"score": 3.0, "limit": 2.0, "outside": isForeign, "reasons": ["it is too bright"]},
-        "warnings": ["the image was stretched"] if HOW == "warn" else [],
-        "seconds": 0.25,
-        "provenance": provenance(card),
-    }
-    return fields, {}
+        ),
+        decision=() if refused else (card.labels[int(second)].name,),
+        positive=card.classification.positive,
+        threshold=card.classification.thresholds[0],
+        slices=tuple(SliceChances(n, spread(each, len(card.labels))) for n, each in slices if isFlat and not refused),
+        range=KnownRange(3.0, 2.0, ("it is too bright",) if isForeign else ()),
+        seconds=0.25,
+        warnings=("the image was stretched",) if HOW == "warn" else (),
+        provenance=provenance(card),
+    )
 
 
-def explain(job: Job):
+def explain(job: Job[ExplainRequest]) -> ExplainAnswer:
     """Where the image is bright, for each target in its own way."""
     if HOW == "no-explanation":
-        raise RequestError("not_available", "this model cannot be explained", "Choose another")
+        raise RequestError(ErrorKind.NOT_AVAILABLE, "this model cannot be explained", "Choose another")
     card, volume = compute(job, "explaining", slow=HOW in ("slow", "slow-explain"))
-    if HOW == "foreign" and not job.fields["anyway"]:
+    if HOW == "foreign" and not job.request.anyway:
         raise LLMBoostError("not an image that the model knows")
-    value = job.fields["target"]
-    name = next((label.name for label in card.labels if label.value == value), f"label {value}")
-    array = np.full(volume.array.shape, 50 * (value + 1), np.uint8)
-    fields = {
-        "target": {"value": value, "name": name},
-        "method": job.fields["method"],
-        "layer": job.fields["layer"],
-        "warnings": ["the map is the same everywhere"] if HOW == "warn" else [],
-        "seconds": 0.25,
-        "provenance": provenance(card),
-    }
-    return fields, {"map": array}
+    what = job.request.explain
+    name = next((label.name for label in card.labels if label.value == what.target), f"label {what.target}")
+    array = np.full(volume.array.shape, 50 * (what.target + 1), np.uint8)
+    return ExplainAnswer(
+        explanation=ExplanationMap(Named(what.target, name), what.method, what.layer, array),
+        seconds=0.25,
+        warnings=("the map is the same everywhere",) if HOW == "warn" else (),
+        provenance=provenance(card),
+    )
 
 
-def spread(chance: float, count: int) -> list[float]:
+def spread(chance: float, count: int) -> tuple[float, ...]:
     """``chance`` for the second class, and the rest for the others."""
-    return [chance if n == 1 else (1 - chance) / (count - 1) for n in range(count)]
+    return tuple(chance if n == 1 else (1 - chance) / (count - 1) for n in range(count))
 
 
 def provenance(card) -> dict[str, str]:
@@ -162,4 +167,4 @@ def provenance(card) -> dict[str, str]:
 
 if __name__ == "__main__":
     GATE, HOW = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    worker.main({"segment": segment, "classify": classify, "explain": explain})
+    worker.main({SegmentRequest: segment, ClassifyRequest: classify, ExplainRequest: explain})

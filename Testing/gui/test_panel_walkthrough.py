@@ -18,7 +18,7 @@ from Testing.gui.panelcase import SEGMENTS, grabPanel, voxels
 from Testing.gui.qthost import Host, choose, click
 from vtk.util.numpy_support import vtk_to_numpy
 
-from LLMBoostLib.worker.client import Progress
+from llmboost.messages.worker import Progress
 from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 

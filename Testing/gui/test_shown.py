@@ -8,6 +8,7 @@ import slicer
 from Testing.gui.qthost import choose, click
 from Testing.gui.traincase import TrainCase
 
+from llmboost.messages.images import DrawnLabel
 from LLMBoostLib.scene import samples
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training.curves import Curves
@@ -31,7 +32,7 @@ def drawn(volumeNode, name: str, visible: bool = True):
     """A segmentation of one block, that the user shows or hides."""
     labelmap = np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], np.uint8)
     labelmap[2:5, 2:5, 2:5] = 1
-    label = {"value": 1, "name": "block", "color": (255, 0, 0), "terminology": ""}
+    label = DrawnLabel(1, "block", (255, 0, 0))
     node = writeSegmentation(labelmap, [label], volumeNode, name=name).segmentationNode
     node.GetDisplayNode().SetVisibility(visible)
     return node

@@ -558,7 +558,7 @@ def test_adapters_are_compared_exported_removed_and_imported(ready, host, tmp_pa
 def test_scripts_train_and_wait(ready):
     news = []
     outcome = ready.logic.train(name="mine", minutes=1, onProgress=news.append)
-    assert outcome.after["mean_dice"] == 0.8
+    assert outcome.after.mean_dice == 0.8
     assert any(one.event and one.event["event"] == "validation" for one in news)
     assert ready.logic.accept(outcome).name == "mine"
     with pytest.raises(LLMBoostError, match="'mine' is installed already"):

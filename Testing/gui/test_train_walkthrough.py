@@ -24,7 +24,7 @@ def test_the_whole_loop_makes_the_model_better(host, tmp_path, monkeypatch):
     walk.run()
     assert len(set(walk.growth)) > 2  # the curve grew while the loop turned, which holds Python's lock
     outcome = walk.train.logic.pending()
-    assert outcome.after["mean_dice"] > outcome.before["mean_dice"] + 0.05
+    assert outcome.after.mean_dice > outcome.before.mean_dice + 0.05
     walk.compare()
     walk.accept()
     after = walk.segmentLast()

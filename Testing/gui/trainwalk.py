@@ -19,8 +19,8 @@ from Testing.gui.qthost import Host, choose, click
 from Testing.gui.traincase import grabTrain, selectRows
 from vtk.util.numpy_support import vtk_to_numpy
 
+from llmboost.messages.worker import Progress
 from LLMBoostLib.scene import samples
-from LLMBoostLib.worker.client import Progress
 from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 SEGMENT, TRAIN = "LLMBoostSegment", "LLMBoostTrain"

@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from llmboost.io.image import Image
 from LLMBoostLib.worker.client import Client
+from LLMBoostLib.worker.launcher import defaultCommand
 
 HERE = Path(__file__).parent
 SECONDS = 30  # far more than anything here takes; a test that waits so long has failed
@@ -46,6 +49,24 @@ def connect() -> Iterator[Callable[..., Client]]:
 def client(connect, fake_worker) -> Client:
     """A client of the fake worker."""
     return connect(fake_worker)
+
+
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Client]:
+    """A client of the real worker, which stays warm for all tests of a file."""
+    client = Client(defaultCommand())
+    yield client
+    client.shutDown()
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    """A bright blob in noise, on an oblique grid whose axes are not those of the patient."""
+    i, j, k = np.meshgrid(*(np.linspace(-1, 1, n) for n in (28, 24, 32)), indexing="ij")
+    noise = np.random.default_rng(0).normal(0, 20, i.shape)
+    array = (200 * np.exp(-3 * (i**2 + j**2 + k**2)) + noise).astype(np.int16)
+    turn = np.linalg.qr(np.array([[0.1, 1.0, 0.2], [-1.0, 0.2, 0.1], [0.1, -0.2, 1.0]]))[0]
+    return Image(array, (1.1, 0.9, 1.0), (10.0, -20.0, 30.0), turn)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +13,16 @@ from llmboost.card import CLASSIFICATION, Card, Classification, Label, Normaliza
 from llmboost.inference.classify import classify
 from llmboost.inference.roi import Roi
 from llmboost.io.image import Image
+from llmboost.messages.images import Box, ClassifyRequest, ExplainRequest, ImageRequest, KnownRange, SegmentRequest
+from llmboost.messages.words import Device
+from llmboost.messages.worker import HelloRequest, Progress, WarmUpRequest
 from llmboost.model import load_model, save_model
 from llmboost.networks import build, describe
-from llmboost.wire import Volume, pack_volumes
-from LLMBoostLib.worker.client import Client, Progress, WorkerError
-from LLMBoostLib.worker.launcher import defaultCommand
+from LLMBoostLib.worker.client import WorkerError
+
+from .fake_messages import volumes_of
 
 NAMES = ("healthy", "ill")
-
-
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Client]:
-    """A client whose worker stays warm for all tests here."""
-    client = Client(defaultCommand())
-    yield client
-    client.shutDown()
 
 
 def write_model(path: Path, patch_size=(16, 16, 1), channels: int = 1, **meaning) -> Path:
@@ -73,106 +67,99 @@ def image() -> Image:
     return Image(array.astype(np.float32), (0.9, 1.1, 5.0), (10.0, -20.0, 30.0), turn)
 
 
-def request(model: Path | str, *images: Image, **fields) -> tuple[dict, dict[str, np.ndarray]]:
-    volumes = [Volume(np.ascontiguousarray(i.array.transpose()), i.spacing, i.origin, i.direction) for i in images]
-    geometry, arrays = pack_volumes(volumes)
-    return {"model": str(model), "device": "cpu", "geometry": geometry, **fields}, arrays
+def request(model: Path | str, *images: Image, kind=ClassifyRequest, **fields) -> ImageRequest:
+    return kind(model=str(model), volumes=volumes_of(*images), device=Device.CPU, **fields)
 
 
 def test_an_answer_is_the_engines_own(warm, model, image):
     progress: list[Progress] = []
-    answer = warm.call("classify", *request(model, image, modality="MR"), onProgress=progress.append)
+    answer = warm.call(request(model, image, modality="MR"), onProgress=progress.append)
     own = classify(load_model(model), [replace(image, modality="MR")])
-    assert not answer.arrays
-    fields = answer.fields
-    assert [(entry["value"], entry["name"]) for entry in fields["classes"]] == list(enumerate(NAMES))
-    assert [entry["probability"] for entry in fields["classes"]] == pytest.approx(own.probabilities, abs=1e-5)
-    assert fields["decision"] == own.decision[0]
-    assert (fields["positive"], fields["threshold"]) == ("ill", 0.4)
-    assert [entry["slice"] for entry in fields["slices"]] == [0, 1, 2, 3, 4]
-    told = [entry["probabilities"] for entry in fields["slices"]]
+    assert [(entry.value, entry.name) for entry in answer.classes] == list(enumerate(NAMES))
+    assert [entry.probability for entry in answer.classes] == pytest.approx(own.probabilities, abs=1e-5)
+    assert answer.decision == own.decision
+    assert (answer.positive, answer.threshold) == ("ill", 0.4)
+    assert [entry.number for entry in answer.slices] == [0, 1, 2, 3, 4]
+    told = [entry.probabilities for entry in answer.slices]
     np.testing.assert_allclose(told, own.slice_probabilities, atol=1e-5)
-    assert fields["range"] == {
-        "score": pytest.approx(own.range.score, abs=1e-4), "limit": 9.0, "outside": False, "reasons": []
-    }  # fmt: skip
-    assert (fields["refused"], fields["reasons"]) == (False, [])
-    assert fields["warnings"] == []
-    assert fields["seconds"] > 0
-    assert fields["provenance"]["LLMBoost.Model"] == "slices"
-    assert fields["provenance"]["LLMBoost.Notice"] == "Not for clinical use"
+    assert answer.range == KnownRange(pytest.approx(own.range.score, abs=1e-4), 9.0, ())
+    assert not answer.refused
+    assert answer.warnings == ()
+    assert answer.seconds > 0
+    assert answer.provenance["LLMBoost.Model"] == "slices"
+    assert answer.provenance["LLMBoost.Notice"] == "Not for clinical use"
     assert "classifying" in [p.text for p in progress]
 
 
 def test_one_slice_and_a_region(warm, model, image):
-    every = warm.call("classify", *request(model, image)).fields["slices"]
-    one = warm.call("classify", *request(model, image, slice=3)).fields
-    assert [entry["slice"] for entry in one["slices"]] == [3]
-    assert one["slices"][0]["probabilities"] == pytest.approx(every[3]["probabilities"], abs=1e-5)
-    center = (image.affine @ [10, 9, 2, 1])[:3].tolist()
-    axes = image.direction
-    box = {"center": center, "size": [10.0, 11.0, 11.0], "axes": axes.ravel().tolist()}
-    found = warm.call("classify", *request(model, image, roi=box)).fields
-    own = classify(load_model(model), [image], roi=Roi(center, box["size"], axes))
-    assert [entry["slice"] for entry in found["slices"]] == list(own.slices) == [1, 2, 3]
-    assert [entry["probability"] for entry in found["classes"]] == pytest.approx(own.probabilities, abs=1e-5)
+    every = warm.call(request(model, image)).slices
+    one = warm.call(request(model, image, slice_number=3))
+    assert [entry.number for entry in one.slices] == [3]
+    assert one.slices[0].probabilities == pytest.approx(every[3].probabilities, abs=1e-5)
+    center = tuple((image.affine @ [10, 9, 2, 1])[:3].tolist())
+    box = Box(center, (10.0, 11.0, 11.0), image.direction)
+    found = warm.call(request(model, image, roi=box))
+    own = classify(load_model(model), [image], roi=Roi(box.center, box.size, box.axes))
+    assert [entry.number for entry in found.slices] == list(own.slices) == [1, 2, 3]
+    assert [entry.probability for entry in found.classes] == pytest.approx(own.probabilities, abs=1e-5)
 
 
 def test_a_case_of_another_kind_is_refused_unless_asked_for_anyway(warm, model, image):
-    reasons = ["the image is CT, and model 'slices' takes MR"]
-    fields = warm.call("classify", *request(model, image, modality="CT")).fields
-    assert fields["refused"]
-    assert fields["range"]["outside"]
-    assert fields["reasons"] == fields["warnings"] == fields["range"]["reasons"] == reasons
-    assert (fields["classes"], fields["decision"], fields["slices"]) == ([], "", [])
+    reasons = ("the image is CT, and model 'slices' takes MR",)
+    refused = warm.call(request(model, image, modality="CT"))
+    assert refused.refused
+    assert refused.warnings == refused.range.reasons == reasons
+    assert (refused.classes, refused.decision, refused.slices) == ((), (), ())
     with pytest.raises(WorkerError, match="not an image that this model knows: the image is CT") as error:
-        warm.call("explain", *request(model, image, modality="CT"))
+        warm.call(request(model, image, kind=ExplainRequest, modality="CT"))
     assert error.value.kind == "bad_input"
-    answered = warm.call("classify", *request(model, image, modality="CT", anyway=True)).fields
-    plain = warm.call("classify", *request(model, image)).fields
-    assert (answered["refused"], answered["reasons"], answered["warnings"]) == (False, reasons, reasons)
-    assert answered["classes"] == plain["classes"]
-    assert answered["decision"] == plain["decision"]
-    assert warm.call("explain", *request(model, image, modality="CT", anyway=True)).arrays["map"].any()
+    answered = warm.call(request(model, image, modality="CT", anyway=True))
+    plain = warm.call(request(model, image))
+    assert (answered.refused, answered.range.reasons, answered.warnings) == (False, reasons, reasons)
+    assert answered.classes == plain.classes
+    assert answered.decision == plain.decision
+    explained = warm.call(request(model, image, kind=ExplainRequest, modality="CT", anyway=True))
+    assert explained.explanation.map.any()
 
 
 def test_several_labels_and_no_positive_class(warm, image, tmp_path):
     path = write_model(tmp_path / "several.safetensors", multi_label=True, positive="", thresholds=(0.0, 1.0))
-    fields = warm.call("classify", *request(path, image)).fields
-    assert fields["decision"] == ["healthy"]
-    assert (fields["positive"], fields["threshold"]) == ("", None)
+    answer = warm.call(request(path, image))
+    assert answer.decision == ("healthy",)
+    assert (answer.positive, answer.threshold) == ("", None)
 
 
 def test_a_color_picture_is_three_volumes(warm, tmp_path):
     path = write_model(tmp_path / "colors.safetensors", channels=3)
     random = np.random.default_rng(1)
     colors = [Image(random.uniform(0, 255, (16, 16, 1)), (1, 1, 1), (0, 0, 0), np.eye(3)) for _ in range(3)]
-    fields = warm.call("classify", *request(path, *colors)).fields
+    answer = warm.call(request(path, *colors))
     own = classify(load_model(path), colors)
-    assert [entry["probability"] for entry in fields["classes"]] == pytest.approx(own.probabilities, abs=1e-5)
+    assert [entry.probability for entry in answer.classes] == pytest.approx(own.probabilities, abs=1e-5)
     with pytest.raises(WorkerError, match=r"takes 3 image\(s\) a case, 1 given") as error:
-        warm.call("classify", *request(path, colors[0]))
+        warm.call(request(path, colors[0]))
     assert error.value.kind == "bad_input"
 
 
 @pytest.mark.parametrize("number", [5, -1, "second", 1.5])
 def test_slices_that_are_not_there(warm, model, image, number):
     with pytest.raises(WorkerError, match="slice") as error:
-        warm.call("classify", *request(model, image, slice=number))
+        warm.call(request(model, image, slice_number=number))
     assert error.value.kind == "bad_input"
     assert "\n" not in str(error.value)
 
 
 def test_models_of_the_other_task_are_refused(warm, model, image):
-    for kind, wrong, reason in (("classify", "hippocampus", "segments"), ("segment", model, "classifies")):
+    for kind, wrong, reason in ((ClassifyRequest, "hippocampus", "segments"), (SegmentRequest, model, "classifies")):
         with pytest.raises(WorkerError, match=reason) as error:
-            warm.call(kind, *request(wrong, image))
+            warm.call(request(wrong, image, kind=kind))
         assert error.value.kind == "bad_input"
 
 
 def test_the_worker_goes_on_after_many_cases(warm, model, image):
-    worker = warm.call("hello").fields["pid"]
-    warm.call("warm_up", {"model": str(model), "device": "cpu"})
-    first = warm.call("classify", *request(model, image)).fields["classes"]
+    worker = warm.call(HelloRequest()).pid
+    warm.call(WarmUpRequest(model=str(model), device=Device.CPU))
+    first = warm.call(request(model, image)).classes
     for _ in range(20):
-        assert warm.call("classify", *request(model, image)).fields["classes"] == first
-    assert warm.call("hello").fields["pid"] == worker
+        assert warm.call(request(model, image)).classes == first
+    assert warm.call(HelloRequest()).pid == worker

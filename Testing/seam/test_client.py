@@ -13,23 +13,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llmboost.messages.worker import Progress, StepEvent
 from llmboost.wire import PROTOCOL
 from LLMBoostLib.worker import client as client_module
-from LLMBoostLib.worker.client import Answer, Client, Progress, WorkerError
+from LLMBoostLib.worker.client import Client, WorkerError
 from LLMBoostLib.worker.connection import Connection
 from LLMBoostLib.worker.launcher import descendants
 
-FAKE = "import sys\nfrom llmboost import wire, worker\n"
-ECHO = "worker.main({'echo': lambda job: (job.fields, job.arrays)})\n"
+from .fake_messages import Fake, Faked
+
+FAKE = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom fake_messages import faked\n"
+ECHO = """
+from llmboost import worker
+worker.main(faked(echo=lambda job: (job.request.fields, job.request.arrays)))
+"""
 # no worker of ours: says hello, reads a request, and then whatever the test adds
 STRANGE = """
 import os, sys, time
+from llmboost.messages.codec import to_parts
 from llmboost.service import introduction
-from llmboost.wire import Frame, read_message, write_frame
+from llmboost.wire import Message, read_message, write_message
 output = os.fdopen(1, "wb", 0)
 def send(id, kind, fields=None):
-    write_frame(output, Frame(id, kind, fields or {}, {}))
-send(0, "hello", introduction())
+    write_message(output, Message(id, kind, fields or {}, {}))
+send(0, "hello", to_parts(introduction())[0])
 request = read_message(sys.stdin.buffer)
 """
 
@@ -39,7 +46,7 @@ class Outcome:
 
     def __init__(self) -> None:
         self.progress: list[Progress] = []
-        self.answers: list[Answer] = []
+        self.answers: list[Faked] = []
         self.errors: list[WorkerError] = []
 
     @property
@@ -56,7 +63,7 @@ class Outcome:
 def start(client: Client, kind: str, fields=None, arrays=None) -> Outcome:
     """Send a request; the outcome is to be."""
     outcome = Outcome()
-    client.start(kind, fields, arrays, **outcome.callbacks)
+    client.start(Fake(kind, fields or {}, arrays or {}), **outcome.callbacks)
     return outcome
 
 
@@ -72,7 +79,7 @@ def children() -> set[int]:
 
 def pid(client: Client) -> int:
     """Its worker's process."""
-    return client.call("inspect").fields["pid"]
+    return client.call(Fake("inspect")).fields["pid"]
 
 
 def test_an_answer_comes_once_through_poll(client, finish):
@@ -91,7 +98,7 @@ def test_an_answer_comes_once_through_poll(client, finish):
 
 def test_call_waits_and_tells_progress(client):
     progress: list[Progress] = []
-    answer = client.call("compute", {"steps": 3, "seconds": 0.15}, onProgress=progress.append)
+    answer = client.call(Fake("compute", {"steps": 3, "seconds": 0.15}), onProgress=progress.append)
     assert answer.arrays["labelmap"].shape == (64, 128, 128)
     assert Progress(0.0, "computing", 1000) in progress
     assert [p.fraction for p in progress] == sorted(p.fraction for p in progress)
@@ -104,7 +111,7 @@ def test_the_worker_stays_between_requests(client):
 def test_one_request_at_a_time(client, finish):
     first = start(client, "compute", {"steps": 2, "seconds": 0})
     with pytest.raises(WorkerError) as refused:
-        client.start("echo")
+        client.start(Fake("echo"))
     assert refused.value.kind == "busy"
     finish(client)
     assert len(first.answers) == 1
@@ -112,27 +119,27 @@ def test_one_request_at_a_time(client, finish):
 
 def test_a_request_can_follow_from_a_callback(client, finish):
     second = Outcome()
-    client.start("echo", onDone=lambda _: client.start("echo", {"n": 2}, **second.callbacks))
+    client.start(Fake("echo"), onDone=lambda _: client.start(Fake("echo", {"n": 2}), **second.callbacks))
     finish(client)
     assert second.answers[0].fields == {"n": 2}
 
 
 def test_a_callback_that_raises_leaves_the_client_usable(client, wait_for):
-    client.start("echo", onDone=lambda answer: 1 / 0)
+    client.start(Fake("echo"), onDone=lambda answer: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         wait_for(lambda: False, client.poll)
     assert not client.busy
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}
 
 
 def test_errors_of_the_engine_arrive_with_hint_and_log(client):
     with pytest.raises(WorkerError, match=r"not yet\. Wait") as error:
-        client.call("fail", {"error": "RequestError"})
+        client.call(Fake("fail", {"error": "RequestError"}))
     assert (error.value.kind, error.value.message, error.value.hint) == ("not_available", "not yet", "Wait")
     with pytest.raises(WorkerError) as error:
-        client.call("fail", {"error": "defect"})
+        client.call(Fake("fail", {"error": "defect"}))
     assert error.value.kind == "internal"
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_errors_of_the_engine_arrive_with_hint_and_log(client):
 def test_what_cannot_be_sent_is_an_error_and_costs_no_worker(client, fields, array):
     before = pid(client)
     with pytest.raises(WorkerError) as error:
-        client.call("echo", fields, {"array": array})
+        client.call(Fake("echo", fields, {"array": array}))
     assert error.value.kind == "bad_input"
     assert pid(client) == before
 
@@ -159,7 +166,7 @@ def test_arrays_arrive_although_the_loop_holds_the_lock(client, monkeypatch, use
     monkeypatch.setattr(client_module, "Connection", functools.partial(Connection, useSocket=useSocket))
     usleep = ctypes.PyDLL(None).usleep
     array = np.random.default_rng(0).integers(0, 1000, (16, 512, 1024), np.int16)
-    client.call("echo")
+    client.call(Fake("echo"))
     outcome = start(client, "echo", {}, {"array": array})
     ticks = 0
     while client.busy:
@@ -183,9 +190,9 @@ def test_cancel_stops_the_computation_and_keeps_the_worker(client, finish, wait_
 
 def test_cancel_without_a_request_does_nothing(client):
     client.cancel()
-    client.call("echo")
+    client.call(Fake("echo"))
     client.cancel()
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}
 
 
 def test_cancel_before_the_worker_is_there(client, finish):
@@ -193,7 +200,7 @@ def test_cancel_before_the_worker_is_there(client, finish):
     client.cancel()
     finish(client)
     assert outcome.error.kind == "cancelled"
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}
 
 
 def test_a_worker_that_just_starts_stays_when_its_request_is_cancelled(client, finish):
@@ -236,7 +243,7 @@ def test_a_worker_that_loads_for_ever_is_killed(client, finish, gone, wait_for):
 
 
 def test_an_answer_that_crosses_cancel_is_dropped(client, finish):
-    client.call("echo")
+    client.call(Fake("echo"))
     outcome = start(client, "echo")
     time.sleep(0.2)  # it is there, but nobody has looked
     client.cancel()
@@ -285,27 +292,27 @@ def test_a_stranger_is_no_descendant(connect, launched):
 )
 def test_a_crash_is_one_message_with_the_last_words(client, how, status):
     with pytest.raises(WorkerError) as error:
-        client.call("crash", {"how": how})
+        client.call(Fake("crash", {"how": how}))
     assert error.value.kind == "crashed"
     assert status in error.value.message
     assert "the GPU fell off the bus" in error.value.message
     assert error.value.hint
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}
 
 
 def test_a_crash_below_a_launcher(connect, launched, gone):
     client = connect(launched)
     before = pid(client)
     with pytest.raises(WorkerError, match="exit status 1: the GPU fell off the bus"):
-        client.call("crash", {"how": "kill"})
+        client.call(Fake("crash", {"how": "kill"}))
     gone(before)
     assert pid(client) != before
 
 
 def test_a_flood_on_stderr_blocks_nothing_and_only_its_end_is_kept(client):
-    assert client.call("flood", {"megabytes": 4}).fields == {"read": ""}
+    assert client.call(Fake("flood", {"megabytes": 4})).fields == {"read": ""}
     with pytest.raises(WorkerError) as error:
-        client.call("crash", {"how": "exit"})
+        client.call(Fake("crash", {"how": "exit"}))
     lines = error.value.details.splitlines()
     assert lines[-2:] == ["the last word", "the GPU fell off the bus"]
     assert len(lines) <= 20
@@ -315,7 +322,7 @@ def test_a_flood_on_stderr_blocks_nothing_and_only_its_end_is_kept(client):
 def test_another_protocol_is_refused_with_advice(connect, script, gone, finish, protocol):
     client = connect(script(f"import llmboost.service\nllmboost.service.PROTOCOL = {protocol}\n" + FAKE + ECHO))
     with pytest.raises(WorkerError) as error:
-        client.call("echo")
+        client.call(Fake("echo"))
     assert error.value.kind == "version"
     assert f"(protocol {protocol})" in error.value.message
     assert f"(protocol {PROTOCOL})" in error.value.message
@@ -326,7 +333,7 @@ def test_another_protocol_is_refused_with_advice(connect, script, gone, finish, 
 
 def test_noise_before_hello_is_skipped(connect, script):
     noise = "sys.stdout.write('Welcome to gpu-box!\\n{\"id\": 1}\\n\\x00\\nLast login: never {'); sys.stdout.flush()\n"
-    assert connect(script(FAKE + noise + ECHO)).call("echo", {"a": 1}).fields == {"a": 1}
+    assert connect(script(FAKE + noise + ECHO)).call(Fake("echo", {"a": 1})).fields == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -352,7 +359,7 @@ def test_rubbish_after_hello_is_one_message_and_the_end_of_the_worker(connect, s
 def test_a_truncated_answer_is_a_crash(connect, script):
     text = """b'{"id":1,"kind":"answer","fields":{},"arrays":[["a","uint8",[100]]]}\\n123'"""
     with pytest.raises(WorkerError) as error:
-        connect(script(STRANGE + f"output.write({text})")).call("echo")
+        connect(script(STRANGE + f"output.write({text})")).call(Fake("echo"))
     assert error.value.kind == "crashed"
 
 
@@ -387,7 +394,7 @@ def test_a_worker_that_stops_in_a_line_is_ended(connect, script):
     client = connect(script(STRANGE + "output.write(b'{\"id\": 1,'); time.sleep(600)"))
     client.stallSeconds = 0.3
     with pytest.raises(WorkerError, match="stopped in the middle of an answer"):
-        client.call("echo")
+        client.call(Fake("echo"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no socket there")
@@ -396,7 +403,7 @@ def test_slow_bytes_and_slow_thought_are_no_stop(connect, script, monkeypatch, u
     monkeypatch.setattr(client_module, "Connection", functools.partial(Connection, useSocket=useSocket))
     slow = """
 time.sleep(2.5)
-output.write(b'{"id":1,"kind":"answer","fields":{},"arrays":[["a","uint8",[300000]]]}\\n')
+output.write(b'{"id":1,"kind":"answer","fields":{"arrays":{"a":"a"}},"arrays":[["a","uint8",[300000]]]}\\n')
 for n in range(30):
     output.write(bytes([n]) * 10000)
     time.sleep(0.1)
@@ -404,14 +411,14 @@ time.sleep(600)
 """
     client = connect(script(STRANGE + slow))
     client.stallSeconds = 2.0  # less than either takes, and far more than the pauses
-    array = client.call("echo").arrays["a"]
+    array = client.call(Fake("echo")).arrays["a"]
     np.testing.assert_array_equal(array, np.repeat(np.arange(30, dtype=np.uint8), 10000))
 
 
 def test_what_a_stranger_wants_to_be_shown_is_one_plain_line(connect, script):
     words = r"""
 send(request.id, "progress", {"text": "a\n\x1b[31mb\u202e" + "c" * 10**5, "fraction": "half", "memory": -1, "event": 3})
-send(request.id, "progress", {"text": ["x"], "fraction": float("nan"), "memory": True, "event": {"event": "step"}})
+send(request.id, "progress", {"text": ["x"], "fraction": float("nan"), "memory": True, "event": {"step": 3, "loss": 1}})
 print("\x1b]0;title\x07last", file=sys.stderr, flush=True)
 time.sleep(0.3)
 send(request.id, "error", {"kind": "internal", "message": "two\nlines\x1b[2J", "hint": {"no": "text"}})
@@ -419,11 +426,11 @@ time.sleep(600)
 """
     progress: list[Progress] = []
     with pytest.raises(WorkerError) as error:
-        connect(script(STRANGE + words)).call("echo", onProgress=progress.append)
+        connect(script(STRANGE + words)).call(Fake("echo"), onProgress=progress.append)
     assert progress[0].text.startswith("a [31mb c")
     assert len(progress[0].text) <= client_module.MAX_TEXT
     assert (progress[0].fraction, progress[0].memory, progress[0].event) == (None, None, None)
-    assert progress[1] == Progress(None, "?", None, {"event": "step"})
+    assert progress[1] == Progress(None, "?", None, StepEvent(3, 1.0))
     assert (error.value.message, error.value.hint) == ("two lines [2J", "?")
     assert error.value.details == "]0;title last"
 
@@ -432,10 +439,10 @@ def test_late_words_about_an_earlier_request_are_dropped(connect, script):
     words = """
 for n in (1, 0):
     send(request.id - n, "progress", {"text": str(n)})
-    send(request.id - n, "answer", {"n": n})
+    send(request.id - n, "answer", {"fields": {"n": n}})
 """
     progress: list[Progress] = []
-    assert connect(script(STRANGE + words)).call("echo", onProgress=progress.append).fields == {"n": 0}
+    assert connect(script(STRANGE + words)).call(Fake("echo"), onProgress=progress.append).fields == {"n": 0}
     assert [p.text for p in progress] == ["0"]
 
 
@@ -456,7 +463,7 @@ def test_a_worker_that_never_says_hello_is_given_up(connect, script, finish, gon
 
 def test_a_worker_that_cannot_start_says_why(connect, script):
     with pytest.raises(WorkerError, match="No module named llmboost") as error:
-        connect(script("import sys; sys.exit('No module named llmboost')")).call("echo")
+        connect(script("import sys; sys.exit('No module named llmboost')")).call(Fake("echo"))
     assert error.value.kind == "not_started"
     assert "LLMBoost/WorkerCommand" in error.value.hint
 
@@ -472,7 +479,7 @@ def test_a_command_that_does_not_exist(connect, finish):
 def test_silence_is_told_and_nothing_else_happens(client):
     client.silenceSeconds = 0.1
     progress: list[Progress] = []
-    client.call("sleep", {"seconds": 1.2}, onProgress=progress.append)
+    client.call(Fake("sleep", {"seconds": 1.2}), onProgress=progress.append)
     assert any("no news" in p.text for p in progress)
 
 
@@ -482,7 +489,7 @@ def test_shut_down_ends_the_worker_and_cancels_what_runs(client, gone):
     client.shutDown()
     assert outcome.error.kind == "cancelled"
     gone(before)
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}, "it can be used again"
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}, "it can be used again"
 
 
 def test_an_interrupted_call_ends_its_worker(client, gone):
@@ -491,7 +498,7 @@ def test_an_interrupted_call_ends_its_worker(client, gone):
 
     before = pid(client)
     with pytest.raises(KeyboardInterrupt):
-        client.call("compute", {"steps": 10_000, "seconds": 0.01}, onProgress=interrupt)
+        client.call(Fake("compute", {"steps": 10_000, "seconds": 0.01}), onProgress=interrupt)
     gone(before)
     assert not client.busy
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}

@@ -8,25 +8,31 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from llmboost.messages.worker import HelloRequest
 from LLMBoostLib.worker.client import Client, WorkerError
 from LLMBoostLib.worker.launcher import Process, descendant, killTree, workerEnvironment
 
+from .fake_messages import Fake
+
+HERE = str(Path(__file__).parent)
 CANCELS, KILLS = 50, 20
 IMAGE = np.arange(2**20, dtype=np.int16)  # takes a moment to send
 
 # Slicer's part: a process with a client and a request that runs
 PARENT = """
 import sys, time
-sys.path.append({path!r})
+sys.path[:0] = [{path!r}, {here!r}]
 import numpy as np
+from fake_messages import Fake
 from LLMBoostLib.worker.client import Client
 client = Client({command!r})
-print(client.call("inspect").fields["pid"], flush=True)
-client.start({kind!r}, {{"steps": 100000, "seconds": 600}}, {{"array": np.zeros(2**26, np.uint8)}})
+print(client.call(Fake("inspect")).fields["pid"], flush=True)
+client.start(Fake({kind!r}, {{"steps": 100000, "seconds": 600}}, {{"array": np.zeros(2**26, np.uint8)}}))
 if {how!r} == "kill":
     while True:
         client.poll()
@@ -40,7 +46,7 @@ def outcomes(wait_for):
 
     def run(client: Client, kind: str, fields: dict, trouble, delay: float) -> list:
         found: list = []
-        client.start(kind, fields, {"image": IMAGE}, onDone=found.append, onError=found.append)
+        client.start(Fake(kind, fields, {"image": IMAGE}), onDone=found.append, onError=found.append)
         end = time.monotonic() + delay
         while time.monotonic() < end:
             client.poll()
@@ -53,20 +59,20 @@ def outcomes(wait_for):
 
 def test_cancels_at_random_moments(client, outcomes):
     moments = random.Random(0)
-    worker = client.call("inspect").fields["pid"]
+    worker = client.call(Fake("inspect")).fields["pid"]
     for _ in range(CANCELS):
         delay = moments.uniform(0, 0.03)
         (error,) = outcomes(client, "compute", {"steps": 1000, "seconds": 0.002}, client.cancel, delay)
         assert isinstance(error, WorkerError)
         assert error.kind == "cancelled"
-    assert client.call("inspect").fields["pid"] == worker, "it took the hint each time"
+    assert client.call(Fake("inspect")).fields["pid"] == worker, "it took the hint each time"
 
 
 def test_kills_at_random_moments(client, outcomes, gone):
     moments = random.Random(0)
     workers = []
     for _ in range(KILLS):
-        workers.append(client.call("inspect").fields["pid"])
+        workers.append(client.call(Fake("inspect")).fields["pid"])
         delay = moments.uniform(0, 0.05)
         kill = (lambda pid: lambda: os.kill(pid, signal.SIGKILL))(workers[-1])
         (error,) = outcomes(client, "compute", {"steps": 1000, "seconds": 1}, kill, delay)
@@ -74,16 +80,16 @@ def test_kills_at_random_moments(client, outcomes, gone):
         assert error.kind == "crashed"
         assert "signal 9" in error.message
     assert len(set(workers)) == KILLS, "each time, a fresh one took the next request"
-    assert client.call("echo", {"a": 1}).fields == {"a": 1}
+    assert client.call(Fake("echo", {"a": 1})).fields == {"a": 1}
     for pid in workers:
         gone(pid)
 
 
 def test_a_worker_that_was_killed_while_idle_is_replaced(client, gone):
-    worker = client.call("inspect").fields["pid"]
+    worker = client.call(Fake("inspect")).fields["pid"]
     os.kill(worker, signal.SIGKILL)
     gone(worker)
-    assert client.call("inspect").fields["pid"] != worker
+    assert client.call(Fake("inspect")).fields["pid"] != worker
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_a_worker_that_was_killed_while_idle_is_replaced(client, gone):
 def test_no_worker_outlives_its_parent(request, script, gone, how, kind, command):
     command = request.getfixturevalue(command)
     path = workerEnvironment(command)["PYTHONPATH"].split(os.pathsep)[0]
-    text = PARENT.format(path=path, command=command, kind=kind, how=how)
+    text = PARENT.format(path=path, here=HERE, command=command, kind=kind, how=how)
     with subprocess.Popen(script(text), stdout=subprocess.PIPE) as parent:
         worker = int(parent.stdout.readline())
         if how == "kill":
@@ -115,13 +121,13 @@ def test_no_worker_outlives_its_parent(request, script, gone, how, kind, command
 def test_no_worker_stays_below_a_launcher_that_was_killed(connect, launched, gone, wait_for, first, how, kind):
     """One that is stopped, or hangs with Python's lock in its hands, does not leave at the end of its input."""
     client, told = connect(launched), []
-    worker, process = client.call("inspect").fields["pid"], client._connection._process
+    worker, process = client.call(Fake("inspect")).fields["pid"], client._connection._process
     steps = {
         "worker": lambda: os.kill(worker, signal.SIGSTOP),
         "launcher": lambda: (process.kill(), process.wait()),
     }
     if kind == "hung":
-        client.start("hang", onProgress=told.append)
+        client.start(Fake("hang"), onProgress=told.append)
         wait_for(lambda: told, client.poll)
         steps["worker"] = lambda: time.sleep(0.2)
     for step in sorted(steps, key=lambda name: name != first):
@@ -138,7 +144,7 @@ def test_no_worker_stays_below_a_launcher_that_was_killed(connect, launched, gon
 def test_a_stopped_worker_does_not_outlive_its_parent(request, script, gone, command):
     command = request.getfixturevalue(command)
     path = workerEnvironment(command)["PYTHONPATH"].split(os.pathsep)[0]
-    text = PARENT.format(path=path, command=command, kind="sleep", how="kill")
+    text = PARENT.format(path=path, here=HERE, command=command, kind="sleep", how="kill")
     with subprocess.Popen(script(text), stdout=subprocess.PIPE) as parent:
         worker = int(parent.stdout.readline())
         os.kill(worker, signal.SIGSTOP)
@@ -156,7 +162,7 @@ def test_a_number_of_another_machine_is_no_process_of_ours(connect, script, laun
             script(lie.replace("lambda: ", "lambda: -")),
         ):
             client = connect(command)
-            client.call("hello")
+            client.call(HelloRequest())
             assert client._connection._worker is None
             client._killWorker()
         assert stranger.poll() is None
@@ -177,7 +183,7 @@ def test_a_process_is_told_from_a_later_one_of_its_number():
 
 def test_the_parents_streams_are_not_left_open_by_other_children(client, gone):
     """A program that Slicer starts meanwhile must not hold the worker's input open."""
-    worker = client.call("inspect").fields["pid"]
+    worker = client.call(Fake("inspect")).fields["pid"]
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         client.shutDown()
         gone(worker)

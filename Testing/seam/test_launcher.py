@@ -10,14 +10,16 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 import llmboost
+from llmboost.messages.worker import HelloRequest
 from LLMBoostLib.worker import launcher
 from LLMBoostLib.worker.client import Client
 
 LIGHT = """
 import sys
 import LLMBoostLib.worker.client, llmboost.wire, llmboost.card, llmboost.library
+from llmboost.messages import cases, images, worker
 client = LLMBoostLib.worker.client.Client()
-assert client.call("show", {"model": "hippocampus"}).fields["card"]["name"] == "hippocampus"
+assert client.call(worker.ShowRequest(model="hippocampus")).card.name == "hippocampus"
 client.shutDown()
 print(*sorted({"torch", "monai", "transformers", "SimpleITK", "scipy", "slicer", "qt"} & set(sys.modules)))
 """
@@ -93,7 +95,7 @@ def test_modules_in_the_current_folder_are_not_taken(tmp_path, monkeypatch):
     (tmp_path / "queue.py").write_text("raise SystemExit('not this one')")
     monkeypatch.chdir(tmp_path)
     client = Client()
-    assert client.call("hello").fields["llmboost"] == llmboost.__version__
+    assert client.call(HelloRequest()).llmboost == llmboost.__version__
     client.shutDown()
 
 

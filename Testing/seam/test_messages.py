@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import types
 import typing
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,3 +124,16 @@ def test_of_a_strangers_words_the_sensible_ones_are_taken():
     told = {"kind": "tired", "message": "no", "hint": {}}
     assert sensible(worker.Failure, Message(1, "error", told, {})) == worker.Failure(ErrorKind.INTERNAL, "no", "?")
     assert sensible(worker.Hello, Message(0, "hello", {"protocol": "2"}, {})) == worker.Hello()
+
+
+RAW = re.compile(r"\.(?:fields|arrays)(?:\[|\.get\()|\bpack_volumes\b|\.(?:call|start)\(\s*\"")
+PLUMBING = {"wire.py", "codec.py", "service.py"}
+
+
+def test_nobody_reads_a_message_by_hand():
+    root = Path(__file__).parents[2]
+    folders = ("LLMBoostSegment", "LLMBoostTrain", "scripts")
+    files = [path for folder in folders for path in (root / folder).rglob("*.py") if path.name not in PLUMBING]
+    assert len(files) > 100
+    found = [f"{path}: {word[0]}" for path in files for word in RAW.finditer(path.read_text(encoding="utf-8"))]
+    assert found == []

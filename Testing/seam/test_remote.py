@@ -14,22 +14,28 @@ from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
 from llmboost.library import find
+from llmboost.messages.worker import HelloRequest, PutModelRequest, ShowRequest
 from llmboost.service import Job
-from llmboost.wire import Message
 from LLMBoostLib.worker.client import WorkerError
 
+from .fake_messages import Fake
+
 REMOTE = """
-import os, platform
+import os, platform, sys
+sys.path.insert(0, {here!r})
 platform.node = lambda: "gpu-box"
 os.environ["LLMBOOST_MODELS"] = {folder!r}
+from fake_messages import faked
 from llmboost import worker
 from llmboost.handlers import Engine
+from llmboost.messages.worker import PutModelRequest
 engine = Engine()
 received = []
 def put_model(job):
-    received.append(job.fields["digest"])
-    return engine.handlers["put_model"](job)
-worker.main({{**engine.handlers, "put_model": put_model, "received": lambda job: ({{"received": received}}, {{}})}})
+    received.append(job.request.digest)
+    return engine.handlers[PutModelRequest](job)
+tell = faked(received=lambda job: ({{"received": received}}, {{}}))
+worker.main({{**engine.handlers, PutModelRequest: put_model, **tell}})
 """
 
 
@@ -42,7 +48,7 @@ def folder(tmp_path) -> Path:
 @pytest.fixture
 def remote(connect, script, folder):
     """A client of the other machine's worker."""
-    return connect(script(REMOTE.format(folder=str(folder))))
+    return connect(script(REMOTE.format(folder=str(folder), here=str(Path(__file__).parent))))
 
 
 @pytest.fixture
@@ -65,50 +71,50 @@ def _parts(data: bytes) -> tuple[dict, bytes]:
 
 
 def put(digest: str, data: bytes) -> None:
-    message = Message(1, "put_model", {"digest": f"sha256:{digest}"}, {"file": np.frombuffer(data, np.uint8)})
-    Engine().handlers["put_model"](Job(message, lambda _: None, lambda: False))
+    request = PutModelRequest(f"sha256:{digest}", np.frombuffer(data, np.uint8))
+    Engine().handlers[PutModelRequest](Job(request))
 
 
 def test_the_machine_is_known_after_hello(remote, client):
     assert remote.remoteHost == ""
-    remote.call("hello")
+    remote.call(HelloRequest())
     assert remote.remoteHost == "gpu-box"
-    client.call("hello")
+    client.call(HelloRequest())
     assert client.remoteHost == ""
 
 
 def test_a_model_is_sent_once(remote, model, folder):
     for _ in range(2):
-        assert remote.call("show", {"model": str(model)}).fields["card"]["name"] == "mine"
+        assert remote.call(ShowRequest(model=str(model))).card.name == "mine"
     digest = read_card(model).digest
-    assert remote.call("received").fields["received"] == [f"sha256:{digest}"]
+    assert remote.call(Fake("received")).fields["received"] == [f"sha256:{digest}"]
     (kept,) = folder.rglob("*.safetensors")
     assert kept.read_bytes() == model.read_bytes()
     remote.shutDown()
-    assert remote.call("show", {"model": str(model)}).fields["card"]["name"] == "mine"
-    assert remote.call("received").fields["received"] == [], "a later worker knows it still"
+    assert remote.call(ShowRequest(model=str(model))).card.name == "mine"
+    assert remote.call(Fake("received")).fields["received"] == [], "a later worker knows it still"
 
 
 def test_a_model_that_both_have_is_not_sent(remote):
-    assert remote.call("show", {"model": "hippocampus"}).fields["card"]["name"] == "hippocampus"
-    assert remote.call("received").fields["received"] == []
+    assert remote.call(ShowRequest(model="hippocampus")).card.name == "hippocampus"
+    assert remote.call(Fake("received")).fields["received"] == []
 
 
 def test_a_model_that_only_the_other_machine_has(remote, model, folder):
     folder.mkdir()
     (folder / "theirs.safetensors").write_bytes(model.read_bytes())
-    assert remote.call("show", {"model": "theirs"}).fields["card"]["name"] == "mine"
+    assert remote.call(ShowRequest(model="theirs")).card.name == "mine"
 
 
 def test_a_model_that_nobody_has(remote):
     with pytest.raises(WorkerError, match="nobody's") as error:
-        remote.call("show", {"model": "nobody's"})
+        remote.call(ShowRequest(model="nobody's"))
     assert error.value.kind == "bad_input"
 
 
 def test_a_digest_that_nobody_has(remote):
     with pytest.raises(WorkerError) as error:
-        remote.call("show", {"model": "sha256:" + "0" * 64})
+        remote.call(ShowRequest(model="sha256:" + "0" * 64))
     assert error.value.kind == "unknown_model"
 
 

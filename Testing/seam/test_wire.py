@@ -19,11 +19,8 @@ from llmboost.wire import (
     Message,
     ProtocolError,
     StreamEnded,
-    Volume,
-    pack_volumes,
     read_hello,
     read_message,
-    unpack_volumes,
     write_message,
 )
 
@@ -235,26 +232,3 @@ def test_hello_is_found_after_noise(noise):
 
 def test_noise_alone_is_no_hello():
     assert read_hello(io.BytesIO(b"Welcome!\n" + line([]))) is None
-
-
-def test_volumes_keep_voxels_and_geometry():
-    volumes = [
-        Volume(np.arange(24).reshape(2, 3, 4), (1, 2, 3), (np.float64(4), 5, 6), np.eye(3)[::-1]),
-        Volume(np.zeros((1, 1, 1)), (0.5, 0.5, 0.5), (0, 0, 0), np.eye(3)),
-    ]
-    geometry, arrays = pack_volumes(volumes)
-    message = read_message(io.BytesIO(written(Message(1, "segment", {"geometry": geometry}, arrays))))
-    for volume, received in zip(volumes, unpack_volumes(message.fields["geometry"], message.arrays), strict=True):
-        np.testing.assert_array_equal(received.array, volume.array)
-        np.testing.assert_array_equal(received.direction, volume.direction)
-        assert (received.spacing, received.origin) == (volume.spacing, volume.origin)
-
-
-def test_volumes_that_lack_something_are_refused():
-    geometry, arrays = pack_volumes([Volume(np.zeros((2, 2, 2)), (1, 1, 1), (0, 0, 0), np.eye(3))])
-    with pytest.raises(KeyError):
-        unpack_volumes(geometry, {})
-    with pytest.raises(ValueError, match="3 axes"):
-        unpack_volumes(geometry, {"channel_0": np.zeros(3)})
-    with pytest.raises(ValueError, match="reshape"):
-        unpack_volumes([{**geometry[0], "direction": [1, 2]}], arrays)

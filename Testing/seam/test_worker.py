@@ -8,19 +8,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from llmboost.messages.codec import Request, from_message, to_message
+from llmboost.messages.worker import Progress
 from llmboost.wire import PROTOCOL, Message, read_hello, read_message, write_message
 from LLMBoostLib.worker.launcher import workerEnvironment
 
+from .fake_messages import Fake, Faked
+
 HEAVY = {"torch", "monai", "transformers", "SimpleITK", "scipy"}
-ENGINE = """
-import sys
+FAKE = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom fake_messages import faked\n"
+ENGINE = f"""
+{FAKE}
 from llmboost import worker
 from llmboost.handlers import Engine
-modules = lambda job: ({"modules": list(sys.modules)}, {})
-worker.main({**Engine().handlers, "modules": modules})
+modules = lambda job: ({{"modules": list(sys.modules)}}, {{}})
+worker.main({{**Engine().handlers, **faked(modules=modules)}})
 """
 
 
@@ -34,21 +40,28 @@ class Worker:
         self.hello = read_hello(self.output)
         self.ids = 0
 
-    def send(self, kind: str, fields=None, arrays=None) -> int:
+    def send(self, request: Request | str, fields=None) -> int:
+        """Send a request; or of a kind, with fields that need not be a request's."""
         self.ids += 1
-        write_message(self.process.stdin, Message(self.ids, kind, fields or {}, arrays or {}))
+        isKind = isinstance(request, str)
+        message = Message(self.ids, request, fields or {}, {}) if isKind else to_message(self.ids, request)
+        write_message(self.process.stdin, message)
         return self.ids
 
     def read(self) -> Message:
         return read_message(self.output)
 
-    def ask(self, kind: str, fields=None, arrays=None) -> tuple[list[Message], Message]:
+    def ask(self, request: Request | str, fields=None) -> tuple[list[Message], Message]:
         """The progress of a request, and its end."""
-        id, news = self.send(kind, fields, arrays), []
+        id, news = self.send(request, fields), []
         while (message := self.read()).kind == "progress":
             news.append(message)
         assert {message.id, *(word.id for word in news)} == {id}
         return news, message
+
+    def fake(self, what: str, **fields) -> dict:
+        """What a request to the light worker gives."""
+        return from_message(Faked, self.ask(Fake(what, fields))[1]).fields
 
     def end(self) -> tuple[int, str]:
         """Exit status and stderr of a worker that ends by itself."""
@@ -86,7 +99,7 @@ def test_hello_and_the_models_come_before_anything_heavy_is_imported(run, script
     assert worker.hello.fields["torch"], "the tests' environment has torch"
     assert "hippocampus" in worker.ask("models")[1].fields["models"]
     assert worker.ask("show", {"model": "hippocampus"})[1].fields["card"]["name"] == "hippocampus"
-    assert not HEAVY & set(worker.ask("modules")[1].fields["modules"])
+    assert not HEAVY & set(worker.fake("modules")["modules"])
 
 
 def test_a_missing_torch_is_none_in_hello(run, script):
@@ -97,12 +110,12 @@ def test_a_missing_torch_is_none_in_hello(run, script):
 
 def test_the_streams_are_the_protocols_alone(run):
     worker = run()
-    worker.send("flood", {"megabytes": 1})
+    worker.send(Fake("flood", {"megabytes": 1}))
     # the log has to be drained for the worker to get on
     log = []
     while b"the last word" not in (text := worker.log.readline()):
         log.append(text)
-    assert worker.read().fields == {"read": ""}
+    assert from_message(Faked, worker.read()).fields == {"read": ""}
     text = b"".join(log)
     assert b"yyy" in text
     assert b"zzz" in text
@@ -111,7 +124,7 @@ def test_the_streams_are_the_protocols_alone(run):
 
 def test_a_group_of_its_own(run):
     worker = run()
-    fields = worker.ask("inspect")[1].fields
+    fields = worker.fake("inspect")
     assert fields["group"] == fields["pid"] != os.getpgid(0)
 
 
@@ -124,14 +137,14 @@ def test_end_of_input_ends_an_idle_worker(run):
 @pytest.mark.parametrize("kind", ["compute", "sleep"])
 def test_end_of_input_ends_a_worker_that_computes(run, kind):
     worker = run()
-    worker.send(kind, {"steps": 10_000, "seconds": 600})
+    worker.send(Fake(kind, {"steps": 10_000, "seconds": 600}))
     worker.process.stdin.close()
     assert worker.process.wait(30) == 0
 
 
 def test_shut_down_ends_a_worker_that_computes(run):
     worker = run()
-    worker.send("sleep", {"seconds": 600})
+    worker.send(Fake("sleep", {"seconds": 600}))
     worker.send("shut_down")
     assert worker.process.wait(30) == 0
 
@@ -139,19 +152,19 @@ def test_shut_down_ends_a_worker_that_computes(run):
 def test_a_closed_output_ends_the_worker(run):
     worker = run()
     worker.output.close()
-    worker.send("echo")
+    worker.send(Fake("echo"))
     assert worker.process.wait(30) == 0
 
 
 def test_cancel_reaches_a_computation(run):
     worker = run()
-    id = worker.send("compute", {"steps": 10_000, "seconds": 0.01})
+    id = worker.send(Fake("compute", {"steps": 10_000, "seconds": 0.01}))
     assert worker.read().kind == "progress"
     write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
     while (message := worker.read()).kind == "progress":
         pass
     assert (message.kind, message.id, message.fields["kind"]) == ("error", id, "cancelled")
-    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+    assert worker.fake("echo", a=1) == {"a": 1}
 
 
 def test_cancel_of_another_request_changes_nothing(run):
@@ -159,13 +172,13 @@ def test_cancel_of_another_request_changes_nothing(run):
     for id in (0, 1, 99):
         write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
     worker.ids = 1
-    assert worker.ask("compute", {"steps": 2, "seconds": 0})[1].kind == "answer"
+    assert worker.ask(Fake("compute", {"steps": 2, "seconds": 0}))[1].kind == "answer"
 
 
 def test_progress_comes_at_most_ten_times_a_second(run):
-    news, answer = run().ask("chatter")
-    assert 1 <= len(news) <= 1 + answer.fields["seconds"] / 0.1
-    assert news[0].fields == {"fraction": 0.0, "text": "step 0", "memory": None, "event": None}
+    news, answer = run().ask(Fake("chatter"))
+    assert 1 <= len(news) <= 1 + from_message(Faked, answer).fields["seconds"] / 0.1
+    assert from_message(Progress, news[0]) == Progress(0.0, "step 0", None, None)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +193,10 @@ def test_progress_comes_at_most_ten_times_a_second(run):
 )
 def test_errors_are_data(run, error, kind, message):
     worker = run()
-    fields = worker.ask("fail", {"error": error})[1].fields
+    fields = worker.ask(Fake("fail", {"error": error}))[1].fields
     assert fields["kind"] == kind
     assert message in fields["message"]
-    assert worker.ask("inspect")[1].fields["released"] == (kind == "out_of_memory")
+    assert worker.fake("inspect")["released"] == (kind == "out_of_memory")
     worker.process.stdin.close()
     assert ("Traceback" in worker.end()[1]) == (kind == "internal")
 
@@ -192,16 +205,16 @@ def test_an_unknown_request_and_an_answer_that_cannot_be_sent_are_errors(run):
     worker = run()
     assert worker.ask("dance")[1].fields["kind"] == "bad_input"
     for array in (True, False):
-        assert worker.ask("bad_answer", {"array": array})[1].fields["kind"] == "internal"
-    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+        assert worker.ask(Fake("bad_answer", {"array": array}))[1].fields["kind"] == "internal"
+    assert worker.fake("echo", a=1) == {"a": 1}
 
 
 def test_an_idle_worker_releases_its_memory(run, wait_for):
     worker = run()
-    assert worker.ask("inspect")[1].fields["released"] == 0
+    assert worker.fake("inspect")["released"] == 0
     worker.ask("hello", {"idle_seconds": 0.01})
     # each question ends the worker's rest
-    wait_for(lambda: worker.ask("inspect")[1].fields["released"] > 0, lambda: time.sleep(0.1))
+    wait_for(lambda: worker.fake("inspect")["released"] > 0, lambda: time.sleep(0.1))
 
 
 @pytest.mark.parametrize(
@@ -216,32 +229,32 @@ def test_a_rest_of_no_sensible_length_is_refused_and_the_worker_goes_on(run, sec
     assert fields["message"].startswith("idle_seconds is ")
     assert len(fields["message"]) < 200
     assert worker.ask("hello", {"idle_seconds": 60})[1].kind == "answer"
-    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+    assert worker.fake("echo", a=1) == {"a": 1}
     worker.process.stdin.close()
     assert worker.end() == (0, "")
 
 
 def test_memory_is_released_once_in_a_rest(run, script):
     rest = """
-import time
 from llmboost import worker
+from llmboost.messages.worker import Done, ReleaseRequest
 count = 0
 def release(job):
     global count
     count += 1
-    return {}, {}
-worker.main({"release": release, "count": lambda job: ({"count": count}, {})})
+    return Done()
+worker.main({ReleaseRequest: release, **faked(count=lambda job: ({"count": count}, {}))})
 """
-    worker = run(script(rest))
+    worker = run(script(FAKE + rest))
     worker.ask("hello", {"idle_seconds": 0.01})
     time.sleep(0.5)  # as often as it could in that time, if it did so again and again
-    assert worker.ask("count")[1].fields["count"] == 1
+    assert worker.fake("count")["count"] == 1
 
 
 def test_each_of_several_cancelled_requests_is_dropped(run):
     worker = run()
-    first = worker.send("compute", {"steps": 10_000, "seconds": 0.01})
-    second, third = (worker.send("compute", {"steps": 10_000, "seconds": 0.01}) for _ in range(2))
+    first = worker.send(Fake("compute", {"steps": 10_000, "seconds": 0.01}))
+    second, third = (worker.send(Fake("compute", {"steps": 10_000, "seconds": 0.01})) for _ in range(2))
     for id in (third, second, first):
         write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
     ends: list[tuple[int, str]] = []
@@ -254,16 +267,16 @@ def test_each_of_several_cancelled_requests_is_dropped(run):
 
 def test_what_cannot_be_interrupted_says_so(run):
     worker = run()
-    id = worker.send("load", {"seconds": 0.01, "until cancelled": True})
+    id = worker.send(Fake("load", {"seconds": 0.01, "until cancelled": True}))
     assert worker.read().fields["loading"] is True
     write_message(worker.process.stdin, Message(id, "cancel", {}, {}))
     assert worker.read().fields["loading"] is False
     message = worker.read()
     assert (message.kind, message.id, message.fields["kind"]) == ("error", id, "cancelled")
-    assert worker.ask("echo", {"a": 1})[1].fields == {"a": 1}
+    assert worker.fake("echo", a=1) == {"a": 1}
 
 
-ANNOUNCED = '{"id":1,"kind":"echo","fields":{},"arrays":[["a",%s]]}\n'
+ANNOUNCED = '{"id":1,"kind":"fake","fields":{},"arrays":[["a",%s]]}\n'
 
 
 @pytest.mark.parametrize(

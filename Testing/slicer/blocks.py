@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from Testing.host import start
+
+from llmboost.messages.images import DrawnLabel
 
 start()  # makes the parts of slicer that LLMBoostLib imports
 SHAPE = (40, 56, 40)
@@ -14,12 +15,12 @@ VOXELS = 800  # of each block
 NAMES = ("Anterior hippocampus", "Posterior hippocampus")
 
 
-def drawBlocks(names: Sequence[str], codes: Sequence[str] = ()) -> tuple[np.ndarray, list[dict[str, Any]]]:
+def drawBlocks(names: Sequence[str], codes: Sequence[str] = ()) -> tuple[np.ndarray, list[DrawnLabel]]:
     """A label map [k, j, i] with a block for each name, and its labels; ``codes`` are their terminologies."""
     labelmap = np.zeros(SHAPE, np.uint8)
     labels = []
     for value, name in enumerate(names, start=1):
         labelmap[10:20, 8 * value : 8 * value + 8, 15:25] = value
         code = codes[value - 1] if codes else ""
-        labels.append({"value": value, "name": name, "color": (200, 20 * value, 0), "terminology": code})
+        labels.append(DrawnLabel(value, name, (200, 20 * value, 0), code))
     return labelmap, labels

@@ -16,9 +16,9 @@ from scipy.ndimage import gaussian_filter
 from Testing.host import Session, start
 
 from llmboost.handlers import Engine
+from llmboost.messages.codec import Answer, Request, from_parts, to_parts
+from llmboost.messages.images import DrawnLabel
 from llmboost.service import Job
-from llmboost.wire import Message
-from LLMBoostLib.worker.client import Answer
 
 start()  # tests import what needs the application
 
@@ -119,9 +119,9 @@ def terminology(code: str, meaning: str) -> str:
 
 
 LABELS = [
-    {"value": 1, "name": "liver", "color": [221, 130, 101], "terminology": terminology("10200004", "Liver")},
-    {"value": 2, "name": "spleen", "color": [157, 108, 162], "terminology": terminology("78961009", "Spleen")},
-    {"value": 7, "name": "kidney", "color": [185, 102, 83], "terminology": terminology("64033007", "Kidney")},
+    DrawnLabel(1, "liver", (221, 130, 101), terminology("10200004", "Liver")),
+    DrawnLabel(2, "spleen", (157, 108, 162), terminology("78961009", "Spleen")),
+    DrawnLabel(7, "kidney", (185, 102, 83), terminology("64033007", "Kidney")),
 ]
 PROVENANCE = {
     "LLMBoost.Model": "organs",
@@ -152,19 +152,18 @@ class EngineClient:
     """The worker's client, with the engine in this process, which answers within :meth:`poll` and :meth:`wait`."""
 
     def __init__(self) -> None:
-        self.fields: dict = {}  # of the last request
+        self.request: Request | None = None  # the last one
         self._started: list[tuple] = []
         self._engine = Engine()
 
-    def call(self, kind: str, fields: dict, arrays: dict, onProgress: Any = None) -> Answer:
-        self.fields = fields
-        request = Message(1, kind, json.loads(json.dumps(fields)), arrays)
-        return Answer(*self._engine.handlers[kind](Job(request, lambda message: None, lambda: False)))
+    def call(self, request: Request, onProgress: Any = None) -> Answer:
+        self.request = request
+        fields, arrays = to_parts(request)
+        received = from_parts(type(request), json.loads(json.dumps(fields)), arrays)
+        return self._engine.handlers[type(request)](Job(received))
 
-    def start(
-        self, kind: str, fields: dict, arrays: dict, onProgress: Any = None, onDone: Any = None, onError: Any = None
-    ) -> None:
-        self._started.append((kind, fields, arrays, onProgress, onDone, onError))
+    def start(self, request: Request, onProgress: Any = None, onDone: Any = None, onError: Any = None) -> None:
+        self._started.append((request, onProgress, onDone, onError))
 
     def poll(self) -> None:
         while self._started:

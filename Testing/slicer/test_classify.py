@@ -116,9 +116,9 @@ def test_slices_are_those_of_the_engine_however_the_image_is_stored(logic, load,
         assert sliceCount(model.card, node) == (11, 10, 9)[axis]
     one = logic.classify(node, "flat", slice=7)
     every = logic.classify(node, "flat")
-    assert [number for number, _chances in one.slices] == [7]
-    assert [number for number, _chances in every.slices] == list(range(sliceCount(model.card, node)))
-    assert every.slices[7][1] == pytest.approx(one.slices[0][1], abs=1e-5)
+    assert [each.number for each in one.slices] == [7]
+    assert [each.number for each in every.slices] == list(range(sliceCount(model.card, node)))
+    assert every.slices[7].probabilities == pytest.approx(one.slices[0].probabilities, abs=1e-5)
     assert every.slicesNode.GetNumberOfRows() == len(every.slices)
     with pytest.raises(LLMBoostError, match="slice 99"):
         logic.classify(node, "flat", slice=99)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import getpass
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 
+from llmboost.messages.worker import Hello
 from LLMBoostLib.install import diagnostics
 from LLMBoostLib.worker.client import WorkerError
 
-HELLO = {"protocol": 1, "pid": 4711, "host": "meyers-laptop", "llmboost": "0.1", "python": "3.12.1", "torch": None}
+HELLO = Hello(1, 4711, "meyers-laptop", "0.1", "3.12.1")
 HOME = str(Path.home())
 
 
-def text(message: str, details: str = "", hello: dict | str = HELLO, command: str = "python -m llmboost.worker") -> str:
+def text(
+    message: str, details: str = "", hello: Hello | str = HELLO, command: str = "python -m llmboost.worker"
+) -> str:
     return diagnostics.report(
         hello, WorkerError("bad_input", message, "", details), command, "hippocampus, meyer-liver"
     )
@@ -59,7 +63,7 @@ def test_what_helps_stays(session):
         'File "…/llmboost/service.py", line 130, in _answer',
         "ValueError: no",
         "worker's command: …/python -m x",
-        "llmboost 0.1, protocol 1, python 3.12.1, torch None, on another machine",
+        "llmboost 0.1, monai None, protocol 1, python 3.12.1, torch None, on another machine",
         "models: hippocampus, <own model>",
     ):
         assert part in told
@@ -90,7 +94,7 @@ def test_user_and_machine_are_not_told(session, monkeypatch):
     monkeypatch.setattr(getpass, "getuser", lambda: "meyer")
     monkeypatch.setattr(platform, "node", lambda: "ward7pc")
     told = text(
-        "no disk on ward7pc for meyer", hello={**HELLO, "host": "ward7pc"}, command="ssh -T meyer@ward7pc python"
+        "no disk on ward7pc for meyer", hello=replace(HELLO, host="ward7pc"), command="ssh -T meyer@ward7pc python"
     )
     assert "meyer" not in told
     assert "ward7pc" not in told

@@ -63,12 +63,12 @@ def test_an_oblique_volume_under_a_transform_gives_the_engines_own_result(
 
 def test_the_modality_that_dicom_told_goes_along(logic, client, volumeNode):
     logic.process(volumeNode)
-    assert client.fields["modality"] == ""
+    assert client.request.modality == ""
     hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
     name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
     hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(volumeNode), name, "PT")
     logic.process(volumeNode)
-    assert client.fields["modality"] == "PT"
+    assert client.request.modality == "PT"
 
 
 @pytest.mark.parametrize("extension", [".nii.gz", ".nrrd"])
@@ -123,7 +123,7 @@ def test_a_run_leaves_segments_maps_and_a_table(logic, client, volumeNode):
     assert result.mapNodes["probability_1"].GetName() == "head Anterior hippocampus probability"
     assert slicer.util.arrayFromVolume(result.mapNodes["entropy"]).max() > 0.5
     assert [result.tableNode.GetCellText(row, 0) for row in (0, 1)] == list(NAMES)
-    assert (client.fields["mirror"], client.fields["device"], client.fields["roi"]) == (True, "auto", None)
+    assert (client.request.mirror, client.request.device, client.request.roi) == (True, "auto", None)
     assert node.GetAttribute("LLMBoost.Notice") == "Not for clinical use"
 
 
@@ -176,7 +176,7 @@ def test_bad_input_is_refused_before_the_worker_is_asked(logic, client, volumeNo
     roiNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
     with pytest.raises(LLMBoostError, match="box: an empty box"):
         logic.process(volumeNode, roiNode=roiNode)
-    assert not client.fields
+    assert client.request is None
     with pytest.raises(LLMBoostError, match="takes 1 image"):
         logic.process([volumeNode, makeVolume(np.zeros((2, 3, 4)))])
 

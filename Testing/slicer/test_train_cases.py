@@ -19,6 +19,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import check, read_dataset
 from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
+from llmboost.messages.images import DrawnLabel
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import snapshot
 from LLMBoostLib.training.cases import Kind
@@ -120,7 +121,7 @@ def test_a_segmentation_on_another_grid_and_under_a_transform(store, makeCase, m
     coarse = makeVolume(np.zeros((20, 28, 20), np.int16), np.diag([2.0, 2.0, 2.0, 1.0]), "coarse")
     labelmap = np.zeros((20, 28, 20), np.uint8)
     labelmap[5:10, 4:8, 6:12] = 1
-    label = [{"value": 1, "name": NAMES[0], "color": (200, 0, 0), "terminology": ""}]
+    label = [DrawnLabel(1, NAMES[0], (200, 0, 0))]
     segmentationNode = writeSegmentation(labelmap, label, coarse).segmentationNode
     transform = makeTransform(translation=(4, 0, 0))
     for node in (volumeNode, segmentationNode):
@@ -322,7 +323,7 @@ def test_a_whole_head_is_too_large_and_a_slice_too_thin(store, makeVolume):
         volumeNode = makeVolume(np.arange(np.prod(shape)).reshape(shape).astype(np.int32), name="head")
         labelmap = np.zeros(shape, np.uint8)
         labelmap[1:3, 10:30, 10:30] = 1
-        label = [{"value": 1, "name": NAMES[0], "color": (200, 0, 0), "terminology": ""}]
+        label = [DrawnLabel(1, NAMES[0], (200, 0, 0))]
         snapshot.addCase(store, volumeNode, writeSegmentation(labelmap, label, volumeNode).segmentationNode)
     (large,), (thin,) = problems(store)[1].values()
     assert "too large (100 × 120 × 100 mm)" in large

@@ -16,6 +16,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import check, load, read_dataset
 from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
+from llmboost.messages.images import DrawnLabel
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import snapshot
 from LLMBoostLib.training.casestore import CaseStore
@@ -41,7 +42,7 @@ def makeHead(makeVolume) -> Any:
         labelmap = np.zeros(SHAPE, np.uint8)
         labels = []
         for value, name in enumerate(names, start=1):
-            labels.append({"value": value, "name": name, "color": (9, 9, 9), "terminology": ""})
+            labels.append(DrawnLabel(value, name, (9, 9, 9)))
             for side, (k, j, i) in CENTERS.items():
                 if side in name or not name.startswith(("Left", "Right")):
                     front = j + 10 * ("posterior" not in name.lower())

@@ -9,6 +9,7 @@ import pytest
 import slicer
 from Testing.host import SliceView, ThreeDView, mosaic
 
+from llmboost.messages.images import DrawnLabel
 from LLMBoostLib.scene.maps import Overlay, writeMap
 from LLMBoostLib.scene.segmentation import writeSegmentation
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.skipif(
     not ctypes.util.find_library("EGL"), reason="no libEGL: apt install libegl1 libegl-mesa0 libgl1-mesa-dri"
 )
 SIZE = 120, 120
-LABEL = {"value": 1, "name": "block", "color": [255, 0, 0], "terminology": ""}
+LABEL = DrawnLabel(1, "block", (255, 0, 0))
 
 
 @pytest.fixture

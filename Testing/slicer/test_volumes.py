@@ -131,8 +131,8 @@ def test_a_roi_is_the_box_that_the_views_show(makeVolume, makeTransform, turned,
         roiNode.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(turn))
     if transformed:
         roiNode.SetAndObserveTransformNodeID(makeTransform((50, 0, 25), (1, 2, 3), (0.9, 1.1, 1.2)).GetID())
-    fields = volumes.roiFromNode(roiNode, makeVolume(np.zeros((2, 3, 4))))
-    roi = Roi(fields["center"], fields["size"], np.reshape(fields["axes"], (3, 3)))
+    box = volumes.roiFromNode(roiNode, makeVolume(np.zeros((2, 3, 4))))
+    roi = Roi(box.center, box.size, box.axes)
     np.testing.assert_allclose(roi.axes.T @ roi.axes, np.eye(3), atol=1e-9)
     shown = vtk_to_numpy(roiNode.CreateROIBoxPolyDataWorld().GetPoints().GetData()) * [-1, -1, 1]
     inBox = (shown - roi.center) @ roi.axes

@@ -6,11 +6,10 @@ import getpass
 import platform
 import re
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import slicer
@@ -18,11 +17,12 @@ import vtk
 
 from llmboost import __version__
 from llmboost.library import installed, user_folder
+from llmboost.messages.worker import Hello
 
 from ..worker.client import WorkerError
 
 _PACKAGES = "torch", "monai", "numpy", "safetensors", "SimpleITK"
-_TOLD = {"protocol", "llmboost", "python", "torch", "monai"}
+_TOLD = "llmboost", "monai", "protocol", "python", "torch"
 _KINDS = {
     "vtkMRMLVolumeNode": "image",
     "vtkMRMLSegmentationNode": "segmentation",
@@ -66,7 +66,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def report(hello: Mapping[str, Any] | str, error: WorkerError | None, command: str, models: str) -> str:
+def report(hello: Hello | str, error: WorkerError | None, command: str, models: str) -> str:
     """The text for the clipboard: versions, settings and messages, without names and paths of the user's.
 
     Args:
@@ -81,8 +81,8 @@ def report(hello: Mapping[str, Any] | str, error: WorkerError | None, command: s
     if isinstance(hello, str):
         lines.append(f"worker: {withoutNames(hello, shipped)}")
     else:
-        known = ", ".join(f"{key} {hello[key]}" for key in sorted(_TOLD & set(hello)))
-        place = "this machine" if hello.get("host") == platform.node() else "another machine"
+        known = ", ".join(f"{key} {getattr(hello, key)}" for key in _TOLD)
+        place = "this machine" if hello.host == platform.node() else "another machine"
         lines.append(f"worker: {withoutNames(known)}, on {place}")
     if error:
         lines.append(f"last error ({error.kind}): {withoutNames(error.message, shipped)}")

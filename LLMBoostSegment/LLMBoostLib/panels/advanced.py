@@ -6,7 +6,7 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import ctk
 import qt
@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from llmboost import library
 from llmboost.errors import LLMBoostError
+from llmboost.messages.worker import Hello, HelloRequest
 
 from ..install import diagnostics
 from ..install.environment import PrivateEnvironment
@@ -187,16 +188,14 @@ class Advanced:
             return
         self._run.begin(Work.DIAGNOSTICS)
 
-        def done(hello: str | dict[str, Any]) -> None:
+        def done(hello: Hello | str) -> None:
             self._run.end()
             self._onWorker()
             self._copy(hello)
 
-        self._client.start(
-            "hello", onDone=lambda answer: done(dict(answer.fields)), onError=lambda error: done(sentence(error))
-        )
+        self._client.start(HelloRequest(), onDone=done, onError=lambda error: done(sentence(error)))
 
-    def _copy(self, hello: str | dict[str, Any]) -> None:
+    def _copy(self, hello: Hello | str) -> None:
         names = ", ".join(entry.name for entry in entries())
         text = diagnostics.report(hello, self._run.lastError, self._command() or shlex.join(defaultCommand()), names)
         qt.QApplication.clipboard().setText(text)

@@ -6,13 +6,15 @@ import enum
 
 from slicer.i18n import tr as _
 
+from llmboost.messages import words
+
 
 class Device(enum.Enum):
-    """What computes; the values are the engine's words."""
+    """What computes."""
 
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
+    AUTO = words.Device.AUTO
+    CPU = words.Device.CPU
+    CUDA = words.Device.CUDA
 
     def label(self) -> str:
         return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("GPU (CUDA)")}[self.value]

@@ -9,7 +9,9 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from ..scene.explanation import Explanation, What, layerNames, methodNames
+from llmboost.messages.images import ExplainOptions
+
+from ..scene.explanation import Explanation, layerNames, methodNames
 from ..scene.maps import Overlay
 from ..scene.nodes import removeNode
 from .errordisplay import capitalized
@@ -37,7 +39,7 @@ class ExplainView:
         self._ui, self._run = ui, run
         self._overlay = Overlay()
         self._targets: list[int] = []
-        self._made: dict[What, Explanation] = {}
+        self._made: dict[ExplainOptions, Explanation] = {}
         for box, names in ((ui.methodBox, methodNames()), (ui.layerBox, layerNames())):
             box.addItems(list(names.values()))
         for box in (ui.targetBox, ui.methodBox, ui.layerBox):
@@ -78,11 +80,13 @@ class ExplainView:
         self._refresh()
 
     @property
-    def what(self) -> What:
+    def what(self) -> ExplainOptions:
         """What the user chose to have explained."""
         ui = self._ui
         method = list(methodNames())[ui.methodBox.currentIndex]
-        return What(self._targets[ui.targetBox.currentIndex], method, list(layerNames())[ui.layerBox.currentIndex])
+        return ExplainOptions(
+            self._targets[ui.targetBox.currentIndex], method, list(layerNames())[ui.layerBox.currentIndex]
+        )
 
     def add(self, made: Explanation) -> None:
         """Keep a map that was made, and show it if it is of what is chosen now."""

@@ -9,7 +9,8 @@ from typing import Any
 from qt import QTimer
 from slicer.i18n import tr as _
 
-from ..worker.client import Progress
+from llmboost.messages.worker import Progress
+
 from .speed import duration
 
 TICK_MS = 1000

@@ -105,8 +105,8 @@ class ResultView:
         self._showTable(found.slicesNode)
 
     def _showQuality(self, result: Result) -> None:
-        told = result.quality or {"low": False, "text": ""}
-        self._showVerdict(escape(capitalized(told["text"])), WARNING_STYLE if told["low"] else "")
+        told = result.quality
+        self._showVerdict(escape(capitalized(told.text)) if told else "", WARNING_STYLE if told and told.low else "")
         self._ui.rangeLabel.visible = self._ui.anywayButton.visible = False
         self._showTable(result.tableNode)
 

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from llmboost.messages.words import ErrorKind
+
 from ..worker.client import WorkerError
 
 REST_MS = 600  # in which the second click of a double click would cancel what the first one began
@@ -86,7 +88,7 @@ class Run:
             WorkerError: it was stopped meanwhile (kind "cancelled").
         """
         if self.state is State.CANCELLING:
-            raise WorkerError("cancelled", self.reason)
+            raise WorkerError(ErrorKind.CANCELLED, self.reason)
         self.state, self._needs = State.RUNNING, list(needs)
         self._tell()
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from slicer.i18n import tr as _
 
+from llmboost.messages.words import ErrorKind
+
 from ..worker.client import WorkerError
 from .errordisplay import PROBLEM_STYLE, capitalized, sentence, showError
 from .progressview import ProgressView
@@ -45,7 +47,7 @@ class Runner:
 
     def failed(self, error: Exception) -> None:
         """The run came to nothing: it was cancelled, or the user is told why."""
-        if isinstance(error, WorkerError) and error.kind == "cancelled":
+        if isinstance(error, WorkerError) and error.kind == ErrorKind.CANCELLED:
             self.ended(capitalized(self._run.reason or _("cancelled")))
             return
         self.ended(sentence(error).split("\n")[0], error)

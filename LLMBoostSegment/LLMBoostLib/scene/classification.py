@@ -11,8 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
+from llmboost.messages.images import ClassChance, ClassifyAnswer, SliceChances
 
-from ..worker.client import Answer
 from .nodes import derivedNode, knownNode, removeNode
 from .segmentinput import SegmentInput
 from .tables import fillTable
@@ -22,15 +22,6 @@ CLASS, PROBABILITY, SLICE, DECISION = "Class", "Probability", "Slice", "Decision
 DECIMALS = 4  # of a probability in a table
 BAR = 150  # pixels, of a probability of 1
 _DECIDED, _OTHER = "#0072b2", "#9aa5b1"  # colors of bars
-
-
-@dataclass(frozen=True)
-class ClassChance:
-    """A class of the model, with its value, its name and its calibrated probability."""
-
-    value: int
-    name: str
-    probability: float
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class Classification:
     positive: str
     threshold: float | None
     outside: tuple[str, ...]
-    slices: tuple[tuple[int, tuple[float, ...]], ...]
+    slices: tuple[SliceChances, ...]
     tableNode: Any
     slicesNode: Any = None
     volumeNode: Any = None
@@ -97,7 +88,7 @@ class Classification:
             removeNode(node)
 
 
-def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification:
+def writeClassification(answer: ClassifyAnswer, inputs: Sequence[Any]) -> Classification:
     """Make the tables of an answer to the request ``classify``; those of an earlier run of the same model are updated.
 
     An image that the model refuses gets none.
@@ -108,7 +99,7 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
     Raises:
         LLMBoostError: the input was removed from the scene meanwhile.
     """
-    fields, first = answer.fields, inputs[0]
+    first, classes, slices = inputs[0], answer.classes, answer.slices
     segment = first if isinstance(first, SegmentInput) else None
     source = segment.segmentationNode if segment else first
     if not slicer.mrmlScene.IsNodePresent(source):
@@ -117,7 +108,7 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
                 name=source.GetName()
             )
         )
-    provenance = fields["provenance"]
+    provenance = answer.provenance
     subject = f"{segment.segmentID} {provenance['LLMBoost.Model']}" if segment else provenance["LLMBoost.Model"]
     title = " ".join([source.GetName(), *([segment.name] if segment else []), provenance["LLMBoost.Model"]])
 
@@ -134,34 +125,29 @@ def writeClassification(answer: Answer, inputs: Sequence[Any]) -> Classification
             node.SetAttribute(key, text)
         return node
 
-    classes = tuple(ClassChance(int(x["value"]), str(x["name"]), float(x["probability"])) for x in fields["classes"])
-    decision = fields["decision"]
-    decision = tuple(decision) if isinstance(decision, list) else (decision,) if classes else ()
-    slices = tuple((int(one["slice"]), tuple(map(float, one["probabilities"]))) for one in fields["slices"])
     chances = {
         CLASS: [one.name for one in classes],
         PROBABILITY: [round(one.probability, DECIMALS) for one in classes],
-        DECISION: [_("yes") if one.name in decision else "" for one in classes],
+        DECISION: [_("yes") if one.name in answer.decision else "" for one in classes],
     }
-    columns = {one.name: [round(p[n], DECIMALS) for _k, p in slices] for n, one in enumerate(classes)}
+    columns = {known.name: [round(one.probabilities[n], DECIMALS) for one in slices] for n, known in enumerate(classes)}
     tableNode = table("classes", chances if classes else {})
-    slicesNode = table("slices", {SLICE: [k for k, _p in slices], **columns} if len(slices) > 1 else {})
-    outside = tuple(map(str, fields["range"]["reasons"])) if fields["range"]["outside"] else ()
+    slicesNode = table("slices", {SLICE: [one.number for one in slices], **columns} if len(slices) > 1 else {})
+    outside = answer.range.reasons
     warnings = [warning for node in inputs if not segment for warning in frameWarnings(node)]
-    warnings += [warning for warning in fields["warnings"] if warning not in outside]
-    threshold = fields["threshold"]
+    warnings += [warning for warning in answer.warnings if warning not in outside]
     return Classification(
         classes,
-        decision,
-        str(fields["positive"]),
-        None if threshold is None else float(threshold),
+        answer.decision,
+        answer.positive,
+        answer.threshold,
         outside,
         slices,
         tableNode,
         slicesNode,
         None if segment else first,
         tuple(warnings),
-        float(fields["seconds"]),
+        answer.seconds,
     )
 
 
@@ -173,7 +159,7 @@ def asRichText(found: Classification) -> str:
     if len(found.slices) > 1:
         notes.append(_("over {count} slices").format(count=len(found.slices)))
     elif found.slices and min(found.volumeNode.GetImageData().GetDimensions()) > 1:
-        notes.append(_("slice {number}").format(number=found.slices[0][0]))
+        notes.append(_("slice {number}").format(number=found.slices[0].number))
     if found.positive and found.threshold is not None:
         text = _("positive class: {name}, reported from {percent} on")
         notes.append(text.format(name=found.positive, percent=_percent(found.threshold)))

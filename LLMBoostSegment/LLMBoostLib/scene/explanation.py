@@ -7,23 +7,10 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..worker.client import Answer
+from llmboost.messages.images import ExplainOptions, ExplanationMap, ImageAnswer
+from llmboost.messages.words import Layer, Method
+
 from .maps import writeMap
-
-GRAD_CAM, ROLLOUT = "grad-cam", "attention-rollout"
-BEFORE, AFTER = "before", "after"
-
-
-@dataclass(frozen=True)
-class What:
-    """What to explain: the value of a class or of a segment's label, by a method, at a layer.
-
-    The layers lie before and after the booster, the frozen block of the language model.
-    """
-
-    target: int
-    method: str = GRAD_CAM
-    layer: str = AFTER
 
 
 @dataclass(frozen=True)
@@ -37,7 +24,7 @@ class Explanation:
         seconds: time that the engine took.
     """
 
-    what: What
+    what: ExplainOptions
     name: str
     mapNode: Any
     volumeNode: Any
@@ -45,27 +32,26 @@ class Explanation:
     seconds: float = 0.0
 
 
-def methodNames() -> dict[str, str]:
+def methodNames() -> dict[Method, str]:
     """By the engine's word."""
-    return {GRAD_CAM: _("Grad-CAM"), ROLLOUT: _("Attention rollout")}
+    return {Method.GRAD_CAM: _("Grad-CAM"), Method.ROLLOUT: _("Attention rollout")}
 
 
-def layerNames() -> dict[str, str]:
+def layerNames() -> dict[Layer, str]:
     """By the engine's word, the default first."""
-    return {AFTER: _("After the booster"), BEFORE: _("Before the booster")}
+    return {Layer.AFTER: _("After the booster"), Layer.BEFORE: _("Before the booster")}
 
 
-def writeExplanation(answer: Answer, volumeNode: Any) -> Explanation:
-    """Make the volume of an answer to the request ``explain``; an earlier one of the same kind is updated.
+def writeExplanation(found: ExplanationMap, answer: ImageAnswer, volumeNode: Any) -> Explanation:
+    """Make the volume of a map that came with an answer; an earlier one of the same kind is updated.
 
     Raises:
         LLMBoostError: the volume was removed or changed meanwhile.
     """
-    fields = answer.fields
-    what = What(int(fields["target"]["value"]), str(fields["method"]), str(fields["layer"]))
-    name, provenance = str(fields["target"]["name"]), fields["provenance"]
+    what = ExplainOptions(found.target.value, found.method, found.layer)
+    name, provenance = found.target.name, answer.provenance
     kind = f"explanation {provenance['LLMBoost.Model']} {what.target} {what.method} {what.layer}"
-    subject = name if what.layer == AFTER else f"{name} ({layerNames()[what.layer].lower()})"
+    subject = name if what.layer == Layer.AFTER else f"{name} ({layerNames()[what.layer].lower()})"
     title = methodNames().get(what.method, what.method)
-    mapNode = writeMap(answer.arrays["map"], volumeNode, kind, title, subject, provenance)
-    return Explanation(what, name, mapNode, volumeNode, tuple(fields["warnings"]), float(fields["seconds"]))
+    mapNode = writeMap(found.map, volumeNode, kind, title, subject, provenance)
+    return Explanation(what, name, mapNode, volumeNode, (*answer.warnings, *found.warnings), answer.seconds)

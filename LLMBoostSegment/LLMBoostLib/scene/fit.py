@@ -43,7 +43,7 @@ def check(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> None:
         volumesFromNode(node, card.preprocessing.color)
     if roiNode is not None:
         box = roiFromNode(roiNode, inputs[0])
-        _checkInside(np.array(box["center"]) * (-1, -1, 1), roiNode, inputs[0])
+        _checkInside(np.array(box.center) * (-1, -1, 1), roiNode, inputs[0])
 
 
 def _checkInside(center: np.ndarray, roiNode: Any, volumeNode: Any) -> None:
@@ -106,7 +106,7 @@ def extentMm(volumeNode: Any, roiNode: Any = None) -> np.ndarray:
     axes = matrix / np.linalg.norm(matrix, axis=0)
     if roiNode is not None and isLinear(volumeNode):
         box = roiFromNode(roiNode, volumeNode)
-        sizes = np.abs((_RAS @ axes).T @ np.reshape(box["axes"], (3, 3))) @ box["size"]
+        sizes = np.abs((_RAS @ axes).T @ box.axes) @ box.size
     else:
         sizes = np.linalg.norm(matrix, axis=0) * volumeNode.GetImageData().GetDimensions()
     order = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())

@@ -11,9 +11,8 @@ import vtk
 from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
-from llmboost.wire import Volume
+from llmboost.messages.images import SegmentAnswer, Volume
 
-from ..worker.client import Answer
 from .nodes import inSameStudy, removeNode
 from .result import Result, resultName
 from .segmentation import writeSegmentation
@@ -58,19 +57,19 @@ class Frames:
         with self._frame(number) as node:
             return volumesFromNode(node, color)
 
-    def write(self, answers: Sequence[Answer]) -> Result:
+    def write(self, answers: Sequence[SegmentAnswer]) -> Result:
         """Make the sequence of segmentations, and its table: a row a time point, a column a segment, in mL.
 
         Raises:
             LLMBoostError: the sequence was removed, or has another length now.
         """
-        scene, first = slicer.mrmlScene, answers[0].fields
+        scene = slicer.mrmlScene
         if not all(map(scene.IsNodePresent, (self.volumeNode, self._browser, self._sequence))):
             raise LLMBoostError(_("the sequence was removed from the scene meanwhile: its segmentations are dropped"))
         if len(self) != len(answers):
             raise LLMBoostError(_("the sequence was changed meanwhile; segment it again"))
         warnings = list(frameWarnings(self.volumeNode))
-        name = scene.GenerateUniqueName(resultName(self.volumeNode, first["provenance"]))
+        name = scene.GenerateUniqueName(resultName(self.volumeNode, answers[0].provenance))
         sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", f"{name} sequence")
         undo = FramesUndo(sequence)
         try:
@@ -79,22 +78,20 @@ class Frames:
             sequence.SetIndexType(self._sequence.GetIndexType())
             for number, answer in enumerate(answers):
                 self._writeFrame(number, answer, sequence)
-                warnings += [f"{number + 1}: {warning}" for warning in answer.fields["warnings"]]
+                warnings += [f"{number + 1}: {warning}" for warning in answer.warnings]
             undo.segmentationNode = self._play(sequence, name)
             undo.tableNode = self._writeTable(answers, name)
         except BaseException:
             undo.revert()
             raise
-        seconds = sum(float(answer.fields["seconds"]) for answer in answers)
+        seconds = sum(answer.seconds for answer in answers)
         return Result(
             undo.segmentationNode, undo.tableNode, undo, self.volumeNode, warnings=tuple(warnings), seconds=seconds
         )
 
-    def _writeFrame(self, number: int, answer: Answer, sequence: Any) -> None:
-        fields = answer.fields
+    def _writeFrame(self, number: int, answer: SegmentAnswer, sequence: Any) -> None:
         with self._frame(number) as node:
-            provenance = fields["provenance"]
-            written = writeSegmentation(answer.arrays["labelmap"], fields["labels"], node, provenance=provenance)
+            written = writeSegmentation(answer.labelmap, answer.labels, node, provenance=answer.provenance)
             try:
                 sequence.SetDataNodeAtValue(written.segmentationNode, self._sequence.GetNthIndexValue(number))
             finally:
@@ -115,7 +112,7 @@ class Frames:
         inSameStudy(node, self.volumeNode)
         return node
 
-    def _writeTable(self, answers: Sequence[Answer], name: str) -> Any:
+    def _writeTable(self, answers: Sequence[SegmentAnswer], name: str) -> Any:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} volumes")
         node.SetUseColumnTitleAsColumnHeader(True)
         index = vtk.vtkStringArray()
@@ -123,11 +120,11 @@ class Frames:
         columns = [index]
         for number in range(len(answers)):
             index.InsertNextValue(self._sequence.GetNthIndexValue(number))
-        for label in answers[0].fields["labels"]:
+        for label in answers[0].labels:
             column = vtk.vtkDoubleArray()
-            column.SetName(f"{label['name']} (mL)")
+            column.SetName(f"{label.name} (mL)")
             for answer in answers:
-                column.InsertNextValue(answer.fields["volumes_ml"][label["name"]])
+                column.InsertNextValue(answer.volumes_ml[label.name])
             columns.append(column)
         for column in columns:
             node.AddColumn(column)

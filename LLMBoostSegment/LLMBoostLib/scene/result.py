@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import slicer
 from slicer.i18n import tr as _
 
-from ..worker.client import Answer
+from llmboost.inference.quality import Flag
+from llmboost.messages.images import SegmentAnswer
+
 from .maps import writeMap
 from .nodes import removeNode
 from .segmentation import writeSegmentation
@@ -33,7 +35,7 @@ class Result:
         undo: the way back to what the segmentation was before.
         volumeNode: the image that the segments lie on.
         targets: what can be explained: value and name of each segment; empty where that is not possible.
-        quality: how good the segments are expected to be (predicted_dice, low, limit, text); None where nobody knows.
+        quality: how good the segments are expected to be; None where nobody knows.
         mapNodes: by kind ("entropy", "probability_<label value>"), as far as they were asked for.
         warnings: what a user should know before believing the result.
         seconds: time that the engine took.
@@ -44,7 +46,7 @@ class Result:
     undo: WayBack
     volumeNode: Any = None
     targets: tuple[tuple[int, str], ...] = ()
-    quality: Mapping[str, Any] | None = None
+    quality: Flag | None = None
     mapNodes: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -70,7 +72,7 @@ def resultName(volumeNode: Any, provenance: dict[str, str]) -> str:
     return f"{volumeNode.GetName()} {provenance['LLMBoost.Model']}"
 
 
-def writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, closedSurface: bool) -> Result:
+def writeResult(answer: SegmentAnswer, inputs: Sequence[Any], segmentationNode: Any, closedSurface: bool) -> Result:
     """Make the segments, their table and the maps of an answer to the request ``segment``.
 
     Args:
@@ -81,30 +83,29 @@ def writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, cl
     Raises:
         LLMBoostError: the volume was removed or changed meanwhile.
     """
-    volumeNode, fields, labels = inputs[0], answer.fields, answer.fields["labels"]
+    volumeNode, provenance = inputs[0], answer.provenance
     warnings = [warning for node in inputs for warning in frameWarnings(node)]
     if segmentationNode is not None and not slicer.mrmlScene.IsNodePresent(segmentationNode):
         segmentationNode = None
         warnings.append(_("The output segmentation was removed meanwhile: the segments are in a new one"))
-    provenance = fields["provenance"]
     undo = writeSegmentation(
-        answer.arrays["labelmap"],
-        labels,
+        answer.labelmap,
+        answer.labels,
         volumeNode,
         segmentationNode,
         name=resultName(volumeNode, provenance),
         provenance=provenance,
         closedSurface=closedSurface,
     )
-    maps = {"entropy": (_("Entropy"), "")}
-    maps |= {f"probability_{one['value']}": (_("Probability"), one["name"]) for one in fields["classes"]}
+    maps = [("entropy", _("Entropy"), "", answer.entropy)]
+    maps += [(f"probability_{one.value}", _("Probability"), one.name, one.probability) for one in answer.classes]
     try:
         mapNodes = {
-            kind: writeMap(answer.arrays[kind], volumeNode, kind, title, subject, provenance)
-            for kind, (title, subject) in maps.items()
-            if kind in answer.arrays
+            kind: writeMap(values, volumeNode, kind, title, subject, provenance)
+            for kind, title, subject, values in maps
+            if values is not None
         }
-        table = writeTable(answer.arrays["labelmap"], labels, fields["volumes_ml"], undo.segmentationNode)
+        table = writeTable(answer.labelmap, answer.labels, answer.volumes_ml, undo.segmentationNode)
     except BaseException:
         undo.revert()
         raise
@@ -113,9 +114,9 @@ def writeResult(answer: Answer, inputs: Sequence[Any], segmentationNode: Any, cl
         table,
         undo,
         volumeNode,
-        tuple((label["value"], label["name"]) for label in labels),
-        fields.get("quality"),
+        tuple((label.value, label.name) for label in answer.labels),
+        answer.quality,
         mapNodes,
-        (*warnings, *fields["warnings"]),
-        float(fields["seconds"]),
+        (*warnings, *answer.warnings),
+        answer.seconds,
     )

@@ -10,6 +10,8 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from llmboost.messages.images import DrawnLabel
+
 from .segmentation import writeSegmentation
 
 CATEGORY = "LLMBoost"
@@ -18,8 +20,8 @@ SIZE = (40, 56, 40)  # voxels of 1 mm to the top, front and right: the window of
 TRAINING_PHANTOMS = 5
 BORDER = -1.0  # mm to the front of the center: between the anterior and the posterior part
 LABELS = (
-    {"name": "Anterior hippocampus", "color": (230, 159, 0)},
-    {"name": "Posterior hippocampus", "color": (86, 180, 233)},
+    DrawnLabel(1, "Anterior hippocampus", (230, 159, 0)),
+    DrawnLabel(2, "Posterior hippocampus", (86, 180, 233)),
 )
 CENTER = (-24.0, -20.0, -14.0)  # RAS mm: about where people have their left hippocampus
 
@@ -77,8 +79,7 @@ def makeTrainingPhantoms() -> list[tuple[Any, Any]]:
         volumeNode = _addVolume(drawPhantom(shift, number, inverted=True), name)
         segmentationNode = None
         if number < TRAINING_PHANTOMS:
-            labels = [{"value": value, **label, "terminology": ""} for value, label in enumerate(LABELS, start=1)]
-            segmentationNode = _addSegments(drawLabels(shift), labels, volumeNode, shown=number == 1)
+            segmentationNode = _addSegments(drawLabels(shift), volumeNode, shown=number == 1)
         cases.append((volumeNode, segmentationNode))
     return cases
 
@@ -146,10 +147,10 @@ def _addVolume(array: np.ndarray, name: str) -> Any:
     return slicer.util.addVolumeFromArray(array, ijkToRAS, name)
 
 
-def _addSegments(labelmap: np.ndarray, labels: list[dict[str, Any]], volumeNode: Any, shown: bool) -> Any:
+def _addSegments(labelmap: np.ndarray, volumeNode: Any, shown: bool) -> Any:
     """They all lie at one place: those of the image that the views show are seen."""
     name = _("{name} segments").format(name=volumeNode.GetName())
-    node = writeSegmentation(labelmap, labels, volumeNode, name=name).segmentationNode
+    node = writeSegmentation(labelmap, LABELS, volumeNode, name=name).segmentationNode
     node.GetDisplayNode().SetVisibility(shown)
     return node
 

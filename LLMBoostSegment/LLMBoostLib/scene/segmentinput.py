@@ -10,7 +10,7 @@ import slicer
 
 from llmboost.card import Card
 from llmboost.card.modality import term
-from llmboost.wire import Volume
+from llmboost.messages.images import Volume
 
 from .nodes import derivedNode
 from .volumes import segmentState, volumeFromSegment

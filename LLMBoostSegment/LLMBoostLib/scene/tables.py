@@ -10,6 +10,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
+from llmboost.messages.images import DrawnLabel
+
 from .nodes import derivedNode
 from .volumes import worldFromNode
 
@@ -20,12 +22,10 @@ _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName(
 
 
 def writeTable(
-    labelmap: np.ndarray, labels: Sequence[Mapping[str, Any]], volumesMl: Mapping[str, float], segmentationNode: Any
+    labelmap: np.ndarray, labels: Sequence[DrawnLabel], volumesMl: Mapping[str, float], segmentationNode: Any
 ) -> Any:
     """The table node of a segmentation, a row a label: its name, mL and voxels. An earlier one is updated."""
-    rows = [
-        (label["name"], volumesMl[label["name"]], int(np.count_nonzero(labelmap == label["value"]))) for label in labels
-    ]
+    rows = [(label.name, volumesMl[label.name], int(np.count_nonzero(labelmap == label.value))) for label in labels]
     node, _isNew = derivedNode("vtkMRMLTableNode", segmentationNode, "volumes", f"{segmentationNode.GetName()} volumes")
     _fillSizes(node, rows)
     return node

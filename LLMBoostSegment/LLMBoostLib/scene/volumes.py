@@ -17,7 +17,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from llmboost.errors import LLMBoostError
-from llmboost.wire import Volume
+from llmboost.messages.images import Box, Volume
 
 _LPS = np.array([-1.0, -1.0, 1.0])  # times RAS
 
@@ -109,8 +109,8 @@ def segmentState(segmentationNode: Any, segmentID: str) -> bytes:
     return repr((known, geometry, worldFromNode(segmentationNode).tolist())).encode()
 
 
-def roiFromNode(roiNode: Any, volumeNode: Any) -> dict[str, list[float]]:
-    """The box of a ROI node as the worker takes it: center, size and axes (row-major), LPS mm.
+def roiFromNode(roiNode: Any, volumeNode: Any) -> Box:
+    """The box of a ROI node as the worker takes it, in LPS mm.
 
     A box that a transform sheared becomes the smallest upright one around it.
 
@@ -131,11 +131,8 @@ def roiFromNode(roiNode: Any, volumeNode: Any) -> dict[str, list[float]]:
     left, _scales, right = np.linalg.svd(matrix[:3, :3])
     axes = left @ right  # the nearest rotation: the columns themselves, unless they are sheared
     corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * size @ matrix[:3, :3].T @ axes
-    return {
-        "center": (_LPS * matrix[:3, 3]).tolist(),
-        "size": np.ptp(corners, axis=0).tolist(),
-        "axes": (_LPS[:, None] * axes).ravel().tolist(),
-    }
+    (x, y, z), (a, b, c) = (_LPS * matrix[:3, 3]).tolist(), np.ptp(corners, axis=0).tolist()
+    return Box((x, y, z), (a, b, c), _LPS[:, None] * axes)
 
 
 def isLinear(node: Any) -> bool:

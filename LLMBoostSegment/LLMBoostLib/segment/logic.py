@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from llmboost.card import CLASSIFICATION
 from llmboost.errors import LLMBoostError
+from llmboost.messages.codec import A, Request
+from llmboost.messages.images import (
+    ClassifyAnswer,
+    ClassifyRequest,
+    ExplainAnswer,
+    ExplainOptions,
+    ExplainRequest,
+    SegmentAnswer,
+    SegmentRequest,
+)
+from llmboost.messages.words import Layer, Method, chosen
+from llmboost.messages.worker import Progress
 
 from ..scene.classification import Classification, writeClassification
-from ..scene.explanation import AFTER, GRAD_CAM, Explanation, writeExplanation
+from ..scene.explanation import Explanation, writeExplanation
 from ..scene.frames import Frames
 from ..scene.result import Result, writeResult
 from ..worker import folderrun
-from ..worker.client import Answer, Client, Progress
+from ..worker.client import Client
 from .request import RunRequest, cardOf, takesColor
 
 T = TypeVar("T")
@@ -79,13 +91,14 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device)
-        fields, arrays = asked.message()
-        fields |= {"mirror": mirror, "uncertainty": uncertainty, "probabilities": probabilities}
+        request = replace(
+            asked.message(SegmentRequest), mirror=mirror, uncertainty=uncertainty, probabilities=probabilities
+        )
 
-        def finish(answer: Answer) -> Result:
+        def finish(answer: SegmentAnswer) -> Result:
             return self._keep(asked, writeResult(answer, asked.volumeNodes(), segmentationNode, closedSurface))
 
-        start = self._starting("segment", fields, arrays, finish, onProgress)
+        start = self._starting(request, finish, onProgress)
         made = self._run(start, waitForCompletion, onDone, onError)
         return made and made.segmentationNode
 
@@ -126,13 +139,12 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device, slice, anyway)
-        fields, arrays = asked.message()
-        fields |= {"slice": slice, "anyway": anyway}
+        request = replace(asked.message(ClassifyRequest), slice_number=slice, anyway=anyway)
 
-        def finish(answer: Answer) -> Classification:
+        def finish(answer: ClassifyAnswer) -> Classification:
             return self._keep(asked, writeClassification(answer, asked.inputs))
 
-        start = self._starting("classify", fields, arrays, finish, onProgress)
+        start = self._starting(request, finish, onProgress)
         return self._run(start, waitForCompletion, onDone, onError)
 
     def explain(
@@ -143,8 +155,8 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         *,
         target: int | None = None,
-        method: str = GRAD_CAM,
-        layer: str = AFTER,
+        method: str = Method.GRAD_CAM,
+        layer: str = Layer.AFTER,
         slice: int | None = None,
         anyway: bool = False,
         waitForCompletion: bool = True,
@@ -171,13 +183,13 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device, slice, anyway)
-        fields, arrays = asked.message()
-        fields |= {"slice": slice, "anyway": anyway, "target": target, "method": method, "layer": layer}
+        what = ExplainOptions(target, chosen(Method, method, "method"), chosen(Layer, layer, "layer"))
+        request = replace(asked.message(ExplainRequest), slice_number=slice, anyway=anyway, explain=what)
 
-        def finish(answer: Answer) -> Explanation:
-            return writeExplanation(answer, asked.volumeNodes()[0])
+        def finish(answer: ExplainAnswer) -> Explanation:
+            return writeExplanation(answer.explanation, answer, asked.volumeNodes()[0])
 
-        start = self._starting("explain", fields, arrays, finish, onProgress)
+        start = self._starting(request, finish, onProgress)
         made = self._run(start, waitForCompletion, onDone, onError)
         return made and made.mapNode
 
@@ -188,15 +200,13 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
     def _starting(
         self,
-        kind: str,
-        fields: dict[str, Any],
-        arrays: dict[str, np.ndarray],
-        finish: Callable[[Answer], T],
+        request: Request[A],
+        finish: Callable[[A], T],
         onProgress: Callable[[Progress], None] | None,
     ) -> Start[T]:
         """What sends a request, and gives what ``finish`` makes of its answer."""
         return lambda onDone, onError: self.client.start(
-            kind, fields, arrays, onProgress, lambda answer: onDone(finish(answer)), onError
+            request, onProgress, lambda answer: onDone(finish(answer)), onError
         )
 
     def _run(
@@ -233,7 +243,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         For the rest see :meth:`process`.
         """
-        frames, color, answers = Frames(volumeNode), takesColor(model), list[Answer]()
+        frames, color, answers = Frames(volumeNode), takesColor(model), list[SegmentAnswer]()
         asked, count = RunRequest([volumeNode], model, roiNode, device), len(frames)
 
         def tell(news: Progress) -> None:
@@ -245,17 +255,17 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         def start(onDone: Callable[[Result], None], onError: Callable[[Exception], None] | None) -> None:
             """The next time point, and after it those that follow."""
-            fields, arrays = asked.message(frames.volumes(len(answers), color))
-            fields |= {"mirror": mirror, "uncertainty": False, "probabilities": False}
+            volumes = frames.volumes(len(answers), color)
+            request = replace(asked.message(SegmentRequest, volumes), mirror=mirror)
 
-            def receive(answer: Answer) -> None:
+            def receive(answer: SegmentAnswer) -> None:
                 answers.append(answer)
                 if len(answers) < count:
                     start(onDone, onError)
                 else:
                     onDone(self._keep(asked, frames.write(answers)))
 
-            self.client.start("segment", fields, arrays, tell, receive, onError)
+            self.client.start(request, tell, receive, onError)
 
         made = self._run(start, waitForCompletion, onDone, onError)
         return made and made.segmentationNode

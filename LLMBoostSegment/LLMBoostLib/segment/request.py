@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
 from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
-from llmboost.wire import Volume, pack_volumes
+from llmboost.messages.images import ImageRequest, Volume
+from llmboost.messages.words import Device, chosen
 
 from ..scene import fit
 from ..scene.segmentinput import SegmentInput
 from ..scene.volumes import roiFromNode, volumesFromNode
+
+Q = TypeVar("Q", bound=ImageRequest[Any])
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +66,8 @@ class RunRequest:
         """What results can lie on; of a segment, a volume is made."""
         return [each.makeVolumeNode() if isinstance(each, SegmentInput) else each for each in self.inputs]
 
-    def message(self, volumes: Sequence[Volume] | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Arrays, and the fields that all requests about images have.
+    def message(self, kind: type[Q], volumes: Sequence[Volume] | None = None) -> Q:
+        """A request of this kind to the worker, with all that requests about images have.
 
         Args:
             volumes: in place of the inputs' own, such as a time point's.
@@ -73,16 +75,14 @@ class RunRequest:
         Raises:
             LLMBoostError: an input cannot be used, or the ROI is not placed.
         """
-        geometry, arrays = pack_volumes(self._volumes() if volumes is None else volumes)
         isSegment = isinstance(self.inputs[0], SegmentInput)
-        fields = {
-            "model": self.model,
-            "device": self.device,
-            "roi": roiFromNode(self.roiNode, self.nodes[0]) if self.roiNode else None,
-            "modality": "" if isSegment else fit.modalityInScene(self.inputs[0]),
-            "geometry": geometry,
-        }
-        return fields, arrays
+        return kind(
+            model=self.model,
+            volumes=tuple(self._volumes() if volumes is None else volumes),
+            device=chosen(Device, self.device, "device"),
+            roi=roiFromNode(self.roiNode, self.nodes[0]) if self.roiNode else None,
+            modality="" if isSegment else fit.modalityInScene(self.inputs[0]),
+        )
 
     def _volumes(self) -> list[Volume]:
         """The channels of all inputs."""

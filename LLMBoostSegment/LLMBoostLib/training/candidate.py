@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -16,6 +14,8 @@ from llmboost.card import Card, read_card
 from llmboost.card.figures import ADVICE
 from llmboost.errors import LLMBoostError
 from llmboost.files import write_whole
+from llmboost.messages.cases import HeldOutFigures, OldTask
+from llmboost.messages.codec import from_parts
 
 from .filechanges import makeFolder, makePrivate
 from .runfolders import OUTCOME, PENDING, discardPending
@@ -29,19 +29,18 @@ class AdapterCandidate:
         name: of the adapted model.
         path: its file.
         base, task: what it was made of and for.
-        before, after: figures on the cases that were kept for checking: ``cases`` (id and ``dice`` by label) and
-            ``mean_dice``.
+        before, after: figures on the cases that were kept for checking.
         oldTask: the same before and after on what the base learned from, if that was measured.
-        stopped: why it ended: budget, finish or early.
+        stopped: why it ended: a word of StopReason.
     """
 
     name: str
     path: Path
     base: str
     task: str
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    oldTask: Mapping[str, Any] | None = None
+    before: HeldOutFigures
+    after: HeldOutFigures
+    oldTask: OldTask | None = None
     seconds: float = 0.0
     steps: int = 0
     stopped: str = ""
@@ -95,6 +94,8 @@ def pending(folder: Path) -> AdapterCandidate | None:
     try:
         known = json.loads((folder / PENDING / OUTCOME).read_text(encoding="utf-8"))
         known |= {"path": candidatePath(folder, known["name"]), "warnings": tuple(known["warnings"])}
+        known |= {key: from_parts(HeldOutFigures, known[key]) for key in ("before", "after")}
+        known["oldTask"] = known["oldTask"] and from_parts(OldTask, known["oldTask"])
         candidate = AdapterCandidate(**known)
         read_card(candidate.path)
         return candidate

@@ -8,6 +8,8 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
+from llmboost.messages.words import StopReason
+
 from ..panels.speed import duration
 from .candidate import AdapterCandidate
 from .casestore import CaseStore
@@ -42,8 +44,8 @@ class CandidateView:
 
     def show(self, candidate: AdapterCandidate, store: CaseStore) -> None:
         self.candidate, ui = candidate, self._ui
-        before = {case["id"]: case["dice"] for case in candidate.before["cases"]}
-        after = {case["id"]: case["dice"] for case in candidate.after["cases"]}
+        before = {case.id: case.dice for case in candidate.before.cases}
+        after = {case.id: case.dice for case in candidate.after.cases}
         names = {str(label.value): label.name for label in candidate.card.labels}
         titles = {id: title(store.cases[id]) if id in store.cases else id for id in after}
 
@@ -65,11 +67,11 @@ class CandidateView:
         self._ui.resultButton.visible = False
 
     def _lines(self, candidate: AdapterCandidate) -> list[str]:
-        before, after = candidate.before.get("mean_dice"), candidate.after.get("mean_dice")
-        reasons = {
-            "budget": _("the time was up"),
-            "finish": _("stopped by you"),
-            "early": _("it got no better any more"),
+        before, after = candidate.before.mean_dice, candidate.after.mean_dice
+        reasons: dict[str, str] = {
+            StopReason.BUDGET: _("the time was up"),
+            StopReason.FINISH: _("stopped by you"),
+            StopReason.EARLY: _("it got no better any more"),
         }
         lines = [
             _("{name}: {steps} steps in {time} ({reason}).").format(
@@ -84,7 +86,7 @@ class CandidateView:
             lines.append(text.format(count=len(self._ids), change=change(before, after)))
         if candidate.oldTask:
             text = _("Dice of cases like those that the base learned from: {change}.")
-            lines.append(text.format(change=change(candidate.oldTask["before"], candidate.oldTask["after"])))
+            lines.append(text.format(change=change(candidate.oldTask.before, candidate.oldTask.after)))
         return lines
 
     def _write(

@@ -7,14 +7,16 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from llmboost.wire import pack_volumes
+from llmboost.messages.images import SegmentAnswer, SegmentRequest
+from llmboost.messages.words import Device
+from llmboost.messages.worker import Progress
 
 from ..scene.display import showVolume
 from ..scene.fit import modalityInScene
 from ..scene.nodes import derivedNode, inSameStudy
 from ..scene.segmentation import writeSegmentation
 from ..scene.volumes import volumesFromNode
-from ..worker.client import Answer, Client, Progress
+from ..worker.client import Client
 
 BEFORE, AFTER = "before", "after"
 FILLED = 0.45  # opacity of the later one
@@ -31,7 +33,7 @@ class Comparison:
         volumeNode: Any,
         base: str,
         adapted: str,
-        device: str,
+        device: Device,
         onProgress: Callable[[Progress], None],
         onDone: Callable[[Any, Any], None],
         onError: Callable[[Exception], None],
@@ -44,19 +46,19 @@ class Comparison:
         Raises:
             LLMBoostError: the volume cannot be segmented.
         """
-        answers: list[Answer] = []
+        answers: list[SegmentAnswer] = []
 
-        def request(model: str, receive: Callable[[Answer], None]) -> None:
+        def request(model: str, receive: Callable[[SegmentAnswer], None]) -> None:
             segmentVolume(self._client, volumeNode, model, device, onProgress, receive, onError)
 
-        def second(answer: Answer) -> None:
+        def second(answer: SegmentAnswer) -> None:
             answers.append(answer)
             try:
                 request(adapted, done)
             except Exception as error:
                 onError(error)
 
-        def done(answer: Answer) -> None:
+        def done(answer: SegmentAnswer) -> None:
             answers.append(answer)
             try:
                 nodes = [_show(one, volumeNode, role) for one, role in zip(answers, (BEFORE, AFTER), strict=True)]
@@ -73,35 +75,29 @@ def segmentVolume(
     client: Client,
     volumeNode: Any,
     model: str,
-    device: str,
+    device: Device,
     onProgress: Callable[[Progress], None],
-    onDone: Callable[[Answer], None],
+    onDone: Callable[[SegmentAnswer], None],
     onError: Callable[[Exception], None],
 ) -> None:
     """Ask for a model's segments of a volume; raises LLMBoostError where there is nothing to segment."""
-    geometry, arrays = pack_volumes(volumesFromNode(volumeNode))
-    fields = {
-        "model": model,
-        "device": device,
-        "roi": None,
-        "mirror": False,
-        "modality": modalityInScene(volumeNode),
-        "geometry": geometry,
-        "uncertainty": False,
-        "probabilities": False,
-    }
-    client.start("segment", fields, arrays, onProgress, onDone, onError)
+    request = SegmentRequest(
+        model=model,
+        volumes=tuple(volumesFromNode(volumeNode)),
+        device=device,
+        modality=modalityInScene(volumeNode),
+    )
+    client.start(request, onProgress, onDone, onError)
 
 
-def _show(answer: Answer, volumeNode: Any, role: str) -> Any:
+def _show(answer: SegmentAnswer, volumeNode: Any, role: str) -> Any:
     """The segmentation node of an answer, in place of an earlier one of this role."""
     title = _("{name} before training") if role == BEFORE else _("{name} after training")
     name = title.format(name=volumeNode.GetName())
     node, isNew = derivedNode("vtkMRMLSegmentationNode", volumeNode, f"comparison {role}", name)
     if not isNew:
         node.GetSegmentation().RemoveAllSegments()
-    fields = answer.fields
-    writeSegmentation(answer.arrays["labelmap"], fields["labels"], volumeNode, node, provenance=fields["provenance"])
+    writeSegmentation(answer.labelmap, answer.labels, volumeNode, node, provenance=answer.provenance)
     inSameStudy(node, volumeNode)
     display = node.GetDisplayNode()
     display.SetVisibility2DFill(role == AFTER)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import slicer
 import vtk
 from slicer.i18n import tr as _
+
+from llmboost.messages.worker import StepEvent, TrainingEvent, ValidationEvent
 
 from .figures import finite
 
@@ -33,16 +34,13 @@ class Curves:
         self._smooth: float | None = None
         self._shown = 0.0
 
-    def hear(self, event: Mapping[str, Any] | None) -> None:
-        """Take an event of the engine's trainer; others than steps and validations are passed by."""
-        if not event:
-            return
-        kind, step = event.get("event"), float(event.get("step") or 0)
-        if kind == "step" and (loss := finite(event.get("loss"))) is not None:
+    def hear(self, event: TrainingEvent | None) -> None:
+        """Take a training's event; others than steps and validations are passed by."""
+        if isinstance(event, StepEvent) and (loss := finite(event.loss)) is not None:
             self._smooth = loss if self._smooth is None else SMOOTHING * self._smooth + (1 - SMOOTHING) * loss
-            self.points["loss"].append((step, self._smooth))
-        elif kind == "validation" and (dice := finite(event.get("dice"))) is not None:
-            self.points["dice"].append((step, dice))
+            self.points["loss"].append((event.step, self._smooth))
+        elif isinstance(event, ValidationEvent) and event.measure == "dice" and finite(event.value) is not None:
+            self.points["dice"].append((event.step, event.value))
             self._shown = 0.0
         else:
             return

@@ -14,9 +14,13 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
+from llmboost.messages import words
+from llmboost.messages.cases import AdaptRequest
+from llmboost.messages.words import AdaptTask, chosen
+from llmboost.messages.worker import Progress
 
 from ..panels.devicechoice import Device
-from ..worker.client import Client, Progress
+from ..worker.client import Client
 from . import ranking, snapshot
 from .candidate import AdapterCandidate, freeName, pending
 from .cases import Snapshot
@@ -26,13 +30,13 @@ from .trainingrun import Freeze, TrainingRun
 
 
 class Task(enum.Enum):
-    """What a training is for; the values are the engine's words."""
+    """What a training is for, as the panel offers it."""
 
-    IMPROVE = "improve"
-    NEW_LABELS = "new-labels"
+    IMPROVE = AdaptTask.IMPROVE
+    NEW_LABELS = AdaptTask.NEW_LABELS
 
     def label(self) -> str:
-        return {"improve": _("The same labels, better"), "new-labels": _("New labels, those of the cases")}[self.value]
+        return _("The same labels, better") if self is Task.IMPROVE else _("New labels, those of the cases")
 
 
 @parameterNodeWrapper
@@ -163,11 +167,21 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         """
         if minutes is None and steps is None:
             minutes = 2.0
-        budget: dict[str, Any] = {"minutes": minutes} if steps is None else {"steps": steps}
-        settings = budget | {"base": base, "task": task, "rank": rank, "device": device, "name": name or freeName(base)}
+        settings = AdaptRequest(
+            base=base,
+            dataset="",
+            output="",
+            minutes=minutes if steps is None else None,
+            steps=steps,
+            rank=rank,
+            task=chosen(AdaptTask, task, "task"),
+            device=chosen(words.Device, device, "device"),
+        )
         freeze = self._freezer(base, task) if dataset is None else lambda folder: Path(dataset)
         self.training.folder = self.folder
-        start = partial(self.training.start, settings, freeze, onProgress or (lambda news: None))
+        start = partial(
+            self.training.start, name or freeName(base), settings, freeze, onProgress or (lambda news: None)
+        )
         return self._run(start, waitForCompletion, onDone, onError)
 
     def _freezer(self, base: str, task: str) -> Freeze:
@@ -206,19 +220,21 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         *,
         waitForCompletion: bool = True,
         onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[list[dict[str, Any]]], None] | None = None,
+        onDone: Callable[[ranking.Order], None] | None = None,
         onError: Callable[[Exception], None] | None = None,
     ) -> Any:
         """Which unlabeled case to label next: where the model is unsure, and what is unlike the others.
 
         Returns:
-            a dict (id, score, uncertainty, diversity) for each unlabeled case, the best one first.
+            a RankedCase (id, score, uncertainty, diversity) for each unlabeled case, the best one first.
 
         Raises:
             LLMBoostError: the worker runs on another machine.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        start = partial(ranking.start, self.client, self.store, model, device, onProgress)
+        start = partial(
+            ranking.start, self.client, self.store, model, chosen(words.Device, device, "device"), onProgress
+        )
         return self._run(start, waitForCompletion, onDone, onError)
 
     def _run(

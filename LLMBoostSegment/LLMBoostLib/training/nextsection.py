@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import qt
 from slicer.i18n import tr as _
 
+from llmboost.messages.images import SegmentAnswer
+
 from ..panels.run import Work
 from ..scene.segmentation import writeSegmentation
-from ..worker.client import Answer
 from . import nextview
 from .cases import UNLABELED
 from .compare import segmentVolume
 from .logic import LLMBoostTrainLogic
 from .nextview import NextView
+from .ranking import Order
 from .snapshot import CASE, openCase
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class NextSection:
         panel, card = self._panel, self._panel.card
         assert card
 
-        def show(order: list[dict[str, Any]]) -> None:
+        def show(order: Order) -> None:
             self._view.rank(order)
             panel.runner.ended(_("ranked: {count}").format(count=len(order)))
 
@@ -76,10 +78,9 @@ class NextSection:
         def start() -> None:
             volumeNode, segmentationNode = openCase(self._logic.store, case)
 
-            def show(answer: Answer) -> None:
+            def show(answer: SegmentAnswer) -> None:
                 with panel.runner.failing():
-                    labelmap, labels = answer.arrays["labelmap"], answer.fields["labels"]
-                    writeSegmentation(labelmap, labels, volumeNode, segmentationNode)
+                    writeSegmentation(answer.labelmap, answer.labels, volumeNode, segmentationNode)
                     segmentationNode.SetAttribute(CASE, case.id)
                     panel.runner.ended(_("Correct the segments, then save them to the case"))
                     panel.edit(case)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import qt
 from slicer.i18n import tr as _
+
+from llmboost.messages.cases import RankedCase
 
 from .cases import UNLABELED
 from .casestore import CaseStore
@@ -26,16 +28,16 @@ class NextView:
     def __init__(self, ui: Widgets, onSelection: Callable[[], None]) -> None:
         self._ui = ui
         self._table = Table(ui.nextTable, [_("Case"), _("Unsure"), _("Unlike the others")], 0, onSelection=onSelection)
-        self._order: dict[str, Mapping[str, Any]] = {}
+        self._order: dict[str, RankedCase] = {}
 
     @property
     def selected(self) -> str:
         """The id of the chosen case; empty: none is."""
         return next(iter(self._table.selected), "")
 
-    def rank(self, order: Sequence[Mapping[str, Any]]) -> None:
+    def rank(self, order: Sequence[RankedCase]) -> None:
         """Take the answer of the request ``rank_cases``."""
-        self._order = {one["id"]: one for one in order}
+        self._order = {one.id: one for one in order}
 
     def show(self, store: CaseStore | None) -> None:
         cases = store.cases.values() if store else ()
@@ -44,8 +46,9 @@ class NextView:
 
         def write(row: int, id: str) -> None:
             self._table.text(row, 0, title(waiting[id]), id)
-            for column, name in enumerate(("uncertainty", "diversity"), start=1):
-                self._table.text(row, column, shown(self._order.get(id, {}).get(name)))
+            one = self._order.get(id)
+            for column, figure in enumerate((one.uncertainty, one.diversity) if one else (None, None), start=1):
+                self._table.text(row, column, shown(figure))
 
         self._table.fill([*ranked, *(id for id in waiting if id not in ranked)], write)
         if not waiting:

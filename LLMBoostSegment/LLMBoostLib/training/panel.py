@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from llmboost.card import Card
 from llmboost.errors import LLMBoostError
+from llmboost.messages.words import AdaptTask
 
 from ..panels import modulepanel
 from ..panels.errordisplay import errorsShown
@@ -29,7 +30,7 @@ from .casesview import title
 from .compare import Comparison
 from .logic import LLMBoostTrainLogic
 from .nextsection import NextSection
-from .plan import IMPROVE, Findings, examine, makePlan
+from .plan import Findings, examine, makePlan
 from .resultsection import ResultSection
 from .runfolders import removeStale
 from .snapshot import openCase
@@ -116,7 +117,7 @@ class Panel(ModulePanel):
     def cropper(self) -> str:
         """The base model, if it is to learn its own labels, for which large images are cropped; empty: none."""
         card = self.card
-        return card.name if card is not None and self.parameterNode.task.value == IMPROVE else ""
+        return card.name if card is not None and self.parameterNode.task.value == AdaptTask.IMPROVE else ""
 
     def update(self) -> None:
         """Show what follows from the cases and the parameters."""

@@ -13,14 +13,12 @@ from llmboost.card import SEGMENTATION, Card
 from llmboost.card.modality import differ
 from llmboost.io.image import read_image, write_image
 from llmboost.io.labels import IGNORE
+from llmboost.messages.words import HELD_OUT, AdaptTask
 
 from ..scene.fit import LARGE, THIN, patchMm
 from .cases import EXTENSION, LABELS, TRAIN, UNLABELED, VAL, Kind, Snapshot, link, writeDataset
 from .casestore import CaseStore
 from .mapping import BACKGROUND, UNDECIDED, Match, counts, match, matchOwn, ownLabels
-
-IMPROVE, NEW_LABELS = "improve", "new-labels"  # the engine's words
-HELD_OUT = 4  # without cases to check with, the engine keeps every fourth aside
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Plan:
 
     Attributes:
         card: of the base model.
-        task: IMPROVE its own labels, or NEW_LABELS.
+        task: to improve its own labels, or to learn new ones.
         labels: value and name of what is learned.
         matches: by the kinds' values in the store.
     """
@@ -62,13 +60,13 @@ class Plan:
 
 def purposeOf(card: Card, task: str) -> str:
     """Under which the user's choice of labels is kept."""
-    return f"{task} {card.name}" if task == IMPROVE else task
+    return f"{task} {card.name}" if task == AdaptTask.IMPROVE else task
 
 
 def makePlan(store: CaseStore, card: Card, task: str) -> Plan:
     """A plan with all that can be told by names and codes; what the user chose before comes first."""
     chosen = store.mapping.get(purposeOf(card, task), {})
-    if task == IMPROVE:
+    if task == AdaptTask.IMPROVE:
         labels = {label.value: label.name for label in card.labels}
         matches = {value: match(kind, card.labels, chosen.get(value)) for value, kind in store.kinds.items()}
         return Plan(card, task, labels, matches)
@@ -80,7 +78,7 @@ def makePlan(store: CaseStore, card: Card, task: str) -> Plan:
 
 def choices(plan: Plan, kinds: Mapping[int, Kind]) -> list[str]:
     """The labels that a kind of segment can be."""
-    names = list(plan.labels.values()) if plan.task == IMPROVE else ownLabels(kinds.values())
+    names = list(plan.labels.values()) if plan.task == AdaptTask.IMPROVE else ownLabels(kinds.values())
     return [*names, BACKGROUND, IGNORE]
 
 
@@ -152,7 +150,7 @@ def _examineCase(plan: Plan, store: CaseStore, case: Snapshot) -> Findings:
         found.notes.append(text.format(told=case.modality, expected=plan.card.modality))
     if case.role == UNLABELED:
         return found
-    if plan.task == IMPROVE:  # new labels get windows of their own
+    if plan.task == AdaptTask.IMPROVE:  # new labels get windows of their own
         _examineSize(plan.card, case, found)
     undecided = [value for value in case.voxels if plan.matches[value].label == UNDECIDED]
     found.problems.extend(plan.matches[value].problem + _(", in the section Labels") for value in undecided)
@@ -225,7 +223,7 @@ def freeze(plan: Plan, store: CaseStore, folder: Path) -> Path:
 
 def _title(plan: Plan) -> str:
     """What the data set is called; a new label set is called so, too."""
-    return ", ".join(plan.labels.values())[:60] if plan.task == NEW_LABELS else "local cases"
+    return ", ".join(plan.labels.values())[:60] if plan.task == AdaptTask.NEW_LABELS else "local cases"
 
 
 def _isUseful(plan: Plan, case: Snapshot) -> bool:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from llmboost import library
 from llmboost.card import Card, read_card
+from llmboost.messages.cases import RankedCase, Ranking, RankRequest
+from llmboost.messages.words import Device
+from llmboost.messages.worker import Progress
 
-from ..worker.client import Answer, Client, Progress
+from ..worker.client import Client
 from .cases import EXTENSION, IMAGES, LABELS, link, writeDataset
 from .casestore import CaseStore
 from .runfolders import newRun, removeRun
 from .trainingrun import whenLocal
 
-Order = list[dict[str, Any]]
+Order = tuple[RankedCase, ...]
 
 
 def start(
     client: Client,
     store: CaseStore,
     model: str,
-    device: str,
+    device: Device,
     onProgress: Callable[[Progress], None] | None,
     onDone: Callable[[Order], None],
     onError: Callable[[Exception], None],
@@ -38,14 +40,13 @@ def start(
         removeRun(run)
         onError(error)
 
-    def done(answer: Answer) -> None:
+    def done(answer: Ranking) -> None:
         removeRun(run)
-        onDone(answer.fields["order"])
+        onDone(answer.order)
 
     def ready() -> None:
         dataset = _write(store, read_card(library.find(model)), run)
-        fields = {"model": model, "dataset": str(dataset), "device": device}
-        client.start("rank_cases", fields, None, onProgress, done, failed)
+        client.start(RankRequest(model=model, device=device, dataset=str(dataset)), onProgress, done, failed)
 
     whenLocal(client, ready, failed)
 

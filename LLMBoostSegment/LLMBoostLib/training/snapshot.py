@@ -12,13 +12,14 @@ import numpy as np
 import slicer
 
 from llmboost import library
-from llmboost.card import Card, read_card
+from llmboost.card import PALETTE, Card, read_card
 from llmboost.card.modality import term
 from llmboost.errors import LLMBoostError
 from llmboost.io.case_files import case_id
 from llmboost.io.dataset import DatasetCase, load, read_dataset
 from llmboost.io.image import VOLUMES, Image
 from llmboost.io.labels import IGNORE
+from llmboost.messages.images import DrawnLabel
 
 from ..scene.fit import modalityInScene
 from ..scene.segmentation import writeSegmentation
@@ -31,7 +32,6 @@ from .runfolders import newId
 CASE = "LLMBoost.Case"  # attribute of the nodes that a case was made of: its id, or those of several crops
 _CROPS, _MODEL = "LLMBoost.Crops", "LLMBoost.CropsFor"  # attributes: what the cases have of an image, for which model
 _SUBJECT = "LLMBoost.Subject"  # attribute of a patient in the subject hierarchy: a generated id
-COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 
 
@@ -315,6 +315,5 @@ def _makeSegmentationNode(masks: list[tuple[Kind, np.ndarray]], volumeNode: Any)
     labels = []
     for value, (kind, mask) in enumerate(masks, start=1):
         labelmap[mask.transpose()] = value
-        color = COLORS[(value - 1) % len(COLORS)]
-        labels.append({"value": value, "name": kind.name, "color": color, "terminology": kind.terminology})
+        labels.append(DrawnLabel(value, kind.name, PALETTE[(value - 1) % len(PALETTE)], kind.terminology))
     return writeSegmentation(labelmap, labels, volumeNode, name=f"{volumeNode.GetName()} segments").segmentationNode

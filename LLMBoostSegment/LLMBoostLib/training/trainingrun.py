@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from slicer.i18n import tr as _
 
 from llmboost import library
 from llmboost.errors import LLMBoostError
+from llmboost.messages.cases import AdaptAnswer, AdaptRequest
+from llmboost.messages.worker import Hello, HelloRequest, Progress
 
 from ..install.packages import ensureInstalled
-from ..worker.client import Answer, Client, Progress
+from ..worker.client import Client
 from ..worker.consent import checkCommand
 from .candidate import AdapterCandidate, candidatePath, checkName
 from .casestore import CaseStore, defaultFolder
@@ -45,7 +47,8 @@ class TrainingRun:
 
     def start(
         self,
-        settings: Mapping[str, Any],
+        name: str,
+        settings: AdaptRequest,
         freeze: Freeze,
         onProgress: Callable[[Progress], None],
         onDone: Callable[[AdapterCandidate], None],
@@ -54,7 +57,8 @@ class TrainingRun:
         """Begin; one of ``onDone`` and ``onError`` will be called, once.
 
         Args:
-            settings: fields of the request ``adapt``, without its files, and ``name`` of the model to make.
+            name: of the model to make.
+            settings: the request; its files are told here.
             freeze: writes the data set into a folder and returns where it is.
 
         Raises:
@@ -63,9 +67,9 @@ class TrainingRun:
         if self.running:
             raise LLMBoostError(_("a training runs already; wait for it, or cancel it"))
         CaseStore(self.folder)  # raises for a folder that others keep files in
-        checkName(settings["name"])
+        checkName(name)
         self._run = run = newRun(self.folder)
-        output = run / (settings["name"] + library.EXTENSION)
+        output = run / (name + library.EXTENSION)
 
         def failed(error: Exception) -> None:
             self._tidy()
@@ -75,13 +79,12 @@ class TrainingRun:
             dataset = freeze(run / "dataset")
             makeFolder(run)
             self.client.haveMachineToItself()
-            fields = {key: value for key, value in settings.items() if key != "name"}
-            fields |= {"dataset": str(dataset), "output": str(output)}
-            self.client.start("adapt", fields, None, partial(self._tell, onProgress), done, failed)
+            request = replace(settings, dataset=str(dataset), output=str(output))
+            self.client.start(request, partial(self._tell, onProgress), done, failed)
 
-        def done(answer: Answer) -> None:
+        def done(answer: AdaptAnswer) -> None:
             try:
-                candidate = _candidate(settings, answer, candidatePath(self.folder, settings["name"]))
+                candidate = _candidate(name, settings, answer, candidatePath(self.folder, name))
                 candidate.keep(output)
             except Exception as error:
                 failed(error)
@@ -112,20 +115,19 @@ class TrainingRun:
         self._run = None
 
 
-def _candidate(settings: Mapping[str, Any], answer: Answer, path: Path) -> AdapterCandidate:
-    fields = answer.fields
+def _candidate(name: str, settings: AdaptRequest, answer: AdaptAnswer, path: Path) -> AdapterCandidate:
     return AdapterCandidate(
-        name=settings["name"],
+        name=name,
         path=path,
-        base=str(settings["base"]),
-        task=str(settings["task"]),
-        before=fields["before"],
-        after=fields["after"],
-        oldTask=fields.get("old_task"),
-        seconds=float(fields["seconds"]),
-        steps=int(fields["steps"]),
-        stopped=str(fields["stopped"]),
-        warnings=tuple(fields["warnings"]),
+        base=settings.base,
+        task=settings.task or "",
+        before=answer.before,
+        after=answer.after,
+        oldTask=answer.old_task,
+        seconds=answer.seconds,
+        steps=answer.steps,
+        stopped=answer.stopped,
+        warnings=answer.warnings,
     )
 
 
@@ -141,7 +143,7 @@ def whenLocal(client: Client, onReady: Callable[[], None], onError: Callable[[Ex
     checkCommand()
     ensureInstalled("train")
 
-    def hear(_answer: Any) -> None:
+    def hear(_hello: Hello) -> None:
         try:
             if client.remoteHost:
                 raise LLMBoostError(
@@ -154,4 +156,4 @@ def whenLocal(client: Client, onReady: Callable[[], None], onError: Callable[[Ex
         except Exception as error:
             onError(error)
 
-    client.start("hello", onDone=hear, onError=onError)
+    client.start(HelloRequest(), onDone=hear, onError=onError)

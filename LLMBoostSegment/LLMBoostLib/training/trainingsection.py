@@ -10,12 +10,12 @@ import qt
 from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
+from llmboost.messages.worker import Progress, ValidationEvent
 
 from ..panels.errordisplay import PROBLEM_STYLE, WARNING_STYLE, sentence
 from ..panels.plaintext import confirmed
 from ..panels.run import Work
 from ..panels.speed import duration
-from ..worker.client import Progress
 from . import basechoice
 from .basechoice import BaseChoice
 from .candidate import AdapterCandidate, checkName
@@ -161,9 +161,9 @@ class TrainingSection:
     def _onProgress(self, news: Progress) -> None:
         """Events between the steps tell no fraction, and are worth a word."""
         self.curves.hear(news.event)
-        event, text = news.event or {}, news.text
-        if event.get("event") == "validation" and (dice := finite(event.get("dice"))) is not None:
-            text = _("checked: Dice {dice:.3f}").format(dice=dice)
+        event, text = news.event, news.text
+        if isinstance(event, ValidationEvent) and event.measure == "dice" and finite(event.value) is not None:
+            text = _("checked: Dice {dice:.3f}").format(dice=event.value)
         if news.fraction is not None:
             self._fraction = news.fraction
         if ETA_FROM < self._fraction < 1:

@@ -6,9 +6,9 @@ import platform
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -20,6 +20,9 @@ from llmboost import __version__
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.library import find
+from llmboost.messages.codec import A, Answer, Request, from_message, sensible, to_message
+from llmboost.messages.words import ErrorKind, RequestKind
+from llmboost.messages.worker import Failure, Hello, ModelRequest, Progress, PutModelRequest
 from llmboost.wire import ERROR, PROGRESS, PROTOCOL, Message, ProtocolError, message_parts
 
 from .connection import STALL_SECONDS, Connection, Ended, Event, Stalled
@@ -31,14 +34,15 @@ MAX_TEXT = 2000
 
 T = TypeVar("T")
 
-_NAMES = {
-    "adapt": "a training",
-    "classify": "a classification",
-    "explain": "an explanation",
-    "rank_cases": "a ranking of cases",
-    "segment": "a segmentation",
+_NAMES: dict[str, str] = {
+    RequestKind.ADAPT: "a training",
+    RequestKind.CLASSIFY: "a classification",
+    RequestKind.EXPLAIN: "an explanation",
+    RequestKind.RANK_CASES: "a ranking of cases",
+    RequestKind.SEGMENT: "a segmentation",
 }
-_FATAL = {"not_started", "version", "crashed", "protocol"}  # a fresh worker is needed
+# a fresh worker is needed
+_FATAL = {ErrorKind.NOT_STARTED, ErrorKind.VERSION, ErrorKind.CRASHED, ErrorKind.PROTOCOL}
 _CHECK_COMMAND = f"Check the worker's command under Advanced (application setting {COMMAND_SETTING})"
 _REPORT = "This is a defect of LLMBoost, or of what the worker's command runs; please report it"
 
@@ -47,37 +51,15 @@ class WorkerError(Exception):
     """Why a request failed.
 
     Attributes:
-        kind: from the worker: bad_input, cancelled, out_of_memory, not_available, internal;
-            from here: busy, not_started, version, crashed, protocol, bad_input, cancelled.
+        kind: the worker's, or what went wrong with it or on the way.
         message: what is wrong, in a line for the user.
         hint: what to do about it; may be empty.
         details: the last lines of what the worker printed; may be empty.
     """
 
-    def __init__(self, kind: str, message: str, hint: str = "", details: str = "") -> None:
+    def __init__(self, kind: ErrorKind, message: str, hint: str = "", details: str = "") -> None:
         super().__init__(f"{message}. {hint}" if hint else message)
         self.kind, self.message, self.hint, self.details = kind, message, hint, details
-
-
-@dataclass(frozen=True)
-class Progress:
-    """News of a request: the fraction done (None: unknown), what goes on, and the bytes it will take if known.
-
-    ``event`` tells more of a training: a step's loss, or what a validation found.
-    """
-
-    fraction: float | None
-    text: str
-    memory: int | None = None
-    event: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """What a request gave: fields (JSON values) and arrays by name."""
-
-    fields: Mapping[str, Any]
-    arrays: Mapping[str, np.ndarray]
 
 
 def _ignore(_: Any) -> None:
@@ -85,20 +67,18 @@ def _ignore(_: Any) -> None:
 
 
 @dataclass(eq=False)
-class _Request:
-    kind: str
-    fields: dict[str, Any]
-    arrays: Mapping[str, np.ndarray]
+class _Call:
+    request: Request[Any]
     onProgress: Callable[[Progress], None]
-    onDone: Callable[[Answer], None]
+    onDone: Callable[[Any], None]
     onError: Callable[[Exception], None]
-    id: int = 0  # of the frame sent last, none yet
-    sent: str = ""  # and its kind
+    id: int = 0  # of the message sent last, none yet
+    sent: Request[Any] | None = None  # and what it was
     model: Path | None = None  # its file, where a remote worker knows the model by digest only
     started: float = 0.0
     told: float = 0.0  # when onProgress was called last
     heard: float = 0.0  # when the worker was heard last
-    progress: Progress = Progress(None, "")
+    progress: Progress = field(default_factory=Progress)
     killAt: float | None = None  # set once cancelled
 
     def give(self, answer: Answer) -> None:
@@ -144,9 +124,9 @@ class Client:
         self._command, self._environment = command, environment
         self._connection: Connection | None = None
         self._close: weakref.finalize | None = None
-        self._hello: Mapping[str, Any] = {}
+        self._hello: Hello | None = None
         self._loadingSince: float | None = None  # when the worker began what it cannot interrupt
-        self._request: _Request | None = None
+        self._call: _Call | None = None
         self._failure: WorkerError | None = None
         self._ids = count(1)
         self._timer = self._makeTimer()
@@ -154,56 +134,39 @@ class Client:
 
     def start(
         self,
-        kind: str,
-        fields: Mapping[str, Any] | None = None,
-        arrays: Mapping[str, np.ndarray] | None = None,
+        request: Request[A],
         onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[Answer], None] | None = None,
+        onDone: Callable[[A], None] | None = None,
         onError: Callable[[Exception], None] | None = None,
     ) -> None:
         """Send a request; one of ``onDone`` and ``onError`` will be called, once.
 
-        What ``onDone`` raises, ``onError`` is given. ``arrays`` must not change until then. A worker is started if none
-        runs.
+        What ``onDone`` raises, ``onError`` is given. The request's arrays must not change until then. A worker is
+        started if none runs.
 
         Raises:
             WorkerError: another request runs, of this client or another one (kind "busy").
         """
-        if running := next((client._request.kind for client in _clients if client._request), None):
+        if running := next((client._call.request.sent_as for client in _clients if client._call), None):
             what = _NAMES.get(running, "another computation")
-            raise WorkerError("busy", f"{what} runs", "Wait for it, or cancel it")
+            raise WorkerError(ErrorKind.BUSY, f"{what} runs", "Wait for it, or cancel it")
         now = time.monotonic()
         self._failure = None
-        self._request = _Request(
-            kind,
-            dict(fields or {}),
-            dict(arrays or {}),
-            onProgress or _ignore,
-            onDone or _ignore,
-            onError or _ignore,
-            started=now,
-            told=now,
-            heard=now,
-        )
+        callbacks = onProgress or _ignore, onDone or _ignore, onError or _ignore
+        self._call = _Call(request, *callbacks, started=now, told=now, heard=now)
         self._connect()
         if self._hello:
-            self._transmit(self._request)
+            self._transmit(self._call)
         if self._timer:
             self._timer.start()
 
-    def call(
-        self,
-        kind: str,
-        fields: Mapping[str, Any] | None = None,
-        arrays: Mapping[str, np.ndarray] | None = None,
-        onProgress: Callable[[Progress], None] | None = None,
-    ) -> Answer:
+    def call(self, request: Request[A], onProgress: Callable[[Progress], None] | None = None) -> A:
         """Send a request and wait for its answer; in Slicer, the GUI stays alive meanwhile.
 
         Raises:
             WorkerError: the request failed.
         """
-        return self.wait(partial(self.start, kind, fields, arrays, onProgress))
+        return self.wait(partial(self.start, request, onProgress))
 
     def wait(self, start: Callable[[Callable[[T], None], Callable[[Exception], None]], None]) -> T:
         """What a computation gives that ``start`` begins with this client; in Slicer, the GUI stays alive meanwhile.
@@ -225,8 +188,8 @@ class Client:
                     application.processEvents()
         except BaseException:  # such as Ctrl-C: nobody waits for the answer any more
             self._killWorker()
-            if self._request:
-                onError = self._request.onError
+            if self._call:
+                onError = self._call.onError
                 self._finish(lambda: onError(_cancelled()))
             raise
         if errors:
@@ -235,34 +198,34 @@ class Client:
 
     def finish(self) -> None:
         """Ask the request to come to its end with what it has so far; the answer comes as usual."""
-        request = self._request
-        if request and request.id and request.killAt is None and self._connection:
-            self._connection.send(message_parts(Message(request.id, "finish", {}, {})))
+        call = self._call
+        if call and call.id and call.killAt is None and self._connection:
+            self._connection.send(message_parts(Message(call.id, RequestKind.FINISH, {}, {})))
 
     def poll(self, seconds: float = 0.0) -> None:
         """Wait for news, so long at most, and call the callbacks. In Slicer a timer does this, else a script's loop."""
         event = self._connection.receive(seconds) if self._connection else None
-        while event and self._request and not self._failure:
-            self._handle(event, self._request)
-            event = self._connection.receive() if self._connection and self._request else None
-        if self._request:
-            self._watch(self._request)
+        while event and self._call and not self._failure:
+            self._handle(event, self._call)
+            event = self._connection.receive() if self._connection and self._call else None
+        if self._call:
+            self._watch(self._call)
 
     def cancel(self) -> None:
         """Stop the request: its worker is asked, and killed where that does not help; ``onError`` tells "cancelled"."""
-        request = self._request
-        if not request or request.killAt is not None:
+        call = self._call
+        if not call or call.killAt is not None:
             return
-        request.killAt = time.monotonic() + self.cancelSeconds
-        if request.id and self._connection:
-            self._connection.send(message_parts(Message(request.id, "cancel", {}, {})))
+        call.killAt = time.monotonic() + self.cancelSeconds
+        if call.id and self._connection:
+            self._connection.send(message_parts(Message(call.id, RequestKind.CANCEL, {}, {})))
         elif not self._failure:  # nothing was sent, and who just starts is there for the next request
             self._failure = _cancelled()
 
     @property
     def busy(self) -> bool:
         """Whether a request of this client runs."""
-        return self._request is not None
+        return self._call is not None
 
     def haveMachineToItself(self) -> None:
         """End the idle workers of other clients, which keep models in memory; they start again when they are needed."""
@@ -272,16 +235,16 @@ class Client:
     @property
     def remoteHost(self) -> str:
         """The other machine that the worker runs on, known after a first request; empty for this machine."""
-        host = plain(self._hello.get("host", ""))
+        host = plain(self._hello.host) if self._hello else ""
         return "" if host == platform.node() else host
 
     def shutDown(self) -> None:
         """End the worker; a request that runs is cancelled."""
         if self._close:
             self._close()
-        self._connection, self._hello, self._loadingSince = None, {}, None
-        if self._request:
-            onError = self._request.onError
+        self._connection = self._hello = self._loadingSince = None
+        if self._call:
+            onError = self._call.onError
             self._finish(lambda: onError(_cancelled()))
 
     def _makeTimer(self) -> Any:
@@ -297,7 +260,7 @@ class Client:
     @property
     def ready(self) -> bool:
         """Whether a worker runs that has said hello."""
-        return bool(self._hello) and self._connection is not None and not self._connection.ended
+        return self._hello is not None and self._connection is not None and not self._connection.ended
 
     def _connect(self) -> None:
         """Make sure that a worker runs, or is being started."""
@@ -311,7 +274,7 @@ class Client:
             self._connection = Connection(command, self._environment or workerEnvironment(command))
         except OSError as error:
             reason = f"{command[0]}: {error.strerror or error}"
-            self._failure = WorkerError("not_started", f"the worker could not be started ({reason})", _CHECK_COMMAND)
+            self._failure = _notStarted(f"the worker could not be started ({reason})")
         else:
             self._connection.stallSeconds = self.stallSeconds
             # also at the interpreter's end
@@ -322,115 +285,122 @@ class Client:
         if self._connection and self._close:
             self._connection.kill()
             self._close.detach()  # it would keep the connection
-        self._connection, self._hello, self._loadingSince = None, {}, None
+        self._connection = self._hello = self._loadingSince = None
 
-    def _handle(self, event: Event, request: _Request) -> None:
-        request.heard = time.monotonic()
+    def _handle(self, event: Event, call: _Call) -> None:
+        call.heard = time.monotonic()
         if isinstance(event, Ended):
             self._failure = self._ended(event)
         elif isinstance(event, Stalled):
             text = f"the worker stopped in the middle of an answer: nothing came for {event.seconds:.0f} s"
             hint = "Look whether its machine and the connection to it are well, then try again"
-            self._failure = WorkerError("crashed", text, hint, self._lastLines())
+            self._failure = WorkerError(ErrorKind.CRASHED, text, hint, self._lastLines())
         elif isinstance(event, ProtocolError):
-            text = f"the worker sent rubbish ({plain(event)})"
-            self._failure = WorkerError("protocol", text, _REPORT, self._lastLines())
+            self._failure = self._rubbish(event)
         elif not self._hello:
-            self._welcome(event.fields, request)
+            self._welcome(sensible(Hello, event), call)
         else:
-            self._noteLoading(event)
-            if event.id == request.id:  # else a late word about an earlier request
-                self._hear(event, request)
+            progress = sensible(Progress, event) if event.kind == PROGRESS else None
+            self._noteLoading(progress)
+            if event.id != call.id:  # a late word about an earlier request
+                return
+            if progress is None:
+                self._hear(event, call)
+            elif call.killAt is None and progress.loading is not False:  # the end of that is no news
+                self._tell(call, _shown(progress))
 
-    def _noteLoading(self, message: Message) -> None:
+    def _rubbish(self, error: Exception) -> WorkerError:
+        return WorkerError(ErrorKind.PROTOCOL, f"the worker sent rubbish ({plain(error)})", _REPORT, self._lastLines())
+
+    def _noteLoading(self, progress: Progress | None) -> None:
         """Also of an earlier request that was cancelled, for the worker goes on with it."""
-        loading = message.kind == PROGRESS and message.fields.get("loading")
-        if loading is True:
+        if progress and progress.loading:
             self._loadingSince = time.monotonic()
-        elif loading is False or message.kind != PROGRESS:
+        elif progress is None or progress.loading is False:
             self._loadingSince = None
 
-    def _welcome(self, hello: Mapping[str, Any], request: _Request) -> None:
-        protocol = hello.get("protocol")
-        if protocol == PROTOCOL:
+    def _welcome(self, hello: Hello, call: _Call) -> None:
+        if hello.protocol == PROTOCOL:
             self._hello = hello
-            if request.killAt is None:
-                self._transmit(request)
+            if call.killAt is None:
+                self._transmit(call)
             return
-        older = isinstance(protocol, int) and protocol < PROTOCOL
         self._failure = WorkerError(
-            "version",
-            f"the worker on {plain(hello.get('host'))} is LLMBoost {plain(hello.get('llmboost'))}"
-            f" (protocol {plain(protocol)}),"
+            ErrorKind.VERSION,
+            f"the worker on {plain(hello.host)} is LLMBoost {plain(hello.llmboost)} (protocol {hello.protocol}),"
             f" this Slicer has LLMBoost {__version__} (protocol {PROTOCOL})",
-            "Update LLMBoost for the worker" if older else "Update the extension in Slicer",
+            "Update LLMBoost for the worker" if hello.protocol < PROTOCOL else "Update the extension in Slicer",
         )
 
-    def _transmit(self, request: _Request) -> None:
+    def _transmit(self, call: _Call) -> None:
         """Send the request; to another machine, a model that lies here is named by its digest."""
-        model = request.fields.get("model")
-        if self.remoteHost and model and not model.startswith(DIGEST_PREFIX):
+        request = call.request
+        if self.remoteHost and isinstance(request, ModelRequest) and not request.model.startswith(DIGEST_PREFIX):
             with suppress(LLMBoostError):  # else it may lie there
-                request.fields["model"] = DIGEST_PREFIX + read_card(find(model)).digest
-                request.model = find(model)
+                path = find(request.model)
+                call.request = replace(request, model=DIGEST_PREFIX + read_card(path).digest)
+                call.model = path
         try:
-            self._send(request, request.kind, request.fields, request.arrays)
+            self._send(call, call.request)
         except ProtocolError as error:
-            self._failure = WorkerError("bad_input", str(error))
+            self._failure = WorkerError(ErrorKind.BAD_INPUT, str(error))
 
-    def _send(self, request: _Request, kind: str, fields: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    def _send(self, call: _Call, request: Request[Any]) -> None:
         assert self._connection
         id = next(self._ids)
-        self._connection.send(message_parts(Message(id, kind, fields, arrays)))
-        request.id, request.sent = id, kind
+        self._connection.send(message_parts(to_message(id, request)))
+        call.id, call.sent = id, request
 
-    def _hear(self, message: Message, request: _Request) -> None:
-        fields = message.fields
-        if message.kind == PROGRESS:
-            if request.killAt is None and fields.get("loading") is not False:  # the end of that is no news
-                self._tell(request, _progress(fields))
-        elif message.kind == ERROR and fields.get("kind") == "unknown_model" and request.model:
-            digest = {"digest": request.fields["model"]}
-            self._send(request, "put_model", digest, {"file": np.fromfile(request.model, np.uint8)})
-        elif message.kind == ERROR:
-            kind, message, hint = (plain(fields.get(key, "")) for key in ("kind", "message", "hint"))
-            self._failure = WorkerError(kind, message, hint, self._lastLines())
-        elif request.killAt is not None:  # done in spite of cancel
+    def _hear(self, message: Message, call: _Call) -> None:
+        """An answer or an error."""
+        if message.kind == ERROR:
+            failure = sensible(Failure, message)
+            if failure.kind == ErrorKind.UNKNOWN_MODEL and call.model and isinstance(call.request, ModelRequest):
+                self._send(call, PutModelRequest(call.request.model, np.fromfile(call.model, np.uint8)))
+                return
+            text, hint = plain(failure.message), plain(failure.hint)
+            self._failure = WorkerError(failure.kind, text, hint, self._lastLines())
+        elif call.killAt is not None:  # done in spite of cancel
             self._failure = _cancelled()
-        elif request.sent != request.kind:  # the model has arrived
-            self._transmit(request)
+        elif call.sent is not call.request:  # the model has arrived
+            self._transmit(call)
         else:
-            self._finish(lambda: request.give(Answer(fields, message.arrays)))
+            try:
+                answer = from_message(call.request.answer(), message)
+            except LLMBoostError as error:
+                self._failure = self._rubbish(error)
+            else:
+                self._finish(lambda: call.give(answer))
 
-    def _watch(self, request: _Request) -> None:
+    def _watch(self, call: _Call) -> None:
         """Time-outs, and the news that there are none."""
         now = time.monotonic()
         loading = self._loadingSince is not None and now < self._loadingSince + self.loadSeconds
-        if request.killAt is not None and loading and not self._failure:
+        if call.killAt is not None and loading and not self._failure:
             self._failure = _cancelled()
-        elif request.killAt is not None and now >= request.killAt and not self._failure:
+        elif call.killAt is not None and now >= call.killAt and not self._failure:
             self._failure = _cancelled()
             self._killWorker()
-        elif not self._hello and now >= request.started + self.startSeconds and not self._failure:
+        elif not self._hello and now >= call.started + self.startSeconds and not self._failure:
             text = f"the worker did not start within {self.startSeconds:.0f} s"
-            self._failure = WorkerError("not_started", text, _CHECK_COMMAND, self._lastLines())
+            self._failure = _notStarted(text, self._lastLines())
         if failure := self._failure:
             if failure.kind in _FATAL:
                 self._killWorker()
-            if request.killAt is not None:  # whatever went wrong since, nobody waits for the result
+            if call.killAt is not None:  # whatever went wrong since, nobody waits for the result
                 failure = _cancelled()
-            self._finish(lambda: request.onError(failure))
-        elif now - request.heard >= self.silenceSeconds and now - request.told >= 1:
-            seconds = int(now - request.heard)
+            self._finish(lambda: call.onError(failure))
+        elif now - call.heard >= self.silenceSeconds and now - call.told >= 1:
+            seconds = int(now - call.heard)
             text = f"no news from the worker for {seconds} s" if self._hello else f"the worker starts ({seconds} s)"
-            self._tell(request, Progress(request.progress.fraction, text, request.progress.memory))
+            self._tell(call, Progress(call.progress.fraction, text, call.progress.memory))
 
-    def _tell(self, request: _Request, progress: Progress) -> None:
-        request.told, request.progress = time.monotonic(), progress
-        request.onProgress(progress)
+    def _tell(self, call: _Call, progress: Progress) -> None:
+        call.told, call.progress = time.monotonic(), progress
+        call.onProgress(progress)
 
     def _finish(self, callback: Callable[[], None]) -> None:
-        self._request = self._failure = None
+        self._call = self._failure = None
         if self._timer:
             self._timer.stop()
         callback()
@@ -440,9 +410,9 @@ class Client:
         how = f"signal {-event.status}" if event.status < 0 else f"exit status {event.status}"
         last = f"{how}: {details.splitlines()[-1]}" if details else how
         if not self._hello:
-            return WorkerError("not_started", f"the worker could not be started ({last})", _CHECK_COMMAND, details)
+            return _notStarted(f"the worker could not be started ({last})", details)
         hint = "It may have needed more memory than there is; limit it to a region of interest, or try again"
-        return WorkerError("crashed", f"the worker ended unexpectedly ({last})", hint, details)
+        return WorkerError(ErrorKind.CRASHED, f"the worker ended unexpectedly ({last})", hint, details)
 
     def _lastLines(self) -> str:
         return "\n".join(map(plain, self._connection.lastLines)) if self._connection else ""
@@ -455,16 +425,20 @@ def plain(text: Any) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in shown).split())
 
 
-def _progress(fields: Mapping[str, Any]) -> Progress:
+def _shown(progress: Progress) -> Progress:
     """What a worker tells, as far as it makes sense."""
-    fraction, memory, event = (fields.get(key) for key in ("fraction", "memory", "event"))
-    return Progress(
-        float(fraction) if type(fraction) in (int, float) and 0 <= fraction <= 1 else None,
-        plain(fields.get("text", "")),
-        memory if type(memory) is int and memory >= 0 else None,
-        event if isinstance(event, dict) else None,
+    fraction, memory = progress.fraction, progress.memory
+    return replace(
+        progress,
+        fraction=fraction if fraction is not None and 0 <= fraction <= 1 else None,
+        text=plain(progress.text),
+        memory=memory if memory is not None and memory >= 0 else None,
     )
 
 
+def _notStarted(text: str, details: str = "") -> WorkerError:
+    return WorkerError(ErrorKind.NOT_STARTED, text, _CHECK_COMMAND, details)
+
+
 def _cancelled() -> WorkerError:
-    return WorkerError("cancelled", "cancelled")
+    return WorkerError(ErrorKind.CANCELLED, "cancelled")

@@ -20,6 +20,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from llmboost.messages.codec import sensible
+from llmboost.messages.worker import Hello
 from llmboost.wire import Message, ProtocolError, StreamEnded, read_hello, read_message
 
 from .launcher import Process, descendant, killTree, startProcess
@@ -152,7 +154,7 @@ class Connection:
         try:
             message = read_hello(stream)
             if message:
-                self._worker = descendant(self._process, message.fields.get("pid"))
+                self._worker = descendant(self._process, sensible(Hello, message).pid)
             while message:
                 self._events.put(message)
                 self._inFrame = False

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from qt import QSettings
 from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
+from llmboost.messages.worker import Hello, HelloRequest
 
 from ..install.packages import ensureInstalled, hindrance, missing, obstacle
 from ..panels.plaintext import confirmed
@@ -67,7 +67,7 @@ def whenReady(client: Client, onReady: Callable[[], None], onError: Callable[[Ex
         onReady()
         return
 
-    def hear(_answer: Any) -> None:
+    def hear(_hello: Hello) -> None:
         try:
             _askConsent(client.remoteHost)
         except LLMBoostError as error:
@@ -75,7 +75,7 @@ def whenReady(client: Client, onReady: Callable[[], None], onError: Callable[[Ex
         else:
             onReady()
 
-    client.start("hello", onDone=hear, onError=onError)
+    client.start(HelloRequest(), onDone=hear, onError=onError)
 
 
 def _askConsent(host: str) -> None:

@@ -10,6 +10,7 @@ from .checks import CONTROL, INPUT_REGIONS, MAX_LABEL
 from .fields import (
     CLASSIFICATION,
     LEFT,
+    PALETTE,
     RIGHT,
     SEGMENTATION,
     TISSUE,
@@ -36,6 +37,7 @@ __all__ = [
     "LEFT",
     "MAX_LABEL",
     "METADATA_KEY",
+    "PALETTE",
     "RIGHT",
     "SEGMENTATION",
     "TISSUE",

@@ -8,21 +8,36 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..card import Card, read_card
 from ..errors import LLMBoostError
 from ..library import find, installed
-from ..service import Answer, Handler, Job, RequestError
+from ..messages.cases import AdaptRequest, RankRequest
+from ..messages.codec import Answer, Request
+from ..messages.images import ClassifyRequest, ExplainRequest, SegmentRequest
+from ..messages.words import ErrorKind
+from ..messages.worker import (
+    ComputeRequest,
+    Done,
+    ModelsRequest,
+    PutModelRequest,
+    ReleaseRequest,
+    ShowRequest,
+    WarmUpRequest,
+)
+from ..service import Handlers, Job, RequestError
 from .adapt import adapt, rank_cases
 from .classify import classify
 from .explain import explain
 from .models import digest_of, models, put_model, received, show
 from .segment import segment
-from .volumes import text_of
 
 if TYPE_CHECKING:
     from ..model import Model
+
+A = TypeVar("A", bound=Answer)
+R = TypeVar("R", bound=Request[Any])
 
 
 class Engine:
@@ -32,22 +47,22 @@ class Engine:
         self._loaded: tuple[Card, str, Model] | None = None
 
     @property
-    def handlers(self) -> dict[str, Handler]:
+    def handlers(self) -> Handlers:
         return {
-            "warm_up": partial(self._computed, Engine.warm_up),
-            "release": self.release,
-            "models": models,
-            "put_model": put_model,
-            "show": partial(show, self),
-            "segment": partial(self._computed, segment),
-            "adapt": partial(self._computed, adapt),
-            "rank_cases": partial(self._computed, rank_cases),
-            "classify": partial(self._computed, classify),
-            "explain": partial(self._computed, explain),
+            WarmUpRequest: partial(self._computed, Engine.warm_up),
+            ReleaseRequest: self.release,
+            ModelsRequest: models,
+            PutModelRequest: put_model,
+            ShowRequest: partial(show, self),
+            SegmentRequest: partial(self._computed, segment),
+            AdaptRequest: partial(self._computed, adapt),
+            RankRequest: partial(self._computed, rank_cases),
+            ClassifyRequest: partial(self._computed, classify),
+            ExplainRequest: partial(self._computed, explain),
         }
 
-    def warm_up(self, job: Job) -> Answer:
-        """Fields ``model`` and ``device``: load the model and compute once, so that the next result comes sooner."""
+    def warm_up(self, job: Job[WarmUpRequest]) -> Done:
+        """Load the model and compute once."""
         model = self.model(job)
         import torch
 
@@ -61,19 +76,19 @@ class Engine:
             preprocessing, weight = one.card.preprocessing, next(one.network.parameters())
             with torch.inference_mode():
                 one.network(torch.zeros(1, preprocessing.channels, *preprocessing.patch_size, device=weight.device))
-        return {}, {}
+        return Done()
 
-    def release(self, _job: Job) -> Answer:
+    def release(self, _job: Job[Request[Any]]) -> Done:
         """Drop the loaded model and give its memory back."""
         self._loaded = None
         gc.collect()
         if "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()
-        return {}, {}
+        return Done()
 
-    def model(self, job: Job) -> Model:
+    def model(self, job: Job[ComputeRequest[Any]]) -> Model:
         """The model that a request asks for, loaded already or now."""
-        path, device = self.path(text_of(job, "model")), str(job.fields.get("device", "auto"))
+        path, device = self.path(job.request.model), job.request.device
         card = read_card(path)
         if self._loaded and self._loaded[:2] == (card, device):
             return self._loaded[2]
@@ -95,7 +110,7 @@ class Engine:
             if next(model.network.parameters()).device.type != choose_device(device).type:
                 self._loaded = None
 
-    def _computed(self, handler: Callable[[Engine, Job], Answer], job: Job) -> Answer:
+    def _computed(self, handler: Callable[[Engine, Job[R]], A], job: Job[R]) -> A:
         """A handler's answer. The first one waits for what takes seconds, in which cancel finds nobody."""
         if "monai" not in sys.modules:
             with job.loading("starting"):
@@ -110,7 +125,7 @@ class Engine:
             with suppress(LLMBoostError):
                 if read_card(path).digest == digest:
                     return path
-        raise RequestError("unknown_model", f"the worker's machine has no model {model}")
+        raise RequestError(ErrorKind.UNKNOWN_MODEL, f"the worker's machine has no model {model}")
 
 
 def _import_engine() -> None:

@@ -2,54 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
-from ..service import Answer, Job
-from .volumes import as_bytes, images_of, roi_of, slice_of
+from ..messages.images import ExplainAnswer, ExplainOptions, ExplainRequest, ExplanationMap, Named
+from ..messages.words import Layer, Method
+from ..service import Job
+from .volumes import as_bytes, images_of, roi_of
 
 if TYPE_CHECKING:
+    from ..explanation import Explanation, ExplanationSpec
     from . import Engine
 
 
-def explain(engine: Engine, job: Job) -> Answer:
-    """Show where a model looked.
-
-    Fields: as for segments or classes, and ``target`` (value of a class, or of a label as it was drawn; None: the class
-    that the model decides for, or the first label), ``method`` and ``layer`` (of :mod:`llmboost.explanation.maps`;
-    None: the defaults). A classifier's map of an image that it refuses is refused, too, unless ``anyway`` is true.
-
-    Gives ``target`` (value and name), ``method``, ``layer``, ``warnings``, ``seconds``, ``provenance``; array ``map``
-    [k, j, i] on the first channel's grid as uint8 (255 is 1).
-    """
-    channels = images_of(job)
+def explain(engine: Engine, job: Job[ExplainRequest]) -> ExplainAnswer:
+    """Show where a model looked. Of an image that a classifier refuses, no map is made either."""
+    request, channels = job.request, images_of(job.request)
     model = engine.model(job)
-    from ..explanation import LAYERS, METHODS, ExplanationSpec
     from ..inference.explain import explain
     from ..inference.watch import Watch
     from ..provenance import provenance
 
-    target = job.fields.get("target")
-    spec = ExplanationSpec(
-        None if target is None else int(target),
-        str(job.fields.get("method") or next(iter(METHODS))),
-        str(job.fields.get("layer") or LAYERS[0]),
-    )
     job.progress(0.0, "explaining")
     found = explain(
         model,
         channels,
-        spec,
-        roi=roi_of(job),
-        slice_number=slice_of(job),
-        anyway=job.fields.get("anyway") is True,
+        spec_of(request.explain),
+        roi=roi_of(request),
+        slice_number=request.slice_number,
+        anyway=request.anyway,
         watch=Watch(lambda fraction: job.progress(fraction, "explaining"), job.cancelled),
     )
-    fields = {
-        "target": {"value": found.target.value, "name": found.target.name},
-        "method": found.method,
-        "layer": found.layer,
-        "warnings": list(found.warnings),
-        "seconds": found.seconds,
-        "provenance": provenance(model.card, found.localizer),
-    }
-    return fields, {"map": as_bytes(found.map.array)}
+    return ExplainAnswer(
+        explanation=map_of(found), seconds=found.seconds, provenance=provenance(model.card, found.localizer)
+    )
+
+
+def spec_of(what: ExplainOptions | None) -> ExplanationSpec | None:
+    """What is to be explained, if anything."""
+    from ..explanation import ExplanationSpec
+
+    return None if what is None else ExplanationSpec(what.target, what.method, what.layer)
+
+
+@overload
+def map_of(found: Explanation) -> ExplanationMap: ...
+@overload
+def map_of(found: Explanation | None) -> ExplanationMap | None: ...
+def map_of(found: Explanation | None) -> ExplanationMap | None:
+    """An explanation as it travels, if there is one."""
+    if found is None:
+        return None
+    target = Named(found.target.value, found.target.name)
+    return ExplanationMap(target, Method(found.method), Layer(found.layer), as_bytes(found.map.array), found.warnings)

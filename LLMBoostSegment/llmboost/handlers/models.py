@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,8 @@ from ..card import read_card
 from ..errors import LLMBoostError
 from ..files import write_whole
 from ..library import EXTENSION, installed, user_folder
-from ..service import Answer, Job
-from .volumes import text_of
+from ..messages.worker import Done, Models, ModelsRequest, PutModelRequest, Shown, ShowRequest
+from ..service import Job
 
 if TYPE_CHECKING:
     from . import Engine
@@ -21,29 +20,29 @@ if TYPE_CHECKING:
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
-def models(_job: Job) -> Answer:
-    """Gives ``models``, the installed ones' cards by name, and ``warnings`` about damaged files."""
+def models(_job: Job[ModelsRequest]) -> Models:
+    """List the installed models."""
     cards, warnings = {}, []
     for name, path in installed().items():
         try:
-            cards[name] = json.loads(read_card(path).to_json())
+            cards[name] = read_card(path)
         except LLMBoostError as error:
             warnings.append(str(error))
-    return {"models": cards, "warnings": warnings}, {}
+    return Models(cards, tuple(warnings))
 
 
-def show(engine: Engine, job: Job) -> Answer:
-    """Field ``model``; gives its ``card`` and the size of its file in ``bytes``."""
-    path = engine.path(text_of(job, "model"))
-    return {"card": json.loads(read_card(path).to_json()), "bytes": path.stat().st_size}, {}
+def show(engine: Engine, job: Job[ShowRequest]) -> Shown:
+    """Tell of one model."""
+    path = engine.path(job.request.model)
+    return Shown(read_card(path), path.stat().st_size)
 
 
-def put_model(job: Job) -> Answer:
-    """Field ``digest`` ("sha256:..."), array ``file`` (uint8): keep a model file that Slicer's machine has."""
-    digest = digest_of(text_of(job, "digest"))
-    if "file" not in job.arrays or not digest:
+def put_model(job: Job[PutModelRequest]) -> Done:
+    """Keep a model file that Slicer's machine has."""
+    digest = digest_of(job.request.digest)
+    if not digest:
         raise LLMBoostError("put_model: needs a digest and a file")
-    data = job.arrays["file"].tobytes()
+    data = job.request.file.tobytes()
     tensors = memoryview(data)[8 + int.from_bytes(data[:8], "little") :]
     if hashlib.sha256(tensors).hexdigest() != digest:
         raise LLMBoostError("the model was damaged on its way to the worker; try again")
@@ -54,7 +53,7 @@ def put_model(job: Job) -> Answer:
     except LLMBoostError:
         path.unlink()
         raise
-    return {}, {}
+    return Done()
 
 
 def digest_of(model: str) -> str:

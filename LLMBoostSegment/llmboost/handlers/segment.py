@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..service import Answer, Job
+from ..messages.images import DrawnLabel, LabelMaps, SegmentAnswer, SegmentRequest
+from ..service import Job
+from .explain import map_of, spec_of
 from .volumes import as_bytes, images_of, roi_of
 
 if TYPE_CHECKING:
     from . import Engine
 
 
-def segment(engine: Engine, job: Job) -> Answer:
-    """Draw a model's segments.
-
-    Fields: ``model`` (name, path or "sha256:..."), ``device``, ``roi`` (None, or center, size and axes, row by row,
-    in LPS mm), ``mirror``, ``uncertainty``, ``probabilities``, ``modality`` (DICOM's term, or empty), and
-    ``geometry`` and arrays of the channels (:func:`llmboost.wire.pack_volumes`).
-
-    Gives ``labels`` (value, name, color, terminology) of the label map, ``classes`` (value, name) of the model,
-    ``volumes_ml``, ``seconds``, ``warnings``, ``provenance``, ``quality`` (None, or what
-    :class:`llmboost.inference.quality.Flag` holds); arrays [k, j, i] on the first channel's grid:
-    ``labelmap``, and on request ``entropy`` and ``probability_<value of a class>`` as uint8 (255 is 1).
-    """
-    channels = images_of(job)
+def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
+    """Draw a model's segments."""
+    request, channels = job.request, images_of(job.request)
     model = engine.model(job)
     from ..inference.memory import expected_peak, shortage
     from ..inference.segment import segment
@@ -34,7 +25,7 @@ def segment(engine: Engine, job: Job) -> Answer:
     from ..io.segnrrd import terminology_entry
     from ..provenance import provenance
 
-    roi = roi_of(job)
+    roi = roi_of(request)
     memory = int(expected_peak(model.card, channels[0], roi))
     job.progress(0.0, "segmenting", memory)
     try:
@@ -42,34 +33,25 @@ def segment(engine: Engine, job: Job) -> Answer:
             model,
             channels,
             roi=roi,
-            mirror=bool(job.fields.get("mirror")),
-            probabilities=bool(job.fields.get("probabilities")),
-            entropy=bool(job.fields.get("uncertainty")),
+            mirror=request.mirror,
+            probabilities=request.probabilities,
+            entropy=request.uncertainty,
+            explain=spec_of(request.explain),
             watch=Watch(lambda fraction: job.progress(fraction, "segmenting", memory), job.cancelled),
         )
     finally:
         engine.drop_if_moved()
-    arrays = {"labelmap": np.ascontiguousarray(result.labelmap.array.transpose())}
-    if result.entropy is not None:
-        arrays["entropy"] = as_bytes(result.entropy.array)
-    if result.probabilities is not None:
-        for label, chance in zip(model.card.labels, result.probabilities.array[1:], strict=True):
-            arrays[f"probability_{label.value}"] = as_bytes(chance)
-    fields = {
-        "labels": [
-            {
-                "value": label.value,
-                "name": label.name,
-                "color": label.color,
-                "terminology": terminology_entry(label),
-            }
-            for label in result.labels
-        ],
-        "classes": [{"value": label.value, "name": label.name} for label in model.card.labels],
-        "volumes_ml": result.volumes_ml,
-        "seconds": result.seconds,
-        "warnings": [*shortage(model.card, channels[0], roi), *result.warnings],
-        "quality": None if result.quality is None else asdict(result.quality),
-        "provenance": provenance(model.card, result.localizer),
-    }
-    return fields, arrays
+    maps = () if result.probabilities is None else result.probabilities.array[1:]
+    chances = {label.value: as_bytes(chance) for label, chance in zip(model.card.labels, maps, strict=False)}
+    return SegmentAnswer(
+        labelmap=np.ascontiguousarray(result.labelmap.array.transpose()),
+        labels=tuple(DrawnLabel(one.value, one.name, one.color, terminology_entry(one)) for one in result.labels),
+        classes=tuple(LabelMaps(one.value, one.name, chances.get(one.value)) for one in model.card.labels),
+        volumes_ml=result.volumes_ml,
+        entropy=None if result.entropy is None else as_bytes(result.entropy.array),
+        quality=result.quality,
+        explanation=map_of(result.explanation),
+        warnings=(*shortage(model.card, channels[0], roi), *result.warnings),
+        seconds=result.seconds,
+        provenance=provenance(model.card, result.localizer),
+    )

@@ -1,49 +1,35 @@
-"""A request's fields and volumes as the engine takes them, and the engine's maps as a frame takes them."""
+"""A request's volumes as the engine takes them, and the engine's maps as they travel."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import LLMBoostError
-from ..service import Job
-from ..wire import unpack_volumes
+from ..messages.images import ImageRequest
 
 if TYPE_CHECKING:
     from ..inference.roi import Roi
     from ..io.image import Image
 
 
-def text_of(job: Job, name: str) -> str:
-    value = job.fields.get(name)
-    if not isinstance(value, str) or not value:
-        raise LLMBoostError(f"the request lacks '{name}'")
-    return value
-
-
-def roi_of(job: Job) -> Roi | None:
-    """The request's region of interest: field ``roi``, None or center, size and axes (row by row) in LPS mm."""
+def roi_of(request: ImageRequest[Any]) -> Roi | None:
+    """The request's region of interest."""
     from ..inference.roi import Roi
 
-    box = job.fields.get("roi")
-    return Roi(box["center"], box["size"], np.reshape(box["axes"], (3, 3))) if box else None
+    box = request.roi
+    if box is not None and box.axes.shape != (3, 3):
+        raise LLMBoostError("the request's region of interest cannot be used (its axes are no 3 x 3 numbers)")
+    return None if box is None else Roi(box.center, box.size, box.axes)
 
 
-def slice_of(job: Job) -> int | None:
-    """The request's slice: field ``slice``, None or a number."""
-    number = job.fields.get("slice")
-    if number is not None and type(number) is not int:
-        raise LLMBoostError(f"the request's slice is {number!r}; give a whole number, or none")
-    return number
-
-
-def images_of(job: Job) -> list[Image]:
+def images_of(request: ImageRequest[Any]) -> list[Image]:
     """The request's volumes as the engine's images: the same voxels, seen along i, j, k."""
-    try:
-        volumes = unpack_volumes(job.fields["geometry"], job.arrays)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise LLMBoostError(f"the request's volumes cannot be used ({error})") from error
+    volumes = request.volumes
+    for volume in volumes:
+        if volume.array.ndim != 3 or volume.direction.shape != (3, 3):
+            raise LLMBoostError("the request's volumes cannot be used (a volume has 3 axes)")
     if not volumes or not all(volume.array.size for volume in volumes):
         raise LLMBoostError("the volume holds no voxels")
     for volume in volumes:
@@ -54,7 +40,7 @@ def images_of(job: Job) -> list[Image]:
             raise LLMBoostError("the volume's spacing or axes are of no use; correct them (in Slicer: module Volumes)")
     from ..io.image import Image
 
-    modality = str(job.fields.get("modality") or "")
+    modality = request.modality
     return [Image(v.array.transpose(), v.spacing, v.origin, v.direction, modality=modality) for v in volumes]
 
 

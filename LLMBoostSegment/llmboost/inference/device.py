@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import LLMBoostError
-
-DEVICES = ("auto", "cpu", "cuda")
+from ..messages.words import Device, chosen
 
 
 def choose_device(name: str) -> torch.device:
@@ -15,9 +14,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         LLMBoostError: another name, or CUDA is asked for and there is none.
     """
-    if name not in DEVICES:
-        raise LLMBoostError(f"device '{name}': use one of {', '.join(DEVICES)}")
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+    device = chosen(Device, name, "device")
+    if device == Device.CPU or (device == Device.AUTO and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise LLMBoostError("device 'cuda': torch finds no CUDA GPU on this machine; use --device cpu or auto")

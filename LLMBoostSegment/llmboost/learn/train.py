@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..booster import Booster, BoosterConfig
-from ..card import SEGMENTATION, Card, Label, read_card
+from ..card import PALETTE, SEGMENTATION, Card, Label, read_card
 from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
 from ..files import locked
@@ -26,9 +26,6 @@ from .curve import draw_curve
 from .plan import TrainingPlan, make_plan
 from .segmentation import SegmentationTask, read_volume
 from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run, versions
-
-# Okabe & Ito's colors, told apart by color-blind people too
-PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
 @dataclass(frozen=True)

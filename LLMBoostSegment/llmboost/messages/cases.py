@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..card import Card
 from .codec import Answer, Name, Request
 from .words import AdaptTask, Device, RequestKind, StopReason
-from .worker import ModelRequest
+from .worker import ComputeRequest
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class CaseDice:
 
 
 @dataclass(frozen=True)
-class Measured:
+class HeldOutFigures:
     """Of a model on the cases held out; of a classifier the area under the ROC curve. Without cases, empty."""
 
     cases: tuple[CaseDice, ...] = ()
@@ -44,8 +44,8 @@ class AdaptAnswer(Answer):
 
     output: str
     card: Card
-    before: Measured
-    after: Measured
+    before: HeldOutFigures
+    after: HeldOutFigures
     old_task: OldTask | None
     steps: int
     seconds: float
@@ -95,8 +95,7 @@ class Ranking(Answer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankRequest(ModelRequest[Ranking], sent_as=RequestKind.RANK_CASES):
+class RankRequest(ComputeRequest[Ranking], sent_as=RequestKind.RANK_CASES):
     """Order a data set's unlabeled cases: those in imagesTs, or in imagesTr without a label map."""
 
     dataset: Name
-    device: Device = Device.AUTO

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..inference.quality import Flag
 from .codec import Answer
-from .words import Device, Layer, Method, RequestKind
-from .worker import ModelRequest
+from .words import Layer, Method, RequestKind
+from .worker import ComputeRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +81,10 @@ B = TypeVar("B", bound=ImageAnswer)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImageRequest(ModelRequest[B]):
+class ImageRequest(ComputeRequest[B]):
     """About an image: one volume a channel; ``modality`` is DICOM's term, or empty."""
 
     volumes: tuple[Volume, ...]
-    device: Device = Device.AUTO
     roi: Box | None = None
     modality: str = ""
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
+
+from ..errors import LLMBoostError
 
 HELD_OUT = 4  # without cases to check with, every which subject is kept aside; fewer than that are all learned from
 
@@ -78,3 +81,13 @@ class StopReason(StrEnum):
     BUDGET = "budget"
     FINISH = "finish"
     EARLY = "early"
+
+
+W = TypeVar("W", bound=StrEnum)
+
+
+def chosen(kind: type[W], text: str, what: str) -> W:
+    """The word that a script or a user gave; ``what`` it is for. Raises LLMBoostError if it is none of these."""
+    if text not in list(kind):
+        raise LLMBoostError(f"{what} '{text}': use one of {', '.join(kind)}")
+    return kind(text)

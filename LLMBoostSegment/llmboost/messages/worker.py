@@ -67,7 +67,7 @@ class ValidationEvent:
     step: int
     measure: str
     value: float
-    best: float
+    best: float | None
 
 
 TrainingEvent = PlanEvent | StepEvent | ValidationEvent
@@ -113,10 +113,15 @@ class ModelRequest(Request[A]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmUpRequest(ModelRequest[Done], sent_as=RequestKind.WARM_UP):
-    """Load the model and compute once, so that the next result comes sooner."""
+class ComputeRequest(ModelRequest[A]):
+    """To compute with a model."""
 
     device: Device = Device.AUTO
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmUpRequest(ComputeRequest[Done], sent_as=RequestKind.WARM_UP):
+    """Load the model and compute once, so that the next result comes sooner."""
 
 
 @dataclass(frozen=True)

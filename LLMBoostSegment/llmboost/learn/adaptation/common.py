@@ -20,6 +20,7 @@ from ...errors import Cancelled, LLMBoostError
 from ...files import LOCK, write_whole
 from ...jsonfile import read_json
 from ...library import find_base
+from ...messages.words import AdaptTask, StopReason, chosen
 from ...model import Model
 from ...networks import build, describe
 from ..checkpoint import differences
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from ...io.dataset import Dataset
     from ...io.imageset import ImageSet
 
-IMPROVE, NEW_LABELS = "improve", "new-labels"
-TASKS = (IMPROVE, NEW_LABELS)
+IMPROVE, NEW_LABELS = AdaptTask.IMPROVE, AdaptTask.NEW_LABELS
 MINUTES = 2.0  # by default
 RUN = "adapt.json"
 SAVED_AS = {"wise_alpha": "share"}  # settings in cards, where they were called otherwise before
@@ -80,8 +80,8 @@ class AdaptSettings:
         budget = self.steps if self.steps is not None else self.minutes
         if budget is not None and not 0 < budget < math.inf:
             raise LLMBoostError("the budget must be greater than zero")
-        if self.task not in (None, *TASKS):
-            raise LLMBoostError(f"task '{self.task}': use one of {', '.join(TASKS)}")
+        if self.task is not None:
+            chosen(AdaptTask, self.task, "task")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Adapted:
         card: of the file that was written.
         before, after: on the cases held out, base and adapted model; without such cases, both are empty.
         old_before, old_after: mean Dice on old cases, if there are some.
-        stopped: why training ended: ``budget``, ``finish`` or ``early``.
+        stopped: why training ended.
     """
 
     card: Card
@@ -132,7 +132,7 @@ class Adapted:
     old_after: float | None
     steps: int
     seconds: float
-    stopped: str
+    stopped: StopReason
     warnings: tuple[str, ...]
 
 

@@ -14,6 +14,7 @@ from ...adapter import merged
 from ...card import CLASSIFICATION
 from ...card.figures import ADVICE
 from ...errors import Cancelled
+from ...messages.words import StopReason
 from ...model import Model, load_model, save_tensors
 from ..train import check_free
 from ..trainer import CHECKPOINT, Outcome, Trainer
@@ -129,7 +130,7 @@ def _minutes_left(adaptation: Adaptation, elapsed: float, measuring: float) -> f
     return max(left, 1.0) / 60
 
 
-def _train(trainer: Trainer, resume: bool, control: Control) -> tuple[Outcome, str]:
+def _train(trainer: Trainer, resume: bool, control: Control) -> tuple[Outcome, StopReason]:
     """Fill the trainer's network with the best weights; returns the training's end, and why it ended, see
     :class:`.common.Adapted`.
 
@@ -141,7 +142,8 @@ def _train(trainer: Trainer, resume: bool, control: Control) -> tuple[Outcome, s
     outcome = trainer.run()
     if control.cancelled():
         raise Cancelled
-    stopped = "finish" if control.finishing() else "budget" if trainer.fraction >= 1 else "early"
+    budget = StopReason.BUDGET if trainer.fraction >= 1 else StopReason.EARLY
+    stopped = StopReason.FINISH if control.finishing() else budget
     trainer.network.load_state_dict({**trainer.network.state_dict(), **outcome.state})
     return outcome, stopped
 

@@ -28,6 +28,7 @@ from ...io.dataset import (
     unlabeled_cases,
 )
 from ...io.labels import exchanged
+from ...messages.words import HELD_OUT
 from ...model import Model
 from ..loss import IGNORED
 from ..patches import TrainingPatches, Volume
@@ -39,7 +40,6 @@ from ..trainer import TrainingConfig
 from .common import IMPROVE, NEW_LABELS, AdaptSettings, Measured, better_goal, new_goal
 from .lora import default_rank, default_wise_alpha, interpolate
 
-HELD_OUT = 4  # every which subject is held out; fewer cases than that are all learned from
 MOST_HELD_OUT = 16  # cases: more would take time from training
 MOST_UNLABELED = 64  # cases, for the same reason
 
