@@ -4,13 +4,19 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from llmboost.card import SEGMENTATION, Card, Label, Normalization, Preprocessing
+from llmboost.handlers import Engine
 from llmboost.inference import memory
 from llmboost.inference.memory import describe_need, memory_needed, shortage
 from llmboost.inference.roi import Roi
 from llmboost.io.image import Image
 from llmboost.machine import GB, total_memory
+from llmboost.messages.words import Device
+from llmboost.messages.worker import WarmUpRequest
+from llmboost.model import Model
+from llmboost.service import Job
 
 MM = (1.0, 1.0, 1.0)
 
@@ -61,3 +67,14 @@ def test_a_2d_model_keeps_the_slices_of_an_image():
     steps = dataclasses.replace(card().preprocessing, patch_size=(64, 64, 1), spacing=(1.0, 1.0, 9.0))
     flat = dataclasses.replace(card(), preprocessing=steps)
     assert memory_needed(flat, (256, 256, 40), (1.0, 1.0, 3.0)) < memory_needed(flat, (256, 256, 80), (1.0, 1.0, 3.0))
+
+
+def test_a_model_that_left_its_device_is_loaded_again(tiny_model):
+    """One that had no room on a GPU computes on the CPU: for this image alone."""
+    engine, job = Engine(), Job(WarmUpRequest(model=str(tiny_model), device=Device.CPU))
+    first = engine.model(job)
+    engine.handlers[WarmUpRequest](job)
+    assert engine.model(job) is first
+    first.helpers["elsewhere"] = Model(first.card, torch.nn.Linear(1, 1, device="meta"))
+    engine.handlers[WarmUpRequest](job)
+    assert engine.model(job) is not first

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llmboost.io.image import Image
 from llmboost.library import find
-from llmboost.messages.images import ExplainOptions, ExplainRequest, Named
+from llmboost.messages.images import ExplainOptions, ExplainRequest, Named, SegmentRequest
 from llmboost.messages.words import Device, Layer, Method
 from llmboost.messages.worker import HelloRequest, Progress
 from LLMBoostLib.worker.client import Client, WorkerError
@@ -71,6 +73,27 @@ def test_cancels(warm, image, wait_for, monkeypatch):
     wait_for(lambda: errors, warm.poll)
     assert errors[0].kind == "cancelled"
     assert warm.call(request(image, target=2)).explanation.map.max() == 255
+
+
+def test_a_map_on_the_way_of_a_segmentation(warm, image):
+    """One request, one transfer: the segments as ever, and the map of what was drawn."""
+    asked = SegmentRequest(model="hippocampus", volumes=volumes_of(image), device=Device.CPU)
+    plain = warm.call(asked)
+    both = warm.call(replace(asked, explain=ExplainOptions(2, Method.ROLLOUT, Layer.BEFORE)))
+    assert plain.explanation is None
+    np.testing.assert_array_equal(both.labelmap, plain.labelmap)
+
+    from llmboost.explanation import ExplanationSpec
+    from llmboost.inference.explain import explain
+    from llmboost.model import load_model
+
+    drawn = image.with_array(plain.labelmap.transpose() == 2)
+    spec = ExplanationSpec(2, "attention-rollout", "before")
+    own = explain(load_model(find("hippocampus")), [image], spec, reference=drawn)
+    told = both.explanation
+    assert (told.target, told.method, told.layer) == (Named(2, "Posterior hippocampus"), spec.method, spec.layer)
+    np.testing.assert_allclose(told.map / 255, own.map.array.transpose(), atol=0.51 / 255)
+    assert told.map.max() == 255
 
 
 @pytest.mark.slow

@@ -101,13 +101,14 @@ class Engine:
             self._loaded = card, device, load_model(path, choose_device(device))
         return self._loaded[2]
 
-    def drop_if_moved(self) -> None:
-        """Forget a model that left a GPU for lack of memory: the next image may be smaller."""
+    def _drop_if_moved(self) -> None:
+        """Forget a model that left a GPU for lack of memory, itself or a helper: the next image may be smaller."""
         if self._loaded:
             from ..inference.device import choose_device
 
             _, device, model = self._loaded
-            if next(model.network.parameters()).device.type != choose_device(device).type:
+            places = {next(one.network.parameters()).device.type for one in (model, *model.helpers.values())}
+            if places != {choose_device(device).type}:
                 self._loaded = None
 
     def _computed(self, handler: Callable[[Engine, Job[R]], A], job: Job[R]) -> A:
@@ -115,7 +116,10 @@ class Engine:
         if "monai" not in sys.modules:
             with job.loading("starting"):
                 _import_engine()
-        return handler(self, job)
+        try:
+            return handler(self, job)
+        finally:
+            self._drop_if_moved()
 
     def path(self, model: str) -> Path:
         digest = digest_of(model)

@@ -28,19 +28,16 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
     roi = roi_of(request)
     memory = int(expected_peak(model.card, channels[0], roi))
     job.progress(0.0, "segmenting", memory)
-    try:
-        result = segment(
-            model,
-            channels,
-            roi=roi,
-            mirror=request.mirror,
-            probabilities=request.probabilities,
-            entropy=request.uncertainty,
-            explain=spec_of(request.explain),
-            watch=Watch(lambda fraction: job.progress(fraction, "segmenting", memory), job.cancelled),
-        )
-    finally:
-        engine.drop_if_moved()
+    result = segment(
+        model,
+        channels,
+        roi=roi,
+        mirror=request.mirror,
+        probabilities=request.probabilities,
+        entropy=request.uncertainty,
+        explain=spec_of(request.explain),
+        watch=Watch(lambda fraction: job.progress(fraction, "segmenting", memory), job.cancelled),
+    )
     maps = () if result.probabilities is None else result.probabilities.array[1:]
     chances = {label.value: as_bytes(chance) for label, chance in zip(model.card.labels, maps, strict=False)}
     return SegmentAnswer(
