@@ -4,8 +4,8 @@
 
 Makes cases of SIZE^3 voxels (16 bits, 1 mm) with two labels from a seed, a small base that knows these labels, and
 then adapts it by turns in child processes of one thread: with OTHER_TREE's engine and with this tree's, in the order
-other, this, this, other, ... so that neither is favored. What a child tells is its own clock, from the call to the
-first step, without imports.
+other, this, this, other, ... so that neither is favored. What a child tells is its own clocks, from the call to the
+first step: seconds, and seconds that the processor was at work, which other work on the machine changes less.
 """
 
 from __future__ import annotations
@@ -49,16 +49,15 @@ except ImportError:  # as the module was called before
     from llmboost.learn.adaptation import AdaptSettings
 
 torch.set_num_threads(1)
-started, first = time.monotonic(), []
-stop = lambda: any(first)
+started, first = (time.monotonic(), time.process_time()), []
 def report(event):
     if event["event"] == "step":
-        first.append(time.monotonic() - started)
+        first.append((time.monotonic() - started[0], time.process_time() - started[1]))
 settings = AdaptSettings(steps=1, validations=1)
 try:
     adapt(*map(Path, sys.argv[1:4]), settings, device=torch.device("cpu"), report=report)
 finally:
-    print(first[0])
+    print(*first[0])
 """
 
 
@@ -70,7 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     trees = {"other": arguments.other.resolve(), "this": ROOT}
-    seconds: dict[str, list[float]] = {name: [] for name in trees}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in trees}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_cases(folder / "data", arguments.cases, arguments.size)
@@ -79,11 +78,14 @@ def main() -> None:
             for name in list(trees)[:: -1 if number % 2 else 1]:
                 output = folder / f"{name}_{number}.safetensors"
                 told = child(trees[name], ADAPT, folder / "base.safetensors", folder / "data", output)
-                seconds[name].append(float(told))
-                print(f"round {number + 1}, {name}: {seconds[name][-1]:.2f} s", flush=True)
-    other, this = (median(seconds[name]) for name in trees)
-    shape = f"{arguments.cases} cases of {arguments.size}^3"
-    print(f"{shape}, to the first step, median: other {other:.2f} s, this {this:.2f} s, {this / other:.2f} of it")
+                seconds[name].append((float(told.split()[0]), float(told.split()[1])))
+                print(
+                    "round {}, {}: {:.2f} s, {:.2f} s of work".format(number + 1, name, *seconds[name][-1]), flush=True
+                )
+    print(f"{arguments.cases} cases of {arguments.size}^3, from the start to the first step, medians:")
+    for clock, what in enumerate(("seconds", "seconds of work")):
+        other, this = (median(one[clock] for one in seconds[name]) for name in trees)
+        print(f"{what}: other {other:.2f}, this {this:.2f}, {this / other:.2f} of it")
 
 
 def child(tree: Path, program: str, *paths: Path) -> str:
