@@ -13,10 +13,12 @@ from safetensors.numpy import save_file
 from Testing.gui import qthost
 from Testing.gui.panelcase import Case
 from Testing.gui.qthost import Host
-from Testing.host import Session, emptySession
+from Testing.host import Session, emptySession, start
 
 from llmboost import library
 from llmboost.card import CLASSIFICATION, METADATA_KEY, Card, Classification, Label, read_card
+
+start()  # tests import what needs the application
 
 
 @pytest.fixture
