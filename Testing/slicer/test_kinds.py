@@ -13,10 +13,11 @@ from llmboost import library
 from llmboost.card import read_card
 from llmboost.card.modality import differ
 from llmboost.io.image import Image
+from llmboost.messages.words import AdaptTask
 from LLMBoostLib.scene import fit
 from LLMBoostLib.scene.segmentinput import takesSegment
 from LLMBoostLib.training.casestore import CaseStore
-from LLMBoostLib.training.plan import IMPROVE, examine, makePlan
+from LLMBoostLib.training.plan import examine, makePlan
 
 CARD = read_card(library.find("hippocampus"))
 WORDS = [
@@ -64,7 +65,7 @@ def test_both_panels_doubt_what_the_engine_doubts(volumeNode, tmp_path, told):
         card = replace(CARD, modality=expected)
         doubted = any("was trained on" in text for text in fit.concerns(card, [volumeNode]))
         assert doubted == differ(told, expected), (told, expected)
-        notes = examine(makePlan(store, card, IMPROVE), store)[1].get(case.id)
+        notes = examine(makePlan(store, card, AdaptTask.IMPROVE), store)[1].get(case.id)
         noted = any("its modality is" in text for text in notes.notes) if notes else False
         assert noted == differ(told, expected)
 

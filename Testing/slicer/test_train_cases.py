@@ -20,12 +20,13 @@ from llmboost.io.dataset import check, read_dataset
 from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
 from llmboost.messages.images import DrawnLabel
+from llmboost.messages.words import AdaptTask
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import snapshot
 from LLMBoostLib.training.cases import Kind
 from LLMBoostLib.training.casestore import CaseStore
 from LLMBoostLib.training.mapping import match, matchOwn, ownLabels
-from LLMBoostLib.training.plan import IMPROVE, NEW_LABELS, examine, freeze, makePlan, purposeOf
+from LLMBoostLib.training.plan import examine, freeze, makePlan, purposeOf
 
 CARD = read_card(library.find("hippocampus"))
 
@@ -47,7 +48,7 @@ def makeCase(makeVolume) -> Any:
     return make
 
 
-def problems(store: CaseStore, task: str = IMPROVE) -> tuple[list[str], dict[str, list[str]]]:
+def problems(store: CaseStore, task: str = AdaptTask.IMPROVE) -> tuple[list[str], dict[str, list[str]]]:
     whole, perCase = examine(makePlan(store, CARD, task), store)
     return whole.problems, {id: found.problems for id, found in perCase.items() if found.problems}
 
@@ -182,7 +183,7 @@ def test_a_full_disk_leaves_nothing_behind(store, makeCase):
         with pytest.raises(LLMBoostError, match="cannot be written"):
             snapshot.addCase(store, *other)
         with pytest.raises(LLMBoostError, match="cannot be written"):
-            freeze(makePlan(store, CARD, IMPROVE), store, store.folder / ("x" * 300))
+            freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, store.folder / ("x" * 300))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(store.cases) == [case.id]
@@ -306,7 +307,7 @@ def test_problems_and_what_to_do_about_each(store, makeCase, makeVolume):
     assert problems(store) == ([], {})
     odd = snapshot.addCase(store, *makeCase(names=("Segment_1", "Posterior hippocampus"), seed=1))
     assert problems(store)[1] == {odd.id: ["'Segment_1' has no label: choose one, in the section Labels"]}
-    plan = makePlan(store, CARD, IMPROVE)
+    plan = makePlan(store, CARD, AdaptTask.IMPROVE)
     value = next(value for value, kind in store.kinds.items() if kind.name == "Segment_1")
     store.setMapping(purposeOf(CARD, plan.task), {value: "Anterior hippocampus"})
     assert problems(store) == ([], {})
@@ -357,7 +358,7 @@ def test_a_run_gets_the_labels_of_the_base_and_ignores_what_was_not_labelled(sto
     whole = snapshot.addCase(store, *makeCase())
     partly = snapshot.addCase(store, *makeCase(names=("background", "Posterior hippocampus", "ignore"), seed=1))
     alone = snapshot.addCase(store, makeCase(seed=2)[0])
-    folder = freeze(makePlan(store, CARD, IMPROVE), store, tmp_path / "run")
+    folder = freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "run")
     dataset = read_dataset(folder)
     check(dataset, dataset.cases.values())
     assert (dataset.labels, dataset.ignore) == ({1: NAMES[0], 2: NAMES[1]}, 3)
@@ -370,7 +371,7 @@ def test_a_run_gets_the_labels_of_the_base_and_ignores_what_was_not_labelled(sto
 def test_a_run_does_not_change_with_its_cases(store, makeCase, tmp_path):
     volumeNode, segmentationNode = makeCase()
     case = snapshot.addCase(store, volumeNode, segmentationNode)
-    folder = freeze(makePlan(store, CARD, IMPROVE), store, tmp_path / "run")
+    folder = freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "run")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     segmentationNode.GetSegmentation().RemoveSegment(segmentationNode.GetSegmentation().GetNthSegmentID(0))
     snapshot.addCase(store, volumeNode, segmentationNode)
@@ -383,7 +384,7 @@ def test_label_maps_that_have_the_values_to_learn_are_not_written_again(store, m
     same = snapshot.addCase(store, *makeCase())
     other = snapshot.addCase(store, *makeCase(names=NAMES[::-1], seed=1))
     partly = snapshot.addCase(store, *makeCase(names=NAMES[:1], seed=2))
-    labels = freeze(makePlan(store, CARD, IMPROVE), store, tmp_path / "run") / "labelsTr"
+    labels = freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "run") / "labelsTr"
     linked = {case.id for case in (same, other, partly) if store.labels(case).samefile(labels / f"{case.id}.nii.gz")}
     assert linked == {same.id, other.id}
     assert np.unique(read_image(labels / f"{partly.id}.nii.gz").array).tolist() == [1, 3]
@@ -393,8 +394,8 @@ def test_a_run_on_new_labels_has_those_of_the_cases(store, makeCase, tmp_path):
     snapshot.addCase(store, *makeCase(names=("LV", "Aorta")))
     snapshot.addCase(store, *makeCase(names=("lv", "thing"), seed=1))
     value = next(value for value, kind in store.kinds.items() if kind.name == "thing")
-    store.setMapping(NEW_LABELS, {value: "background"})
-    plan = makePlan(store, CARD, NEW_LABELS)
+    store.setMapping(AdaptTask.NEW_LABELS, {value: "background"})
+    plan = makePlan(store, CARD, AdaptTask.NEW_LABELS)
     assert plan.labels == {1: "LV", 2: "Aorta"}
     dataset = read_dataset(freeze(plan, store, tmp_path / "run"))
     assert dataset.labels == {1: "LV", 2: "Aorta"}

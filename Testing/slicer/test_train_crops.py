@@ -17,10 +17,11 @@ from llmboost.io.dataset import check, load, read_dataset
 from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
 from llmboost.messages.images import DrawnLabel
+from llmboost.messages.words import AdaptTask
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training import snapshot
 from LLMBoostLib.training.casestore import CaseStore
-from LLMBoostLib.training.plan import IMPROVE, examine, freeze, makePlan
+from LLMBoostLib.training.plan import examine, freeze, makePlan
 
 CARD = read_card(library.find("hippocampus"))
 SIDED = tuple(label.name for label in CARD.sided_labels)
@@ -55,7 +56,7 @@ def makeHead(makeVolume) -> Any:
 
 
 def problems(store: CaseStore) -> tuple[list[str], dict[str, list[str]]]:
-    whole, perCase = examine(makePlan(store, CARD, IMPROVE), store)
+    whole, perCase = examine(makePlan(store, CARD, AdaptTask.IMPROVE), store)
     return whole.problems, {id: found.problems for id, found in perCase.items() if found.problems}
 
 
@@ -89,7 +90,7 @@ def test_a_whole_head_becomes_a_case_a_side_that_can_be_trained_with(store, make
         kinds = [store.kinds[value] for value in case.voxels]
         assert [kind.name for kind in kinds] == list(NAMES)
         assert [kind.terminology for kind in kinds] == [terminology_entry(label) for label in CARD.labels]
-    dataset = read_dataset(freeze(makePlan(store, CARD, IMPROVE), store, tmp_path / "run"))
+    dataset = read_dataset(freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "run"))
     check(dataset, dataset.cases.values())
     for case in dataset.cases.values():  # what the model learns: its own values
         _channels, labels = load(case)
