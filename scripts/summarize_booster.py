@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmboost.bench.kinds import Measure, load_kind
-from llmboost.bench.recipe import Recipe, read_recipe
+from llmboost.bench.recipe import BenchRecipe, read_recipe
 from llmboost.bench.report import ArmResult, compare, draw_differences, name_of, shown
 from llmboost.bench.runner import read_rows
 
@@ -37,7 +37,7 @@ def main() -> None:
         draw_differences(drawn, "difference to no booster, Dice or AUC (95 %; right is better)", Path(sys.argv[1]))
 
 
-def effects() -> Iterator[tuple[Recipe, Measure, float, ArmResult]]:
+def effects() -> Iterator[tuple[BenchRecipe, Measure, float, ArmResult]]:
     """Each arm with a booster, with its recipe's first measure and that of the arm without."""
     for recipe in recipes():
         measure = load_kind(recipe.kind).MEASURES[0]
@@ -49,7 +49,7 @@ def effects() -> Iterator[tuple[Recipe, Measure, float, ArmResult]]:
                 yield recipe, measure, without[result.condition], result
 
 
-def recipes() -> Iterator[Recipe]:
+def recipes() -> Iterator[BenchRecipe]:
     """Those that compare with the same network without a booster."""
     for name in ("headline", "headline_retina", "medmnist", "fewshot", "factors"):
         yield read_recipe(f"booster_{name}")

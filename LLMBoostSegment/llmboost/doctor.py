@@ -22,7 +22,7 @@ DISK_GB = 2
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing looked at; ``remedy`` is empty where all is well. ``fatal``: nothing can be segmented."""
 
     topic: str
@@ -31,11 +31,11 @@ class Finding:
     fatal: bool = False
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Check]:
     """Look at program, libraries, devices, memory, disk, models and the language model's weights."""
     findings = [
-        Finding("LLMBoost", __version__),
-        Finding("Python", f"{sys.version.split()[0]} on {platform.platform(terse=True)}, {os.cpu_count()} cores"),
+        Check("LLMBoost", __version__),
+        Check("Python", f"{sys.version.split()[0]} on {platform.platform(terse=True)}, {os.cpu_count()} cores"),
         *(_library(name) for name in NEEDED),
     ]
     if not any(finding.fatal for finding in findings):
@@ -44,23 +44,23 @@ def examine() -> list[Finding]:
     return [*findings, _memory(), _disk()]
 
 
-def _library(name: str) -> Finding:
+def _library(name: str) -> Check:
     try:
-        return Finding(name, metadata.version(name))
+        return Check(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, "not installed", f"pip install {name}", fatal=True)
+        return Check(name, "not installed", f"pip install {name}", fatal=True)
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     import torch
 
     if not torch.cuda.is_available():
-        return Finding("GPU", f"none that torch can use; the CPU computes with {torch.get_num_threads()} threads")
+        return Check("GPU", f"none that torch can use; the CPU computes with {torch.get_num_threads()} threads")
     free, total = torch.cuda.mem_get_info()
-    return Finding("GPU", f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GB free")
+    return Check("GPU", f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GB free")
 
 
-def _models() -> list[Finding]:
+def _models() -> list[Check]:
     from .model import load_model
 
     findings = []
@@ -70,40 +70,38 @@ def _models() -> list[Finding]:
             need = memory_needed(card, LARGE_SCAN, card.preprocessing.spacing) / GB
             size = " x ".join(map(str, LARGE_SCAN))
             findings.append(
-                Finding(
+                Check(
                     f"model {name}",
                     f"{card.title} ({path.stat().st_size / 1e6:.1f} MB); a scan of {size} voxels takes {need:.1f} GB",
                 )
             )
         except LLMBoostError as error:
-            findings.append(
-                Finding(f"model {name}", str(error), f"llmboost models remove {name}, then import it again")
-            )
-    return findings or [Finding("models", "none installed", "llmboost models import FILE")]
+            findings.append(Check(f"model {name}", str(error), f"llmboost models remove {name}, then import it again"))
+    return findings or [Check("models", "none installed", "llmboost models import FILE")]
 
 
-def _memory() -> Finding:
+def _memory() -> Check:
     total = total_memory()
     if total is None:
-        return Finding("memory", "unknown")
+        return Check("memory", "unknown")
     remedy = "" if total >= MEMORY_GB * GB else f"at least {MEMORY_GB} GB are advised; segment small crops"
-    return Finding("memory", f"{total / GB:.1f} GB", remedy)
+    return Check("memory", f"{total / GB:.1f} GB", remedy)
 
 
-def _disk() -> Finding:
+def _disk() -> Check:
     folder = user_folder()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(existing, os.W_OK):
-        return Finding("model folder", f"{folder} cannot be written", "set LLMBOOST_MODELS to a folder of your own")
+        return Check("model folder", f"{folder} cannot be written", "set LLMBOOST_MODELS to a folder of your own")
     free = shutil.disk_usage(existing).free / 2**30
     remedy = "" if free >= DISK_GB else f"free at least {DISK_GB} GB"
-    return Finding("model folder", f"{folder}, {free:.1f} GB free on its disk", remedy)
+    return Check("model folder", f"{folder}, {free:.1f} GB free on its disk", remedy)
 
 
-def _language_model() -> Finding:
+def _language_model() -> Check:
     """Only training a new base needs it: a model file carries its own frozen block."""
     from .booster import smollm2
 
     if smollm2.find():
-        return Finding("booster smollm2", "installed (used for training only)")
-    return Finding("booster smollm2", "not installed; needed only by 'llmboost train --booster smollm2'")
+        return Check("booster smollm2", "installed (used for training only)")
+    return Check("booster smollm2", "not installed; needed only by 'llmboost train --booster smollm2'")

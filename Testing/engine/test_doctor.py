@@ -13,7 +13,7 @@ import torch
 
 import llmboost
 from llmboost import doctor
-from llmboost.doctor import NEEDED, Finding, examine
+from llmboost.doctor import NEEDED, Check, examine
 from llmboost.errors import LLMBoostError
 from llmboost.inference.device import choose_device
 from llmboost.library import import_model
@@ -64,7 +64,7 @@ def test_a_damaged_model(llmboost, library_folder, tiny_model):
 
 def test_no_model(library_folder, monkeypatch):
     monkeypatch.setattr(doctor, "installed", dict)
-    assert by_topic()["models"] == Finding("models", "none installed", "llmboost models import FILE")
+    assert by_topic()["models"] == Check("models", "none installed", "llmboost models import FILE")
 
 
 @pytest.mark.parametrize("missing", ["SimpleITK", "torch"])
@@ -77,7 +77,7 @@ def test_a_missing_library(llmboost, monkeypatch, missing):
         return version(name)
 
     monkeypatch.setattr(doctor.metadata, "version", without)
-    assert by_topic()[missing] == Finding(missing, "not installed", f"pip install {missing}", fatal=True)
+    assert by_topic()[missing] == Check(missing, "not installed", f"pip install {missing}", fatal=True)
     done = llmboost("doctor")
     assert done.status == 1
     assert f"pip install {missing}" in done.out
@@ -117,7 +117,7 @@ def test_memory(monkeypatch):
     assert finding.state == "1.5 GB"
     assert "4 GB are advised" in finding.remedy
     monkeypatch.setattr(doctor, "total_memory", lambda: None)
-    assert by_topic()["memory"] == Finding("memory", "unknown")
+    assert by_topic()["memory"] == Check("memory", "unknown")
 
 
 def test_the_model_folder(library_folder, monkeypatch):

@@ -48,7 +48,7 @@ Cell = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One run: an arm under one combination of the factors, with one seed and one choice of what is tuned."""
 
     arm: str
@@ -75,7 +75,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BenchRecipe:
     """An experiment as read from its TOML; ``factors`` and ``tune`` map to named groups of settings."""
 
     name: str
@@ -90,10 +90,10 @@ class Recipe:
     tune: dict[str, dict[Any, dict[str, Any]]] = field(default_factory=dict)
     way: tuple[str, str] | None = None
 
-    def rows(self, seed: int) -> list[Row]:
+    def rows(self, seed: int) -> list[BenchRow]:
         """Every arm under every combination of the factors, with every candidate of what is tuned."""
         return [
-            Row(
+            BenchRow(
                 arm,
                 dict(zip(self.factors, condition, strict=True)),
                 dict(zip(self.tune, candidate, strict=True)),
@@ -116,7 +116,7 @@ def shipped() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in SHIPPED.iterdir() if entry.name.endswith(".toml"))
 
 
-def read_recipe(name: str) -> Recipe:
+def read_recipe(name: str) -> BenchRecipe:
     """A shipped recipe by name, or a TOML file by path.
 
     Raises:
@@ -138,7 +138,7 @@ def read_recipe(name: str) -> Recipe:
         raise LLMBoostError(f"{file}: no recipe ({reason}); see the shipped ones: {', '.join(shipped())}") from error
 
 
-def _recipe(name: str, raw: dict[str, Any]) -> Recipe:
+def _recipe(name: str, raw: dict[str, Any]) -> BenchRecipe:
     if unknown := raw.keys() - FIELDS:
         raise ValueError(f"unknown entry '{min(unknown)}'")
     if raw["reference"] not in raw["arms"]:
@@ -148,7 +148,7 @@ def _recipe(name: str, raw: dict[str, Any]) -> Recipe:
         raise ValueError(f"the way {way} does not lead from one arm to another")
     if not raw["seeds"]:
         raise ValueError("no seeds")
-    return Recipe(
+    return BenchRecipe(
         name=name,
         title=raw["title"],
         description=raw.get("description", "").strip(),

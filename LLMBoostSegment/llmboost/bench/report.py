@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import LLMBoostError
 from ..files import write_whole
 from .kinds import Measure, load_kind
-from .recipe import Recipe
+from .recipe import BenchRecipe
 from .runner import ROWS, Record, read_rows, selected
 from .statistics import Estimate, estimate, holm, share
 
@@ -37,7 +37,7 @@ class ArmResult:
     way: Estimate | None = None
 
 
-def write_report(recipe: Recipe, output: Path) -> Path:
+def write_report(recipe: BenchRecipe, output: Path) -> Path:
     """Write table.md, the plots and report.md from rows.jsonl in ``output``; returns the page's path.
 
     Raises:
@@ -59,7 +59,7 @@ def write_report(recipe: Recipe, output: Path) -> Path:
     return output / PAGE
 
 
-def compare(recipe: Recipe, records: Mapping[str, Record], measures: Sequence[Measure]) -> list[ArmResult]:
+def compare(recipe: BenchRecipe, records: Mapping[str, Record], measures: Sequence[Measure]) -> list[ArmResult]:
     """Each arm under each condition, with differences to the reference over the seeds that both have run.
 
     p values of the first measure are corrected for the number of comparisons in the recipe.
@@ -100,7 +100,11 @@ def compare(recipe: Recipe, records: Mapping[str, Record], measures: Sequence[Me
 
 
 def _way(
-    recipe: Recipe, cells: Mapping[tuple[str, str], Mapping[int, Record]], condition: str, arm: str, measure: Measure
+    recipe: BenchRecipe,
+    cells: Mapping[tuple[str, str], Mapping[int, Record]],
+    condition: str,
+    arm: str,
+    measure: Measure,
 ) -> Estimate | None:
     """The share of the recipe's way that an arm has gone; of the way's own ends, none is told."""
     if recipe.way is None or arm in recipe.way:
@@ -115,7 +119,7 @@ def _cases(record: Record) -> list[dict[str, Any]]:
     return sorted(record["figures"]["cases"], key=lambda case: str(case["id"]))
 
 
-def tables(recipe: Recipe, results: Sequence[ArmResult], measures: Sequence[Measure]) -> str:
+def tables(recipe: BenchRecipe, results: Sequence[ArmResult], measures: Sequence[Measure]) -> str:
     """Markdown: a table of figures for each condition, and one of differences to the reference."""
     parts = []
     for condition in dict.fromkeys(result.condition for result in results):
@@ -171,7 +175,7 @@ def _probability(p: float | None) -> str:
 
 
 def _page(
-    recipe: Recipe, records: Mapping[str, Record], results: Sequence[ArmResult], table: str, plots: Sequence[Path]
+    recipe: BenchRecipe, records: Mapping[str, Record], results: Sequence[ArmResult], table: str, plots: Sequence[Path]
 ) -> str:
     done = [record for record in records.values() if "figures" in record]
     failed = {record["row"]: record["error"] for record in records.values() if "error" in record}
@@ -220,7 +224,7 @@ def _plot_figures(results: Sequence[ArmResult], measure: Measure, path: Path) ->
     return save(path)
 
 
-def _plot_differences(recipe: Recipe, results: Sequence[ArmResult], measure: Measure, path: Path) -> Path:
+def _plot_differences(recipe: BenchRecipe, results: Sequence[ArmResult], measure: Measure, path: Path) -> Path:
     """Each arm's paired difference to the reference."""
     rows = [(name_of(result), result.differences[measure.name]) for result in results if result.differences]
     better = "right" if measure.better == "higher" else "left"

@@ -17,7 +17,7 @@ import torch
 from ..errors import LLMBoostError
 from ..learn.train import made_with
 from .kinds import Context, load_kind
-from .recipe import Cell, Recipe, Row
+from .recipe import BenchRecipe, BenchRow, Cell
 
 ROWS = "rows.jsonl"
 
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 def run(
-    recipe: Recipe,
+    recipe: BenchRecipe,
     output: Path,
     data: Path,
     device: torch.device,
@@ -99,7 +99,7 @@ def read_rows(folder: Path) -> list[Record]:
     return list(records.values())
 
 
-def chosen(recipe: Recipe, records: dict[str, Record]) -> dict[Cell, dict[str, Any]]:
+def chosen(recipe: BenchRecipe, records: dict[str, Record]) -> dict[Cell, dict[str, Any]]:
     """What tuning found for each cell: the first seed's candidate that did best on val; of equals the first."""
     best: dict[Cell, tuple[float, dict[str, Any]]] = {}
     for row in recipe.rows(recipe.seeds[0]):
@@ -110,7 +110,7 @@ def chosen(recipe: Recipe, records: dict[str, Record]) -> dict[Cell, dict[str, A
     return {cell: tuned for cell, (_, tuned) in best.items()}
 
 
-def selected(recipe: Recipe, records: dict[str, Record]) -> Iterator[tuple[Row, Record]]:
+def selected(recipe: BenchRecipe, records: dict[str, Record]) -> Iterator[tuple[BenchRow, Record]]:
     """The finished rows that are compared: with tuning, those with each cell's choice."""
     choice = chosen(recipe, records)
     for seed in recipe.seeds:
@@ -119,7 +119,7 @@ def selected(recipe: Recipe, records: dict[str, Record]) -> Iterator[tuple[Row, 
                 yield row, records[row.id]
 
 
-def _rows(recipe: Recipe, records: dict[str, Record], only: str | None) -> Iterator[Row]:
+def _rows(recipe: BenchRecipe, records: dict[str, Record], only: str | None) -> Iterator[BenchRow]:
     """In the order to run them: seed by seed, so that what is stopped is balanced."""
     if only is not None:
         found = [row for seed in recipe.seeds for row in recipe.rows(seed) if row.id == only]
@@ -135,13 +135,13 @@ def _rows(recipe: Recipe, records: dict[str, Record], only: str | None) -> Itera
                 yield row
 
 
-def _count(recipe: Recipe) -> int:
+def _count(recipe: BenchRecipe) -> int:
     """The number of rows in all."""
     candidates = recipe.rows(recipe.seeds[0])
     return len(candidates) + (len(recipe.seeds) - 1) * len({row.cell for row in candidates})
 
 
-def check_settings(recipe: Recipe, records: dict[str, Record], output: Path) -> None:
+def check_settings(recipe: BenchRecipe, records: dict[str, Record], output: Path) -> None:
     """Refuse rows in ``output`` that were run with other settings than the recipe's.
 
     Raises:
