@@ -18,6 +18,7 @@ from Testing.gui.traincase import MODULE, TrainCase, selectRows
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
+from llmboost.messages.worker import ValidationEvent
 
 
 @pytest.fixture
@@ -559,7 +560,7 @@ def test_scripts_train_and_wait(ready):
     news = []
     outcome = ready.logic.train(name="mine", minutes=1, onProgress=news.append)
     assert outcome.after.mean_dice == 0.8
-    assert any(one.event and one.event["event"] == "validation" for one in news)
+    assert any(isinstance(one.event, ValidationEvent) for one in news)
     assert ready.logic.accept(outcome).name == "mine"
     with pytest.raises(LLMBoostError, match="'mine' is installed already"):
         ready.logic.train(name="mine")
