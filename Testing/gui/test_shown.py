@@ -9,6 +9,7 @@ from Testing.gui.qthost import choose, click
 from Testing.gui.traincase import TrainCase
 
 from llmboost.messages.images import DrawnLabel
+from llmboost.messages.worker import StepEvent, ValidationEvent
 from LLMBoostLib.scene import samples
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training.curves import Curves
@@ -187,12 +188,12 @@ def test_new_surfaces_are_brought_into_the_middle_of_the_3d_view(case):
 
 def test_a_curve_is_drawn_from_its_second_point_on(session):
     curves = Curves()
-    curves.hear({"event": "step", "step": 1, "loss": 2.0})
+    curves.hear(StepEvent(1, 2.0))
     chart = curves.show()
     assert chart.GetNumberOfPlotSeriesNodes() == 0
-    curves.hear({"event": "step", "step": 2, "loss": 1.0})
-    curves.hear({"event": "step", "step": 3, "loss": float("nan")})
-    curves.hear({"event": "validation", "step": 3, "dice": 0.5})
+    curves.hear(StepEvent(2, 1.0))
+    curves.hear(StepEvent(3, float("nan")))
+    curves.hear(ValidationEvent(3, "dice", 0.5, 0.5))
     curves.show()
     (series,) = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     assert series.GetTableNode().GetNumberOfRows() == 2
