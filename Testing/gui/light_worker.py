@@ -93,6 +93,7 @@ def answer(job: Job, card, volume):
         volumes_ml={x.name: voxel * int((labelmap == x.value).sum()) for x in labels},
         entropy=(labelmap > 0).astype(np.uint8) * 200 if job.request.uncertainty else None,
         quality=QUALITY.get(HOW),
+        explanation=mapOf(card, volume, job.request.explain, labels[0]),
         seconds=0.5,
         warnings=("Posterior hippocampus was not found",) if HOW == "warn" else (),
         provenance=provenance(card),
@@ -131,6 +132,7 @@ def classify(job: Job[ClassifyRequest]) -> ClassifyAnswer:
         positive=card.classification.positive,
         threshold=card.classification.thresholds[0],
         slices=tuple(SliceChances(n, spread(each, len(card.labels))) for n, each in slices if isFlat and not refused),
+        explanation=None if refused else mapOf(card, volume, job.request.explain, card.labels[int(second)]),
         range=KnownRange(3.0, 2.0, ("it is too bright",) if isForeign else ()),
         seconds=0.25,
         warnings=("the image was stretched",) if HOW == "warn" else (),
@@ -145,15 +147,22 @@ def explain(job: Job[ExplainRequest]) -> ExplainAnswer:
     card, volume = compute(job, "explaining", slow=HOW in ("slow", "slow-explain"))
     if HOW == "foreign" and not job.request.anyway:
         raise LLMBoostError("not an image that the model knows")
-    what = job.request.explain
-    name = next((label.name for label in card.labels if label.value == what.target), f"label {what.target}")
-    array = np.full(volume.array.shape, 50 * (what.target + 1), np.uint8)
     return ExplainAnswer(
-        explanation=ExplanationMap(Named(what.target, name), what.method, what.layer, array),
+        explanation=mapOf(card, volume, job.request.explain),
         seconds=0.25,
         warnings=("the map is the same everywhere",) if HOW == "warn" else (),
         provenance=provenance(card),
     )
+
+
+def mapOf(card, volume, what, first=None):
+    """The map that is asked for, if one is; of ``first`` where that is left open."""
+    if what is None:
+        return None
+    target = first.value if what.target is None else what.target
+    name = first.name if first else next((x.name for x in card.labels if x.value == target), f"label {target}")
+    array = np.full(volume.array.shape, 50 * (target + 1), np.uint8)
+    return ExplanationMap(Named(target, name), what.method, what.layer, array)
 
 
 def spread(chance: float, count: int) -> tuple[float, ...]:

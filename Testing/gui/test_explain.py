@@ -8,6 +8,9 @@ import slicer
 from Testing.gui.panelcase import SEGMENTS
 from Testing.gui.qthost import choose, click
 
+from llmboost.messages.images import SegmentRequest
+from llmboost.messages.worker import HelloRequest
+
 
 def red() -> tuple:
     view = slicer.util.getNode("vtkMRMLSliceCompositeNodeRed")
@@ -104,10 +107,18 @@ def test_method_and_layer_are_under_more_and_reach_the_worker(case, segmented):
     assert len(maps()) == 2
 
 
-def test_the_box_explains_with_the_result(case):
+def test_the_box_explains_with_the_result_in_one_request(case, monkeypatch):
     case.addImage()
     click(case.ui.explanationBox)
+    asked, start = [], case.client.start
+
+    def hear(request, *rest, **named):
+        asked.append(type(request))
+        start(request, *rest, **named)
+
+    monkeypatch.setattr(case.client, "start", hear)
     case.run()
+    assert [kind for kind in asked if kind is not HelloRequest] == [SegmentRequest]
     case.waitFor(lambda: maps())
     case.finish()
     assert red()[1] == maps()[0].GetID()

@@ -15,6 +15,7 @@ from Testing.host import EventLoop
 
 from llmboost.errors import LLMBoostError
 from llmboost.io.image import Image, read_image, resample, write_image
+from llmboost.messages.images import ExplainOptions
 from LLMBoostLib.scene import volumes
 from LLMBoostLib.worker import launcher
 from LLMBoostLib.worker.client import Client, WorkerError
@@ -59,6 +60,17 @@ def test_an_oblique_volume_under_a_transform_gives_the_engines_own_result(
     own = engine(asImage(volumeNode))
     np.testing.assert_array_equal(found, own.labelmap.array.transpose())
     assert found.any()
+
+
+def test_a_map_that_comes_with_the_segments_is_nearly_that_of_a_later_question(logic, client, volumeNode):
+    logic.process(volumeNode, explain=ExplainOptions())
+    made = logic.result.explanation
+    together = slicer.util.arrayFromVolume(made.mapNode).copy()
+    assert made.name == NAMES[0]
+    assert together.any()
+    assert logic.explain(volumeNode, target=1) is made.mapNode
+    # of what was drawn, and of what the network would draw
+    np.testing.assert_allclose(slicer.util.arrayFromVolume(made.mapNode), together, atol=0.05)
 
 
 def test_the_modality_that_dicom_told_goes_along(logic, client, volumeNode):

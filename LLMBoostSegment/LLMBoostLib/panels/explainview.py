@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import ctk
@@ -80,13 +81,16 @@ class ExplainView:
         self._refresh()
 
     @property
+    def first(self) -> ExplainOptions:
+        """The first thing to have explained of a result that is not there yet, in the way that the user chose."""
+        ui = self._ui
+        method, layer = list(methodNames())[ui.methodBox.currentIndex], list(layerNames())[ui.layerBox.currentIndex]
+        return ExplainOptions(None, method, layer)
+
+    @property
     def what(self) -> ExplainOptions:
         """What the user chose to have explained."""
-        ui = self._ui
-        method = list(methodNames())[ui.methodBox.currentIndex]
-        return ExplainOptions(
-            self._targets[ui.targetBox.currentIndex], method, list(layerNames())[ui.layerBox.currentIndex]
-        )
+        return replace(self.first, target=self._targets[self._ui.targetBox.currentIndex])
 
     def add(self, made: Explanation) -> None:
         """Keep a map that was made, and show it if it is of what is chosen now."""

@@ -285,22 +285,24 @@ class Panel(ModulePanel):
         if self._extent:
             count, isWarm = _frameCount(node, inputs), self.logic.client.ready
             clock = speed.Clock(card, node.device.value, self._extent, count, isWarm)
-        callbacks = self._callbacks(partial(self._done, clock, node.explanation))
+        callbacks = self._callbacks(partial(self._done, clock))
         self.run.go([*(getattr(each, "segmentationNode", each) for each in inputs), *(frames or ())])
+        explain = self.explanations.first if node.explanation else None
         if classifies(card):
-            self.logic.classify(inputs, **asked, slice=self.inputs.slice(card, inputs, node.sliceView), **callbacks)
+            slice = self.inputs.slice(card, inputs, node.sliceView)
+            self.logic.classify(inputs, **asked, slice=slice, explain=explain, **callbacks)
         elif frames:
             self.logic.processFrames(inputs[0], **asked, **callbacks)
         else:
             output = {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
-            self.logic.process(inputs, **asked, **output, **callbacks)
+            self.logic.process(inputs, **asked, **output, explain=explain, **callbacks)
 
     def _classifyAnyway(self) -> None:
         """Ask again what was refused."""
         asked = self.logic.asked
         asked.check()
         self.run.go(asked.nodes)
-        callbacks = self._callbacks(partial(self._done, None, False))
+        callbacks = self._callbacks(partial(self._done, None))
         self.logic.classify(asked.inputs, **{**asked.arguments, "anyway": True}, **callbacks)
 
     def _callbacks(self, onDone: Callable[[Any], None]) -> dict[str, Any]:
@@ -326,7 +328,7 @@ class Panel(ModulePanel):
             **self._callbacks(self._explained),
         )
 
-    def _done(self, clock: speed.Clock | None, explains: bool, result: Result | Classification) -> None:
+    def _done(self, clock: speed.Clock | None, result: Result | Classification) -> None:
         if clock:
             clock.stop(result.seconds)
         self._endedWith(result.name)
@@ -334,8 +336,8 @@ class Panel(ModulePanel):
         self.results.show(result)
         self.explanations.offer(result.targets)
         self.update()
-        if explains and result.targets:
-            self._beginOrStop(self._explain)
+        if result.explanation:
+            self.explanations.add(result.explanation)
 
     def _explained(self, made: Explanation) -> None:
         self._endedWith(made.mapNode.GetName())

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 from llmboost.messages.images import ClassChance, ClassifyAnswer, SliceChances
 
+from .explanation import Explanation
 from .nodes import derivedNode, knownNode, removeNode
 from .segmentinput import SegmentInput
 from .tables import fillTable
@@ -40,6 +41,7 @@ class Classification:
         volumeNode: the image; None where a segment was classified.
         warnings: what a user should know before believing the result.
         seconds: time that the engine took.
+        explanation: of where the model looked, if that was asked for.
     """
 
     classes: tuple[ClassChance, ...]
@@ -53,6 +55,7 @@ class Classification:
     volumeNode: Any = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    explanation: Explanation | None = None
 
     @property
     def refused(self) -> bool:

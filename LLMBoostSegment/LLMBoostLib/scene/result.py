@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from llmboost.inference.quality import Flag
 from llmboost.messages.images import SegmentAnswer
 
+from .explanation import Explanation
 from .maps import writeMap
 from .nodes import removeNode
 from .segmentation import writeSegmentation
@@ -39,6 +40,7 @@ class Result:
         mapNodes: by kind ("entropy", "probability_<label value>"), as far as they were asked for.
         warnings: what a user should know before believing the result.
         seconds: time that the engine took.
+        explanation: of where the model looked, if that was asked for.
     """
 
     segmentationNode: Any
@@ -50,6 +52,7 @@ class Result:
     mapNodes: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    explanation: Explanation | None = None
 
     @property
     def name(self) -> str:

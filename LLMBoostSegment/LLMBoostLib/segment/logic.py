@@ -63,6 +63,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         uncertainty: bool = False,
         probabilities: bool = False,
         closedSurface: bool = False,
+        explain: ExplainOptions | None = None,
         waitForCompletion: bool = True,
         onProgress: Callable[[Progress], None] | None = None,
         onDone: Callable[[Result], None] | None = None,
@@ -81,6 +82,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             mirror: average over mirrored images: twice the time.
             uncertainty, probabilities: also make volumes of the entropy, or of each label's probability.
             closedSurface: also make the surfaces that 3D views show.
+            explain: also make a map of where the model looked, which is ``result.explanation``.
             waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
 
         Returns:
@@ -92,11 +94,16 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device)
         request = replace(
-            asked.message(SegmentRequest), mirror=mirror, uncertainty=uncertainty, probabilities=probabilities
+            asked.message(SegmentRequest),
+            mirror=mirror,
+            uncertainty=uncertainty,
+            probabilities=probabilities,
+            explain=explain,
         )
 
         def finish(answer: SegmentAnswer) -> Result:
-            return self._keep(asked, writeResult(answer, asked.volumeNodes(), segmentationNode, closedSurface))
+            result = writeResult(answer, asked.volumeNodes(), segmentationNode, closedSurface)
+            return self._keep(asked, result, answer)
 
         start = self._starting(request, finish, onProgress)
         made = self._run(start, waitForCompletion, onDone, onError)
@@ -111,6 +118,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         *,
         slice: int | None = None,
         anyway: bool = False,
+        explain: ExplainOptions | None = None,
         waitForCompletion: bool = True,
         onProgress: Callable[[Progress], None] | None = None,
         onDone: Callable[[Classification], None] | None = None,
@@ -127,6 +135,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             slice: for a 2D model, the index of one slice from 0, along the image's axis of the largest spacing (see
                 ``LLMBoostLib.panels.slicechoice.sliceAxis``); None: all of them.
             anyway: also answer for an image of another kind than the model knows.
+            explain: also make a map of where the model looked, which is ``explanation`` of what is returned.
             waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
 
         Returns:
@@ -139,10 +148,10 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device, slice, anyway)
-        request = replace(asked.message(ClassifyRequest), slice_number=slice, anyway=anyway)
+        request = replace(asked.message(ClassifyRequest), slice_number=slice, anyway=anyway, explain=explain)
 
         def finish(answer: ClassifyAnswer) -> Classification:
-            return self._keep(asked, writeClassification(answer, asked.inputs))
+            return self._keep(asked, writeClassification(answer, asked.inputs), answer)
 
         start = self._starting(request, finish, onProgress)
         return self._run(start, waitForCompletion, onDone, onError)
@@ -193,8 +202,15 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         made = self._run(start, waitForCompletion, onDone, onError)
         return made and made.mapNode
 
-    def _keep(self, asked: RunRequest, result: R) -> R:
-        """This was asked last, and answered."""
+    def _keep(self, asked: RunRequest, result: R, answer: SegmentAnswer | ClassifyAnswer) -> R:
+        """This was asked last, and answered; a map that came along is made, too."""
+        if answer.explanation is not None:
+            try:
+                made = writeExplanation(answer.explanation, answer, asked.volumeNodes()[0])
+            except BaseException:
+                result.revert()
+                raise
+            result = replace(result, explanation=replace(made, warnings=answer.explanation.warnings))
         self.asked, self.result = asked, result
         return result
 
@@ -263,7 +279,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
                 if len(answers) < count:
                     start(onDone, onError)
                 else:
-                    onDone(self._keep(asked, frames.write(answers)))
+                    onDone(self._keep(asked, frames.write(answers), answer))
 
             self.client.start(request, tell, receive, onError)
 
