@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from llmboost import library, worker
-from llmboost.card import read_card
+from llmboost.card import Flag, read_card
 from llmboost.errors import LLMBoostError
-from llmboost.inference.quality import Flag
 from llmboost.messages.images import (
     ClassChance,
     ClassifyAnswer,

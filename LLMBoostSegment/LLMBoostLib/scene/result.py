@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import slicer
 from slicer.i18n import tr as _
 
-from llmboost.inference.quality import Flag
+from llmboost.card import Flag
 from llmboost.messages.images import SegmentAnswer
 
 from .explanation import Explanation

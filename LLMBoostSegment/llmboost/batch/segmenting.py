@@ -42,7 +42,7 @@ class SegmentOptions(Options):
 
 @dataclass
 class SegmentRow(Row):
-    """A segmented case in the summary; ``quality`` holds the fields of :class:`.quality.Flag`, where the card has
+    """A segmented case in the summary; ``quality`` holds the fields of :class:`.card.Flag`, where the card has
     numbers for it."""
 
     volumes_ml: dict[str, float] = field(default_factory=dict)

@@ -127,6 +127,16 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Flag:
+    """The predicted mean Dice of a case; ``low`` if it is below the card's ``limit``; ``text`` for a user."""
+
+    predicted_dice: float
+    low: bool
+    limit: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Target:
     """A structure that a cascade looks closer at.
 

@@ -8,21 +8,10 @@ fitted on validation cases as they are and degraded, makes of it the Dice to exp
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from ..card import Quality
-
-
-@dataclass(frozen=True)
-class Flag:
-    """The predicted mean Dice of a case; ``low`` if it is below the card's ``limit``; ``text`` for a user."""
-
-    predicted_dice: float
-    low: bool
-    limit: float
-    text: str
+from ..card import Flag, Quality
 
 
 class Tally:

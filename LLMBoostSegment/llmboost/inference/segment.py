@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..card import Card, Label
+from ..card import Card, Flag, Label
 from ..explanation import Explanation, ExplanationSpec
 from ..io.image import Image, resample
 from ..model import Model
@@ -22,7 +22,7 @@ from .components import largest_component
 from .explain_segment import explain_segment
 from .predict import probability_slabs
 from .preprocessing import longest_axis, orient, preprocess
-from .quality import Flag, Tally, flag
+from .quality import Tally, flag
 from .regrid import slabs_on_grid
 from .roi import Roi
 from .sides import without_sides

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..inference.quality import Flag
+from ..card import Flag
 from .codec import Answer
 from .words import Layer, Method, RequestKind
 from .worker import ComputeRequest
