@@ -158,7 +158,7 @@ def test_a_number_of_another_machine_is_no_process_of_ours(connect, script, laun
         lie = f"import os\nos.getpid = lambda: {stranger.pid}\nfrom llmboost import worker\nworker.main({{}})"
         for command in (
             script(lie),
-            script(lie.replace(str(stranger.pid), "'x'")),
+            script(lie.replace(f"lambda: {stranger.pid}", "lambda told=iter('x'): next(told, 1)")),  # at first
             script(lie.replace("lambda: ", "lambda: -")),
         ):
             client = connect(command)
