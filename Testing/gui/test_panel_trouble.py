@@ -14,6 +14,7 @@ import vtk
 from Testing.gui.panelcase import SEGMENTS, names, setCommand
 from Testing.gui.qthost import choose, click, isGone, typeText
 
+from LLMBoostLib.worker import launcher
 from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 # Input that cannot be segmented: Apply is disabled and says why
@@ -329,14 +330,16 @@ def test_the_scene_is_closed_over_a_result_that_is_being_edited(case, host):
     assert case.refused() == "Choose an image"
 
 
-def workerPid(case) -> int:
-    return case.client._hello["pid"]
+def workerPid() -> int:
+    """Of the only child of this process."""
+    (pid,) = [pid for pid in launcher.descendants(os.getpid()) if not isGone(pid)]
+    return pid
 
 
 def test_the_module_is_reloaded_in_mid_run(case, host):
     case.addImage()
     case.start()
-    pid = workerPid(case)
+    pid = workerPid()
     case.widget = host.reload("LLMBoostSegment")
     case.waitFor(lambda: isGone(pid))
     case.assertUntouched()
@@ -350,7 +353,7 @@ def test_the_module_is_reloaded_in_mid_run(case, host):
 def test_slicer_ends_in_mid_run(case, host):
     case.addImage()
     case.start()
-    pid = workerPid(case)
+    pid = workerPid()
     host.quit()
     case.waitFor(lambda: isGone(pid))
     assert not case.segmentations()
@@ -370,7 +373,7 @@ def test_the_module_is_left_in_mid_run_and_entered_again(case, host):
 def test_a_worker_that_dies_between_two_runs_is_started_again(case):
     case.addImage()
     case.run()
-    os.kill(workerPid(case), signal.SIGKILL)
+    os.kill(workerPid(), signal.SIGKILL)
     case.run()
     assert len(case.segmentations()) == 2
 
@@ -422,7 +425,7 @@ def test_diagnostics_work_without_a_worker(case):
 def test_memory_is_released_by_ending_the_worker(case):
     case.addImage()
     case.run()
-    pid = workerPid(case)
+    pid = workerPid()
     click(case.ui.advancedButton)
     click(case.ui.releaseButton)
     case.waitFor(lambda: isGone(pid))

@@ -128,7 +128,7 @@ def writeClassification(answer: ClassifyAnswer, inputs: Sequence[Any]) -> Classi
             node.SetAttribute(key, text)
         return node
 
-    chances = {
+    chances: dict[str, list] = {
         CLASS: [one.name for one in classes],
         PROBABILITY: [round(one.probability, DECIMALS) for one in classes],
         DECISION: [_("yes") if one.name in answer.decision else "" for one in classes],
