@@ -18,9 +18,9 @@ import numpy as np
 
 from llmboost.card import Subject, read_card, write_card
 from llmboost.inference.subject import aligned
-from llmboost.learn.synthesis import head_labels, read_head_map
-from llmboost.learn.synthesis.patches import CLASS
 from llmboost.library import find
+from synthesis import head_labels, read_head_map
+from synthesis.patches import CLASS
 
 # what surrounds the brain, and the halves of the cerebrum, lie where the field of view ends
 LOOSE = ("white matter", "cerebral cortex", "fluid")

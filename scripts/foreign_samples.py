@@ -20,8 +20,8 @@ from scipy import ndimage
 from llmboost.io.dicom import find_series, read_series
 from llmboost.io.image import Image, read_image, resample_to_spacing, to_canonical
 from llmboost.learn.augment import IMAGE
-from llmboost.learn.synthesis import SyntheticHeads, read_head_map
 from reorient_dataset import reorient
+from synthesis import SyntheticHeads, read_head_map
 
 HEAD, PART, OTHER = "head", "part of a head", "no head"
 MNI152 = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

@@ -22,11 +22,11 @@ from llmboost.learn.augment import IMAGE, LABEL
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.patches import Volume
 from llmboost.learn.segmentation import SegmentationTask
-from llmboost.learn.synthesis import HeadMap, SyntheticHeads, head_labels, read_head_map
 from llmboost.learn.train import made_with, run_folder
 from llmboost.learn.trainer import Outcome, Trainer, TrainingConfig
 from llmboost.model import save_model
 from llmboost.networks import build, describe
+from synthesis import HeadMap, SyntheticHeads, head_labels, read_head_map
 
 SPACING = 4.0  # mm
 WINDOW = (48, 56, 48)  # the whole brain at once, so that the network knows left from right

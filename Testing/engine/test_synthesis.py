@@ -7,8 +7,8 @@ import torch
 from llmboost.card import LEFT, RIGHT
 from llmboost.errors import LLMBoostError
 from llmboost.io.image import Image, write_image
-from llmboost.learn.synthesis import SyntheticHeads, head_labels, read_head_map
-from llmboost.learn.synthesis.structures import class_of, other_side
+from synthesis import SyntheticHeads, head_labels, read_head_map
+from synthesis.structures import class_of, other_side
 
 RAS = np.diag([-1.0, -1.0, 1.0])
 SPACING = 6.0

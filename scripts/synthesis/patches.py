@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...card import Normalization
-from ...errors import LLMBoostError
-from ...inference.preprocessing import normalize
-from ...io.image import read_image, to_canonical
-from ..augment import IMAGE, LABEL
+from llmboost.card import Normalization
+from llmboost.errors import LLMBoostError
+from llmboost.inference.preprocessing import normalize
+from llmboost.io.image import read_image, to_canonical
+from llmboost.learn.augment import IMAGE, LABEL
+
 from .appearance import Contrast, paint, random_contrast, scan
 from .field import along_axes, gaussian, smooth_field, triple
 from .pose import deform

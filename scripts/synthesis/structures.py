@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...card import LEFT, RIGHT, Code, Label
+from llmboost.card import LEFT, RIGHT, Code, Label
 
 
 @dataclass(frozen=True)
