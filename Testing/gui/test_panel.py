@@ -12,6 +12,7 @@ from Testing.gui.qthost import choose, click, press, typeText
 
 from llmboost import library
 from llmboost.card import LEFT, Cascade, Target, read_card
+from llmboost.messages.images import SegmentRequest
 
 
 def rows(case) -> list[str]:
@@ -241,16 +242,17 @@ def test_the_options_reach_the_worker(case, monkeypatch):
     case.addRoi()
     choose(case.ui.deviceBox, "CPU")
     click(case.ui.uncertaintyBox)
-    sent = {}
-    start = case.client.start
-    monkeypatch.setattr(
-        case.client, "start", lambda kind, fields=None, *more, **options: (
-            sent.update(fields or {}), start(kind, fields, *more, **options)
-        )
-    )  # fmt: skip
+    sent, start = [], case.client.start
+
+    def hear(request, *more, **options):
+        sent.append(request)
+        start(request, *more, **options)
+
+    monkeypatch.setattr(case.client, "start", hear)
     case.run()
-    assert (sent["model"], sent["device"], sent["uncertainty"]) == ("hippocampus", "cpu", True)
-    np.testing.assert_allclose(sent["roi"]["center"], (-20, -28, 20))
+    (request,) = (each for each in sent if isinstance(each, SegmentRequest))
+    assert (request.model, request.device, request.uncertainty) == ("hippocampus", "cpu", True)
+    np.testing.assert_allclose(request.roi.center, (-20, -28, 20))
 
 
 def test_parameters_come_back_with_a_saved_scene_and_no_command_does(case, host):

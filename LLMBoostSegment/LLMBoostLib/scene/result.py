@@ -20,7 +20,7 @@ from .tables import writeTable
 from .volumes import frameWarnings
 
 
-class WayBack(Protocol):
+class Undoable(Protocol):
     """What takes a run back."""
 
     def revert(self) -> None: ...
@@ -45,7 +45,7 @@ class Result:
 
     segmentationNode: Any
     tableNode: Any
-    undo: WayBack
+    undo: Undoable
     volumeNode: Any = None
     targets: tuple[tuple[int, str], ...] = ()
     quality: Flag | None = None
