@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from llmboost.errors import LLMBoostError
+from llmboost.errors import LLMBoostError, NotExplained
 from llmboost.explanation import ExplanationSpec
+from llmboost.handlers.explain import even_without_map
 from llmboost.inference.cascade import localize
 from llmboost.inference.classify import classify
 from llmboost.inference.explain import explain
@@ -106,6 +107,24 @@ def test_a_target_that_is_not_there_is_told_before_anything_is_drawn(segmenter, 
     with counting(segmenter.network) as calls, pytest.raises(LLMBoostError, match="nothing of value 9"):
         segment(segmenter, [make_case(151)[0]], explain=ExplanationSpec(9))
     assert not calls
+
+
+class Untapped(Looker):
+    """A peer's network: no tokens."""
+
+    stride = (1, 1, 1)
+
+
+def test_what_cannot_be_explained_is_segmented_all_the_same():
+    """Of a network without tokens there is no map: the command line says so, and the panel keeps the segments."""
+    model, (head, _) = Model(make_model().card, Untapped(), make_model().helpers), make_head()
+    alone = segment(model, [head])
+    with pytest.raises(NotExplained, match="no token grid"):
+        segment(model, [head], explain=ExplanationSpec(4))
+    result = even_without_map(lambda: segment(model, [head], explain=ExplanationSpec(4)))
+    assert np.array_equal(result.labelmap.array, alone.labelmap.array)
+    assert result.explanation is None
+    assert result.warnings == (*alone.warnings, "not explained: the network Untapped has no token grid to make maps on")
 
 
 def test_progress_goes_on_from_drawing_to_explaining(segmenter, make_case):

@@ -131,7 +131,7 @@ def test_an_environment_that_cannot_be_made(case, host, environmentFolder, pytho
 
 def test_making_an_environment_can_be_cancelled_and_keeps_apply_off(case, host, environmentFolder, monkeypatch):
     from LLMBoostLib.install.environment import PrivateEnvironment
-    from LLMBoostLib.worker.childprocess import Cancelled
+    from LLMBoostLib.worker.commandline import Cancelled
 
     seen = []
 
@@ -155,7 +155,7 @@ def test_making_an_environment_can_be_cancelled_and_keeps_apply_off(case, host, 
 
 def test_the_module_is_reloaded_while_an_environment_is_made(case, host, environmentFolder, monkeypatch):
     from LLMBoostLib.install.environment import PrivateEnvironment
-    from LLMBoostLib.worker.childprocess import Cancelled
+    from LLMBoostLib.worker.commandline import Cancelled
 
     def create(self, python, wheels, purpose, onLine, shouldCancel):
         case.widget = host.reload("LLMBoostSegment")

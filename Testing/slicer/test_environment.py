@@ -22,7 +22,7 @@ from llmboost.errors import LLMBoostError
 from LLMBoostLib.install import environment, packages
 from LLMBoostLib.install.environment import STAMP, PrivateEnvironment
 from LLMBoostLib.worker import launcher
-from LLMBoostLib.worker.childprocess import Cancelled
+from LLMBoostLib.worker.commandline import Cancelled
 
 MODULES = {  # by wheel
     "torch": "torch",

@@ -19,7 +19,7 @@ from slicer.i18n import tr as _
 from llmboost.errors import LLMBoostError
 from llmboost.files import write_whole
 
-from ..worker.childprocess import Cancelled, runCommand
+from ..worker.commandline import Cancelled, runCommand
 from ..worker.launcher import COMMAND_SETTING, workerCommand, workerEnvironment
 from .packages import TORCH, TORCH_GB, progressBar, requirements
 from .pipoutput import PipOutput
@@ -103,7 +103,7 @@ class PrivateEnvironment:
             shouldCancel: asked several times a second.
 
         Raises:
-            LLMBoostError: it cannot be done: why, and what to do. If cancelled, :class:`.childprocess.Cancelled`.
+            LLMBoostError: it cannot be done: why, and what to do. If cancelled, :class:`.commandline.Cancelled`.
         """
         if wheels and not any(Path(wheels).glob("*.whl")):
             raise LLMBoostError(_("{folder}: holds no wheels (files named .whl)").format(folder=wheels))

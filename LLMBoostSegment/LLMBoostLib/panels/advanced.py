@@ -19,8 +19,8 @@ from llmboost.messages.worker import Hello, HelloRequest
 
 from ..install import diagnostics
 from ..install.environment import PrivateEnvironment
-from ..worker.childprocess import Cancelled
 from ..worker.client import Client
+from ..worker.commandline import Cancelled
 from ..worker.consent import checkCommand
 from ..worker.launcher import COMMAND_SETTING, defaultCommand
 from .errordisplay import errorsShown, sentence, showError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -30,12 +30,20 @@ from ..scene.explanation import Explanation, writeExplanation
 from ..scene.frames import Frames
 from ..scene.result import Result, writeResult
 from ..worker import folderrun
+from ..worker.calls import Listeners, Start, run, separate
 from ..worker.client import Client
+from .options import ClassifyOptions, FolderOptions, MapOptions, SegmentOptions
 from .request import RunRequest, cardOf, takesColor
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Result | Classification)
-Start = Callable[[Callable[[T], None], Callable[[Exception], None] | None], None]
+# the command line's words for the options of a folder
+_COMMAND_LINE = {
+    "resume": "--resume",
+    "mirror": "--mirror",
+    "uncertainty": "--uncertainty",
+    "explanation": "--explain",
+}
 
 
 class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
@@ -58,16 +66,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         roiNode: Any = None,
         segmentationNode: Any = None,
         device: str = "auto",
-        *,
-        mirror: bool = False,
-        uncertainty: bool = False,
-        probabilities: bool = False,
-        closedSurface: bool = False,
-        explain: ExplainOptions | None = None,
-        waitForCompletion: bool = True,
-        onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[Result], None] | None = None,
-        onError: Callable[[Exception], None] | None = None,
+        **options: Unpack[SegmentOptions],
     ) -> Any:
         """Segment a volume; nodes are made or changed only when the whole answer is there.
 
@@ -93,20 +92,15 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device)
-        request = replace(
-            asked.message(SegmentRequest),
-            mirror=mirror,
-            uncertainty=uncertainty,
-            probabilities=probabilities,
-            explain=explain,
-        )
+        own, listeners = separate(SegmentOptions, options)
+        closedSurface = own.pop("closedSurface", False)
+        request = replace(asked.message(SegmentRequest), **own)
 
         def finish(answer: SegmentAnswer) -> Result:
             result = writeResult(answer, asked.volumeNodes(), segmentationNode, closedSurface)
             return self._keep(asked, result, answer)
 
-        start = self._starting(request, finish, onProgress)
-        made = self._run(start, waitForCompletion, onDone, onError)
+        made = run(self.client, self._starting(request, finish, listeners), listeners)
         return made and made.segmentationNode
 
     def classify(
@@ -115,14 +109,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         model: str = "adrenal",
         roiNode: Any = None,
         device: str = "auto",
-        *,
-        slice: int | None = None,
-        anyway: bool = False,
-        explain: ExplainOptions | None = None,
-        waitForCompletion: bool = True,
-        onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[Classification], None] | None = None,
-        onError: Callable[[Exception], None] | None = None,
+        **options: Unpack[ClassifyOptions],
     ) -> Classification | None:
         """Classify an image; the table is made or changed only when the whole answer is there.
 
@@ -147,14 +134,15 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
+        own, listeners = separate(ClassifyOptions, options)
+        slice, anyway = own.get("slice"), own.get("anyway", False)
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device, slice, anyway)
-        request = replace(asked.message(ClassifyRequest), slice_number=slice, anyway=anyway, explain=explain)
+        request = replace(asked.message(ClassifyRequest), slice_number=slice, anyway=anyway, explain=own.get("explain"))
 
         def finish(answer: ClassifyAnswer) -> Classification:
             return self._keep(asked, writeClassification(answer, asked.inputs), answer)
 
-        start = self._starting(request, finish, onProgress)
-        return self._run(start, waitForCompletion, onDone, onError)
+        return run(self.client, self._starting(request, finish, listeners), listeners)
 
     def explain(
         self,
@@ -162,16 +150,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         model: str = "hippocampus",
         roiNode: Any = None,
         device: str = "auto",
-        *,
-        target: int | None = None,
-        method: str = Method.GRAD_CAM,
-        layer: str = Layer.AFTER,
-        slice: int | None = None,
-        anyway: bool = False,
-        waitForCompletion: bool = True,
-        onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[Explanation], None] | None = None,
-        onError: Callable[[Exception], None] | None = None,
+        **options: Unpack[MapOptions],
     ) -> Any:
         """Make a map of where in an image a model looks when it classifies or segments it.
 
@@ -191,15 +170,20 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: an input cannot be used, or was removed from the scene meanwhile.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
+        own, listeners = separate(MapOptions, options)
+        slice, anyway = own.get("slice"), own.get("anyway", False)
         asked = RunRequest(_inputs(volumeNode), model, roiNode, device, slice, anyway)
-        what = ExplainOptions(target, chosen(Method, method, "method"), chosen(Layer, layer, "layer"))
+        what = ExplainOptions(
+            own.get("target"),
+            chosen(Method, own.get("method", Method.GRAD_CAM), "method"),
+            chosen(Layer, own.get("layer", Layer.AFTER), "layer"),
+        )
         request = replace(asked.message(ExplainRequest), slice_number=slice, anyway=anyway, explain=what)
 
         def finish(answer: ExplainAnswer) -> Explanation:
             return writeExplanation(answer.explanation, answer, asked.volumeNodes()[0])
 
-        start = self._starting(request, finish, onProgress)
-        made = self._run(start, waitForCompletion, onDone, onError)
+        made = run(self.client, self._starting(request, finish, listeners), listeners)
         return made and made.mapNode
 
     def _keep(self, asked: RunRequest, result: R, answer: SegmentAnswer | ClassifyAnswer) -> R:
@@ -214,29 +198,12 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         self.asked, self.result = asked, result
         return result
 
-    def _starting(
-        self,
-        request: Request[A],
-        finish: Callable[[A], T],
-        onProgress: Callable[[Progress], None] | None,
-    ) -> Start[T]:
+    def _starting(self, request: Request[A], finish: Callable[[A], T], listeners: Listeners) -> Start[T]:
         """What sends a request, and gives what ``finish`` makes of its answer."""
+        onProgress = listeners.get("onProgress")
         return lambda onDone, onError: self.client.start(
             request, onProgress, lambda answer: onDone(finish(answer)), onError
         )
-
-    def _run(
-        self,
-        start: Start[T],
-        waitForCompletion: bool,
-        onDone: Callable[[T], None] | None,
-        onError: Callable[[Exception], None] | None,
-    ) -> T | None:
-        """Start, and return what there is in the end, or without waiting None at once."""
-        if waitForCompletion:
-            return self.client.wait(start)
-        start(onDone or (lambda made: None), onError)
-        return None
 
     def processFrames(
         self,
@@ -246,10 +213,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         *,
         mirror: bool = False,
-        waitForCompletion: bool = True,
-        onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[Result], None] | None = None,
-        onError: Callable[[Exception], None] | None = None,
+        **options: Unpack[Listeners],
     ) -> Any:
         """Segment all time points of a sequence, one after the other; nodes are made when all are done.
 
@@ -261,6 +225,8 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """
         frames, color, answers = Frames(volumeNode), takesColor(model), list[SegmentAnswer]()
         asked, count = RunRequest([volumeNode], model, roiNode, device), len(frames)
+        _none, listeners = separate(Listeners, options)
+        onProgress = listeners.get("onProgress")
 
         def tell(news: Progress) -> None:
             number = len(answers)
@@ -283,7 +249,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
             self.client.start(request, tell, receive, onError)
 
-        made = self._run(start, waitForCompletion, onDone, onError)
+        made = run(self.client, start, listeners)
         return made and made.segmentationNode
 
     def revert(self) -> None:
@@ -311,12 +277,9 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         model: str = "hippocampus",
         device: str = "auto",
         *,
-        resume: bool = False,
-        mirror: bool = False,
-        uncertainty: bool = False,
-        explanation: bool = False,
         onProgress: Callable[[str], None] = print,
         shouldCancel: Callable[[], bool] = lambda: False,
+        **options: Unpack[FolderOptions],
     ) -> list[dict[str, Any]]:
         """Segment or classify all images of a folder, without loading them into the scene.
 
@@ -341,12 +304,12 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """
         card = cardOf(model)
         command = "classify" if card and card.task == CLASSIFICATION else "segment"
-        options = {"--resume": resume, "--mirror": mirror, "--uncertainty": uncertainty, "--explain": explanation}
-        if command == "classify" and (mirror or uncertainty):
+        own, _none = separate(FolderOptions, options)
+        if command == "classify" and (own.get("mirror") or own.get("uncertainty")):
             text = _("{model}: classifies images; mirror and uncertainty are for models that segment")
             raise LLMBoostError(text.format(model=model))
         arguments = [str(inputFolder), "--model", model, "--output", str(outputFolder), "--device", device]
-        arguments += [option for option, wanted in options.items() if wanted]
+        arguments += [_COMMAND_LINE[name] for name, wanted in own.items() if wanted]
         return folderrun.runFolder([command, *arguments], Path(outputFolder), onProgress, shouldCancel)
 
 

@@ -4,7 +4,7 @@ import enum
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import slicer
 from slicer.i18n import tr as _
@@ -17,9 +17,9 @@ from llmboost.errors import LLMBoostError
 from llmboost.messages import words
 from llmboost.messages.cases import AdaptRequest
 from llmboost.messages.words import AdaptTask, chosen
-from llmboost.messages.worker import Progress
 
 from ..panels.devicechoice import Device
+from ..worker.calls import Listeners, run, separate
 from ..worker.client import Client
 from . import ranking, snapshot
 from .candidate import AdapterCandidate, freeName, pending
@@ -138,10 +138,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         rank: int | None = None,
         device: str = "auto",
         name: str = "",
-        waitForCompletion: bool = True,
-        onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[AdapterCandidate], None] | None = None,
-        onError: Callable[[Exception], None] | None = None,
+        **options: Unpack[Listeners],
     ) -> Any:
         """Train an adapter of a base model; the base stays as it is.
 
@@ -165,6 +162,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: something is wrong with the cases; the message says what to do.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
+        listeners = _followed(options)
         if minutes is None and steps is None:
             minutes = 2.0
         settings = AdaptRequest(
@@ -179,10 +177,9 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         )
         freeze = self._freezer(base, task) if dataset is None else lambda folder: Path(dataset)
         self.training.folder = self.folder
-        start = partial(
-            self.training.start, name or freeName(base), settings, freeze, onProgress or (lambda news: None)
-        )
-        return self._run(start, waitForCompletion, onDone, onError)
+        onProgress = listeners.get("onProgress") or (lambda news: None)
+        start = partial(self.training.start, name or freeName(base), settings, freeze, onProgress)
+        return run(self.client, start, listeners)
 
     def _freezer(self, base: str, task: str) -> Freeze:
         """Writes a run's data set; raises LLMBoostError if the cases have problems."""
@@ -217,11 +214,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         self,
         model: str = "hippocampus",
         device: str = "auto",
-        *,
-        waitForCompletion: bool = True,
-        onProgress: Callable[[Progress], None] | None = None,
-        onDone: Callable[[ranking.Order], None] | None = None,
-        onError: Callable[[Exception], None] | None = None,
+        **options: Unpack[Listeners],
     ) -> Any:
         """Which unlabeled case to label next: where the model is unsure, and what is unlike the others.
 
@@ -232,19 +225,12 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: the worker runs on another machine.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        start = partial(
-            ranking.start, self.client, self.store, model, chosen(words.Device, device, "device"), onProgress
-        )
-        return self._run(start, waitForCompletion, onDone, onError)
+        listeners = _followed(options)
+        where, onProgress = chosen(words.Device, device, "device"), listeners.get("onProgress")
+        return run(self.client, partial(ranking.start, self.client, self.store, model, where, onProgress), listeners)
 
-    def _run(
-        self,
-        start: Callable[[Callable[[Any], None], Callable[[Exception], None]], None],
-        waitForCompletion: bool,
-        onDone: Callable[[Any], None] | None,
-        onError: Callable[[Exception], None] | None,
-    ) -> Any:
-        if waitForCompletion:
-            return self.client.wait(start)
-        start(onDone or (lambda result: None), onError or (lambda error: None))
-        return None
+
+def _followed(options: Listeners) -> Listeners:
+    """The listeners of a call; an error that nobody listens for ends here."""
+    _none, listeners = separate(Listeners, options)
+    return {**listeners, "onError": listeners.get("onError") or (lambda error: None)}

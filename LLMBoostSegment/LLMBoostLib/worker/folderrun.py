@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
 
-from .childprocess import Cancelled, runCommand
+from .commandline import Cancelled, runCommand
 from .launcher import defaultCommand, workerCommand, workerEnvironment
 
 _ERROR = "error: "  # begins the command line's last line when nothing could be done

@@ -100,6 +100,10 @@ class LanguageModelBlock(nn.Module):
         self.post_attention_layernorm = RMSNorm(shape.width, shape.eps)
         self.mlp = SwiGLU(shape, linear)
 
+    def freeze(self, frozen: bool) -> None:
+        """Keep the published weights: gradients pass through them, none changes them. False lets them learn."""
+        self.requires_grad_(not frozen)
+
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.input_layernorm(x))
         return x + self.mlp(self.post_attention_layernorm(x))

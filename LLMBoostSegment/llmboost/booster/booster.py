@@ -121,7 +121,8 @@ class Booster(nn.Module):
         self.adapter_out = nn.Linear(self.shape.width, width, bias=False)
         if config.outer:
             nn.init.zeros_(self.adapter_out.weight)
-        self.blocks.requires_grad_(config.state == "full")
+        for block in blocks:
+            block.freeze(config.state != "full")
 
     @classmethod
     def pretrained(cls, width: int, config: BoosterConfig) -> Booster:

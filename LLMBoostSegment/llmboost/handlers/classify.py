@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..messages.images import ClassChance, ClassifyAnswer, ClassifyRequest, KnownRange, SliceChances
 from ..service import Job
-from .explain import map_of, spec_of
+from .explain import even_without_map, map_of, spec_of
 from .volumes import images_of, roi_of
 
 if TYPE_CHECKING:
@@ -22,14 +22,16 @@ def classify(engine: Engine, job: Job[ClassifyRequest]) -> ClassifyAnswer:
     from ..provenance import provenance
 
     job.progress(0.0, "classifying")
-    found = classify(
-        model,
-        channels,
-        roi=roi_of(request),
-        slice_number=request.slice_number,
-        anyway=request.anyway,
-        explain=spec_of(request.explain),
-        watch=Watch(lambda fraction: job.progress(fraction, "classifying"), job.cancelled),
+    found = even_without_map(
+        lambda: classify(
+            model,
+            channels,
+            roi=roi_of(request),
+            slice_number=request.slice_number,
+            anyway=request.anyway,
+            explain=spec_of(request.explain),
+            watch=Watch(lambda fraction: job.progress(fraction, "classifying"), job.cancelled),
+        )
     )
     card, classification = model.card, model.card.classification
     assert classification is not None

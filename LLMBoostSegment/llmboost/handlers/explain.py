@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar, overload
 
+from ..errors import NotExplained
 from ..messages.images import ExplainAnswer, ExplainOptions, ExplainRequest, ExplanationMap, Named
 from ..messages.words import Layer, Method
 from ..service import Job
@@ -12,6 +15,8 @@ from .volumes import as_bytes, images_of, roi_of
 if TYPE_CHECKING:
     from ..explanation import Explanation, ExplanationSpec
     from . import Engine
+
+T = TypeVar("T")
 
 
 def explain(engine: Engine, job: Job[ExplainRequest]) -> ExplainAnswer:
@@ -42,6 +47,14 @@ def spec_of(what: ExplainOptions | None) -> ExplanationSpec | None:
     from ..explanation import ExplanationSpec
 
     return None if what is None else ExplanationSpec(what.target, what.method, what.layer)
+
+
+def even_without_map(compute: Callable[[], T]) -> T:
+    """A result; where no map of it can be made, the result alone, with a warning that tells why."""
+    try:
+        return compute()
+    except NotExplained as error:
+        return replace(error.result, warnings=(*error.result.warnings, f"not explained: {error}"))
 
 
 @overload

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..messages.images import DrawnLabel, LabelMaps, SegmentAnswer, SegmentRequest
 from ..service import Job
-from .explain import map_of, spec_of
+from .explain import even_without_map, map_of, spec_of
 from .volumes import as_bytes, images_of, roi_of
 
 if TYPE_CHECKING:
@@ -28,15 +28,17 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
     roi = roi_of(request)
     memory = int(expected_peak(model.card, channels[0], roi))
     job.progress(0.0, "segmenting", memory)
-    result = segment(
-        model,
-        channels,
-        roi=roi,
-        mirror=request.mirror,
-        probabilities=request.probabilities,
-        entropy=request.uncertainty,
-        explain=spec_of(request.explain),
-        watch=Watch(lambda fraction: job.progress(fraction, "segmenting", memory), job.cancelled),
+    result = even_without_map(
+        lambda: segment(
+            model,
+            channels,
+            roi=roi,
+            mirror=request.mirror,
+            probabilities=request.probabilities,
+            entropy=request.uncertainty,
+            explain=spec_of(request.explain),
+            watch=Watch(lambda fraction: job.progress(fraction, "segmenting", memory), job.cancelled),
+        )
     )
     maps = () if result.probabilities is None else result.probabilities.array[1:]
     chances = {label.value: as_bytes(chance) for label, chance in zip(model.card.labels, maps, strict=False)}

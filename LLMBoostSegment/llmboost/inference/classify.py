@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..card import CLASSIFICATION
 from ..card.modality import differ
-from ..errors import LLMBoostError
+from ..errors import LLMBoostError, NotExplained
 from ..explanation import Explanation, ExplanationSpec
 from ..io.image import Image
 from ..model import Model
@@ -107,6 +107,7 @@ def classify(
 
     Raises:
         LLMBoostError: the model is no classifier, cannot take the image, or has no class like what is to be explained.
+        NotExplained: the answer is there, but no map can be made.
         Cancelled: whoever waits cancelled.
     """
     started = time.monotonic()
@@ -146,7 +147,10 @@ def classify(
         raw = _probabilities(logits, classification.multi_label).mean(dim=0).numpy()
         names, decided = [label.name for label in card.labels], decide(model, raw)
         number = names.index(decided[0]) if decided else int(raw.argmax())
-    return replace(result, explanation=explain_class(model, framed, explain, number, watch.part(TOLD, 1)))
+    try:
+        return replace(result, explanation=explain_class(model, framed, explain, number, watch.part(TOLD, 1)))
+    except LLMBoostError as error:
+        raise NotExplained(str(error), result) from error
 
 
 def _known_range(model: Model, framed: Framed, watch: Watch) -> tuple[Range, Tensor | None]:

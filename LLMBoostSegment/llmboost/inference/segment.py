@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..card import Card, Flag, Label
+from ..errors import LLMBoostError, NotExplained
 from ..explanation import Explanation, ExplanationSpec
 from ..io.image import Image, resample
 from ..model import Model
@@ -102,6 +103,7 @@ def segment(
         LLMBoostError: another number of images than the model has channels, one slice for a model of volumes, a region
             of interest outside the image, a cascade whose localizer is not installed, or nothing like what is to be
             explained.
+        NotExplained: the segments are there, but no map can be made.
         Cancelled: whoever waits cancelled.
     """
     started, card = time.monotonic(), model.card
@@ -142,7 +144,10 @@ def segment(
     if explain is None:
         return result
     segment = labelmap.with_array(labelmap.array == explain.find(card, seen.labels)[0].value)
-    return replace(result, explanation=explain_segment(model, seen, explain, segment, told.part(DRAWN, 1)))
+    try:
+        return replace(result, explanation=explain_segment(model, seen, explain, segment, told.part(DRAWN, 1)))
+    except LLMBoostError as error:
+        raise NotExplained(str(error), result) from error
 
 
 def _volumes_ml(canvas: Canvas, labels: Sequence[Label], case: Image) -> dict[str, float]:
