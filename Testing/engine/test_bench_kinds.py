@@ -55,10 +55,10 @@ def test_share_of_the_subjects(pairs, tmp_path):
 
 
 def test_unknown_setting_and_data(tmp_path):
-    row = {"id": "a/seed=0", "seed": 0, "settings": {"data": "nowhere", "colour": "red"}}
+    row = {"id": "a/seed=0", "seed": 0, "settings": {"data": "nowhere", "color": "red"}}
     with pytest.raises(LLMBoostError, match=r"a/seed=0.*'color'.*settings are data, network"):
         segmentation.run(row, context(tmp_path / "row", tmp_path))
-    del row["settings"]["colour"]
+    del row["settings"]["color"]
     with pytest.raises(LLMBoostError, match="nowhere: no such folder"):
         segmentation.run(row, context(tmp_path / "row", tmp_path))
 

@@ -8,7 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import check, load, read_dataset
+from llmboost.io.dataset import load, read_dataset
+from llmboost.io.datasetcheck import check
 from llmboost.io.image import Image, to_sitk, write_image
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from llmboost.card import Label
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import check, gaps, load, read_dataset, unlabeled_cases
+from llmboost.io.dataset import load, read_dataset, unlabeled_cases
+from llmboost.io.datasetcheck import check, gaps
 from llmboost.io.image import Image, read_image, write_image
 from llmboost.io.segnrrd import write_segmentation
 

@@ -8,14 +8,13 @@ import pytest
 from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import Image
-from llmboost.learn import plan as planning
 from llmboost.learn.plan import PATCH_VOXELS, make_plan
 
 RAS = np.diag([-1.0, -1.0, 1.0])
 
 
 @pytest.fixture
-def plan_of(monkeypatch):
+def plan_of():
     """``plan_of([(shape, spacing), ...])``: the plan for cases on these grids, which lie in memory alone."""
 
     def make(grids, modality="MRI", names=("thing",), ignore=None, values=None, direction=RAS, **how):
@@ -30,10 +29,9 @@ def plan_of(monkeypatch):
                 label, spacing, (0, 0, 0), direction
             )
 
-        monkeypatch.setattr(planning, "load", load)
         labels = {n + 1: name for n, name in enumerate(names)}
         dataset = SimpleNamespace(modalities=(modality,), labels=labels, ignore=ignore, folder="data")
-        return make_plan(dataset, range(len(grids)), **how)
+        return make_plan(dataset, range(len(grids)), load=load, **how)
 
     return make
 

@@ -7,8 +7,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from llmboost.io import dataset as dataset_module
-from llmboost.io import nifti
+from llmboost.io import datasetcheck, nifti
+from llmboost.io.dataset import read_dataset
 from llmboost.io.image import Image, read_image, read_volumes, reading, write_image
 from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.adaptation.flow import adapt
@@ -77,11 +77,11 @@ def test_unlabeled_cases(training, write_dataset, cases, reads, tmp_path):
 def test_what_there_is_no_room_for_is_read_again(write_dataset, cases, reads, tmp_path, monkeypatch):
     """Memory is for training: more than so much is not kept between the check and the use of a case."""
     image, label = cases["case_0"]
-    monkeypatch.setattr(dataset_module, "KEPT", 3 * (image.array.nbytes + label.array.nbytes))
+    monkeypatch.setattr(datasetcheck, "KEPT", 3 * (image.array.nbytes + label.array.nbytes))
     folder = write_dataset(tmp_path / "data", cases)
-    dataset = dataset_module.read_dataset(folder)
+    dataset = read_dataset(folder)
     every = list(dataset.cases.values())
-    checked = dataset_module.check(dataset, every)
+    checked = datasetcheck.check(dataset, every)
     loaded = [checked.take(case) for case in every]
     assert sorted(Counter(reads.values()).items()) == [(1, 6), (2, 4)]
     for case, (images, map) in zip(every, loaded, strict=True):

@@ -16,7 +16,8 @@ from Testing.slicer.blocks import NAMES, SHAPE, VOXELS, drawBlocks
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import check, read_dataset
+from llmboost.io.dataset import read_dataset
+from llmboost.io.datasetcheck import check
 from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
 from llmboost.messages.images import DrawnLabel

@@ -13,7 +13,8 @@ from Testing.slicer.blocks import NAMES
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import check, load, read_dataset
+from llmboost.io.dataset import load, read_dataset
+from llmboost.io.datasetcheck import check
 from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
 from llmboost.messages.images import DrawnLabel

@@ -6,6 +6,7 @@ import queue
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import slicer
 
@@ -74,3 +75,5 @@ def runCommand(
     finally:
         killTree(process)  # of no effect on one that has ended
         reader.join(LAST_SECONDS)  # until the last of them is gone, and writes no more files
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LAST_SECONDS)  # else the system keeps its entry

@@ -24,7 +24,7 @@ from .fields import (
     Subject,
 )
 from .figures import doubts
-from .typed import build
+from .typed import build, prepare
 
 FORMAT = 1
 CROP = 1.25  # patches of the model: an image that extends further is no crop
@@ -132,6 +132,9 @@ class Card:
             return card
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise LLMBoostError(f"{source}: not a LLMBoost model (damaged card: {printable(str(error))})") from error
+
+
+prepare(Card)
 
 
 def _on_side(label: Label, side: Code | None) -> Label:

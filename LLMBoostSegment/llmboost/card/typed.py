@@ -15,6 +15,12 @@ def _hints(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+def prepare(hint: Any) -> None:
+    """Evaluate the annotations of a dataclass and of all that it holds: nothing is evaluated while a file is read."""
+    for one in _hints(typing.cast(type, hint)).values() if is_dataclass(hint) else typing.get_args(hint):
+        prepare(one)
+
+
 def build(hint: Any, value: Any, place: str = "") -> Any:
     """``value``, as JSON has it, as ``hint`` has it: dataclasses of objects, tuples of lists, all the way down.
 

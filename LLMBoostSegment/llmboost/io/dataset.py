@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ..card import same_name
 from ..errors import LLMBoostError
@@ -17,12 +15,11 @@ from ..files import printable
 from ..jsonfile import read_json
 from .case_files import case_id, group_channels, volume_files
 from .image import VOLUMES, Image, read_volumes
-from .labels import EXACT, IGNORE, NEAR, doubled, listed, parse_labels, read_label_map
+from .labels import IGNORE, parse_labels, read_label_map
 from .segnrrd import EXTENSION
 
 SPLITS = ("train", "val", "test")
 ALL = "all"  # in place of a split: every labeled case
-KEPT = 2**31  # bytes of images that a check leaves in memory, so that they need not be read again
 
 
 @dataclass(frozen=True)
@@ -133,136 +130,6 @@ def load(case: DatasetCase) -> LoadedCase:
     return images, read_label_map(case.label, images[0], case.names)[0] if case.label else None
 
 
-@dataclass(frozen=True)
-class CheckedCases:
-    """What :func:`check` saw, and the cases that it read.
-
-    Attributes:
-        values: the label values that each case shows, by its id.
-        notes: what a user should know, in words.
-        loaded: channels and label map of cases as :func:`load` gives them, by their ids: of the first ones, as many as
-            there was room for.
-    """
-
-    values: dict[str, set[int]]
-    notes: tuple[str, ...]
-    loaded: dict[str, LoadedCase]
-
-    def load(self, case: DatasetCase) -> LoadedCase:
-        """As :func:`load`, from memory where the case is there."""
-        return self.loaded.get(case.id) or load(case)
-
-    def take(self, case: DatasetCase) -> LoadedCase:
-        """As :meth:`load`, for the last time: it is forgotten."""
-        return self.loaded.pop(case.id, None) or load(case)
-
-
-def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> CheckedCases:
-    """Read every file of ``cases`` and refuse the data set if anything is wrong with any.
-
-    Raises:
-        LLMBoostError: listing every problem, a line each.
-    """
-    problems = [f"{dataset.folder / 'dataset.json'}: {line}" for line in doubled(dataset.labels)]
-    checked = CheckedCases({}, (), {})
-    notes: list[str] = []
-    room = KEPT
-    for case in cases:
-        look = _look(dataset, case)
-        problems += look.problems
-        notes += look.notes
-        checked.values[case.id] = look.values
-        room -= look.size
-        if look.loaded and not problems and room >= 0:
-            checked.loaded[case.id] = look.loaded
-    if problems:
-        lines = "\n  ".join(problems)
-        raise LLMBoostError(f"{dataset.folder}: {len(problems)} problem(s), mend them before training:\n  {lines}")
-    return replace(checked, notes=tuple(notes))
-
-
-def gaps(
-    dataset: Dataset, checked: CheckedCases, train: Sequence[DatasetCase], val: Sequence[DatasetCase]
-) -> tuple[list[str], list[str]]:
-    """What a training on these cases lacks.
-
-    Returns:
-        the names of labels that no case of ``train`` shows; and in words: those, the labels that nothing measures, and
-        the cases that are in no split.
-    """
-    taught, shown = ({v for case in cases for v in checked.values[case.id]} for cases in (train, val))
-    untaught = [name for value, name in dataset.labels.items() if value not in taught]
-    unmeasured = [name for value, name in dataset.labels.items() if value in taught and value not in shown]
-    notes = []
-    if untaught:
-        notes.append(f"no training case shows {_some(untaught)}: it cannot be learned; add a case, or take it out")
-    if unmeasured and val:
-        notes.append(f"no validation case shows {_some(unmeasured)}: how well it is learned will not be measured")
-    used = {id for ids in dataset.splits.values() for id in ids}
-    bare = [case.id for case in dataset.cases.values() if case.label is None]
-    left = [case.id for case in dataset.cases.values() if case.label and case.id not in used]
-    if bare:
-        notes.append(f"{len(bare)} image(s) without a label map: {_some(bare)}; nothing is learned from them")
-    if left:
-        notes.append(f"{len(left)} labeled case(s) in no list of splits.json: {_some(left)}; not used")
-    return untaught, notes
-
-
-@dataclass(frozen=True)
-class _Look:
-    values: set[int]
-    problems: list[str]
-    notes: list[str]
-    loaded: LoadedCase | None = None
-
-    @property
-    def size(self) -> int:
-        """Bytes of what was loaded."""
-        return sum(image.array.nbytes for image in (*self.loaded[0], self.loaded[1]) if image) if self.loaded else 0
-
-
-def _look(dataset: Dataset, case: DatasetCase) -> _Look:
-    """Read a case's files: what they show, and what is wrong."""
-    problems: list[str] = []
-    notes: list[str] = []
-    values: set[int] = set()
-    if case.label is None:
-        return _Look(
-            values, [f"{case.images[0]}: no label map; put {case.id} with the same extension into labelsTr"], []
-        )
-    images: list[tuple[Path, Image]] = []
-    failed = False
-    for path in case.images:
-        try:
-            images += [(path, image) for image in read_volumes(path)]
-        except LLMBoostError as error:
-            failed = True
-            problems.append(str(error))
-    if not failed and len(images) != len(dataset.modalities):
-        problems.append(
-            f"{case.images[0]}: {len(images)} volume(s), dataset.json names {len(dataset.modalities)} channel(s)"
-        )
-    try:
-        label, far = read_label_map(case.label, images[0][1] if images else None, case.names)
-    except LLMBoostError as error:
-        return _Look(values, [*problems, str(error)], notes)
-    for path, image in images:
-        if image.shape != label.shape:
-            problems.append(f"{path}: {image.shape} voxels, but its label map {label.shape}; they must agree")
-        elif (distance := image.grid_distance(label)) > NEAR:
-            problems.append(
-                f"{path}: its label map lies elsewhere in space (spacing, origin or direction differ, by"
-                f" {distance:.3g} voxels)"
-            )
-    if EXACT < far <= NEAR:
-        notes.append(f"{case.id}: its label map lies {far:.2g} voxels off its image, and is taken as if it lay on it")
-    values = set(np.unique(label.array).tolist())
-    known = {0, *dataset.labels} | ({dataset.ignore} if dataset.ignore is not None else set())
-    if unknown := sorted(values - known):
-        problems.append(f"{case.label}: value(s) {listed(unknown)} are not among the labels of dataset.json")
-    return _Look(values, problems, notes, ([image for _, image in images], label))
-
-
 def _modalities(path: Path, description: dict[str, Any]) -> tuple[str, ...]:
     found = description.get("channel_names") or description.get("modality")
     if isinstance(found, dict) and found and all(key.isdecimal() for key in found):
@@ -281,7 +148,7 @@ def _ending(path: Path, told: Any) -> str:
     )
 
 
-def _some(names: Sequence[str]) -> str:
+def a_few(names: Sequence[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(printable(name) for name in names[:5]) + more
 
@@ -312,10 +179,10 @@ def _cases_in(images: Path, labels: Path, channels: int, ending: str, names: dic
     whole = [id for id, paths in grouped.items() if [case_id(path) for path in paths] == [id]]
     wrong = [f"{id} has {len(paths)}" for id, paths in grouped.items() if len(paths) != channels and id not in whole]
     if wrong:
-        raise LLMBoostError(f"{images}: {channels} file(s) a case expected, but {_some(wrong)}")
+        raise LLMBoostError(f"{images}: {channels} file(s) a case expected, but {a_few(wrong)}")
     orphans = sorted(set(label_of) - set(grouped))
     if orphans:
-        raise LLMBoostError(f"{labels}: no image for {_some(orphans)}; put it into {images.name}")
+        raise LLMBoostError(f"{labels}: no image for {a_few(orphans)}; put it into {images.name}")
     if not grouped:
         raise LLMBoostError(f"{images}: no images ({ending or ', '.join(VOLUMES)})")
     return {id: DatasetCase(id, tuple(paths), label_of.get(id), names) for id, paths in sorted(grouped.items())}
@@ -334,10 +201,10 @@ def _splits(path: Path, cases: dict[str, DatasetCase]) -> tuple[dict[str, list[s
     splits = {name: [str(id) for id in raw.get(name) or []] for name in SPLITS}
     unknown = sorted({id for ids in splits.values() for id in ids} - set(cases))
     if unknown:
-        raise LLMBoostError(f"{path}: no files for {_some(unknown)}; ids are file names without extension")
+        raise LLMBoostError(f"{path}: no files for {a_few(unknown)}; ids are file names without extension")
     times = Counter(id for ids in splits.values() for id in ids)
     if twice := sorted(id for id, count in times.items() if count > 1):
-        raise LLMBoostError(f"{path}: {_some(twice)} listed more than once; a case belongs to one split")
+        raise LLMBoostError(f"{path}: {a_few(twice)} listed more than once; a case belongs to one split")
     subjects = raw.get("subjects") or {}
     if not isinstance(subjects, dict):
         raise LLMBoostError(f'{path}: "subjects" must map ids of cases to subjects')

@@ -18,7 +18,8 @@ from ..card import PALETTE, SEGMENTATION, Card, Label, read_card
 from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
 from ..files import locked
-from ..io.dataset import Dataset, DatasetCase, check, digest_of, gaps, read_dataset
+from ..io.dataset import Dataset, DatasetCase, digest_of, read_dataset
+from ..io.datasetcheck import check, gaps
 from ..io.imageset import ImageSet
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe

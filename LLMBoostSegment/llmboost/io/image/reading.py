@@ -121,8 +121,11 @@ def _from_bytes(path: Path, data: bytearray) -> sitk.Image | None:
     result.SetSpacing(reader.GetSpacing())
     result.SetOrigin(reader.GetOrigin())
     result.SetDirection(reader.GetDirection())
-    for key in reader.GetMetaDataKeys():
-        result.SetMetaData(key, reader.GetMetaData(key))
+    try:
+        for key in reader.GetMetaDataKeys():
+            result.SetMetaData(key, reader.GetMetaData(key))
+    except TypeError:  # text that is not UTF-8, which only ITK itself can hand on
+        return None
     return result
 
 

@@ -16,17 +16,8 @@ from ...card import Card, Preprocessing
 from ...card.figures import NOT_TAUGHT
 from ...errors import LLMBoostError
 from ...inference.preprocessing import preprocess
-from ...io.dataset import (
-    CheckedCases,
-    Dataset,
-    DatasetCase,
-    check,
-    digest_of,
-    gaps,
-    load,
-    read_dataset,
-    unlabeled_cases,
-)
+from ...io.dataset import Dataset, DatasetCase, digest_of, load, read_dataset, unlabeled_cases
+from ...io.datasetcheck import CheckedCases, check, gaps
 from ...io.labels import exchanged
 from ...messages.words import HELD_OUT
 from ...model import Model
