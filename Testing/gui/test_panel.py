@@ -278,6 +278,27 @@ def test_parameters_come_back_with_a_saved_scene_and_no_command_does(case, host)
     assert case.ui.uncertaintyBox.checked
 
 
+OF_0_1 = (
+    '<MRML version="Slicer5" userTags=""><ScriptedModule id="vtkMRMLScriptedModuleNodeLLMBoostSegment"'
+    ' name="LLMBoostSegment" hideFromEditors="true" selectable="true" selected="false" singletonTag="LLMBoostSegment"'
+    ' attributes="ModuleName:LLMBoostSegment" parameter0="allFrames False" parameter1="device CUDA"'
+    ' parameter2="explanation False" parameter3="inputVolume " parameter4="inputVolume2 " parameter5="inputVolume3 "'
+    ' parameter6="inputVolume4 " parameter7="model hippocampus" parameter8="outputSegmentation " parameter9="roi "'
+    ' parameter10="uncertainty True"></ScriptedModule></MRML>'
+)
+
+
+def test_a_scene_of_version_0_1_keeps_what_was_chosen(case, host):
+    path = case.folder / "old.mrml"
+    path.write_text(OF_0_1)
+    slicer.util.loadScene(str(path))
+    host.processEvents()
+    assert case.ui.deviceBox.currentText == "GPU (CUDA)"
+    assert case.ui.uncertaintyBox.checked
+    assert not case.ui.explanationBox.checked
+    assert case.panel.chooser.current.name == "hippocampus"
+
+
 # Results
 
 

@@ -589,3 +589,22 @@ def erase(segmentationNode, number: int) -> None:
     planes = np.flatnonzero(array.any(axis=(1, 2)))
     array[planes[len(planes) // 2 :]] = 0
     slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(labelmap, segmentationNode, segmentID)
+
+
+OF_0_1 = (
+    '<MRML version="Slicer5" userTags=""><ScriptedModule id="vtkMRMLScriptedModuleNodeLLMBoostTrain"'
+    ' name="LLMBoostTrain" hideFromEditors="true" selectable="true" selected="false" singletonTag="LLMBoostTrain"'
+    ' attributes="ModuleName:LLMBoostTrain" parameter0="base hippocampus" parameter1="device CPU"'
+    ' parameter2="inputSegmentation " parameter3="inputVolume " parameter4="minutes 7.5" parameter5="task NEW_LABELS">'
+    "</ScriptedModule></MRML>"
+)
+
+
+def test_a_scene_of_version_0_1_keeps_what_was_chosen(case, host, tmp_path):
+    path = tmp_path / "old.mrml"
+    path.write_text(OF_0_1)
+    slicer.util.loadScene(str(path))
+    host.processEvents()
+    assert case.ui.deviceBox.currentText == "CPU"
+    assert case.ui.taskBox.currentText == "New labels, those of the cases"
+    assert case.ui.minutesBox.value == 7.5
