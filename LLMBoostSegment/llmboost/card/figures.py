@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import Card
 
-LEARNT = 0.1  # Dice, of all labels or of one, below which that was not learned
+LEARNED = 0.1  # Dice, of all labels or of one, below which that was not learned
 # the best evidence first: names of the figures, and the cases that they are of
 _DICE = (
     ("test_mean_dice", "test_dice_per_label", "test cases"),
@@ -49,14 +49,14 @@ def _doubts_of_segments(card: Card) -> list[str]:
     for name, per_label, cases in _DICE:
         if (dice := _number(card.figures.get(name))) is None:
             continue
-        if dice < LEARNT:
+        if dice < LEARNED:
             return [f"has learned nothing (Dice {dice:.2f} on {cases})"]
         scores = card.figures.get(per_label)
         scores = scores if isinstance(scores, dict) else {}
         failed = [
             f"{label.name} (Dice {score:.2f} on {cases})"
             for label in card.labels
-            if (score := _number(scores.get(str(label.value)))) is not None and score < LEARNT
+            if (score := _number(scores.get(str(label.value)))) is not None and score < LEARNED
         ]
         return [f"has not learned {', '.join(failed)}"] if failed else []
     return []

@@ -63,7 +63,7 @@ class AdaptRequest(Request[AdaptAnswer], sent_as=RequestKind.ADAPT):
         minutes, steps: the budget: one of them, or none for the default.
         rank: of the low-rank updates; None: by the number of cases.
         task: None: what the data set's labels say.
-        old: None, or a data set of the base's own, to measure what is unlearnt.
+        old: None, or a data set of the base's own, to measure what is unlearned.
     """
 
     base: Name

@@ -54,7 +54,7 @@ def adapt(
 
     Args:
         folder: a data set folder; of a classifier, labeled images as :func:`llmboost.io.imageset.read_image_set` reads.
-        old: a data set of a segmenter's own, to tell what it unlearnt: the split "val" is measured before and after.
+        old: a data set of a segmenter's own, to tell what it unlearned: the split "val" is measured before and after.
         watching: ``report``, ``cancelled`` and ``finishing``, see :class:`.common.Control`.
 
     Raises:
