@@ -288,3 +288,10 @@ print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     assert {"LLMBoostLib", "llmboost", "slicer"} <= loaded
     assert not loaded & {"torch", "monai", "transformers", "safetensors", "SimpleITK", "scipy"}
+
+
+@pytest.mark.parametrize("call", ["process", "classify", "explain"])
+def test_an_option_that_nobody_knows_is_refused(logic, call):
+    volumeNode = slicer.util.addVolumeFromArray(np.zeros((4, 5, 6), np.int16), name="image")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'mirrored'"):
+        getattr(logic, call)(volumeNode, mirrored=True)
