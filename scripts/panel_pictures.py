@@ -5,6 +5,7 @@ They are taken in the tests' stand-in for 3D Slicer (Testing/gui/pictures.py), b
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -15,12 +16,15 @@ from bootstrap import ROOT, VENV, run_in_environment
 def main(arguments: list[str]) -> int:
     if Path(sys.prefix) != VENV:
         return run_in_environment([__file__, *arguments])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "Resources", help="where the pictures go")
+    folder = parser.parse_args(arguments).folder
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     sys.path[:0] = [str(ROOT), str(ROOT / "LLMBoostSegment")]
     from Testing.gui.pictures import takePictures
 
     data = Path(os.environ.get("LLMBOOST_DATA") or ROOT.parent / "shared" / "data")
-    takePictures(Path(arguments[0]) if arguments else ROOT / "Resources", data)
+    takePictures(folder, data)
     return 0
 
 

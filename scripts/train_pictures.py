@@ -6,6 +6,7 @@ worker trains on phantoms; on two idle cores, that takes a few minutes.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -16,11 +17,14 @@ from bootstrap import ROOT, VENV, run_in_environment
 def main(arguments: list[str]) -> int:
     if Path(sys.prefix) != VENV:
         return run_in_environment([__file__, *arguments])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "Resources", help="where the pictures go")
+    folder = parser.parse_args(arguments).folder
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     sys.path[:0] = [str(ROOT), str(ROOT / "LLMBoostSegment")]
     from Testing.gui.trainpictures import takePictures
 
-    takePictures(Path(arguments[0]) if arguments else ROOT / "Resources")
+    takePictures(folder)
     return 0
 
 
