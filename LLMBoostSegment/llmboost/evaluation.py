@@ -68,7 +68,7 @@ def evaluate_segmenter(
     """The measures of :mod:`.metrics` for every case of a split, and their summary.
 
     Args:
-        mirror: as for :func:`.segment.segment`.
+        mirror: as for :func:`.inference.segment.segment`.
         report: called with each case's measures as they come.
 
     Raises:
@@ -125,7 +125,7 @@ def evaluate_classifier(
     *,
     report: Callable[[dict[str, Any]], None] = lambda case: None,
 ) -> dict[str, Any]:
-    """The measures of :mod:`.classification_metrics` over the images of a split, and each image's probabilities.
+    """The measures of :mod:`.metrics.classification` over the images of a split, and each image's probabilities.
 
     Args:
         report: called with each image's probabilities as they come.

@@ -103,7 +103,8 @@ class PrivateEnvironment:
             shouldCancel: asked several times a second.
 
         Raises:
-            LLMBoostError: it cannot be done: why, and what to do. If cancelled, :class:`.commandline.Cancelled`.
+            LLMBoostError: it cannot be done: why, and what to do.
+            Cancelled: whoever waits cancelled.
         """
         if wheels and not any(Path(wheels).glob("*.whl")):
             raise LLMBoostError(_("{folder}: holds no wheels (files named .whl)").format(folder=wheels))
@@ -363,7 +364,7 @@ def _sizes() -> tuple[float, float]:
 
 
 def setWorkerCommand(command: list[str] | None) -> None:
-    """Write the application setting that :func:`.launcher.workerCommand` reads; None: Slicer's own Python again."""
+    """Write the setting that :func:`..worker.launcher.workerCommand` reads; None: Slicer's own Python again."""
     from qt import QSettings
 
     if sys.platform == "win32":

@@ -122,7 +122,7 @@ class AdaptersView:
 
 
 def importAdapter(path: Path) -> Card | None:
-    """Add a model's file to the library, see :func:`..modelchooser.importModel`.
+    """Add a model's file to the library, see :func:`..panels.modelchooser.importModel`.
 
     Raises:
         LLMBoostError: an adapter's base is not here.

@@ -18,8 +18,8 @@ from .work import Options, Progress, Work
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifyOptions(Options):
-    """What to compute for each case: ``slice_number`` as for :func:`.classify.classify`; with ``anyway``, answer for
-    images of another kind than the model knows, too."""
+    """What to compute for each case: ``slice_number`` as for :func:`..inference.classify.classify`; with ``anyway``,
+    answer for images of another kind than the model knows, too."""
 
     slice_number: int | None = None
     anyway: bool = False

@@ -29,7 +29,7 @@ def run_cases(
     overwrite: bool = False,
     report: Callable[[R], None] = lambda row: None,
 ) -> list[R]:
-    """Do the work for each case and keep summary.json and summary.csv in ``output`` up to date, see :class:`.Summary`.
+    """Do the work for each case and keep summary.json and summary.csv in ``output`` up to date (:mod:`.summary`).
 
     A case that fails is a row with its error. With ``resume``, cases are left alone that the summary lists as done from
     the same bytes, with the same options, and whose files are as they were written. Rows of other cases stay.

@@ -31,7 +31,7 @@ class SegmentOptions(Options):
     Attributes:
         format: of the segmentation; ``dcm`` (DICOM SEG) needs DICOM input.
         uncertainty, probabilities: also write these maps (.nii.gz).
-        mirror: as for :func:`.segment.segment`.
+        mirror: as for :func:`..inference.segment.segment`.
     """
 
     format: str = "seg.nrrd"

@@ -29,7 +29,7 @@ class Options:
 
     Attributes:
         roi: limits what the model sees.
-        frame: of series in time, see :meth:`.cases.InputCase.read`.
+        frame: of series in time, see :meth:`..io.cases.InputCase.read`.
         explain: also write where the model looked.
     """
 

@@ -87,7 +87,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Subject:
-    """What an image must show for a segmenter to draw in it (see :mod:`.subject`).
+    """What an image must show for a segmenter to draw in it (see :mod:`..inference.subject`).
 
     Attributes:
         name: in words, such as "head".
@@ -112,7 +112,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Quality:
-    """From the Dice that a segmenter expects by its own probabilities to that which is likely (see :mod:`.quality`).
+    """From the Dice that a segmenter expects by its own probabilities to the likely one (:mod:`..inference.quality`).
 
     Attributes:
         slope, intercept: of the line from the one to the other, fitted on validation cases.
@@ -178,7 +178,7 @@ class Cascade:
 
 @dataclass(frozen=True)
 class Looks:
-    """What the images look like that a classifier was trained on (see :mod:`.looks`): a Gaussian of their measures.
+    """How the images look that a classifier was trained on (:mod:`..inference.looks`): a Gaussian of their measures.
 
     Attributes:
         blocks: along each axis, within which brightness is measured; 0: it is not.

@@ -43,7 +43,7 @@ class Settings:
         data: a data set in the folder of data.
         model: of the library, or a file.
         split, every: which cases: each ``every``-th of a split.
-        method, layer: see :mod:`...explain.maps`; the method ``noise`` gives tokens at random.
+        method, layer: see :mod:`...explanation.maps`; the method ``noise`` gives tokens at random.
         weights: ``trained`` or ``random``; the curves are always the trained network's.
         curves: also measure deletion and insertion.
         sides: how many cases, numbered one after the other, show one subject.

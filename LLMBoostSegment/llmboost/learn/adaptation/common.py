@@ -110,9 +110,6 @@ class Measured:
         """What there is: the AUC or the mean Dice."""
         return self.auc if self.auc is not None else self.mean_dice
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"cases": list(self.cases), "mean_dice": self.mean_dice, "auc": self.auc}
-
 
 @dataclass(frozen=True)
 class Adapted:
