@@ -20,6 +20,7 @@ from ..errors import Cancelled, LLMBoostError
 from ..jsonfile import append_json
 from ..networks import describe
 from .checkpoint import differences, fill, read_checkpoint, save_checkpoint
+from .optimizer import make_optimizer
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -35,7 +36,9 @@ class TrainingConfig:
         clock: what minutes are of: ``wall``, or ``cpu``, the mean over this process's threads of the time that they
             were at work, which comparisons need that do not have the machine for themselves.
         batch: patches a step; :func:`.train.train` takes the plan's.
-        rate: AdamW's learning rate at its peak, reached after ``warmup`` of the budget and falling to zero as a cosine.
+        optimizer: ``adamw`` or ``muon``, see :func:`.optimizer.make_optimizer`.
+        kernels: with Muon, how many times the rate kernels' steps are long.
+        rate: the learning rate at its peak, reached after ``warmup`` of the budget and falling to zero as a cosine.
             The default did best in the recipe ``peers``, of 1e-3, 3e-3 and 1e-2.
         clip: of the gradient's norm.
         validations: how often the validation cases are segmented, spread evenly over the budget.
@@ -53,6 +56,8 @@ class TrainingConfig:
     minutes: float | None = None
     clock: str = "wall"
     batch: int = 2
+    optimizer: str = "adamw"
+    kernels: float = 8.0
     rate: float = 3e-3
     weight_decay: float = 0.01
     warmup: float = 0.03
@@ -198,7 +203,7 @@ class Trainer:
         self.report = report
         self.cancelled = cancelled
         self.identity = identity or {}
-        self.optimizer = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.rate)
+        self.optimizer = make_optimizer(network, config.optimizer, config.rate, config.weight_decay, config.kernels)
         self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
         self.step = 0
         self.seconds = 0.0  # of training, over all sittings
@@ -411,12 +416,3 @@ def _is_score(best: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
-
-
-def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay matrices and kernels, not norms and biases; frozen weights take no part."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
