@@ -374,6 +374,12 @@ def test_command(base, local, tmp_path, llmboost, refusal):
     done = llmboost("adapt", base.stem, folder, "--output", output, "--steps", 3, "--rank", 2)
     assert done.status == 0, done.err
     assert "Dice on held-out cases: " in done.out
+    assert "  held out: local_33\n" in done.out
+    assert "step 3: val Dice" in done.out
+    assert "  by case: local_33 0." in done.out
+    by_label = next(line for line in done.out.splitlines() if line.startswith("  by label: "))
+    assert "front" in by_label
+    assert "back" in by_label
     assert llmboost("models", "show", output).status == 0
     image = folder / "imagesTr" / "local_30.nii.gz"
     done = llmboost("segment", image, "--model", output, "--output", tmp_path / "out", "--device", "cpu")

@@ -5,6 +5,7 @@ This module needs the standard library alone, as :mod:`.card` does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _AUC = (
     ("val_auc", "val", "validation cases"),
     ("after", "after", "held-out cases"),
 )
+CURVES, WORST = 8, 3  # labels that have curves of their own; of more labels, only so many
 ADVICE = "give it more minutes or more cases, and look whether the labels are right"
 NOT_TAUGHT = "not_taught"  # names of labels that no training case has
 
@@ -33,6 +35,24 @@ def measured(card: Card) -> str:
         if (value := _number(card.figures.get(name))) is not None:
             return f"{measure} {value:.2f} on {cases}"
     return "not measured"
+
+
+def drawn(figures: Mapping[str, float | None]) -> list[str]:
+    """Whose curves are drawn beside the mean's, by the figures at the end: all, or of many labels the worst ones."""
+    if len(figures) <= CURVES:
+        return list(figures)
+    known = sorted((figure, name) for name, figure in figures.items() if figure is not None)
+    return [name for _figure, name in known[:WORST]]
+
+
+def worst_first(figures: Mapping[str, float | None], most: int) -> list[str]:
+    """Labels with their figures by name, such as "Larynx 0.12": the worst ones, at most so many; then those of which
+    nothing could be measured."""
+    order = sorted(((figure, name) for name, figure in figures.items() if figure is not None), key=lambda one: one[0])
+    texts = [f"{name} {figure:.2f}" for figure, name in order]
+    texts += [f"{name} not measured" for name, figure in figures.items() if figure is None]
+    more = len(texts) - most
+    return texts if more <= 0 else [*texts[:most], f"{more} more"]
 
 
 def doubts(card: Card) -> str:

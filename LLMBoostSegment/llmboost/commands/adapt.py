@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from .. import library
-from .terminal import DatasetArgument, DeviceOption, console, progress_bar
-from .train import show_training
+from ..card.figures import worst_first
+from ..files import printable
+from .news import CASES, by_name, training_news
+from .terminal import DatasetArgument, DeviceOption, console
 
 
 def adapt(
@@ -39,12 +41,11 @@ def adapt(
     A run that was stopped is continued when it is started again.
     """
     from ..inference.device import choose_device
-    from ..learn.adaptation.common import AdaptSettings
+    from ..learn.adaptation.common import MINUTES, AdaptSettings
     from ..learn.adaptation.flow import adapt as run
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
-    with progress_bar() as progress:
-        bar = progress.add_task("preparing", total=1.0)
+    with training_news(None if steps else 60 * (minutes or MINUTES)) as tell:
         result = run(
             library.find(base),
             dataset,
@@ -52,7 +53,7 @@ def adapt(
             settings,
             device=choose_device(device),
             old=old,
-            report=lambda event: show_training(progress, bar, event),
+            report=tell,
         )
     for warning in result.warnings:
         console.print(f"warning: {warning}")
@@ -63,5 +64,10 @@ def adapt(
         if after is not None:
             start = f"{before:.4f} -> " if before is not None else ""
             console.print(f"{measure} on {what}: {start}{after:.4f}")
+    if result.after.cases:
+        names = {label.value: label.name for label in result.card.labels}
+        cases = {printable(id): dice for id, dice in result.after.case_dice.items()}
+        for what, each in (("label", by_name(names, result.after.label_dice)), ("case", cases)):
+            console.print(f"  by {what}: {', '.join(worst_first(each, CASES))}")
     megabytes = output.stat().st_size / 1e6
     console.print(f"{output}: {megabytes:.1f} MB, {result.steps} steps in {result.seconds / 60:.1f} minutes")

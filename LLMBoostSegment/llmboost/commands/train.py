@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from ..card.figures import ADVICE
 from ..errors import LLMBoostError
-from .terminal import DatasetArgument, DeviceOption, console, progress_bar
+from .news import training_news
+from .terminal import DatasetArgument, DeviceOption, console
 
 
 def train(
@@ -83,15 +83,14 @@ def train(
     settings = BaseSettings(
         steps, minutes, booster_of(booster, seed=seed, **given), network, rate, size, pretrained, seed
     )
-    with progress_bar() as progress:
-        task = progress.add_task("preparing", total=1.0)
+    with training_news() as tell:
         card = train_base(
             dataset,
             output,
             settings,
             device=choose_device(device),
             resume=resume,
-            report=lambda event: show_training(progress, task, event),
+            report=tell,
         )
     if card.classification:
         result = f"val AUC {card.figures['val_auc']:.3f}"
@@ -103,18 +102,3 @@ def train(
     console.print(f"{output}: {result}; log and curve in {run_folder(output)}")
     if card.doubts:
         console.print(f"warning: {card.doubts}; {ADVICE}")
-
-
-def show_training(progress: Progress, task: Any, event: dict[str, Any]) -> None:
-    """Print what a trainer reports, and move the bar on."""
-    match event["event"]:
-        case "plan":
-            for reason in event["reasons"]:
-                console.print(f"  {reason}")
-        case "step":
-            description = f"step {event['step']}, loss {event['loss']:.3f}"
-            progress.update(task, completed=event["fraction"], description=description)
-        case "validation":
-            measure = "AUC" if "auc" in event else "Dice"
-            now, best = event[measure.lower()], event["best"]
-            console.print(f"step {event['step']}: val {measure} {now:.4f} (best {best:.4f})")

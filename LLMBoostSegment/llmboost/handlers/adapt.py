@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +35,14 @@ def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
     from ..learn.adaptation.common import AdaptSettings
     from ..learn.adaptation.flow import adapt as run
 
+    names: dict[int, str] = {}
+
     def report(event: dict[str, Any]) -> None:
+        if event["event"] == "plan":
+            names.update(event["labels"])
         step = event["event"] == "step"
-        text = f"step {event['step']}, loss {event['loss']:.3f}" if step else str(event["event"])
-        job.progress(event.get("fraction"), text, event=_event(event))
+        text = f"step {event['step']}, loss {event['loss']:.3f}" if step else str(event.get("text", event["event"]))
+        job.progress(event.get("fraction"), text, event=_event(event, names))
 
     job.progress(None, "reading the cases")
     result = run(
@@ -64,16 +69,17 @@ def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
     )
 
 
-def _event(told: dict[str, Any]) -> TrainingEvent | None:
-    """What a panel shows of a trainer's event, if anything."""
+def _event(told: dict[str, Any], names: Mapping[int, str]) -> TrainingEvent | None:
+    """What a panel shows of a trainer's event, if anything; ``names`` are the labels' by value."""
     match told["event"]:
         case "plan":
-            return PlanEvent(tuple(told["reasons"]))
+            return PlanEvent(tuple(told["reasons"]), tuple(told["held_out"]))
         case "step":
             return StepEvent(told["step"], told["loss"], told["fraction"])
         case "validation":
             measure = "auc" if "auc" in told else "dice"
-            return ValidationEvent(told["step"], measure, told[measure], told["best"])
+            labels = {names[value]: told["labels"].get(str(value)) for value in names if told["labels"]}
+            return ValidationEvent(told["step"], measure, told[measure], told["best"], labels)
     return None
 
 

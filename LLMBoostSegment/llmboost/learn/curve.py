@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..card.figures import drawn
 from ..files import atomic_path, printable
 from ..jsonfile import parse_json
 from .trainer import LOG
@@ -15,9 +16,9 @@ from .trainer import LOG
 LARGEST = 1e12  # no axis takes more
 
 
-def draw_curve(folder: Path) -> Path:
+def draw_curve(folder: Path, names: Mapping[int, str] | None = None) -> Path:
     """Draw loss and validation figures (Dice, or a classifier's AUC) over the steps of the log in ``folder``, to
-    curve.png there."""
+    curve.png there. A segmenter's labels are called by their ``names``; of many, the worst ones have curves."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -31,9 +32,10 @@ def draw_curve(folder: Path) -> Path:
     right = left.twinx()
     measure = "AUC" if any("auc" in row for row in rows) else "Dice"
     scores = [row["labels"] if isinstance(row.get("labels"), dict) else {} for row in rows]
-    for label in dict.fromkeys(label for row in scores for label in row) if measure == "Dice" else ():
+    known = {str(value): name for value, name in (names or {}).items()}
+    for label in drawn(_last(scores)) if measure == "Dice" else ():
         values = [_number(row.get(label)) for row in scores]
-        right.plot(steps, values, linewidth=1, label=f"val Dice, label {printable(label)}".replace("$", r"\$"))
+        right.plot(steps, values, linewidth=1, label=printable(known.get(label, f"label {label}")).replace("$", r"\$"))
     values = [_number(row.get(measure.lower())) for row in rows]
     right.plot(steps, values, color="black", label=f"val {measure}" + ", mean" * (measure == "Dice"))
     right.set(ylabel=measure, ylim=(0, 1))
@@ -53,6 +55,16 @@ def _validations(log: Path) -> Iterator[dict[str, Any]]:
                 entry = parse_json(line)
                 if isinstance(entry, dict) and entry.get("event") == "validation":
                     yield entry
+
+
+def _last(scores: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """The latest figure of each label that the log names."""
+    found: dict[str, float | None] = {}
+    for row in scores:
+        for label, value in row.items():
+            number = _number(value)
+            found[label] = found.get(label) if math.isnan(number) else number
+    return found
 
 
 def _number(value: Any) -> float:

@@ -71,7 +71,8 @@ def train(
     checked = check(dataset, [*cases, *val])
     untaught, notes = gaps(dataset, checked, cases, val)
     plan = make_plan(dataset, cases, load=checked.load)
-    report({"event": "plan", "reasons": (*plan.reasons, *checked.notes, *notes)})
+    known = {"labels": dataset.labels, "held_out": [case.id for case in val]}
+    report({"event": "plan", "reasons": (*plan.reasons, *checked.notes, *notes), **known})
     config = replace(recipe.config, batch=plan.batch)
 
     with alone(output) as run:
@@ -109,7 +110,7 @@ def train(
         card = base_card(output, dataset, task, network, outcome, own, recipe.card)
         check_free(output, resume)
         card = save_model(network, card, output)
-        draw_curve(run)
+        draw_curve(run, dataset.labels)
     return card
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -46,9 +46,10 @@ class ReleaseRequest(Request[Done], sent_as=RequestKind.RELEASE):
 
 @dataclass(frozen=True)
 class PlanEvent:
-    """What a training decided before it began, in sentences."""
+    """What a training decided before it began, in sentences, and the ids of the cases held out."""
 
     reasons: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,14 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class ValidationEvent:
-    """What a validation found: the value of a measure such as "dice", and the best one so far."""
+    """What a validation found: the value of a measure such as "dice", the best one so far, and the value of each label
+    by its name, None where nothing could be measured."""
 
     step: int
     measure: str
     value: float
     best: float | None
+    labels: dict[str, float | None] = field(default_factory=dict)
 
 
 TrainingEvent = PlanEvent | StepEvent | ValidationEvent

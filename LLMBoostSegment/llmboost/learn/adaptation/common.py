@@ -106,6 +106,12 @@ class Measured:
         return float(np.mean(means)) if means else None
 
     @property
+    def case_dice(self) -> dict[str, float | None]:
+        """The mean of each case's labels, by its id; None where nothing was measured."""
+        scores = {case["id"]: [one for one in case["dice"].values() if one is not None] for case in self.cases}
+        return {id: float(np.mean(known)) if known else None for id, known in scores.items()}
+
+    @property
     def value(self) -> float | None:
         """What there is: the AUC or the mean Dice."""
         return self.auc if self.auc is not None else self.mean_dice

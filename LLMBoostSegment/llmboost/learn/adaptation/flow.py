@@ -69,7 +69,8 @@ def adapt(
     with run_of(output, adapter, adaptation) as run, layer_by_layer():
         resume = (run / CHECKPOINT).exists()
         continues = ("continues the run that was stopped",) if resume else ()
-        control.report({"event": "plan", "reasons": (*adaptation.reasons(), *continues)})
+        known = {"labels": adaptation.labels, "held_out": list(adaptation.identity["validation cases"])}
+        control.report({"event": "plan", "reasons": (*adaptation.reasons(), *continues), **known})
         if control.cancelled():
             raise Cancelled
         network, before, old_before, measuring = _begin(base, adaptation, device)

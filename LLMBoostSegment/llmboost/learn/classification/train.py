@@ -94,7 +94,7 @@ def train_classifier(
     data = read_image_set(path)
     train, val = data.split("train"), data.split("val")
     preprocessing, input_region, reasons = plan_images(data, recipe)
-    report({"event": "plan", "reasons": reasons})
+    report({"event": "plan", "reasons": reasons, "held_out": [sample.id for sample in val]})
     name = recipe.network or ("vit-tiny" if data.flat else "vit3d-tiny")
     if name not in CLASSIFIERS:
         raise LLMBoostError(f"network '{name}' does not classify; use one of {', '.join(CLASSIFIERS)}")
