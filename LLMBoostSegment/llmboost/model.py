@@ -108,8 +108,9 @@ def _read_network(path: Path, card: Card) -> nn.Module:
     try:
         tensors = safetensors.torch.load_file(path)
         # a card that lies about sizes must take neither memory (hence shapes alone first) nor time
-        if options.get("depth", 0) > len(tensors if base is None else base.state_dict()):
-            raise ValueError(f"depth {options['depth']}, but {len(tensors)} tensors")
+        depth = options.get("network", options).get("depth", 0)
+        if depth > len(tensors if base is None else base.state_dict()):
+            raise ValueError(f"depth {depth}, but {len(tensors)} tensors")
         with torch.device("meta"):
             network = build(options.pop("name"), options, card.booster)
         tensors = {

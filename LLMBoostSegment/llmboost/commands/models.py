@@ -56,6 +56,23 @@ def show_model(model: Annotated[str, typer.Argument(help="Name or file.")]) -> N
     messages.print(f"{measured(card)}" + (f"; warning: {card.doubts}" if card.doubts else ""))
 
 
+@app.command("combine")
+def combine_models(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names or files of segmenters, at least two.")
+    ],
+    output: Annotated[Path, typer.Option("--output", help="The model file to write (.safetensors).")],
+) -> None:
+    """Make one model of several that were trained for the same: it gives the mean of their probabilities."""
+    from ..ensemble import combine
+    from ..learn.train import check_free
+    from ..model import load_model
+
+    check_free(output)
+    card = combine([load_model(library.find(model)) for model in models], output)
+    console.print(f"{output}: {card.network['members']} networks together; `llmboost evaluate` measures them")
+
+
 @app.command("import")
 def import_model(
     file: Annotated[Path, typer.Argument(help="A model file.")],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import LLMBoostError
+from ..networks.ensemble import members_of
 from ..networks.tap import Tap
 from .grad_cam import grad_cam, pooled_grad_cam
 from .rollout import attention_rollout
@@ -18,7 +20,8 @@ LAYERS = ("after", "before")
 
 
 def relevance(network: nn.Module, images: Tensor, method: str, layer: str, score: Callable[[Tensor], Tensor]) -> Tensor:
-    """How much each voxel matters for a score: (B, R, A, S), not negative, on the CPU.
+    """How much each voxel matters for a score: (B, R, A, S), not negative, on the CPU; of an ensemble, the mean over
+    its members, each with a score of its own.
 
     Args:
         network: in evaluation mode; its weights may be frozen.
@@ -29,6 +32,9 @@ def relevance(network: nn.Module, images: Tensor, method: str, layer: str, score
     Raises:
         LLMBoostError: the network has no taps.
     """
+    members = members_of(network)
+    if len(members) > 1:
+        return torch.stack([relevance(member, images, method, layer, score) for member in members]).mean(dim=0)
     tap = getattr(network, f"{layer}_booster", None)
     if not isinstance(tap, Tap):
         raise LLMBoostError(f"the network {type(network).__name__} has no token grid to make maps on")

@@ -22,6 +22,7 @@ from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, unlabeled_cases
 from ..io.image import read_volumes
 from ..model import Model
+from ..networks.ensemble import members_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def look(model: Model, case: DatasetCase) -> tuple[float, np.ndarray]:
     if len(channels) != preprocessing.channels:
         raise LLMBoostError(f"{case.images[0]}: {len(channels)} channel(s), the model takes {preprocessing.channels}")
     volume = torch.from_numpy(preprocess(channels, preprocessing).array)
-    network = cast(Any, model.network)
+    network = cast(Any, members_of(model.network)[0])  # features of several networks cannot be averaged
     tokens: list[torch.Tensor] = []
 
     def keep(_module: nn.Module, _inputs: Any, grid: torch.Tensor) -> None:

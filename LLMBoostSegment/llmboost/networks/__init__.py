@@ -10,6 +10,7 @@ from torch import nn
 
 from ..booster import Booster, BoosterConfig, rebuild
 from ..errors import LLMBoostError
+from .ensemble import MAX_MEMBERS, Ensemble
 from .hybrid_vit import HybridViT, HybridViTConfig
 from .peers import DynUNetConfig, Peer, SegResNetConfig, SwinUNETRConfig, UNETRConfig
 from .plain_vit import PlainViT, PlainViTConfig
@@ -36,20 +37,24 @@ PEERS: dict[str, tuple[type[nn.Module], type]] = {
 }
 NETWORKS = SEGMENTERS | CLASSIFIERS | PEERS
 DEFAULT_SEGMENTER = "hybrid-vit"
+ENSEMBLE = "ensemble"  # of several, which `llmboost models combine` makes
 
 
 def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mapping[str, Any] | None) -> nn.Module:
     """A network by name.
 
     Args:
-        name: one of ``NETWORKS``.
-        options: fields of its config class that differ from the defaults.
+        name: one of ``NETWORKS``, or ``ENSEMBLE``.
+        options: fields of its config class that differ from the defaults; of an ensemble, ``members``, their number,
+            and ``network``, the name and options of each.
         booster: a config, whose weights are fetched from their source; or a card's ``booster`` entry, which gives an
             empty one to be filled from the model file; or None.
 
     Raises:
         LLMBoostError: unknown name or option, or a source of weights that is not there.
     """
+    if name == ENSEMBLE:
+        return _ensemble(options, booster)
     if name not in NETWORKS:
         raise LLMBoostError(f"network '{name}' is unknown; use one of {', '.join(NETWORKS)}")
     network, config_class = NETWORKS[name]
@@ -68,11 +73,26 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
 
 def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """The card's ``network`` and ``booster`` entries of a network made by :func:`build`."""
+    if isinstance(network, Ensemble):
+        member, entry = describe(network.members[0])
+        return {"name": ENSEMBLE, "members": len(network.members), "network": member}, entry
     config: Any = network.config
     kind = type(network), type(config)
     name = next(name for name, entry in NETWORKS.items() if entry == kind)
     booster: Any = network.booster
     return {"name": name, **dataclasses.asdict(config)}, {} if booster is None else booster.describe()
+
+
+def _ensemble(options: Mapping[str, Any], booster: BoosterConfig | Mapping[str, Any] | None) -> Ensemble:
+    count, own = options.get("members"), options.get("network")
+    name = own.get("name") if isinstance(own, Mapping) else None
+    if type(count) is not int or not 1 < count <= MAX_MEMBERS or name not in SEGMENTERS | PEERS:
+        raise LLMBoostError(
+            f"network '{ENSEMBLE}' needs segmenters, 2 to {MAX_MEMBERS} of them; `llmboost models combine` makes one"
+        )
+    assert isinstance(own, Mapping)
+    each = {key: value for key, value in own.items() if key != "name"}
+    return Ensemble([build(str(name), each, booster) for _ in range(count)])
 
 
 def _tupled(value: Any) -> Any:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ...adapter import merged
 from ...card import CLASSIFICATION
 from ...card.figures import ADVICE
-from ...errors import Cancelled
+from ...errors import Cancelled, LLMBoostError
 from ...messages.words import StopReason
 from ...model import Model, load_model, save_tensors
+from ...networks.ensemble import Ensemble
 from ..train import check_free
 from ..trainer import CHECKPOINT, Outcome, Trainer
 from .common import (
@@ -95,6 +96,10 @@ def adapt(
 
 def _read(base: Model, folder: Path, settings: AdaptSettings, device: torch.device, old: Path | None) -> Adaptation:
     """What is learned, from which cases: all of them are read here."""
+    if isinstance(base.network, Ensemble):
+        raise LLMBoostError(
+            f"model '{base.card.name}' is an ensemble, which cannot be adapted; adapt one of the models in it"
+        )
     if base.card.task == CLASSIFICATION:
         from .classifier import ClassifierAdaptation
 
