@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from .errors import LLMBoostError
-from .files import write_whole
+from .files import printable, write_whole
 from .inference.classify import classify
 from .inference.segment import segment
 from .io.dataset import Dataset, DatasetCase, load, read_dataset
+from .io.datasetcheck import is_constant
+from .io.image import Image
 from .io.imageset import ImageSet, is_image_set, read_image_set
 from .io.labels import NEAR, exchanged
 from .jsonfile import append_json
@@ -65,7 +67,8 @@ def evaluate_segmenter(
     mirror: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda case: None,
 ) -> dict[str, Any]:
-    """The measures of :mod:`.metrics` for every case of a split, and their summary.
+    """The measures of :mod:`.metrics` for every case of a split, their summary, and warnings of what makes figures
+    doubtful. A label that was not drawn in a case (``partly_labeled``) has none there.
 
     Args:
         mirror: as for :func:`.inference.segment.segment`.
@@ -84,9 +87,14 @@ def evaluate_segmenter(
         )
     if wrong := exchanged(dataset.labels, {label.value: label.name for label in model.card.labels}):
         raise LLMBoostError(f"{dataset.folder / 'dataset.json'}: {wrong} for model '{model.card.name}'; renumber it")
-    results = []
+    results, warnings, shown = [], [], []
     for case in cases:
-        results.append(_measure(model, dataset, case, mirror))
+        channels, reference = _read(case)
+        if all(is_constant(channel) for channel in channels):
+            warnings.append(f"{case.images[0]}: has one value throughout, so its figures say nothing; export it again")
+        if min(reference.shape) > 1:
+            shown.append(set(np.unique(reference.array).tolist()))
+        results.append({"id": case.id, **_measure(model, dataset, channels, reference, mirror)})
         report(results[-1])
     summary = summarize(results, groups=[dataset.subjects.get(case.id, case.id) for case in cases])
     return {
@@ -97,15 +105,21 @@ def evaluate_segmenter(
         "mirror": mirror,
         **summary,
         "cases": results,
+        "warnings": [*warnings, *_lacking(dataset, shown)],
     }
 
 
-def _measure(model: Model, dataset: Dataset, case: DatasetCase, mirror: bool) -> dict[str, Any]:
+def _read(case: DatasetCase) -> tuple[list[Image], Image]:
+    """Channels and label map, on one grid."""
     channels, reference = load(case)
     if reference is None:
         raise LLMBoostError(f"{case.images[0]}: no label map to compare with; put one into labelsTr")
     if not reference.same_grid(channels[0], NEAR):
         raise LLMBoostError(f"{case.label}: does not lie on the grid of its image {case.images[0].name}")
+    return channels, reference
+
+
+def _measure(model: Model, dataset: Dataset, channels: list[Image], reference: Image, mirror: bool) -> dict[str, Any]:
     # the labels to compare with tell sides, whether or not the image does
     result = segment(model, [replace(channel, sides_known=True) for channel in channels], mirror=mirror)
     scores = segmentation_scores(
@@ -114,8 +128,26 @@ def _measure(model: Model, dataset: Dataset, case: DatasetCase, mirror: bool) ->
         reference.spacing,
         dataset.labels,
         ignore=dataset.ignore,
+        undrawn=dataset.undrawn(set(np.unique(reference.array).tolist())),
     )
-    return {"id": case.id, "seconds": round(result.seconds, 3), **scores}
+    return {"seconds": round(result.seconds, 3), **scores}
+
+
+def _lacking(dataset: Dataset, shown: list[set[int]]) -> list[str]:
+    """A warning where dataset.json does not tell whether what some volumes lack was drawn there.
+
+    Args:
+        shown: the values of each label map.
+    """
+    labeled = [values for values in shown if values & dataset.labels.keys()]
+    every = {name: sum(value not in values for values in labeled) for value, name in dataset.labels.items()}
+    lacking = [f"{printable(name)} ({n} of {len(labeled)} cases)" for name, n in every.items() if 0 < n < len(labeled)]
+    if dataset.partly_labeled is not None or not lacking:
+        return []
+    return [
+        f"measured as absent where a label map lacks it: {', '.join(lacking)}; if it was not drawn there, say"
+        ' "partly_labeled": true in dataset.json'
+    ]
 
 
 def evaluate_classifier(

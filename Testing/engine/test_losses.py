@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmboost.learn.loss import IGNORED, SegmentationLoss
+from llmboost.learn.loss import IGNORED, SegmentationLoss, marginal
 
 from .training_samples import logits_of
 
@@ -81,3 +81,71 @@ def test_windows_of_one_value_alone_give_finite_losses(value):
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
     assert (value != IGNORED) == bool(logits.grad.any())
+
+
+# -- partly labeled cases ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def levels():
+    """Logits of three classes at two levels."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(2, 3, size, size, size, generator=generator) for size in (8, 4)]
+
+
+def gradients(loss, levels, *arguments):
+    given = [logits.clone().requires_grad_() for logits in levels]
+    value = loss(given, *arguments)
+    value.backward()
+    return value, [logits.grad for logits in given]
+
+
+@pytest.mark.parametrize("balance", [0.0, 0.5])
+def test_where_all_is_drawn_nothing_changes(label, levels, balance):
+    loss = SegmentationLoss(balance)
+    value, slopes = gradients(loss, levels, label)
+    told, others = gradients(loss, levels, label, torch.ones(2, 3, dtype=torch.bool))
+    assert torch.equal(value, told)
+    assert all(torch.equal(one, other) for one, other in zip(slopes, others, strict=True))
+
+
+def test_what_was_not_drawn_is_background(levels):
+    """The background's probability is that of all that it may hold; each case by its own mask."""
+    drawn = torch.tensor([[True, False, True], [True, True, True]])
+    before = levels[0].softmax(dim=1)
+    after = marginal(levels[0], drawn).softmax(dim=1)
+    torch.testing.assert_close(after[0, 0], before[0, 0] + before[0, 1])
+    torch.testing.assert_close(after[0, 2], before[0, 2])
+    assert not after[0, 1].any()
+    torch.testing.assert_close(after[1], before[1])
+
+
+def test_a_label_that_was_not_drawn_is_not_unlearned(label, levels):
+    """Whether the network finds it where nobody drew it costs nothing."""
+    label = label.where(label != 1, 0)
+    drawn = torch.tensor([[True, False, True]] * 2)
+    found = [logits_of(torch.where(label == 2, 2, torch.randint(0, 2, label.shape)))]
+    assert SegmentationLoss()(found, label, drawn) < 1e-3
+    assert SegmentationLoss()(found, label) > 0.3
+    missed = [logits_of(torch.zeros_like(label))]
+    assert SegmentationLoss()(missed, label, drawn) > 0.9, "what was drawn counts as ever"
+    _, slopes = gradients(SegmentationLoss(), levels, label, drawn)
+    assert all(torch.isfinite(slope).all() for slope in slopes)
+    assert not torch.isnan(torch.stack([slope.abs().sum() for slope in slopes])).any()
+
+
+def test_a_label_that_no_case_has_drawn_does_not_dilute_the_others(label, levels):
+    """As a network would lose that has no such label."""
+    label = label.where(label != 2, 0)
+    drawn = torch.tensor([[True, True, False]] * 2)
+    without = [
+        torch.cat([logits[:, [0, 2]].logsumexp(dim=1, keepdim=True), logits[:, 1:2]], dim=1) for logits in levels
+    ]
+    torch.testing.assert_close(SegmentationLoss()(levels, label, drawn), SegmentationLoss()(without, label))
+
+
+def test_cases_of_which_nothing_was_drawn_teach_nothing(levels):
+    label, drawn = torch.zeros(2, 1, 8, 8, 8, dtype=torch.long), torch.tensor([[True, False, False]] * 2)
+    value, slopes = gradients(SegmentationLoss(), levels, label, drawn)
+    assert value.abs() < 1e-5
+    assert all(slope.abs().max() < 1e-6 for slope in slopes)

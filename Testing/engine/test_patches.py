@@ -1,5 +1,6 @@
 """From cases to patches to train on: classes on the network's grid, which patches are cut, and augmentation."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from monai.transforms import Compose
 
 from llmboost.card import Preprocessing
+from llmboost.io.dataset import Dataset
 from llmboost.io.image import Image
 from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
 from llmboost.learn.loss import IGNORED
@@ -31,7 +33,7 @@ def ball(shape=(24, 24, 24), ignored=False):
 
 
 def dataset_of(labels, ignore=None):
-    return SimpleNamespace(labels=labels, ignore=ignore)
+    return Dataset(Path("data"), "data", ("MRI",), labels, ignore, {}, {})
 
 
 def test_labels_become_classes_on_the_networks_grid():

@@ -48,6 +48,8 @@ def evaluate(
         _print_classification(title, result)
     else:
         _print_segmentation(title, loaded.card, result)
+    for warning in result.get("warnings", ()):
+        messages.print(f"warning: {warning}")
     if split == "all" != asked:
         messages.print("no splits.json tells which cases are for testing: all that are labeled were measured")
 

@@ -39,7 +39,9 @@ class DatasetCase:
 class Dataset:
     """A data set: ``labels`` maps voxel values (without the background's 0) to names, ``ignore`` marks voxels that
     nobody labeled, ``splits`` maps train, val and test to ids of ``cases``, ``subjects`` maps cases to whom they
-    show, where somebody appears more than once."""
+    show, where somebody appears more than once. ``partly_labeled`` are the values that were not drawn in a case whose
+    label map lacks them; where dataset.json does not tell (None), ``presumed`` are those that are taken for such, see
+    :func:`.datasetcheck.settle`."""
 
     folder: Path
     name: str
@@ -52,6 +54,8 @@ class Dataset:
     license: str = ""
     reference: str = ""
     ending: str = ""  # of the files, where dataset.json tells it
+    partly_labeled: frozenset[int] | None = None
+    presumed: frozenset[int] = frozenset()
 
     def split(self, name: str) -> list[DatasetCase]:
         """The cases of a split, or all labeled ones.
@@ -66,6 +70,13 @@ class Dataset:
                 f" (it has {', '.join(f'{len(v)} {k}' for k, v in self.splits.items())})"
             )
         return [self.cases[id] for id in ids]
+
+    def undrawn(self, shown: set[int]) -> frozenset[int]:
+        """The labels that nobody drew in a case whose label map shows these values. Of a map that shows nothing,
+        nothing is presumed: it is an example of nothing."""
+        if self.partly_labeled is not None:
+            return self.partly_labeled - shown
+        return self.presumed - shown if shown & self.labels.keys() else frozenset()
 
 
 def read_dataset(folder: Path) -> Dataset:
@@ -105,6 +116,7 @@ def read_dataset(folder: Path) -> Dataset:
         license=str(description.get("licence", description.get("license", ""))),
         reference=str(description.get("reference", "")),
         ending=ending,
+        partly_labeled=_partly_labeled(path, description.get("partly_labeled"), names),
     )
 
 
@@ -145,6 +157,19 @@ def _ending(path: Path, told: Any) -> str:
         return str(told)
     raise LLMBoostError(
         f'{path}: "file_ending" {printable(str(told))} is not read in a data set; convert the files to .nii.gz or .nrrd'
+    )
+
+
+def _partly_labeled(path: Path, told: Any, labels: dict[int, str]) -> frozenset[int] | None:
+    """The values that may not have been drawn, by "partly_labeled": true, false or a list of names."""
+    if told is None or isinstance(told, bool):
+        return None if told is None else frozenset(labels if told else ())
+    values = {same_name(name): value for value, name in labels.items()}
+    if isinstance(told, list) and all(isinstance(name, str) and same_name(name) in values for name in told):
+        return frozenset(values[same_name(name)] for name in told)
+    raise LLMBoostError(
+        f'{path}: "partly_labeled" must be true (a label that a case lacks was not drawn there), false (it is absent'
+        " there) or a list of the labels' names that were not always drawn"
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import LLMBoostError
+from ..files import printable
 from .dataset import Dataset, DatasetCase, LoadedCase, a_few, load
 from .image import Image, read_volumes
 from .labels import EXACT, NEAR, doubled, listed, read_label_map
@@ -25,11 +26,13 @@ class CheckedCases:
         notes: what a user should know, in words.
         loaded: channels and label map of cases as :func:`load` gives them, by their ids: of the first ones, as many as
             there was room for.
+        constant: the cases whose images have one value throughout, by their ids.
     """
 
     values: dict[str, set[int]]
     notes: tuple[str, ...]
     loaded: dict[str, LoadedCase]
+    constant: frozenset[str] = frozenset()
 
     def load(self, case: DatasetCase) -> LoadedCase:
         """As :func:`load`, from memory where the case is there."""
@@ -49,11 +52,14 @@ def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> CheckedCases:
     problems = [f"{dataset.folder / 'dataset.json'}: {line}" for line in doubled(dataset.labels)]
     checked = CheckedCases({}, (), {})
     notes: list[str] = []
+    constant: set[str] = set()
     room = KEPT
     for case in cases:
         look = _look(dataset, case)
         problems += look.problems
         notes += look.notes
+        if look.constant:
+            constant.add(case.id)
         checked.values[case.id] = look.values
         room -= look.size
         if look.loaded and not problems and room >= 0:
@@ -61,7 +67,53 @@ def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> CheckedCases:
     if problems:
         lines = "\n  ".join(problems)
         raise LLMBoostError(f"{dataset.folder}: {len(problems)} problem(s), mend them before training:\n  {lines}")
-    return replace(checked, notes=tuple(notes))
+    return replace(checked, notes=tuple(notes), constant=frozenset(constant))
+
+
+def settle(dataset: Dataset, checked: CheckedCases, train: Sequence[DatasetCase]) -> tuple[Dataset, CheckedCases]:
+    """The data set without cases that teach nothing, and with what was not drawn, and in the notes what was decided.
+
+    Where dataset.json does not tell, a label that some volumes lack was not drawn there if at least half of all show
+    it: if it was absent after all, little is lost, while the contrary would teach the structure as background. Labels
+    that fewer show are absent, as are those that a single slice lacks.
+
+    Raises:
+        LLMBoostError: nothing is left to learn from.
+    """
+    labels = dataset.labels.keys()
+    labeled = {id: shown for id, shown in checked.values.items() if shown & labels and id not in checked.constant}
+    every = {value: [id for id, shown in labeled.items() if value not in shown] for value in labels}
+    lacking = {value: ids for value, ids in every.items() if 0 < len(ids) < len(labeled)}
+    notes = []
+    empty: set[str] = set()
+    if dataset.partly_labeled is not None:
+        empty = {id for id, shown in checked.values.items() if dataset.undrawn(shown) == labels}
+        told = {value: ids for value, ids in lacking.items() if value in dataset.partly_labeled}
+        notes += _lacking(dataset, told, len(labeled), "not drawn there, by dataset.json")
+    elif lacking and min(checked.load(train[0])[0][0].shape) > 1:
+        common = {value: ids for value, ids in lacking.items() if 2 * len(ids) <= len(labeled)}
+        rare = {value: ids for value, ids in lacking.items() if value not in common}
+        dataset = replace(dataset, presumed=frozenset(common))
+        for some, taken, other, answer in (
+            (common, "not drawn", "absent", "false"),
+            (rare, "absent", "not drawn", "true, or a list of names"),
+        ):
+            what = f'taken as {taken} there; if {other}, say "partly_labeled": {answer} in dataset.json'
+            notes += _lacking(dataset, some, len(labeled), what)
+    for ids, why in ((checked.constant, "the image has one value throughout"), (empty, "nothing was drawn")):
+        if ids:
+            notes.append(f"{len(ids)} case(s) left out: {a_few(sorted(ids))}; {why}")
+    left = {id: case for id, case in dataset.cases.items() if id not in checked.constant | empty}
+    if not any(case.id in left for case in train):
+        raise LLMBoostError(f"{dataset.folder}: no case is left to learn from; {'; '.join(notes)}")
+    splits = {name: [id for id in ids if id in left] for name, ids in dataset.splits.items()}
+    return replace(dataset, cases=left, splits=splits), replace(checked, notes=(*checked.notes, *notes))
+
+
+def _lacking(dataset: Dataset, lacking: Mapping[int, Sequence[str]], of: int, what: str) -> list[str]:
+    """A note on the labels that some of the cases lack, if there are such."""
+    labels = [f"{printable(dataset.labels[value])} ({a_few(ids)})" for value, ids in lacking.items()]
+    return [f"of {of} cases, some lack {', '.join(labels)}: {what}"] if labels else []
 
 
 def gaps(
@@ -91,12 +143,22 @@ def gaps(
     return untaught, notes
 
 
+def is_constant(image: Image) -> bool:
+    """Whether an image has one value throughout."""
+    return bool(image.array.min() == image.array.max())
+
+
 @dataclass(frozen=True)
 class _Look:
     values: set[int]
     problems: list[str]
     notes: list[str]
     loaded: LoadedCase | None = None
+
+    @property
+    def constant(self) -> bool:
+        """Whether the images show nothing."""
+        return self.loaded is not None and all(is_constant(image) for image in self.loaded[0])
 
     @property
     def size(self) -> int:

@@ -12,21 +12,25 @@ from torch.utils.data import Dataset
 
 from .augment import IMAGE, LABEL, augmentation
 
+DRAWN = "drawn"
 # the share of patches centerd on a labeled voxel (nnU-Net)
 FOREGROUND = 1 / 3
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A case as the network sees it: image (C, R, A, S) float32, label (1, R, A, S) int16 with ``IGNORED`` voxels."""
+    """A case as the network sees it: image (C, R, A, S) float32, label (1, R, A, S) int16 with ``IGNORED`` voxels, and
+    the classes that were drawn, (classes,) bool; None: all."""
 
     id: str
     image: Tensor
     label: Tensor
+    drawn: Tensor | None = None
 
 
 class TrainingPatches(Dataset[dict[str, Tensor]]):
-    """Augmented patches: each case once an epoch, in an order drawn anew; ``length`` of them in all."""
+    """Augmented patches: each case once an epoch, in an order drawn anew; ``length`` of them in all. Where some cases
+    are partly labeled, all have ``DRAWN``."""
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class TrainingPatches(Dataset[dict[str, Tensor]]):
         self.seed = seed
         flat = [axis for axis, size in enumerate(patch_size) if size == 1]
         self.augment = augmentation(mirror, contrast, thick, flat)
+        self.drawn = next((torch.ones_like(one.drawn) for one in volumes if one.drawn is not None), None)
         self.foreground = [torch.nonzero(volume.label[0] > 0) for volume in volumes]
 
     def __len__(self) -> int:
@@ -63,7 +68,8 @@ class TrainingPatches(Dataset[dict[str, Tensor]]):
             }
         )
         # MONAI's tensors with metadata are of no more use
-        return {key: value.as_tensor() if hasattr(value, "as_tensor") else value for key, value in sample.items()}
+        sample = {key: value.as_tensor() if hasattr(value, "as_tensor") else value for key, value in sample.items()}
+        return sample if self.drawn is None else sample | {DRAWN: self.drawn if volume.drawn is None else volume.drawn}
 
     def _start(self, shape: Sequence[int], foreground: Tensor, random: np.random.Generator) -> list[int]:
         """The patch's first voxel: negative where the image is smaller than the patch, which it then centers."""

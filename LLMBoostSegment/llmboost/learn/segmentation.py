@@ -21,7 +21,7 @@ from ..io.image import Image, resample
 from .augment import IMAGE, LABEL
 from .checkpoint import copy_of, trainable_state
 from .loss import IGNORED, SegmentationLoss
-from .patches import TrainingPatches, Volume
+from .patches import DRAWN, TrainingPatches, Volume
 from .trainer import Progress, Score, TrainingConfig
 
 Regularizer = Callable[[nn.Module, dict[str, Tensor], list[Tensor], Progress], Tensor]
@@ -78,7 +78,7 @@ class SegmentationTask:
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: Progress) -> Tensor:
         self.criterion.balance = self.config.balance * (1 - progress.fraction)
         levels = cast(Any, network).deep(batch[IMAGE])
-        loss = self.criterion(levels, batch[LABEL].long())
+        loss = self.criterion(levels, batch[LABEL].long(), batch.get(DRAWN))
         for regularizer in self.regularizers:
             loss = loss + regularizer(network, batch, levels, progress)
         return cast(Tensor, loss)
@@ -89,7 +89,7 @@ class SegmentationTask:
     def score(self, network: nn.Module) -> Score:
         """The mean Dice of the labels, and of each label over the cases."""
         scores = np.array([mean_dice_of(network, volume, self.preprocessing) for volume in self.val])
-        # a label that no case has and nobody predicted has no score
+        # a label that no case has and nobody predicted, or that was drawn in none, has no score
         values = list(self.labels) or range(1, scores.shape[1] + 1)
         labels = {
             str(value): None if np.isnan(column).all() else float(np.nanmean(column))
@@ -122,7 +122,9 @@ def read_volume(
     classes = resample(label.with_array(np.stack([label.array == value for value in values])), _grid(work), "linear")
     indices = classes.array.argmax(axis=0).astype(np.int16)
     indices[indices > len(dataset.labels)] = IGNORED
-    return Volume(case.id, torch.from_numpy(np.ascontiguousarray(work.array)), torch.from_numpy(indices[None]))
+    undrawn = dataset.undrawn(set(np.unique(label.array).tolist()))
+    drawn = torch.tensor([value not in undrawn for value in (0, *dataset.labels)]) if undrawn else None
+    return Volume(case.id, torch.from_numpy(np.ascontiguousarray(work.array)), torch.from_numpy(indices[None]), drawn)
 
 
 def _grid(work: Image) -> Image:
@@ -130,13 +132,15 @@ def _grid(work: Image) -> Image:
 
 
 def mean_dice_of(network: nn.Module, volume: Volume, preprocessing: Preprocessing) -> list[float]:
-    """Dice of each label on the network's grid; NaN where neither reference nor prediction has it."""
+    """Dice of each label on the network's grid; NaN where neither reference nor prediction has it, or where it was not
+    drawn."""
     probabilities = predict(network, volume.image, preprocessing.patch_size)
     prediction = probabilities.argmax(dim=0)
     known = volume.label[0] != IGNORED
     scores = []
     for value in range(1, len(probabilities)):
         a, b = (prediction == value) & known, (volume.label[0] == value) & known
-        total = int(a.sum() + b.sum())
+        drawn = volume.drawn is None or bool(volume.drawn[value])
+        total = int(a.sum() + b.sum()) if drawn else 0
         scores.append(2 * int((a & b).sum()) / total if total else math.nan)
     return scores

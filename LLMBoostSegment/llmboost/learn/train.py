@@ -19,7 +19,7 @@ from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
 from ..files import locked
 from ..io.dataset import Dataset, DatasetCase, digest_of, read_dataset
-from ..io.datasetcheck import check, gaps
+from ..io.datasetcheck import check, gaps, settle
 from ..io.imageset import ImageSet
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
@@ -67,8 +67,9 @@ def train(
     """
     check_output(output, resume)
     dataset = read_dataset(folder)
+    checked = check(dataset, [*dataset.split("train"), *dataset.split("val")])
+    dataset, checked = settle(dataset, checked, dataset.split("train"))
     cases, val = dataset.split("train"), dataset.split("val")
-    checked = check(dataset, [*cases, *val])
     untaught, notes = gaps(dataset, checked, cases, val)
     plan = make_plan(dataset, cases, load=checked.load)
     known = {"labels": dataset.labels, "held_out": [case.id for case in val]}

@@ -8,7 +8,7 @@ Undefined values are None, since JSON has no NaN.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ def segmentation_scores(
     spacing: Sequence[float],
     labels: Iterable[int],
     ignore: int | None = None,
+    undrawn: Collection[int] = (),
 ) -> Scores:
     """The measures of one case, each as ``{label: value}`` with the label value as a string.
 
@@ -69,6 +70,7 @@ def segmentation_scores(
         spacing: voxel size in mm along i, j, k.
         labels: the label values to measure, each above 0.
         ignore: the value that marks unlabeled voxels in the reference.
+        undrawn: the labels that nobody drew in this case: all is None, also where they were predicted.
 
     Raises:
         ValueError: arrays that are not integer, three-dimensional and of one shape; a spacing that is not three
@@ -96,6 +98,10 @@ def segmentation_scores(
     highest = max(wanted, default=1)
     boxes = find_objects(predicted, highest), find_objects(true, highest)
     for label in wanted:
+        if label in undrawn:
+            for measure in MEASURES:
+                scores[measure][str(label)] = None
+            continue
         box = _union(boxes[0][label - 1], boxes[1][label - 1])
         values = _label_scores(predicted[box] == label, true[box] == label, steps, voxel_ml, counted)
         for measure in MEASURES:

@@ -17,7 +17,7 @@ from ...card.figures import NOT_TAUGHT
 from ...errors import LLMBoostError
 from ...inference.preprocessing import preprocess
 from ...io.dataset import Dataset, DatasetCase, digest_of, load, read_dataset, unlabeled_cases
-from ...io.datasetcheck import CheckedCases, check, gaps
+from ...io.datasetcheck import CheckedCases, check, gaps, settle
 from ...io.labels import exchanged
 from ...messages.words import HELD_OUT
 from ...model import Model
@@ -50,7 +50,7 @@ class SegmenterAdaptation:
         dataset = read_dataset(folder)
         self.base, self.device = base, device
         self.aim = settings.task or _task(base.card, dataset)
-        train, val, checked = _split(dataset)
+        dataset, train, val, checked = _split(dataset)
         self.untaught, notes = gaps(dataset, checked, train, val)
         self.warnings = [*checked.notes, *notes]
         self.data, self.plan, self.goal = _goal(base, dataset, train, self.aim, checked)
@@ -171,8 +171,8 @@ def _task(card: Card, dataset: Dataset) -> str:
     return IMPROVE if same and all(own[v] <= theirs[v] or theirs[v] <= own[v] for v in own) else NEW_LABELS
 
 
-def _split(dataset: Dataset) -> tuple[list[DatasetCase], list[DatasetCase], CheckedCases]:
-    """Cases to learn from and cases to hold out, every file of them checked."""
+def _split(dataset: Dataset) -> tuple[Dataset, list[DatasetCase], list[DatasetCase], CheckedCases]:
+    """The data set as it is learned from, its cases to learn from and to hold out, every file of them checked."""
     listed = (dataset.folder / "splits.json").exists()
     if listed and dataset.splits["val"]:
         train, val = dataset.split("train"), dataset.split("val")
@@ -184,6 +184,8 @@ def _split(dataset: Dataset) -> tuple[list[DatasetCase], list[DatasetCase], Chec
         if not train:
             raise LLMBoostError(f"{dataset.folder}: no case has a label map; label some")
     checked = check(dataset, [*train, *val])
+    dataset, checked = settle(dataset, checked, train)
+    train, val = ([case for case in cases if case.id in dataset.cases] for cases in (train, val))
 
     def shows(case: DatasetCase) -> bool:
         return bool(checked.values[case.id] & dataset.labels.keys())
@@ -193,7 +195,7 @@ def _split(dataset: Dataset) -> tuple[list[DatasetCase], list[DatasetCase], Chec
         chosen = set(subjects[HELD_OUT - 1 :: HELD_OUT])
         val = [case for case in train if _subject(dataset, case) in chosen and shows(case)]
         train = [case for case in train if _subject(dataset, case) not in chosen]
-    return train, val[:MOST_HELD_OUT], checked
+    return dataset, train, val[:MOST_HELD_OUT], checked
 
 
 def _subject(dataset: Dataset, case: DatasetCase) -> str:
