@@ -48,6 +48,7 @@ def combine(models: Sequence[Model], output: Path, **fields: Any) -> Card:
         )
     network = Ensemble(networks)
     entry, booster = describe(network)
+    figures = fields.pop("figures", {})
     untaught = [name for name in _untaught(cards[0]) if all(name in _untaught(card) for card in cards)]
     card = replace(
         first.card,
@@ -61,7 +62,7 @@ def combine(models: Sequence[Model], output: Path, **fields: Any) -> Card:
         license="; ".join(dict.fromkeys(card.license for card in cards if card.license)),
         citation="; ".join(dict.fromkeys(card.citation for card in cards if card.citation)),
         training={"members": [_origin(card) for card in cards]},
-        figures={NOT_TAUGHT: untaught} if untaught else {},
+        figures={**({NOT_TAUGHT: untaught} if untaught else {}), **figures},
         version="1.0",
     )
     return save_model(network, replace(card, **fields), output)

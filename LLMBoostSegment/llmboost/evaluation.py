@@ -142,7 +142,7 @@ def _lacking(dataset: Dataset, shown: list[set[int]]) -> list[str]:
     labeled = [values for values in shown if values & dataset.labels.keys()]
     every = {name: sum(value not in values for values in labeled) for value, name in dataset.labels.items()}
     lacking = [f"{printable(name)} ({n} of {len(labeled)} cases)" for name, n in every.items() if 0 < n < len(labeled)]
-    if dataset.partly_labeled is not None or not lacking:
+    if dataset.partly_labeled is not None or dataset.presumed or not lacking:
         return []
     return [
         f"measured as absent where a label map lacks it: {', '.join(lacking)}; if it was not drawn there, say"

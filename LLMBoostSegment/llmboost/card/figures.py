@@ -15,6 +15,7 @@ LEARNED = 0.1  # Dice, of all labels or of one, below which that was not learned
 # the best evidence first: names of the figures, and the cases that they are of
 _DICE = (
     ("test_mean_dice", "test_dice_per_label", "test cases"),
+    ("out_of_fold_dice", "out_of_fold_dice_per_label", "cross-validated cases"),
     ("val_dice", "val_dice_per_label", "validation cases"),
     ("after", "after_per_label", "held-out cases"),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from ..card.figures import ADVICE
 from ..errors import LLMBoostError
 from .news import training_news
 from .terminal import DatasetArgument, DeviceOption, console
+
+if TYPE_CHECKING:
+    from ..card import Card
 
 
 def train(
@@ -59,6 +62,14 @@ def train(
     rate: Annotated[
         float | None, typer.Option("--rate", help="Peak learning rate; 3e-3 to segment, 5e-4 to classify.")
     ] = None,
+    folds: Annotated[
+        int,
+        typer.Option(
+            "--folds",
+            help="To segment: cross-validation in so many folds, kept together as one model. --minutes is then for all"
+            " folds together, --steps for each.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
@@ -67,7 +78,6 @@ def train(
     from ..booster import hub
     from ..inference.device import choose_device
     from ..learn.base import NO_BOOSTER, BaseSettings, booster_of, train_base
-    from ..learn.train import run_folder
 
     if (minutes is None) == (steps is None):
         raise LLMBoostError("give a budget: either --minutes N or --steps N")
@@ -81,7 +91,7 @@ def train(
     if download:
         hub.find(booster, layers, download=True)
     settings = BaseSettings(
-        steps, minutes, booster_of(booster, seed=seed, **given), network, rate, size, pretrained, seed
+        steps, minutes, booster_of(booster, seed=seed, **given), network, rate, size, pretrained, seed, folds
     )
     with training_news() as tell:
         card = train_base(
@@ -92,13 +102,26 @@ def train(
             resume=resume,
             report=tell,
         )
-    if card.classification:
-        result = f"val AUC {card.figures['val_auc']:.3f}"
-    else:
-        known = card.figures["val_dice_per_label"]
-        scores = [(label.name, known.get(str(label.value))) for label in card.labels]
-        labels = ", ".join(f"{name} {'not measured' if dice is None else f'{dice:.3f}'}" for name, dice in scores)
-        result = f"val Dice {card.figures['val_dice']:.3f} ({labels})"
-    console.print(f"{output}: {result}; log and curve in {run_folder(output)}")
+    console.print(f"{output}: {_result(output, card)}")
     if card.doubts:
         console.print(f"warning: {card.doubts}; {ADVICE}")
+
+
+def _result(output: Path, card: Card) -> str:
+    """What was reached, and where more stands about it."""
+    from ..learn.crossvalidation import RESULT, folds_folder
+    from ..learn.train import run_folder
+
+    figures, folded = card.figures, "folds" in card.training
+    if card.classification:
+        result = f"val AUC {figures['val_auc']:.3f}"
+    else:
+        name = "out_of_fold_dice" if folded else "val_dice"
+        known, dice = figures[f"{name}_per_label"], figures.get(name)
+        scores = [(label.name, known.get(str(label.value))) for label in card.labels]
+        labels = ", ".join(f"{name} {'not measured' if one is None else f'{one:.3f}'}" for name, one in scores)
+        what = "out-of-fold Dice" if folded else "val Dice"
+        result = f"{what} {'not measured' if dice is None else f'{dice:.3f}'} ({labels})"
+    if folded:
+        return f"{card.training['folds']} networks together; {result}; case by case in {folds_folder(output) / RESULT}"
+    return f"{result}; log and curve in {run_folder(output)}"

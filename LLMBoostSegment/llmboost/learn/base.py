@@ -15,6 +15,7 @@ from ..errors import LLMBoostError
 from ..io.imageset import is_image_set
 from .classification.task import ClassificationConfig
 from .classification.train import ClassificationRecipe, train_classifier
+from .crossvalidation import cross_validate
 from .train import Recipe, train
 from .trainer import TrainingConfig
 
@@ -30,6 +31,8 @@ class BaseSettings:
         booster: None for a network without one.
         network: of :data:`..networks.NETWORKS`.
         rate: peak learning rate.
+        folds: of segmenters, in how many parts cases are held out in turn, see :func:`.crossvalidation.cross_validate`;
+            0: the data set's split tells.
         size, pretrained: of classifiers, see :class:`.classification.train.ClassificationRecipe`.
     """
 
@@ -41,6 +44,7 @@ class BaseSettings:
     size: int = 0
     pretrained: Path | None = None
     seed: int = 0
+    folds: int = 0
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -87,9 +91,14 @@ def train_base(
     chosen |= {"network": settings.network} if settings.network else {}
     run: dict[str, Any] = {"device": device, "resume": resume, "report": report}
     if is_image_set(data):
+        if settings.folds:
+            raise LLMBoostError(f"{data}: is to be classified, and folds are for data sets that are to be segmented")
         config = ClassificationConfig(**budget)
         recipe = ClassificationRecipe(config, size=settings.size, pretrained=settings.pretrained, **chosen)
         return train_classifier(data, output, recipe, **run)
     if settings.size or settings.pretrained:
         raise LLMBoostError("a size and pretrained weights are for classifiers; this data set is to be segmented")
-    return train(data, output, Recipe(TrainingConfig(**budget), **chosen), **run)
+    segmenting = Recipe(TrainingConfig(**budget), **chosen)
+    if settings.folds:
+        return cross_validate(data, output, segmenting, settings.folds, **run)
+    return train(data, output, segmenting, **run)

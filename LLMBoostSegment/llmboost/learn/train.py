@@ -19,7 +19,7 @@ from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
 from ..files import locked
 from ..io.dataset import Dataset, DatasetCase, digest_of, read_dataset
-from ..io.datasetcheck import check, gaps, settle
+from ..io.datasetcheck import CheckedCases, check, gaps, settle
 from ..io.imageset import ImageSet
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
@@ -47,7 +47,7 @@ class Recipe:
 
 
 def train(
-    folder: Path,
+    data: Path | Dataset,
     output: Path,
     recipe: Recipe,
     *,
@@ -55,10 +55,15 @@ def train(
     resume: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
+    plan: TrainingPlan | None = None,
 ) -> Card:
     """Train on the split "train", select on "val", and write a model file.
 
     Log, checkpoint and curve lie in a folder named after ``output`` with ``.run`` for its extension.
+
+    Args:
+        data: a data set, or its folder.
+        plan: by default, :func:`plan_of` the training cases.
 
     Raises:
         LLMBoostError: anything wrong with the data set (all of it at once), a training that cannot go on, a model that
@@ -66,12 +71,12 @@ def train(
         Cancelled: before the first validation.
     """
     check_output(output, resume)
-    dataset = read_dataset(folder)
+    dataset = data if isinstance(data, Dataset) else read_dataset(data)
     checked = check(dataset, [*dataset.split("train"), *dataset.split("val")])
     dataset, checked = settle(dataset, checked, dataset.split("train"))
     cases, val = dataset.split("train"), dataset.split("val")
     untaught, notes = gaps(dataset, checked, cases, val)
-    plan = make_plan(dataset, cases, load=checked.load)
+    plan = plan or plan_of(dataset, cases, recipe, checked)
     known = {"labels": dataset.labels, "held_out": [case.id for case in val]}
     report({"event": "plan", "reasons": (*plan.reasons, *checked.notes, *notes), **known})
     config = replace(recipe.config, batch=plan.batch)
@@ -113,6 +118,11 @@ def train(
         card = save_model(network, card, output)
         draw_curve(run, dataset.labels)
     return card
+
+
+def plan_of(dataset: Dataset, cases: Sequence[DatasetCase], recipe: Recipe, checked: CheckedCases) -> TrainingPlan:  # noqa: ARG001
+    """How a training of that recipe takes these cases."""
+    return make_plan(dataset, cases, load=checked.load)
 
 
 def case_digests(train: Sequence[DatasetCase], val: Sequence[DatasetCase]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class TrainingConfig:
         balance: how much rare labels weigh at the start, see :class:`.loss.SegmentationLoss`; it falls to zero over the
             budget, for what is learned with it is drawn too large.
         first: validate before the first step, too: a network that knows something already may stay the best.
-        last: keep the last weights, not those of the best validation: for cases too few to choose by.
+        last: keep the last weights and their validation, not those of the best one: for cases too few to choose by, or
+            that are to judge.
         patience: validations in a row without a better one after which training ends; 0 waits for the budget's end.
     """
 
@@ -355,7 +356,7 @@ class Trainer:
             return
         score = self.task.score(self.network)
         self.stale += 1
-        if self.best_score is None or score.value > self.best_score.value:
+        if self.best_score is None or self.config.last or score.value > self.best_score.value:
             self.best, self.best_score, self.stale = self.task.weights(self.network), score, 0
         self._log(
             "validation",
