@@ -19,6 +19,7 @@ from llmboost.io.dataset import read_dataset
 from llmboost.io.image import read_image
 from llmboost.learn import segmentation
 from llmboost.learn.curve import draw_curve
+from llmboost.learn.fingerprint import FINGERPRINT
 from llmboost.learn.plan import make_plan
 from llmboost.learn.train import Recipe, default_labels, run_folder, train
 from llmboost.learn.trainer import CHECKPOINT, LOG, TrainingConfig
@@ -80,7 +81,7 @@ def test_the_card(training, dataset_folder):
 
 def test_the_log_the_curve_and_the_checkpoint(training):
     assert training.run == training.path.with_suffix(".run")
-    assert sorted(path.name for path in training.run.iterdir()) == [CHECKPOINT, "curve.png", LOG]
+    assert sorted(path.name for path in training.run.iterdir()) == [CHECKPOINT, "curve.png", FINGERPRINT, LOG]
     entries = [json.loads(line) for line in (training.run / LOG).read_text().splitlines()]
     assert [(entry["event"], entry["step"]) for entry in entries] == [("validation", step) for step in (20, 40, 60)]
     assert all({"loss", "dice", "labels", "best", "rate", "seconds"} <= set(entry) for entry in entries)

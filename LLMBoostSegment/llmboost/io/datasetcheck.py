@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,8 +43,15 @@ class CheckedCases:
         return self.loaded.pop(case.id, None) or load(case)
 
 
-def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> CheckedCases:
+def check(
+    dataset: Dataset,
+    cases: Iterable[DatasetCase],
+    seen: Callable[[DatasetCase, LoadedCase], None] = lambda case, loaded: None,
+) -> CheckedCases:
     """Read every file of ``cases`` and refuse the data set if anything is wrong with any.
+
+    Args:
+        seen: called with each case that can be used: whoever wants more of all need not read them again.
 
     Raises:
         LLMBoostError: listing every problem, a line each.
@@ -61,6 +68,8 @@ def check(dataset: Dataset, cases: Iterable[DatasetCase]) -> CheckedCases:
         if look.constant:
             constant.add(case.id)
         checked.values[case.id] = look.values
+        if look.loaded and not look.problems:
+            seen(case, look.loaded)
         room -= look.size
         if look.loaded and not problems and room >= 0:
             checked.loaded[case.id] = look.loaded

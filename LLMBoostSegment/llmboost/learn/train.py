@@ -24,6 +24,7 @@ from ..io.imageset import ImageSet
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
+from .fingerprint import FINGERPRINT, Fingerprint, write_fingerprint
 from .plan import TrainingPlan, make_plan
 from .segmentation import SegmentationTask, read_volume
 from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run, versions
@@ -59,7 +60,8 @@ def train(
 ) -> Card:
     """Train on the split "train", select on "val", and write a model file.
 
-    Log, checkpoint and curve lie in a folder named after ``output`` with ``.run`` for its extension.
+    Log, checkpoint, curve and the data set's fingerprint lie in a folder named after ``output``, with ``.run`` for its
+    extension.
 
     Args:
         data: a data set, or its folder.
@@ -72,7 +74,8 @@ def train(
     """
     check_output(output, resume)
     dataset = data if isinstance(data, Dataset) else read_dataset(data)
-    checked = check(dataset, [*dataset.split("train"), *dataset.split("val")])
+    facts = Fingerprint(dataset)
+    checked = check(dataset, [*dataset.split("train"), *dataset.split("val")], facts.see)
     dataset, checked = settle(dataset, checked, dataset.split("train"))
     cases, val = dataset.split("train"), dataset.split("val")
     untaught, notes = gaps(dataset, checked, cases, val)
@@ -83,6 +86,7 @@ def train(
 
     with alone(output) as run:
         check_output(output, resume)  # another training may have written it meanwhile
+        write_fingerprint(facts.report(plan), run / FINGERPRINT)
         torch.manual_seed(recipe.config.seed)
         network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
         if recipe.start:
