@@ -167,6 +167,11 @@ def versions() -> dict[str, str]:
     return {"llmboost": __version__, "torch": torch.__version__.split("+")[0]}
 
 
+def now(clock: str) -> float:
+    """Seconds by a clock of :class:`TrainingConfig`; differences tell."""
+    return time.process_time() / torch.get_num_threads() if clock == "cpu" else time.monotonic()
+
+
 def check_run(folder: Path) -> None:
     """Raises LLMBoostError if a file that a run writes is a link there, or no file: another one would be changed."""
     for path in (folder / LOG, folder / CHECKPOINT):
@@ -296,7 +301,7 @@ class Trainer:
         return Outcome(self.best, self.best_score, self.step, self.seconds)
 
     def _now(self) -> float:
-        return time.process_time() / torch.get_num_threads() if self.config.clock == "cpu" else time.monotonic()
+        return now(self.config.clock)
 
     def _validation_is_due(self) -> bool:
         if self.fraction >= 1:

@@ -40,7 +40,7 @@ class Measure:
     """A figure of a row.
 
     ``of`` computes it from cases that count as often as their weights say; without it, the figure is the mean of the
-    cases' entry ``name``, of which None counts as undefined and is left out. ``better``: "higher" or "lower".
+    cases' entry ``name``, of which None (or none) counts as undefined and is left out. ``better``: "higher" or "lower".
     """
 
     name: str
@@ -51,7 +51,7 @@ class Measure:
     def __call__(self, cases: Cases, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.of is not None:
             return self.of(cases, weights)
-        values = np.array([case[self.name] for case in cases], dtype=np.float64)
+        values = np.array([case.get(self.name) for case in cases], dtype=np.float64)
         defined = ~np.isnan(values)
         counts = weights @ defined
         return np.divide(

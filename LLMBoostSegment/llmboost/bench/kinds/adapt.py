@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import SimpleITK as sitk
 from ...errors import LLMBoostError
 from ...inference.segment import segment
 from ...io.dataset import Dataset, DatasetCase, load, read_dataset
+from ...io.datasetcheck import is_constant
 from ...io.image import Image, write_image
 from ...learn.adaptation.common import AdaptSettings
 from ...learn.adaptation.flow import adapt
 from ...learn.ranking import rank_cases
 from ...library import find
+from ...metrics.segmentation import segmentation_scores
 from ...model import Model, load_model
+from ..heads import write_heads
 from ..phantom import write_phantom
 from ..shift import shifted
 from ..subjects import with_subjects
@@ -30,9 +34,13 @@ from . import Context, Measure, settings_of
 
 MEASURES = (
     Measure("dice", "Dice"),
+    Measure("hd95_mm", "HD95 (mm)", better="lower"),
     Measure("old_dice", "Dice, old images"),
 )
-PHANTOM, SUNNYBROOK = "phantom", "sunnybrook_lv"
+PHANTOM = "phantom"
+WRITTEN = {"sunnybrook_lv": write_sunnybrook, "heads_t1_flair_2mm": write_heads}  # data in a form of their own
+DEVELOPMENT = 3  # where there is no val, every third subject of train
+DRAWS = 100
 HOW = ("none", "matching", "adapt")
 
 
@@ -41,19 +49,22 @@ class Settings:
     """What a row may set.
 
     Attributes:
-        data: a data set in the folder of data, ``sunnybrook_lv``, or ``phantom``, which is made up.
+        data: a data set in the folder of data, one of ``WRITTEN`` there, or ``phantom``, which is made up.
         base: a model's name or file.
         how: ``adapt``; or use the base as it is (``none``), or on images whose histogram is matched to that of one of
             the base's training images (``matching``; Nyúl & Udupa's landmarks, as ITK has them).
         cases: to learn from, one a subject, drawn from the train split with the row's seed; 0 takes all of it. Of
-            slices, all of a subject's are taken.
+            slices, all of a subject's are taken. Together they show every label; images of one value are passed over,
+            here and where it is measured.
         pool: from how many cases, drawn in the same way, the base chooses those to learn from (see
             :mod:`...learn.ranking`); 0: chance alone chooses.
         unlabelled: how many more cases, drawn in the same way, are there without their label maps.
         shift: images to learn from and to measure on are as another scanner would have made them (see :mod:`..shift`);
             ``old_dice`` is then measured on the same cases as they were.
         labels: values to keep; others become background. By default all.
-        split, every: what is measured at the end: every n-th case of this split.
+        partly_labeled: that what a label map lacks was not drawn there, where the data set itself does not tell.
+        split, every: what is measured at the end: every n-th case of this split. Of a data set without val, every third
+            subject of train is it.
         sides: how many cases, numbered one after the other, show one subject.
         adapt: fields of :class:`...learn.adaptation.common.AdaptSettings`.
     """
@@ -66,6 +77,7 @@ class Settings:
     unlabelled: int = 0
     shift: bool = False
     labels: list[int] = field(default_factory=list)
+    partly_labeled: bool = False
     split: str = "test"
     every: int = 1
     sides: int = 1
@@ -108,7 +120,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         reference = load(dataset.cases[str(random.permutation(dataset.splits["train"])[0])])[0][0]
     cases = [
         _measured(model, dataset, case, settings, reference)
-        for case in dataset.split(settings.split)[:: settings.every]
+        for case in [case for case in dataset.split(settings.split) if _shown(case) is not None][:: settings.every]
     ]
     for folder in (temporary, context.folder / "source"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -129,32 +141,75 @@ def _dataset(settings: Settings, context: Context) -> Dataset:
     if settings.data == PHANTOM:
         folder = context.folder / "source"
         write_phantom(folder)
-    elif settings.data == SUNNYBROOK:
+    elif settings.data in WRITTEN:
         # beside the rows' folders, for all of them
-        source, folder = folder, context.folder.parent / SUNNYBROOK
+        source, folder = folder, context.folder.parent / settings.data
         if not folder.exists():
             with tempfile.TemporaryDirectory(dir=context.folder) as temporary:
-                write_sunnybrook(source, Path(temporary) / SUNNYBROOK)
-                (Path(temporary) / SUNNYBROOK).rename(folder)
+                WRITTEN[settings.data](source, Path(temporary) / settings.data)
+                (Path(temporary) / settings.data).rename(folder)
     dataset = with_subjects(read_dataset(folder), settings.sides)
+    if settings.split == "val" and not dataset.splits["val"]:
+        dataset = _with_development(dataset)
     keep = settings.labels or list(dataset.labels)
-    return replace(dataset, labels={value: name for value, name in dataset.labels.items() if value in keep})
+    labels = {value: name for value, name in dataset.labels.items() if value in keep}
+    partly = frozenset(labels) if settings.partly_labeled else dataset.partly_labeled
+    return replace(dataset, labels=labels, partly_labeled=partly)
+
+
+def _with_development(dataset: Dataset) -> Dataset:
+    """A data set that has train and test alone, with a val of its train's."""
+    ids = dataset.splits["train"]
+    held = sorted({dataset.subjects[id] for id in ids})[DEVELOPMENT - 1 :: DEVELOPMENT]
+    train, val = ([id for id in ids if (dataset.subjects[id] in held) == wanted] for wanted in (False, True))
+    return replace(dataset, splits={**dataset.splits, "train": train, "val": val})
 
 
 def _draw(
     dataset: Dataset, settings: Settings, random: np.random.Generator
 ) -> tuple[list[DatasetCase], list[DatasetCase]]:
-    """The cases to learn from, and those without a label map: more cases hold all of fewer ones with the same seed."""
-    train = dataset.split("train")
+    """The cases to learn from, and those without a label map: more cases hold all of fewer ones with the same seed,
+    but where fewer ones lack a label, and are drawn anew.
+
+    Raises:
+        LLMBoostError: so many cases never show all labels.
+    """
     if not settings.cases:
-        return train, []
-    subjects = random.permutation(sorted({dataset.subjects[case.id] for case in train}))
+        return dataset.split("train"), []
+    shown = cache(_shown)  # each case is read once
+    for _ in range(DRAWS):
+        labeled, unlabeled = _drawn(dataset, settings, random, shown)
+        if {value for case in labeled for value in shown(case) or ()} >= dataset.labels.keys():
+            return labeled, unlabeled
+    raise LLMBoostError(f"{dataset.folder}: no {settings.cases} case(s) show all labels; learn from more, or name some")
+
+
+def _drawn(
+    dataset: Dataset,
+    settings: Settings,
+    random: np.random.Generator,
+    shown: Callable[[DatasetCase], set[int] | None],
+) -> tuple[list[DatasetCase], list[DatasetCase]]:
+    train = dataset.split("train")
     count = settings.pool or settings.cases
     drawn: tuple[list[DatasetCase], list[DatasetCase]] = ([], [])
-    for number, subject in enumerate(subjects[: count + settings.unlabelled]):
+    number = 0
+    for subject in random.permutation(sorted({dataset.subjects[case.id] for case in train})):
+        if number == count + settings.unlabelled:
+            break
         own = [case for case in train if dataset.subjects[case.id] == subject]
-        drawn[number >= count].extend(own if settings.sides == 1 else [own[int(random.integers(len(own)))]])
+        own = own if settings.sides == 1 else [own[int(random.integers(len(own)))]]
+        own = [case for case in own if shown(case) is not None]
+        drawn[number >= count].extend(own)
+        number += bool(own)
     return drawn
+
+
+def _shown(case: DatasetCase) -> set[int] | None:
+    """The values of a case's label map; None of images that show nothing, which neither teach nor measure."""
+    images, label = load(case)
+    assert label is not None
+    return None if all(map(is_constant, images)) else set(np.unique(label.array).tolist())
 
 
 def _ranked(
@@ -190,6 +245,9 @@ def _write(
         "licence": dataset.license,
         "reference": dataset.reference,
     }
+    if dataset.partly_labeled is not None:
+        partly = dataset.partly_labeled
+        description["partly_labeled"] = [name for value, name in dataset.labels.items() if value in partly]
     (folder / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
     subjects = {case.id: dataset.subjects[case.id] for case in cases}
     splits = {"train": [case.id for case in cases], "val": [], "test": [], "subjects": subjects}
@@ -207,23 +265,27 @@ def _measured(
     model: Model, dataset: Dataset, case: DatasetCase, settings: Settings, reference: Image | None
 ) -> dict[str, Any]:
     images, label = _load(dataset, case, settings)
+    undrawn = dataset.undrawn(set(np.unique(label.array).tolist()))
     if reference is not None:
         images = [_matched(image, reference) for image in images]
-    known = [one.value for one in model.card.labels]
-    entry = {"id": case.id, "subject": dataset.subjects[case.id], "dice": _dice(model, images, label, known)}
-    old = _dice(model, load(case)[0], label, known) if settings.shift else None
+    entry = {"id": case.id, "subject": dataset.subjects[case.id], **_scores(model, images, label, undrawn)}
+    old = _scores(model, load(case)[0], label, undrawn)["dice"] if settings.shift else None
     return {**entry, "old_dice": old}
 
 
-def _dice(model: Model, images: Sequence[Image], label: Image, values: Sequence[int]) -> float | None:
-    """The mean over the labels that either has."""
+def _scores(model: Model, images: Sequence[Image], label: Image, undrawn: Collection[int]) -> dict[str, float | None]:
+    """Means over the labels that image or answer have. Where one of them alone has a label, its HD95 is the length of
+    the image's diagonal: an arm that finds nothing is not to look the better for it."""
     found = segment(model, images).merged(model.card.labels).array
-    scores = []
-    for value in values:
-        a, b = found == value, label.array == value
-        if total := int(a.sum() + b.sum()):
-            scores.append(2 * int((a & b).sum()) / total)
-    return float(np.mean(scores)) if scores else None
+    values = [one.value for one in model.card.labels]
+    scores = segmentation_scores(found, label.array, label.spacing, values, undrawn=undrawn)
+    either = [key for key in scores["dice"] if scores["volume_ml"][key] or scores["reference_ml"][key]]
+    diagonal = float(np.linalg.norm(np.multiply(label.shape, label.spacing)))
+    distances = [diagonal if (mm := scores["hd95_mm"][key]) is None else mm for key in either]
+    return {
+        "dice": float(np.mean([scores["dice"][key] for key in either])) if either else None,
+        "hd95_mm": float(np.mean(distances)) if either else None,
+    }
 
 
 def _matched(image: Image, reference: Image) -> Image:

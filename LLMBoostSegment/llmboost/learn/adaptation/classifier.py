@@ -83,6 +83,7 @@ class ClassifierAdaptation:
         self.config = ClassificationConfig(
             steps=settings.steps,
             minutes=minutes,
+            clock=settings.clock,
             batch=min(BATCH, len(self.train)),
             rate=settings.rate,
             validations=settings.validations,

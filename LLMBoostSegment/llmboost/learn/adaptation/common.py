@@ -44,7 +44,8 @@ class AdaptSettings:
     """What may be chosen; the defaults were, on the val lists of the recipes `adapt_*`.
 
     Attributes:
-        steps, minutes: the budget; without either, two minutes. Minutes are of everything, from reading to writing.
+        steps, minutes: the budget; without either, two minutes. Minutes are of everything, from reading to writing, by
+            ``clock``, see :class:`.trainer.TrainingConfig`.
         rank: of the low-rank updates, see :func:`.lora.default_rank`.
         task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
         scope, block: see :class:`.lora.AdapterConfig`.
@@ -59,6 +60,7 @@ class AdaptSettings:
 
     steps: int | None = None
     minutes: float | None = None
+    clock: str = "wall"
     rank: int | None = None
     task: str | None = None
     scope: str = "adapter"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -18,7 +17,7 @@ from ...messages.words import StopReason
 from ...model import Model, load_model, save_tensors
 from ...networks.ensemble import Ensemble
 from ..train import check_free
-from ..trainer import CHECKPOINT, Outcome, Trainer
+from ..trainer import CHECKPOINT, Outcome, Trainer, now
 from .common import (
     IMPROVE,
     MINUTES,
@@ -62,7 +61,7 @@ def adapt(
         LLMBoostError: anything wrong with base, data or output, or a training that cannot go on.
         Cancelled: when asked to.
     """
-    started, control = time.monotonic(), Control(**watching)
+    started, control = now(settings.clock), Control(**watching)
     check_free(output)
     base = load_model(base_path)
     adaptation = _read(base, folder, settings, device, old)
@@ -75,7 +74,7 @@ def adapt(
         if control.cancelled():
             raise Cancelled
         network, before, old_before, measuring = _begin(base, adaptation, device)
-        task = adaptation.training(network, _minutes_left(adaptation, time.monotonic() - started, measuring))
+        task = adaptation.training(network, _minutes_left(adaptation, now(settings.clock) - started, measuring))
         trainer = Trainer(network, task, run, device, control.report, control.ending)
         outcome, stopped = _train(trainer, resume, control)
         result, tensors = _result(base, adaptation, network)
@@ -84,13 +83,13 @@ def adapt(
         goal = adaptation.describe(result, before, after)
         olds = {} if old_before is None else {"old_before": old_before, "old_after": old_after}
         goal = replace(goal, figures={**goal.figures, **olds, "held_out": adaptation.counts[1]})
-        training = {"steps": outcome.steps, "minutes": round((time.monotonic() - started) / 60, 2), **goal.training}
+        training = {"steps": outcome.steps, "minutes": round((now(settings.clock) - started) / 60, 2), **goal.training}
         card = adapted_card(adaptation, goal, result, output, adapter, training)
         check_free(output)
         card = save_tensors(tensors, card, output)
     warnings = [*adaptation.warnings, *([f"{card.doubts}; {ADVICE}"] if card.doubts else [])]
     warnings += where_to_keep(base_path, adapter, output)
-    seconds = time.monotonic() - started
+    seconds = now(settings.clock) - started
     return Adapted(card, before, after, old_before, old_after, outcome.steps, seconds, stopped, tuple(warnings))
 
 
@@ -117,10 +116,10 @@ def _begin(
     settings, aim = adaptation.settings, adaptation.aim
     torch.manual_seed(settings.seed)
     network = network_of(base, fresh=settings.scope == "scratch", **adaptation.options).to(device)
-    started = time.monotonic()
+    started = now(settings.clock)
     before = adaptation.measure(network)  # of new labels for the time that it takes alone
     old_before = adaptation.measure_old(base.network)
-    measuring = time.monotonic() - started
+    measuring = now(settings.clock) - started
     if settings.block:
         dequantize(network)
     inject(network, AdapterConfig(adaptation.rank, settings.scope, settings.block, decoder=aim == NEW_LABELS))

@@ -106,6 +106,7 @@ class SegmenterAdaptation:
         config = TrainingConfig(
             steps=settings.steps,
             minutes=minutes,
+            clock=settings.clock,
             batch=settings.batch,
             rate=settings.rate,
             validations=settings.validations,
