@@ -82,7 +82,7 @@ def _check_alike(one: Model, other: Model) -> None:
             ("network or booster", kinds[0] == kinds[1]),
             ("cascade", (a.cascade and a.cascade.targets) == (b.cascade and b.cascade.targets)),
             ("subject", a.subject == b.subject),
-            ("what is kept of what they draw", a.largest_component == b.largest_component),
+            ("what is kept of what they draw", _kept(a) == _kept(b)),
         )
         if not same
     ]
@@ -101,3 +101,7 @@ def _untaught(card: Card) -> list[Any]:
 def _origin(card: Card) -> dict[str, Any]:
     adapter = {"adapted_from": card.adapter.base_digest} if card.adapter else {}
     return {"name": card.name, "version": card.version, "digest": card.digest, **adapter, "training": card.training}
+
+
+def _kept(card: Card) -> tuple[bool, tuple[int, ...]]:
+    return card.largest_component, card.one_piece

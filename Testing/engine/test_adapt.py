@@ -176,6 +176,34 @@ def test_new_labels_get_a_new_head(base, local, tmp_path):
     assert set(np.unique(found)) == {0, 3}
 
 
+def test_new_labels_are_learned_by_a_network_of_their_own(base, local, tmp_path):
+    """Which needs no base: neither its channels nor its file."""
+
+    def doubled(image, label):
+        return image, label.with_array((label.array > 0).astype(np.uint8) * 3)
+
+    folder, output = local(6, doubled, labels={"0": "background", "3": "egg"}), tmp_path / "egg.safetensors"
+    card = run(base, folder, output, AdaptSettings(steps=60)).card
+    assert card.adapter is None
+    assert card.network["width"] == 128
+    assert card.booster == {}
+    assert card.one_piece == (3,)
+    assert (card.quality, card.subject, card.cascade) == (None, None, None), "what was the base's own"
+    assert len(card.training["cases"]) == 5
+    assert card.training["settings"]["scope"] == "own"
+    assert "local_" not in card.to_json()
+    base.unlink()
+    assert card.figures["after"] > 0.5
+    assert evaluate(load_model(output), read_dataset(folder), "val")["mean_dice"] > 0.5
+
+
+def test_new_labels_are_an_adapters_on_request(base, local, tmp_path):
+    folder, output = local(4, labels={"0": "background", "1": "one", "2": "other"}), tmp_path / "mine.safetensors"
+    card = run(base, folder, output, dataclasses.replace(QUICK, scope="adapter", task="new-labels")).card
+    assert card.adapter.base == "ellipsoids"
+    assert card.adapter.settings["rate"] is None
+
+
 def test_a_base_of_volumes_learns_slices(base, local, tmp_path):
     def slice_of(image, label):
         grid = (image.spacing, image.origin, image.direction)

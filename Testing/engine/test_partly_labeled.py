@@ -150,7 +150,7 @@ def test_batches_tell_what_was_drawn(folder):
     batch = next(task.batches(0, CPU))
     assert sorted(batch[DRAWN].tolist()) == [[True, True, False], *[[True, True, True]] * 3]
     everything = [dataclasses.replace(volume, drawn=None) for volume in volumes]
-    assert DRAWN not in TrainingPatches(everything, STEPS.patch_size, (), 4, 0)[0]
+    assert DRAWN not in TrainingPatches(everything, STEPS, 4, 0)[0]
 
 
 def test_the_loss_goes_by_what_was_drawn(folder, tiny_network):

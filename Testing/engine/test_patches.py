@@ -11,12 +11,22 @@ from monai.transforms import Compose
 from llmboost.card import Preprocessing
 from llmboost.io.dataset import Dataset
 from llmboost.io.image import Image
-from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd
+from llmboost.learn.augment import IMAGE, LABEL, RandContrastd, RandThickSlicesd, random_pose
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.patches import FOREGROUND, TrainingPatches, Volume, cut
 from llmboost.learn.segmentation import read_volume
 
 from .training_samples import STEPS
+
+
+def patches_of(volumes, patch_size, mirror=(), length=40, seed=0, **options):
+    return TrainingPatches(volumes, Preprocessing(patch_size=patch_size, mirror=mirror), length, seed, **options)
+
+
+def unchanged(patches):
+    """Leave out what changes intensities."""
+    patches.augment = Compose([])
+    return patches
 
 
 def ball(shape=(24, 24, 24), ignored=False):
@@ -61,7 +71,7 @@ def test_labels_become_classes_on_the_networks_grid():
 
 def test_the_nth_window_is_always_the_same(volumes):
     def windows(seed):
-        return TrainingPatches(volumes[0], STEPS.patch_size, STEPS.mirror, 12, seed)
+        return TrainingPatches(volumes[0], STEPS, 12, seed)
 
     first, again, other = windows(5), windows(5), windows(6)
     backwards = {n: again[n] for n in reversed(range(12))}
@@ -81,9 +91,8 @@ def test_an_epoch_sees_each_case_once():
     cases = [
         Volume(str(n), torch.full((1, 8, 8, 8), float(n)), torch.zeros(1, 8, 8, 8, dtype=torch.int16)) for n in range(5)
     ]
-    windows = TrainingPatches(cases, (8, 8, 8), (), 100, 0)
-    windows.augment = Compose([])
-    orders = [[int(windows[5 * epoch + n][IMAGE].mean()) for n in range(5)] for epoch in range(6)]
+    windows = unchanged(patches_of(cases, (4, 4, 4), length=100))
+    orders = [[int(windows[5 * epoch + n][IMAGE].max()) for n in range(5)] for epoch in range(6)]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
     assert len(set(map(tuple, orders))) > 1
 
@@ -92,42 +101,75 @@ def test_the_share_of_windows_with_foreground():
     """One labeled voxel in a large case: only patches meant for it are likely to hold it."""
     label = torch.zeros(1, 80, 80, 80, dtype=torch.int16)
     label[0, 3, 40, 77] = 1
-    windows = TrainingPatches([Volume("a", torch.zeros(1, 80, 80, 80), label)], (8, 8, 8), (), 600, 0)
-    windows.augment = Compose([])
-    share = np.mean([bool(windows[n][LABEL].any()) for n in range(600)])
-    assert share == pytest.approx(FOREGROUND, abs=0.06)
+    label[0, 3:5, 40:42, 75:77] = 1
+    for foreground in (FOREGROUND, 0.8):
+        windows = patches_of(
+            [Volume("a", torch.zeros(1, 80, 80, 80), label)], (8, 8, 8), length=400, foreground=foreground
+        )
+        share = np.mean([bool(windows[n][LABEL].any()) for n in range(400)])
+        assert share == pytest.approx(foreground, abs=0.08)
+
+
+def test_each_label_is_shown_as_often_as_another():
+    """However small it is."""
+    label = torch.zeros(1, 64, 64, 64, dtype=torch.int16)
+    label[0, 4:24, 20:44, 20:44], label[0, 56:59, 30:33, 30:33] = 1, 2
+    windows = patches_of([Volume("a", torch.zeros(1, 64, 64, 64), label)], (12, 12, 12), length=300, foreground=1.0)
+    found = [set(windows[n][LABEL].unique().tolist()) for n in range(300)]
+    assert 0.4 < np.mean([2 in values for values in found]) < 0.6
+    assert 0.4 < np.mean([1 in values for values in found]) < 0.6
 
 
 def test_cutting_inside_and_outside():
-    volume = torch.arange(1.0, 1 + 4 * 5 * 6).reshape(1, 4, 5, 6)
-    assert torch.equal(cut(volume, (1, 0, 2), (2, 5, 3), 0), volume[:, 1:3, :, 2:5])
-    padded = cut(volume, (-2, -1, 0), (7, 6, 6), -9)
-    assert torch.equal(padded[:, 2:6, 1:6], volume)
-    assert (padded == -9).sum() == padded.numel() - volume.numel()
+    volume, straight = torch.arange(1.0, 1 + 4 * 5 * 6).reshape(1, 4, 5, 6), np.eye(3)
+    assert torch.allclose(cut(volume, np.array([2, 2.5, 3.5]), (2, 5, 3), straight), volume[:, 1:3, :, 2:5], atol=1e-4)
+    padded = cut(volume, np.array([1.5, 2, 3]), (7, 6, 6), straight)
+    assert torch.allclose(padded[:, 2:6, 1:6], volume, atol=1e-4)
+    assert padded.sum() == pytest.approx(float(volume.sum()), rel=1e-5), "all else is zero"
+    turned = cut(volume, np.array([2, 2.5, 3]), (4, 5, 6), np.diag([1.0, -1.0, 1.0]))
+    assert torch.allclose(turned, volume.flip(2), atol=1e-4)
+    whole = cut(volume.to(torch.int16), np.array([2, 2.5, 3]), (4, 5, 6), straight)
+    assert torch.equal(whole, volume.to(torch.int16))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 2.0, 1.5), (0.7, 0.7, 5.0)])
+def test_poses_turn_and_scale_in_millimetres(spacing):
+    preprocessing, random = Preprocessing(spacing=spacing, mirror=(0,)), np.random.default_rng(0)
+    mirrored = 0
+    for _ in range(200):
+        pose = random_pose(preprocessing, random)
+        space = pose * np.array(spacing)[:, None] / spacing  # steps in mm
+        lengths = np.linalg.norm(space, axis=0)
+        assert ((lengths > 0.75) & (lengths < 1.35)).all(), "nothing is stretched by its spacing"
+        assert np.abs(np.triu(space.T @ space, 1)).max() < 1e-9, "angles stay right ones"
+        mirrored += np.linalg.det(space) < 0
+        if max(spacing) >= 2 * min(spacing):
+            thick = int(np.argmax(spacing))
+            assert abs(space[thick, thick]) == pytest.approx(lengths[thick]), "thick slices are not tilted"
+    assert 70 < mirrored < 130
+
+
+def test_slices_stay_slices():
+    label = torch.zeros(1, 32, 32, 1, dtype=torch.int16)
+    label[0, 8:24, 8:24] = 1
+    windows = unchanged(patches_of([Volume("a", label.float(), label)], (32, 32, 1)))
+    for n in range(20):
+        assert windows[n][LABEL].float().mean() == pytest.approx(0.25, abs=0.16)
+        assert windows[n][LABEL].shape == (1, 32, 32, 1)
 
 
 def test_small_images_lie_in_the_middle_of_the_window():
     case = Volume("a", torch.ones(1, 5, 10, 8), torch.ones(1, 5, 10, 8, dtype=torch.int16))
-    windows = TrainingPatches([case], (8, 8, 16), (), 20, 0)
-    windows.augment = Compose([])
+    windows = unchanged(patches_of([case], (12, 8, 20)))
     for n in range(20):
         sample = windows[n]
-        where = torch.nonzero(sample[IMAGE][0])
-        assert where.min(dim=0).values.tolist() in ([1, 0, 4], [2, 0, 4])
-        assert (where.max(dim=0).values - where.min(dim=0).values + 1).tolist() == [5, 8, 8]
-        assert torch.equal(sample[LABEL], sample[IMAGE])
-
-
-def spatial_only(windows):
-    """Leave out what changes intensities."""
-    windows.augment.transforms = tuple(
-        step for step in windows.augment.transforms if "Flip" in str(step) or "Affine" in str(step)
-    )
-    return windows
+        middle = torch.nonzero(sample[IMAGE][0] > 0.5).float().mean(dim=0)
+        assert middle.numpy() == pytest.approx([5.5, 3.5, 9.5], abs=0.6)
+        assert (sample[IMAGE] * (1 - sample[LABEL])).mean() < 0.1
 
 
 def test_image_and_label_move_together():
-    windows = spatial_only(TrainingPatches([ball()], (24, 24, 24), (0, 1, 2), 40, 0))
+    windows = unchanged(patches_of([ball()], (24, 24, 24), mirror=(0, 1, 2)))
     moved = 0
     for n in range(40):
         sample = windows[n]
@@ -137,11 +179,10 @@ def test_image_and_label_move_together():
     assert moved > 20
 
 
-def test_intensities_alone_change_nothing_in_the_label():
-    windows = TrainingPatches([ball()], (24, 24, 24), (), 30, 0)
-    windows.augment.transforms = tuple(step for step in windows.augment.transforms if "Affine" not in str(step))
-    for n in range(30):
-        assert torch.equal(windows[n][LABEL], ball().label.float())
+def test_intensities_change_nothing_in_the_label():
+    changed, same = patches_of([ball()], (24, 24, 24)), unchanged(patches_of([ball()], (24, 24, 24)))
+    assert all(torch.equal(changed[n][LABEL], same[n][LABEL]) for n in range(30))
+    assert not all(torch.equal(changed[n][IMAGE], same[n][IMAGE]) for n in range(30))
 
 
 def test_random_contrasts_turn_bright_into_dark_and_keep_the_scale():
@@ -177,7 +218,7 @@ def test_the_share_of_windows_in_another_contrast(volumes):
         contrast: np.mean(
             [
                 "RandContrastd" in [type(step).__name__ for step in windows.augment.transforms if step._do_transform]
-                for windows in [TrainingPatches(volumes[0], STEPS.patch_size, (), 60, 0, contrast)]
+                for windows in [TrainingPatches(volumes[0], STEPS, 60, 0, contrast=contrast)]
                 for n in range(60)
                 if windows[n]
             ]
@@ -189,7 +230,7 @@ def test_the_share_of_windows_in_another_contrast(volumes):
 
 
 def test_unknown_voxels_stay_unknown_and_labels_whole():
-    windows = TrainingPatches([ball(ignored=True)], (24, 24, 24), (0,), 40, 0)
+    windows = patches_of([ball(ignored=True)], (24, 24, 24), mirror=(0,))
     for n in range(40):
         label = windows[n][LABEL]
         assert set(label.unique().tolist()) <= {IGNORED, 0, 1}
@@ -199,7 +240,7 @@ def test_unknown_voxels_stay_unknown_and_labels_whole():
 def test_everything_unknown_survives_inside_the_image():
     """What turns to background lies outside the moved image, hence at the patch's border."""
     case = Volume("a", torch.ones(1, 24, 24, 24), torch.full((1, 24, 24, 24), IGNORED, dtype=torch.int16))
-    windows = TrainingPatches([case], (24, 24, 24), (), 40, 0)
+    windows = patches_of([case], (24, 24, 24))
     for n in range(40):
         label = windows[n][LABEL]
         assert set(label.unique().tolist()) <= {IGNORED, 0}
@@ -208,5 +249,5 @@ def test_everything_unknown_survives_inside_the_image():
 
 def test_a_constant_image_stays_finite():
     case = Volume("a", torch.zeros(1, 8, 8, 8), torch.zeros(1, 8, 8, 8, dtype=torch.int16))
-    windows = TrainingPatches([case], (8, 8, 8), (0,), 60, 0)
+    windows = patches_of([case], (8, 8, 8), mirror=(0,), length=60)
     assert all(torch.isfinite(windows[n][IMAGE]).all() for n in range(60))

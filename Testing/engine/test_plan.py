@@ -8,7 +8,7 @@ import pytest
 from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import Image
-from llmboost.learn.plan import PATCH_VOXELS, make_plan
+from llmboost.learn.plan import PATCH_VOXELS, QUICK_VOXELS, make_plan
 
 RAS = np.diag([-1.0, -1.0, 1.0])
 
@@ -83,20 +83,59 @@ def test_a_network_that_is_there_keeps_its_levels(plan_of):
     assert plan_of(grids, levels=((2, 2, 2), (1, 1, 1))).strides == ((2, 2, 1), (1, 1, 1))
 
 
-@pytest.mark.parametrize(("wide", "spacing", "size"), [(60, 2.0, 128), (30, 2.0, 128), (20, 1.0, 256)])
-def test_a_network_that_learns_in_minutes_sees_large_slices_coarsely(plan_of, wide, spacing, size):
-    """As long as the structure stays 12 voxels wide."""
+@pytest.mark.parametrize(("wide", "spacing"), [(60, 2.25), (16, 1.6), (12, 1.2), (8, 1.0)])
+def test_a_network_that_learns_in_minutes_sees_coarse_voxels(plan_of, wide, spacing):
+    """As coarse as makes one patch of the image, as long as the narrowest structure stays 10 voxels wide."""
 
-    def square(shape):
+    def bar(shape):
         label = np.zeros(shape, np.uint8)
-        label[10 : 10 + wide, 10 : 10 + wide] = 1
+        label[10:70, 10 : 10 + wide, 10 : 10 + wide] = 1
         return np.zeros(shape, np.float32), label
 
-    grids = [((256, 256, 1), (1.0, 1.0, 5.0))]
-    plan = plan_of(grids, values=square, quick=True)
-    assert plan.preprocessing.spacing == (spacing, spacing, 5.0)
-    assert plan.preprocessing.patch_size == (size, size, 1)
-    assert plan_of(grids, values=square).preprocessing.spacing == (1.0, 1.0, 5.0), "with time, every detail"
+    grids = [((72, 72, 72), (1.0, 1.0, 1.0))]
+    plan = plan_of(grids, values=bar, quick=True)
+    assert plan.preprocessing.spacing == pytest.approx((spacing,) * 3, rel=0.05)
+    assert np.prod(plan.preprocessing.patch_size) <= QUICK_VOXELS
+    assert plan.batch == 1
+    assert plan.network
+    assert plan.training["optimizer"] == "muon"
+    whole = plan_of(grids, values=bar)
+    assert whole.preprocessing.spacing == (1.0, 1.0, 1.0), "with time, every detail"
+    assert not whole.network
+    assert not whole.training
+
+
+def test_a_network_that_learns_in_minutes_leaves_thick_slices(plan_of):
+    def bar(shape):
+        label = np.zeros(shape, np.uint8)
+        label[50:100, 50:100, 2:8] = 1
+        return np.zeros(shape, np.float32), label
+
+    plan = plan_of([((200, 220, 10), (1.5, 1.5, 10.0))], values=bar, quick=True)
+    across, again, thick = plan.preprocessing.spacing
+    assert across == again
+    assert 5 < across <= 6
+    assert thick == 10.0
+
+
+def test_which_labels_are_one_piece(plan_of):
+    def some(shape):
+        label = np.zeros(shape, np.uint8)
+        label[2:12, 2:12, 2:12] = 1
+        label[20:24, 2:6, 2:6] = label[20:24, 20:24, 20:24] = 2
+        label[2:12, 20:30, 20:30] = 3
+        label[30, 30, 30] = 3  # a slip of the pen
+        return np.zeros(shape, np.float32), label
+
+    names = ("one", "two pieces", "one and a speck")
+    plan = plan_of([((32, 32, 32), (1.0, 1.0, 1.0))] * 2, values=some, names=names, quick=True)
+    assert plan.one_piece == (1, 3)
+
+
+@pytest.mark.parametrize(("name", "sided"), [("RightParotid", True), ("left_kidney", True), ("Brightness", False)])
+def test_labels_with_a_side_are_not_mirrored(plan_of, name, sided):
+    plan = plan_of([((32, 32, 32), (1.0, 1.0, 1.0))], names=(name,))
+    assert plan.preprocessing.mirror == (() if sided else (0,))
 
 
 @pytest.mark.parametrize("shape", [(12, 12, 12), (7, 7, 7), (2, 1, 3), (3, 40, 9)])

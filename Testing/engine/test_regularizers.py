@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from llmboost.card import Preprocessing
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.patches import TrainingPatches, Volume
 from llmboost.learn.regularizers import Consistency, zoomed
@@ -20,7 +21,7 @@ def smooth(*shape):
 
 def consistency(*shape, weight=1.0, fraction=1.0):
     volume = Volume("unlabelled", smooth(*shape)[0], torch.full((1, *shape), IGNORED, dtype=torch.int16))
-    windows = TrainingPatches([volume], shape, (), 100, seed=0)
+    windows = TrainingPatches([volume], Preprocessing(patch_size=shape), 100, seed=0)
     regularizer = Consistency(windows, weight)
     return lambda network, batch, levels: regularizer(network, batch, levels, Progress(3, fraction))
 

@@ -342,6 +342,12 @@ def test_one_piece_where_the_card_says_so(model, make_case):
     assert sum(one.volumes_ml.values()) == pytest.approx(np.sum(one.labelmap.array > 0) / 1000)
     assert sum(one.volumes_ml.values()) < sum(every.volumes_ml.values())
 
+    first = segment(with_card(model, one_piece=(1,)), [image]).labelmap.array
+    assert pieces(every.labelmap.array == 1) > 1
+    assert pieces(first == 1) == 1
+    assert np.array_equal(first == 2, every.labelmap.array == 2), "the other label stays as it is drawn"
+    assert (first[first == 1] == every.labelmap.array[first == 1]).all()
+
 
 # progress, refusals, warnings
 

@@ -162,7 +162,7 @@ def test_a_finished_training_can_be_resumed_and_prolonged(short):
 
 
 def test_a_curve_that_cannot_be_drawn_costs_no_model(short, monkeypatch, tmp_path):
-    def fail(folder):
+    def fail(*_):
         raise OSError("no space")
 
     monkeypatch.setattr("llmboost.learn.train.draw_curve", fail)

@@ -43,6 +43,7 @@ class Card:
     ``network`` and ``booster`` are the keyword arguments that rebuild the network; ``training`` tells data, license,
     steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
     knows, ``subject`` for a model that draws in images of one subject alone.
+    ``largest_component``: of all that is found, the largest piece is kept; ``one_piece``: of each of these labels.
     ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's.
     ``digest`` is the SHA-256 of the file's tensor section.
     """
@@ -57,6 +58,7 @@ class Card:
     network: dict[str, Any]
     booster: dict[str, Any]
     largest_component: bool = False
+    one_piece: tuple[int, ...] = ()
     cascade: Cascade | None = None
     subject: Subject | None = None
     classification: Classification | None = None
@@ -148,7 +150,7 @@ def _on_side(label: Label, side: Code | None) -> Label:
 
 
 def _with_todays_names(raw: dict[str, Any]) -> dict[str, Any]:
-    raw = dict(raw)
+    raw = {"one_piece": [], **raw}  # cards of before had no such field
     for entry, names in _FORMER_NAMES.items():
         if raw.get(entry) is not None:
             raw[entry] = {names.get(name, name): value for name, value in raw[entry].items()}

@@ -15,7 +15,7 @@ from ..explanation.maps import relevance
 from ..explanation.spec import scaled
 from ..io.image import Image, resample
 from ..model import Model
-from .components import largest_component
+from .components import cleaned
 from .memory import Batches
 from .predict import evaluating, probability_slabs, tile
 from .preprocessing import longest_axis, orient, preprocess
@@ -85,7 +85,7 @@ def _drawn(model: Model, work: Image, watch: Watch) -> np.ndarray:
     axis, volume = longest_axis(work, preprocessing), torch.from_numpy(work.array)
     slabs = probability_slabs(model.network, volume, preprocessing.patch_size, axis=axis, watch=watch)
     indices = torch.cat([slab.argmax(dim=0).to(torch.int16) for slab in slabs], dim=axis).numpy()
-    return largest_component(indices) if model.card.largest_component else indices
+    return cleaned(indices, model.card)
 
 
 def mask_on(segment: Image, grid: Image) -> Image:

@@ -19,7 +19,7 @@ from ..explanation import Explanation, ExplanationSpec
 from ..io.image import Image, resample
 from ..model import Model
 from .canvas import Canvas, empty_canvas
-from .components import largest_component
+from .components import cleaned
 from .explain_segment import explain_segment
 from .predict import probability_slabs
 from .preprocessing import longest_axis, orient, preprocess
@@ -192,8 +192,7 @@ def _draw(model: Model, seen: Views, canvas: Canvas, roi: Roi | None, mirror: bo
         _draw_view(model, view, own.through(view.turned), mirror, watch.part(start, start + share))
         if roi:
             own.indices[...] *= roi.contains(view.crop)
-        if card.largest_component:
-            own.indices[...] = largest_component(own.indices)
+        own.indices[...] = cleaned(own.indices, card)
         if seen.by_cascade:
             part.add(own, view.number * len(card.labels))
     watch.progress(1.0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
-from math import pi
+from collections.abc import Callable, Hashable, Mapping
+from math import cos, pi, sin
 from typing import Any
 
 import numpy as np
@@ -20,44 +20,54 @@ from monai.transforms.intensity.dictionary import (
     RandScaleIntensityd,
     RandShiftIntensityd,
 )
-from monai.transforms.spatial.dictionary import RandAffined, RandFlipd, RandSimulateLowResolutiond
+from monai.transforms.spatial.dictionary import RandSimulateLowResolutiond
 from monai.transforms.transform import MapTransform, RandomizableTransform
 from torch import Tensor
 
+from ..card import Preprocessing
+
 IMAGE, LABEL = "image", "label"
+# an axis whose voxels are at least this many times longer than the shortest are slices
+ANISOTROPY = 2.0
+TURN = pi / 9  # to either side, about each axis
+SCALE = 0.2  # the logarithm's largest change, of all axes alike; of each alone, a third of it
 
 
-# what each number of a shear in three dimensions mixes: the axis that moves, and the one along which
-SHEARS = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
+def random_pose(preprocessing: Preprocessing, random: np.random.Generator) -> np.ndarray:
+    """How a patch lies in its volume: turned, scaled, mirrored as anatomy may be; poses vary more than nnU-Net's, for a
+    user's crop is seldom framed like the training set's.
+
+    Returns:
+        (3, 3), from steps in the patch to steps in the volume, in voxels.
+    """
+    spacing = np.array(preprocessing.spacing)
+    flat = [axis for axis, size in enumerate(preprocessing.patch_size) if size == 1]
+    # thick slices stay slices: a tilted one would show several
+    thick = flat or ([int(spacing.argmax())] if spacing.max() >= ANISOTROPY * spacing.min() else [])
+    pose = np.eye(3)
+    for axis in range(3):
+        angle = random.uniform(-TURN, TURN) if not thick or axis in thick else 0.0
+        one, other = (n for n in range(3) if n != axis)
+        turn = np.eye(3)
+        turn[one, one] = turn[other, other] = cos(angle)
+        turn[one, other], turn[other, one] = -sin(angle), sin(angle)
+        pose = pose @ turn
+    scale = np.exp(random.uniform(-SCALE, SCALE) + random.uniform(-SCALE, SCALE, 3) / 3)
+    scale[flat] = 1
+    mirrored = [-1 if axis in preprocessing.mirror and random.random() < 0.5 else 1 for axis in range(3)]
+    return (pose * (scale * mirrored)) * spacing / spacing[:, None]
 
 
-def augmentation(
-    mirror: tuple[int, ...], contrast: float = 0.0, thick: float = 0.0, flat: Collection[int] = ()
-) -> Compose:
-    """A random transform of {"image": (C, R, A, S) float, "label": (1, R, A, S)} patches.
-
-    Strengths follow nnU-Net's; poses vary more, because a user's crop is seldom framed like the training set's.
+def augmentation(contrast: float = 0.0, thick: float = 0.0) -> Compose:
+    """A random transform of the image of {"image": (C, R, A, S) float, "label": (1, R, A, S)} patches; strengths follow
+    nnU-Net's.
 
     Args:
-        mirror: spatial axes (0, 1, 2) along which anatomy may be mirrored.
         contrast: the share of patches in a random contrast, see :class:`RandContrastd`.
         thick: the share of patches in thick slices, see :class:`RandThickSlicesd`.
-        flat: axes along which patches have one voxel: poses stay within the slice, which a tilted one would leave.
     """
-    deep = [axis not in flat for axis in range(3)]
     return Compose(
         [
-            *(RandFlipd((IMAGE, LABEL), prob=0.5, spatial_axis=axis) for axis in mirror),
-            RandAffined(
-                (IMAGE, LABEL),
-                prob=0.8,
-                rotate_range=[pi / 9 if all(deep[a] for a in range(3) if a != axis) else 0.0 for axis in range(3)],
-                scale_range=[0.2 * each for each in deep],
-                shear_range=[0.08 if deep[a] and deep[b] else 0.0 for a, b in SHEARS],
-                translate_range=[5.0 * each for each in deep],
-                mode=("bilinear", "nearest"),
-                padding_mode=("border", "zeros"),
-            ),
             *([RandContrastd(IMAGE, prob=contrast)] if contrast else []),
             *([RandThickSlicesd(IMAGE, prob=thick)] if thick else []),
             RandGaussianSmoothd(IMAGE, prob=0.15, sigma_x=(0.5, 1), sigma_y=(0.5, 1), sigma_z=(0.5, 1)),

@@ -8,21 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from ..card import Normalization, Preprocessing
 from ..card.modality import term
 from ..errors import LLMBoostError
+from ..inference.components import TOUCHING, largest_piece
 from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
 from ..io.image import Image, to_canonical
+from .augment import ANISOTROPY
 
 # what a step on two CPU cores affords: a patch of 40 x 56 x 40 has 90,000 voxels
 PATCH_VOXELS = 110_000
 HALVINGS = 3
-# minutes are better spent on many coarse slices than on few fine ones, as long as a structure stays this wide
-SLICE_VOXELS = 128 * 128
-ACROSS = 12
-# an axis at least this many times coarser than the finest is not halved together with it
-ANISOTROPY = 2.0
+# minutes are better spent on many small patches than on few large ones, and on coarse voxels as long as the smallest
+# structure stays so many of them wide (README, Evidence: few_shot)
+QUICK_MINUTES = 10  # of a training: below, it is to be quick
+QUICK_VOXELS = 33_000
+ACROSS = 10
+QUICK_NETWORK = {"stem": (16, 32, 64), "width": 128, "depth": 3, "heads": 4}
+QUICK_TRAINING = {"optimizer": "muon", "balance": 0.5, "foreground": 0.85, "clip": 5.0}
+# the share of a label's voxels that its largest piece has where it is one piece: specks are slips of the pen
+WHOLE = 0.98
+# between words of a name: "left_kidney", "LeftKidney"
+WITHIN = re.compile(r"_|(?<=[a-z])(?=[A-Z])")
 SIDED = re.compile(r"\b(left|right|lh|rh|l|r)\b", re.IGNORECASE)
 
 
@@ -31,11 +40,20 @@ Strides = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What :func:`make_plan` chose, and ``reasons`` in words."""
+    """What :func:`make_plan` chose, and ``reasons`` in words.
+
+    Attributes:
+        one_piece: values of the labels that are one piece in every case, and are to be so in what is found after only
+            minutes, see :class:`..card.Card`.
+        network, training: what differs from the defaults: options of the network, fields of a training's config.
+    """
 
     preprocessing: Preprocessing
     strides: Strides
     batch: int
+    one_piece: tuple[int, ...]
+    network: dict[str, Any]
+    training: dict[str, Any]
     reasons: tuple[str, ...]
 
 
@@ -46,7 +64,8 @@ class _Facts:
     spacing: np.ndarray
     extent: np.ndarray  # mm
     foreground: list[np.ndarray]  # a sample of labeled voxels' intensities, for each channel
-    areas: list[int]  # voxels of each label
+    widths: dict[int, float]  # of each label, mm, see _widths
+    pieces: dict[int, float]  # of each label, the share of its voxels that its largest piece has
 
 
 def make_plan(
@@ -63,7 +82,7 @@ def make_plan(
     Args:
         levels, unshuffle: the strides of a network that is there already: the plan has as many levels, and strides no
             further on any.
-        quick: for learning in minutes; large slices become coarser.
+        quick: for learning in minutes: small patches of voxels as coarse as the smallest structure allows, one a step.
         load: gives the cases.
 
     Raises:
@@ -79,22 +98,22 @@ def make_plan(
     spacing[coarse] = np.percentile(spacings, 10, axis=0)[coarse]
     sizes = np.array([np.maximum(np.round(fact.extent / spacing), 1) for fact in facts])
     size = np.median(sizes, axis=0)
-    factor = 1
-    if quick and size.min() == 1:
-        factor = _coarsening(facts, float(size.prod()))
-        spacing = np.where(size == 1, spacing, factor * spacing)
-        size = np.where(size == 1, 1, np.round(size / factor))
+    found = spacing
+    if quick:
+        spacing = _coarser(spacing, size, _narrowest(facts) / ACROSS)
+        size = np.maximum(np.round(size * found / spacing), 1)
     strides = _strides(spacing, size)
     if levels is not None:
         strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(levels, strides, strict=False))
     total = unshuffle * np.prod(np.array(strides), axis=0)
-    patch_size = _patch_size(size, total)
+    voxels = QUICK_VOXELS if quick else PATCH_VOXELS
+    patch_size = _patch_size(size, total, voxels)
     ct = [term(word) == "CT" for word in dataset.modalities]
     normalization = tuple(
         ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
         for c, is_ct in enumerate(ct)
     )
-    sided = [name for name in dataset.labels.values() if SIDED.search(name.replace("_", " "))]
+    sided = [name for name in dataset.labels.values() if SIDED.search(WITHIN.sub(" ", name))]
     preprocessing = Preprocessing(
         channels=len(dataset.modalities),
         spacing=_triple(float(round(s, 4)) for s in spacing),
@@ -103,12 +122,16 @@ def make_plan(
         mirror=() if sided else (0,),
     )
     # small patches allow more of them, but a step should not see most of a small data set
-    batch = int(np.clip(round(2 * PATCH_VOXELS / np.prod(patch_size)), 2, np.clip(len(cases) // 10, 2, 16)))
-    coarser = f"{factor} times " if factor > 1 else ""
+    wanted, least, most = (1, 1, 4) if quick else (2, 2, np.clip(len(cases) // 10, 2, 16))
+    batch = int(np.clip(round(wanted * voxels / np.prod(patch_size)), least, most))
+    # in a slice, what is one piece in space may be several, and the largest may be the wrong one
+    one_piece = _whole(facts) if quick and preprocessing.slice_axis is None else ()
+    coarser = f", coarser: the narrowest structure stays {ACROSS} voxels wide" if (spacing > found).any() else ""
     reasons = (
-        f"spacing {preprocessing.spacing} mm (R, A, S): {coarser}the median of {len(cases)} training cases",
-        f"window {preprocessing.patch_size} voxels: the median case, up to {PATCH_VOXELS:,} voxels",
-        f"batch {batch}: about {2 * PATCH_VOXELS:,} voxels, at most a tenth of the cases",
+        f"spacing {preprocessing.spacing} mm (R, A, S): the median of {len(cases)} training cases{coarser}",
+        f"window {preprocessing.patch_size} voxels: the median case, up to {voxels:,} voxels",
+        f"batch {batch}: about {wanted * voxels:,} voxels, "
+        + ("for many steps" if quick else "at most a tenth of the cases"),
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
         "intensities: "
         + ", ".join(
@@ -119,7 +142,8 @@ def make_plan(
         ),
         f"no left-right mirroring: {sided[0]} has a side" if sided else "left-right mirroring: no label has a side",
     )
-    return TrainingPlan(preprocessing, strides, batch, reasons)
+    quickly = (QUICK_NETWORK, QUICK_TRAINING) if quick else ({}, {})
+    return TrainingPlan(preprocessing, strides, batch, one_piece, *quickly, reasons)
 
 
 def _but(modality: str) -> str:
@@ -133,23 +157,56 @@ def _facts(images: Sequence[Image], label: Image | None, ignore: int | None) -> 
     canonical = to_canonical(images[0])
     spacing = np.array(canonical.spacing)
     inside = (label.array > 0) & (label.array != ignore)
+    labels = np.where(inside, label.array, 0).astype(np.int32)
     # every n-th labeled voxel is enough for percentiles
     step = max(1, int(inside.sum()) // 2000)
     return _Facts(
         spacing=spacing,
         extent=spacing * canonical.shape,
         foreground=[image.array[inside][::step].astype(np.float32) for image in images],
-        areas=np.unique(label.array[inside], return_counts=True)[1].tolist(),
+        widths=_widths(labels, label.spacing),
+        pieces={value: _wholeness(labels == value) for value in np.unique(labels[inside]).tolist()},
     )
 
 
-def _coarsening(facts: Sequence[_Facts], size: float) -> int:
-    """How many times coarser slices of ``size`` voxels may become: a power of two."""
-    across = np.sqrt(np.median([min(fact.areas) for fact in facts if fact.areas]))
-    factor = 1
-    while size / factor**2 > SLICE_VOXELS and across / (2 * factor) >= ACROSS:
-        factor *= 2
-    return factor
+def _widths(labels: np.ndarray, spacing: Sequence[float]) -> dict[int, float]:
+    """Of each label, the middle one of its box's three extents, in mm; in one slice, the smaller one of two."""
+    widths = {}
+    for value, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is not None:
+            sides = zip(box, spacing, labels.shape, strict=True)
+            extents = sorted((part.stop - part.start) * mm for part, mm, size in sides if size > 1)
+            widths[value] = extents[(len(extents) - 1) // 2]
+    return widths
+
+
+def _whole(facts: Sequence[_Facts]) -> tuple[int, ...]:
+    """The labels that are one piece wherever they are."""
+    values = sorted({value for fact in facts for value in fact.pieces})
+    return tuple(value for value in values if all(fact.pieces.get(value, 1.0) >= WHOLE for fact in facts))
+
+
+def _wholeness(mask: np.ndarray) -> float:
+    """The share of a mask's voxels that its largest piece has."""
+    part = mask[ndimage.find_objects(mask.view(np.uint8))[0]]
+    return float(largest_piece(part, TOUCHING).sum() / part.sum())
+
+
+def _narrowest(facts: Sequence[_Facts]) -> float:
+    """The width of the label that is the narrowest in the median case, in mm."""
+    values = {value for fact in facts for value in fact.widths}
+    return min(float(np.median([fact.widths[value] for fact in facts if value in fact.widths])) for value in values)
+
+
+def _coarser(spacing: np.ndarray, size: np.ndarray, coarsest: float) -> np.ndarray:
+    """As coarse as makes one patch of an image of ``size`` voxels, but not coarser than ``coarsest`` mm."""
+    longest, voxels = size * spacing, spacing.min()
+    while True:
+        # an axis of one voxel is none
+        result = np.where(size == 1, spacing, np.maximum(spacing, min(voxels, coarsest)))
+        if voxels >= coarsest or np.maximum(longest / result, 1).prod() <= QUICK_VOXELS:
+            return result
+        voxels *= 1.05
 
 
 def ct_window(values: np.ndarray) -> Normalization:
@@ -171,10 +228,10 @@ def _strides(spacing: np.ndarray, size: np.ndarray) -> Strides:
     return tuple(result)
 
 
-def _patch_size(size: np.ndarray, total: np.ndarray) -> np.ndarray:
-    """The largest patch within the budget in the proportions of ``size``, a multiple of ``total`` along each axis."""
+def _patch_size(size: np.ndarray, total: np.ndarray, voxels: int) -> np.ndarray:
+    """The largest patch of so many voxels in the proportions of ``size``, a multiple of ``total`` along each axis."""
     patch_size = np.ceil(size / total) * total
-    while patch_size.prod() > PATCH_VOXELS and (patch_size > total).any():
+    while patch_size.prod() > voxels and (patch_size > total).any():
         patch_size[np.argmax(patch_size / total)] -= total[np.argmax(patch_size / total)]
     return patch_size.astype(int)
 

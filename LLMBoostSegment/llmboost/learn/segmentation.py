@@ -67,9 +67,8 @@ class SegmentationTask:
     def batches(self, step: int, device: torch.device) -> Iterator[dict[str, Tensor]]:
         config, patches = self.config, self.train
         if not isinstance(patches, torch.utils.data.Dataset):
-            size, mirror = self.preprocessing.patch_size, self.preprocessing.mirror
-            options = config.seed, config.contrast, config.thick
-            patches = TrainingPatches(patches, size, mirror, config.samples, *options)
+            chosen = {"contrast": config.contrast, "thick": config.thick, "foreground": config.foreground}
+            patches = TrainingPatches(patches, self.preprocessing, config.samples, config.seed, **chosen)
         rest = Subset(patches, range(step * config.batch, config.samples))
         # the cores that train on a CPU have no time for workers
         workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if device.type == "cuda" else 0

@@ -25,7 +25,7 @@ from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
 from .fingerprint import FINGERPRINT, Fingerprint, write_fingerprint
-from .plan import TrainingPlan, make_plan
+from .plan import QUICK_MINUTES, TrainingPlan, make_plan
 from .segmentation import SegmentationTask, read_volume
 from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run, versions
 
@@ -82,7 +82,7 @@ def train(
     plan = plan or plan_of(dataset, cases, recipe, checked)
     known = {"labels": dataset.labels, "held_out": [case.id for case in val]}
     report({"event": "plan", "reasons": (*plan.reasons, *checked.notes, *notes), **known})
-    config = replace(recipe.config, batch=plan.batch)
+    config = replace(recipe.config, batch=plan.batch, **plan.training)
 
     with alone(output) as run:
         check_output(output, resume)  # another training may have written it meanwhile
@@ -113,6 +113,7 @@ def train(
         own = {
             "task": SEGMENTATION,
             "labels": default_labels(dataset.labels),
+            "one_piece": plan.one_piece,
             "modality": ", ".join(dataset.modalities),
             "training": {"start": read_card(recipe.start).training} if recipe.start else {},
             "figures": {**dice, **({NOT_TAUGHT: list(untaught)} if untaught else {})},
@@ -124,9 +125,11 @@ def train(
     return card
 
 
-def plan_of(dataset: Dataset, cases: Sequence[DatasetCase], recipe: Recipe, checked: CheckedCases) -> TrainingPlan:  # noqa: ARG001
-    """How a training of that recipe takes these cases."""
-    return make_plan(dataset, cases, load=checked.load)
+def plan_of(dataset: Dataset, cases: Sequence[DatasetCase], recipe: Recipe, checked: CheckedCases) -> TrainingPlan:
+    """How a training of that recipe takes these cases: for minutes, unless more is chosen by hand."""
+    by_hand = recipe.network != DEFAULT_SEGMENTER or recipe.options or recipe.start
+    quick = not by_hand and recipe.config.minutes is not None and recipe.config.minutes < QUICK_MINUTES
+    return make_plan(dataset, cases, quick=quick, load=checked.load)
 
 
 def case_digests(train: Sequence[DatasetCase], val: Sequence[DatasetCase]) -> dict[str, Any]:
@@ -202,7 +205,7 @@ def _options(recipe: Recipe, dataset: Dataset, plan: TrainingPlan) -> dict[str, 
         return {"image_size": plan.preprocessing.patch_size, "patch": patch, **options}
     if recipe.network in PEERS:
         return {"image_size": plan.preprocessing.patch_size, "strides": plan.strides, **options}
-    return {"strides": plan.strides, **options}
+    return {"strides": plan.strides, **plan.network, **options}
 
 
 def base_card(

@@ -45,6 +45,7 @@ class TrainingConfig:
         seed: of weights, order and augmentation.
         contrast: the share of patches in a random contrast, for models that should serve several MR sequences.
         thick: the share of patches in thick slices, for models that should take them.
+        foreground: the share of patches that show a label, see :class:`.patches.TrainingPatches`.
         balance: how much rare labels weigh at the start, see :class:`.loss.SegmentationLoss`; it falls to zero over the
             budget, for what is learned with it is drawn too large.
         first: validate before the first step, too: a network that knows something already may stay the best.
@@ -67,6 +68,7 @@ class TrainingConfig:
     seed: int = 0
     contrast: float = 0.0
     thick: float = 0.0
+    foreground: float = 1 / 3
     balance: float = 0.0
     first: bool = False
     last: bool = False

@@ -30,7 +30,7 @@ from ..classification.train import (
     calibrate,
     class_labels,
 )
-from .common import IMPROVE, NEW_LABELS, AdaptSettings, Measured, better_goal, new_goal
+from .common import IMPROVE, NEW_LABELS, RATE, AdaptSettings, Measured, better_goal, new_goal
 from .lora import default_rank
 
 BATCH = 16
@@ -85,7 +85,7 @@ class ClassifierAdaptation:
             minutes=minutes,
             clock=settings.clock,
             batch=min(BATCH, len(self.train)),
-            rate=settings.rate,
+            rate=settings.rate or RATE,
             validations=settings.validations,
             seed=settings.seed,
             balanced=True,

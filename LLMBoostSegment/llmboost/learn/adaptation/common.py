@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ...io.imageset import ImageSet
 
 IMPROVE, NEW_LABELS = AdaptTask.IMPROVE, AdaptTask.NEW_LABELS
+OWN = "own"
+RATE = 1e-3
 MINUTES = 2.0  # by default
 RUN = "adapt.json"
 SAVED_AS = {"wise_alpha": "share"}  # settings in cards, where they were called otherwise before
@@ -48,8 +50,12 @@ class AdaptSettings:
             ``clock``, see :class:`.trainer.TrainingConfig`.
         rank: of the low-rank updates, see :func:`.lora.default_rank`.
         task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
-        scope, block: see :class:`.lora.AdapterConfig`.
-        batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`.
+        scope: what learns. ``own``: a small network of its own, from random weights, by the plan for minutes
+            (:func:`..plan.make_plan`); else see :class:`.lora.AdapterConfig`. None: of a segmenter that is to learn
+            new labels ``own``, which did best on all of the recipe `few_shot`'s data; for all else ``adapter``.
+        block: see :class:`.lora.AdapterConfig`.
+        batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`. Without a rate, 1e-3, or of an own network
+            what a training from random weights takes, as it takes the plan's batch.
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
         consistency: how much agreement on cases without a label map counts, see :class:`.regularizers.Consistency`; for
             segmenters.
@@ -63,10 +69,10 @@ class AdaptSettings:
     clock: str = "wall"
     rank: int | None = None
     task: str | None = None
-    scope: str = "adapter"
+    scope: str | None = None
     block: bool = False
     batch: int = 1
-    rate: float = 1e-3
+    rate: float | None = None
     contrast: float = 0.0
     thick: float = 0.0
     distill: float = 0.0
@@ -249,6 +255,8 @@ def adapted_card(
 ) -> Card:
     """The card ``goal`` with what is known at the end."""
     network, booster = describe(result)
+    own = adaptation.settings.scope == OWN
+    known = {"cases": adapter.cases, "settings": adapter.settings} if own else {"base": adaptation.base.card.training}
     data = {
         "data_license": adaptation.data.license,
         "train_cases": adaptation.counts[0],
@@ -259,8 +267,8 @@ def adapted_card(
         name=output.stem,
         network=network,
         booster=booster,
-        training={**data, **training, "base": adaptation.base.card.training, **made_with()},
-        adapter=adapter,
+        training={**data, **training, **known, **made_with()},
+        adapter=None if own else adapter,
         subject=None,  # what it draws in is now its user's choice
     )
 
@@ -270,12 +278,17 @@ def new_goal(card: Card, data: Dataset | ImageSet, names: Iterable[str], learned
     learned = ", ".join(names)
     return replace(
         card,
-        title=learned if len(learned) <= LONGEST_TITLE else f"{learned[:LONGEST_TITLE]}...",
+        title=shortened(learned),
         description=f"{learned}: learned from {learned_from}.",
         license="; ".join(text for text in (card.license, data.license) if text),
         citation="; ".join(text for text in (card.citation, data.reference) if text),
         version="1.0",
     )
+
+
+def shortened(title: str) -> str:
+    """A title that is not too long to show."""
+    return title if len(title) <= LONGEST_TITLE else f"{title[:LONGEST_TITLE]}..."
 
 
 def better_goal(card: Card, learned_from: str) -> Card:

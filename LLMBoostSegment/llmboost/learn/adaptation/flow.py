@@ -15,13 +15,16 @@ from ...card.figures import ADVICE
 from ...errors import Cancelled, LLMBoostError
 from ...messages.words import StopReason
 from ...model import Model, load_model, save_tensors
+from ...networks import DEFAULT_SEGMENTER, build
 from ...networks.ensemble import Ensemble
+from ..checkpoint import copy_of
 from ..train import check_free
 from ..trainer import CHECKPOINT, Outcome, Trainer, now
 from .common import (
     IMPROVE,
     MINUTES,
     NEW_LABELS,
+    OWN,
     Adaptation,
     Adapted,
     AdaptSettings,
@@ -88,7 +91,7 @@ def adapt(
         check_free(output)
         card = save_tensors(tensors, card, output)
     warnings = [*adaptation.warnings, *([f"{card.doubts}; {ADVICE}"] if card.doubts else [])]
-    warnings += where_to_keep(base_path, adapter, output)
+    warnings += where_to_keep(base_path, adapter, output) if card.adapter else []
     seconds = now(settings.clock) - started
     return Adapted(card, before, after, old_before, old_after, outcome.steps, seconds, stopped, tuple(warnings))
 
@@ -115,15 +118,25 @@ def _begin(
     and how many seconds measuring that took."""
     settings, aim = adaptation.settings, adaptation.aim
     torch.manual_seed(settings.seed)
-    network = network_of(base, fresh=settings.scope == "scratch", **adaptation.options).to(device)
+    own = settings.scope == OWN
+    network = build(DEFAULT_SEGMENTER, adaptation.options, None) if own else _based(base, adaptation)
+    network = network.to(device)
     started = now(settings.clock)
     before = adaptation.measure(network)  # of new labels for the time that it takes alone
     old_before = adaptation.measure_old(base.network)
     measuring = now(settings.clock) - started
+    if own:
+        return network, Measured(), old_before, measuring
     if settings.block:
         dequantize(network)
-    inject(network, AdapterConfig(adaptation.rank, settings.scope, settings.block, decoder=aim == NEW_LABELS))
+    inject(
+        network, AdapterConfig(adaptation.rank, settings.scope or "adapter", settings.block, decoder=aim == NEW_LABELS)
+    )
     return network, before if aim == IMPROVE else Measured(), old_before, measuring
+
+
+def _based(base: Model, adaptation: Adaptation) -> nn.Module:
+    return network_of(base, fresh=adaptation.settings.scope == "scratch", **adaptation.options)
 
 
 def _minutes_left(adaptation: Adaptation, elapsed: float, measuring: float) -> float | None:
@@ -154,8 +167,10 @@ def _train(trainer: Trainer, resume: bool, control: Control) -> tuple[Outcome, S
 
 
 def _result(base: Model, adaptation: Adaptation, network: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The adapted model's network as users will have it, and the adapter's tensors."""
+    """The adapted model's network as users will have it, and the tensors of its file."""
     settings = adaptation.settings
+    if settings.scope == OWN:
+        return network.eval(), copy_of(network.state_dict())
     alpha = 1.0 if settings.wise_alpha is None else settings.wise_alpha
     tensors = interpolate(base.network.cpu(), adapter_state(network), alpha)
     result = network_of(base, **adaptation.options)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...adapter import merged
-from ...card import Card, Preprocessing
+from ...card import SEGMENTATION, Card, Preprocessing
 from ...card.figures import NOT_TAUGHT
 from ...errors import LLMBoostError
 from ...inference.preprocessing import preprocess
@@ -28,7 +28,7 @@ from ..regularizers import Consistency, Distillation
 from ..segmentation import Regularizer, SegmentationTask, mean_dice_of, read_volume
 from ..train import case_digests, default_labels
 from ..trainer import TrainingConfig
-from .common import IMPROVE, NEW_LABELS, AdaptSettings, Measured, better_goal, new_goal
+from .common import IMPROVE, NEW_LABELS, OWN, RATE, AdaptSettings, Measured, better_goal, new_goal, shortened
 from .lora import default_rank, default_wise_alpha, interpolate
 
 MOST_HELD_OUT = 16  # cases: more would take time from training
@@ -53,13 +53,22 @@ class SegmenterAdaptation:
         dataset, train, val, checked = _split(dataset)
         self.untaught, notes = gaps(dataset, checked, train, val)
         self.warnings = [*checked.notes, *notes]
-        self.data, self.plan, self.goal = _goal(base, dataset, train, self.aim, checked)
+        if settings.scope is None:
+            settings = replace(settings, scope=OWN if self.aim == NEW_LABELS else "adapter")
+        self.plan: TrainingPlan | None
+        if settings.scope == OWN:
+            plan = make_plan(dataset, train, quick=True, load=checked.load)
+            self.data, self.plan, self.goal = dataset, plan, _own_goal(dataset, plan, len(train))
+        else:
+            self.data, self.plan, self.goal = _goal(base, dataset, train, self.aim, checked)
         preprocessing = self.goal.preprocessing
         if preprocessing.slice_axis is None and min(checked.load(train[0])[0][0].shape) == 1:
             raise LLMBoostError(f"{folder}: single slices, but '{base.card.name}' needs volumes; choose another base")
         # for images that go less deep, kernels that do as well
         strides = {"strides": self.plan.strides} if self.plan else {}
         self.options: dict[str, Any] = {"classes": self.goal.classes, **strides}
+        if self.plan and settings.scope == OWN:
+            self.options |= {"channels": preprocessing.channels, **self.plan.network}
         self.train = [read_volume(self.data, case, preprocessing, checked.take) for case in train]
         self.val = [read_volume(self.data, case, preprocessing, checked.take) for case in val]
         unlabeled = unlabeled_cases(dataset)[:MOST_UNLABELED] if settings.consistency else []
@@ -83,11 +92,13 @@ class SegmenterAdaptation:
         goal = "better at its own labels" if self.aim == IMPROVE else "for new labels"
         held = f"{val} held out to choose the best by" if val else "none held out: too few"
         unlabeled = len(self.unlabeled)
+        own = self.settings.scope == OWN
+        start = f"model '{self.base.card.name}' {self.base.card.version}, {goal}"
         return (
-            f"model '{self.base.card.name}' {self.base.card.version}, {goal}",
+            "a small network of its own, from random weights, for new labels" if own else start,
             f"{train} case(s) to learn from, {held}",
             *((f"{unlabeled} case(s) without a label map teach, too",) if unlabeled else ()),
-            f"rank {self.rank}",
+            *(() if own else (f"rank {self.rank}",)),
             *(self.plan.reasons if self.plan else ()),
         )
 
@@ -108,7 +119,7 @@ class SegmenterAdaptation:
             minutes=minutes,
             clock=settings.clock,
             batch=settings.batch,
-            rate=settings.rate,
+            rate=settings.rate or RATE,
             validations=settings.validations,
             seed=settings.seed,
             contrast=settings.contrast,
@@ -117,12 +128,15 @@ class SegmenterAdaptation:
             last=few,
             patience=0 if few else settings.patience,
         )
+        if self.plan and settings.scope == OWN:
+            # averaged weights at the end of the budget are the best ones
+            config = replace(config, batch=self.plan.batch, validations=4, last=True, patience=0, **self.plan.training)
+            config = config if settings.rate else replace(config, rate=TrainingConfig.rate)
         regularizers: list[Regularizer] = []
         if settings.distill and self.aim == IMPROVE:
             regularizers.append(Distillation(self.base.network.to(self.device), settings.distill))
         if self.unlabeled:
-            size, mirror = preprocessing.patch_size, preprocessing.mirror
-            patches = TrainingPatches(self.unlabeled, size, mirror, config.samples, settings.seed)
+            patches = TrainingPatches(self.unlabeled, preprocessing, config.samples, settings.seed)
             regularizers.append(Consistency(patches, settings.consistency))
         return SegmentationTask(self.train, self.val, preprocessing, config, self.labels, regularizers)
 
@@ -240,6 +254,25 @@ def _goal(
         cascade=None,
     )
     return dataset, plan, goal
+
+
+def _own_goal(dataset: Dataset, plan: TrainingPlan, cases: int) -> Card:
+    """The card of a network of its own; network and figures are left to be set."""
+    learned = ", ".join(dataset.labels.values())
+    return Card(
+        name="",
+        title=shortened(learned),
+        description=f"{learned}: learned from {cases} case(s).",
+        task=SEGMENTATION,
+        labels=default_labels(dataset.labels),
+        modality=", ".join(dataset.modalities),
+        preprocessing=plan.preprocessing,
+        network={},
+        booster={},
+        one_piece=plan.one_piece,
+        license=dataset.license,
+        citation=dataset.reference,
+    )
 
 
 def _strides(card: Card) -> tuple[tuple[int, int, int], ...]:
