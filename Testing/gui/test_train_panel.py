@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -551,6 +552,23 @@ def test_adapters_are_compared_exported_removed_and_imported(ready, host, tmp_pa
     click(case.ui.importAdapterButton)
     host.dialogs.take("file")
     assert case.ui.adapterTable.rowCount == 1
+
+
+def test_a_network_of_its_own_needs_no_base_to_be_compared_with(ready):
+    from safetensors.torch import load_file
+
+    from llmboost.model import save_tensors
+
+    path = library.find("brain")
+    card = replace(read_card(path), name="egg", training={"cases": ["digest"] * 3}, figures={"after": 0.7})
+    save_tensors(load_file(path), card, ready.folder / "egg.safetensors")
+    library.import_model(ready.folder / "egg.safetensors")
+    ready.panel.refresh()
+    table = ready.ui.adapterTable
+    assert [ready.cell(table, 0, column) for column in range(4)] == ["egg", "none", "3", "– → 0.70"]
+    selectRows(table, 0)
+    assert ready.ui.useButton.enabled
+    assert not ready.ui.compareButton.enabled
 
 
 # Scripts

@@ -1,4 +1,4 @@
-"""The adapted models of this computer: what each was made of, and how it did."""
+"""What was learned from cases on this computer: from how many, on what base or none, and how it did."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from llmboost import library
-from llmboost.card import Adapter, Card, read_card
+from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 
 from ..panels.errordisplay import errorsShown
@@ -31,7 +31,7 @@ class Widgets(Protocol):
 
 
 class AdaptersView:
-    """The section Adapters: those of the library.
+    """The section Adapters: those of the library, and networks of their own, which need no base.
 
     Args:
         onChanged: is called when adapters came or went.
@@ -49,7 +49,7 @@ class AdaptersView:
         self._ui, self._onChanged, self._onUse, self._onCompare = ui, onChanged, onUse, onCompare
         headers = [_("Name"), _("Base"), _("Cases"), _("Dice"), _("MB")]
         self._table = Table(ui.adapterTable, headers, 0, onSelection=self.update)
-        self._known: dict[str, tuple[int, Card, Adapter]] = {}  # with the size of its file
+        self._known: dict[str, tuple[int, Card]] = {}  # with the size of its file
         ui.useButton.connect("clicked()", self._use)
         ui.compareButton.connect("clicked()", self._compare)
         ui.exportButton.connect("clicked()", self._export)
@@ -59,8 +59,8 @@ class AdaptersView:
 
     def refresh(self) -> None:
         """Look into the library again."""
-        found = [(entry.name, entry.size, entry.card, entry.card.adapter) for entry in entries() if entry.card]
-        self._known = {name: (size, card, adapter) for name, size, card, adapter in found if adapter}
+        found = [(entry.name, entry.size, entry.card) for entry in entries() if entry.card]
+        self._known = {name: (size, card) for name, size, card in found if card.learned_from is not None}
         self._table.fill(list(self._known), self._write)
         self.update()
 
@@ -73,14 +73,16 @@ class AdaptersView:
         """Only what can be done can be clicked."""
         ui, one = self._ui, bool(self._table.selected)
         ui.useButton.enabled = ui.exportButton.enabled = one
-        ui.compareButton.enabled = ui.removeAdapterButton.enabled = one and not self._busy
+        ui.removeAdapterButton.enabled = one and not self._busy
+        ui.compareButton.enabled = one and not self._busy and bool(self._known[self._table.selected[0]][1].adapter)
 
     def _write(self, row: int, name: str) -> None:
-        size, card, adapter = self._known[name]
-        isThere = adapter.base in library.installed()
+        size, card = self._known[name]
+        base = card.adapter.base if card.adapter else ""
+        isThere = not base or base in library.installed()
         self._table.text(row, 0, name, card.description)
-        self._table.text(row, 1, adapter.base, "" if isThere else _("not here"), "" if isThere else PROBLEM_COLOR)
-        self._table.text(row, 2, str(len(adapter.cases)), _("to learn from"))
+        self._table.text(row, 1, base or _("none"), "" if isThere else _("not here"), "" if isThere else PROBLEM_COLOR)
+        self._table.text(row, 2, str(card.learned_from), _("to learn from"))
         tip = _("before → after, of the cases that were kept for checking")
         self._table.text(row, 3, change(card.figures.get("before"), card.figures.get("after")), tip)
         self._table.text(row, 4, f"{size / 1e6:.1f}")
@@ -90,7 +92,8 @@ class AdaptersView:
 
     def _compare(self) -> None:
         name = self._table.selected[0]
-        self._onCompare(self._known[name][2].base, name)
+        if adapter := self._known[name][1].adapter:
+            self._onCompare(adapter.base, name)
 
     def _export(self) -> None:
         name = self._table.selected[0]

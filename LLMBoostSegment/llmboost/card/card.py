@@ -99,6 +99,12 @@ class Card:
         )
 
     @property
+    def learned_from(self) -> int | None:
+        """From how many cases an adapter, or a network of its own, was learned; None of what was trained otherwise."""
+        cases = self.adapter.cases if self.adapter else self.training.get("cases")
+        return None if cases is None else len(cases)
+
+    @property
     def doubts(self) -> str:
         """Why the model is hardly of use, by its own figures, such as "model 'x' has learned nothing (Dice 0.03 on
         validation cases)"; empty if there is no sign of that."""
