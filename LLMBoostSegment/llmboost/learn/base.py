@@ -16,6 +16,7 @@ from ..io.imageset import is_image_set
 from .classification.task import ClassificationConfig
 from .classification.train import ClassificationRecipe, train_classifier
 from .crossvalidation import cross_validate
+from .plan import QUICK_MINUTES
 from .train import Recipe, train
 from .trainer import TrainingConfig
 
@@ -98,7 +99,8 @@ def train_base(
         return train_classifier(data, output, recipe, **run)
     if settings.size or settings.pretrained:
         raise LLMBoostError("a size and pretrained weights are for classifiers; this data set is to be segmented")
-    segmenting = Recipe(TrainingConfig(**budget), **chosen)
+    quick = not settings.network and settings.minutes is not None and settings.minutes < QUICK_MINUTES
+    segmenting = Recipe(TrainingConfig(**budget), **chosen, quick=quick)
     if settings.folds:
         return cross_validate(data, output, segmenting, settings.folds, **run)
     return train(data, output, segmenting, **run)

@@ -25,7 +25,7 @@ from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
 from .fingerprint import FINGERPRINT, Fingerprint, write_fingerprint
-from .plan import QUICK_MINUTES, TrainingPlan, make_plan
+from .plan import TrainingPlan, make_plan
 from .segmentation import SegmentationTask, read_volume
 from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run, versions
 
@@ -36,7 +36,7 @@ class Recipe:
 
     ``options`` are fields of the network's config; ``card`` are fields of the model's card to set, such as title,
     description, labels with terminology, license. ``start`` is a model file of the same network, whose weights training
-    starts from.
+    starts from. ``quick``: by the plan for minutes, with its network.
     """
 
     config: TrainingConfig
@@ -45,6 +45,7 @@ class Recipe:
     booster: BoosterConfig | None = None
     card: dict[str, Any] = field(default_factory=dict)
     start: Path | None = None
+    quick: bool = False
 
 
 def train(
@@ -126,10 +127,8 @@ def train(
 
 
 def plan_of(dataset: Dataset, cases: Sequence[DatasetCase], recipe: Recipe, checked: CheckedCases) -> TrainingPlan:
-    """How a training of that recipe takes these cases: for minutes, unless more is chosen by hand."""
-    by_hand = recipe.network != DEFAULT_SEGMENTER or recipe.options or recipe.start
-    quick = not by_hand and recipe.config.minutes is not None and recipe.config.minutes < QUICK_MINUTES
-    return make_plan(dataset, cases, quick=quick, load=checked.load)
+    """How a training of that recipe takes these cases."""
+    return make_plan(dataset, cases, quick=recipe.quick, load=checked.load)
 
 
 def case_digests(train: Sequence[DatasetCase], val: Sequence[DatasetCase]) -> dict[str, Any]:

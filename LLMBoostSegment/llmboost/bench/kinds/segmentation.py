@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Settings:
         network, options: of the network, see :mod:`...networks`.
         booster: ``none``, or fields of :class:`BoosterConfig`.
         steps, minutes, clock, rate, validations: of :class:`TrainingConfig`.
+        quick: by the plan for minutes, see :class:`...learn.train.Recipe`.
         fraction: the share of the train split's subjects that is trained on; the seed draws them.
         split: what is measured at the end.
         sides: how many cases, numbered one after the other, show one subject.
@@ -59,6 +60,7 @@ class Settings:
     clock: str = "wall"
     rate: float = 1e-3
     validations: int = 10
+    quick: bool = False
     fraction: float = 1.0
     split: str = "val"
     sides: int = 1
@@ -79,6 +81,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         seed=row["seed"],
     )
     recipe = Recipe(config, settings.network, settings.options, booster_of(settings.booster, row["seed"]))
+    recipe = replace(recipe, quick=settings.quick)
     file = context.folder / "model.safetensors"
     card = train(part, file, recipe, device=context.device, report=context.report)
     model = load_model(file, context.device)
