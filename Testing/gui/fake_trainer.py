@@ -47,7 +47,8 @@ def adapt(job: Job[AdaptRequest]) -> AdaptAnswer:
     dataset, output = read_dataset(Path(job.request.dataset)), Path(job.request.output)
     seen = {case.id: load(case) for case in dataset.cases.values()}
     base = read_card(library.find(job.request.base))
-    job.progress(0.0, "reading", event=PlanEvent((f"{len(seen)} cases",)))
+    held = dataset.splits["val"]
+    job.progress(0.0, "reading", event=PlanEvent((f"{len(seen)} cases",), tuple(held)))
     GATE.with_suffix(".pid").write_text(str(os.getpid()))
     step, stopped, started = 0, StopReason.BUDGET, time.monotonic()
     for step in range(1, STEPS + 1):
@@ -65,7 +66,8 @@ def adapt(job: Job[AdaptRequest]) -> AdaptAnswer:
         job.progress(done, "training", 500_000_000, event=StepEvent(step, 1.5 / (1 + 0.1 * step), done))
         if step % 10 == 0:
             dice = 0.6 + 0.005 * step
-            job.progress(done, "checking", 500_000_000, event=ValidationEvent(step, "dice", dice, dice))
+            labels = dict(zip((label.name for label in base.labels), (dice + 0.02, dice - 0.02), strict=True))
+            job.progress(done, "checking", 500_000_000, event=ValidationEvent(step, "dice", dice, dice, labels))
         deadline = time.monotonic() + (SLOW / STEPS if HOW == "slow" and step == 12 else 0.02)
         while time.monotonic() < deadline and not (GATE.exists() or job.cancelled() or job.finishing()):
             time.sleep(0.005)
@@ -77,7 +79,6 @@ def adapt(job: Job[AdaptRequest]) -> AdaptAnswer:
         again = load(case)
         assert all(np.array_equal(a.array, b.array) for a, b in zip(seen[case.id][0], again[0], strict=True))
         assert case.label is None or np.array_equal(seen[case.id][1].array, again[1].array)
-    held = dataset.splits["val"]
     before, after = measured(held, 0.62, 0.58), measured(held, 0.81, 0.79)
     if HOW == "useless":
         after = measured(held, 0.04, 0.02)

@@ -203,6 +203,22 @@ def test_a_curve_is_drawn_from_its_second_point_on(session):
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")) == 2  # the same two, for the next training
 
 
+def test_labels_have_curves_by_name_and_of_many_the_worst_ones(session):
+    curves = Curves()
+    for step in (1, 2):
+        labels = {f"Vertebra {n}": (None if n == 3 else n / 20) for n in range(12)}
+        curves.hear(ValidationEvent(step, "dice", 0.4, 0.4, labels))
+    curves.hear(ValidationEvent(3, "dice", 0.4, 0.4, {**labels, "Vertebra 2": 0.9}))
+    chart = curves.show()
+    names = [chart.GetNthPlotSeriesNode(n).GetName() for n in range(chart.GetNumberOfPlotSeriesNodes())]
+    assert sorted(names) == ["Dice of the checked cases", "Vertebra 0", "Vertebra 1", "Vertebra 4"]
+    curves.clear()
+    curves.hear(ValidationEvent(1, "dice", 0.4, 0.4, {"Liver": 0.4}))
+    curves.hear(ValidationEvent(2, "dice", 0.5, 0.5, {"Liver": 0.5}))
+    assert curves.show() is chart
+    assert chart.GetNumberOfPlotSeriesNodes() == 1  # the one label's is the mean's
+
+
 # Small things
 
 

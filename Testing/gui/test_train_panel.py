@@ -222,12 +222,16 @@ def test_from_cases_to_an_adapter_in_the_list_of_the_other_module(ready, host):
     case.waitFor(lambda: len(case.panel.training.curves.points["dice"]) >= 2)
     assert case.ui.startButton.text == "&Cancel"
     assert "left" in case.status
+    assert case.ui.outlookLabel.text == "Kept aside to check with: head 2"
     assert host.loop.longestTick < 5
     table = diceTable()
     shown = table.GetNumberOfRows()
     case.finish()
     assert table.GetNumberOfRows() > shown  # the curve grew
     assert table.GetTable().GetColumnByName("dice").GetRange() == (0.65, 0.8)
+    names = [series.GetName() for series in slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")]
+    assert names[1:] == ["Dice of the checked cases", "Anterior hippocampus", "Posterior hippocampus"]
+    assert "planned" in case.status
     case.assertTidy()
     assert "Dice of what it has not learned from (1): 0.60 → 0.80." in case.ui.resultLabel.text
     assert "0.88 → 0.88" in case.ui.resultLabel.text

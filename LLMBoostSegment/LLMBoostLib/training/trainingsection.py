@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Protocol
 import qt
 from slicer.i18n import tr as _
 
+from llmboost.card.figures import worst_first
 from llmboost.errors import LLMBoostError
-from llmboost.messages.worker import Progress, ValidationEvent
+from llmboost.messages.worker import PlanEvent, Progress, ValidationEvent
 
 from ..panels.errordisplay import PROBLEM_STYLE, WARNING_STYLE, sentence
 from ..panels.plaintext import confirmed
@@ -19,6 +20,7 @@ from ..panels.speed import duration
 from . import basechoice
 from .basechoice import BaseChoice
 from .candidate import AdapterCandidate, checkName
+from .casesview import title
 from .curves import Curves
 from .curvesview import CurvesView
 from .figures import finite
@@ -28,6 +30,7 @@ from .plan import Findings, Plan
 if TYPE_CHECKING:
     from .panel import Panel
 
+WORST = 3  # labels of a validation that are named
 ETA_FROM = 0.03  # of the whole, from which on the time that is left can be told
 
 
@@ -36,6 +39,7 @@ class Widgets(basechoice.Widgets, Protocol):
     minutesBox: qt.QDoubleSpinBox
     deviceBox: qt.QComboBox
     problemsLabel: qt.QLabel
+    outlookLabel: qt.QLabel
     startButton: qt.QPushButton
     finishButton: qt.QPushButton
     plotFrame: qt.QWidget
@@ -59,10 +63,10 @@ class TrainingSection:
     ) -> None:
         self._ui, self._logic, self._panel, self._starts, self._done = ui, logic, panel, onStart, onDone
         self._isReady = False
-        self._fraction = 0.0  # of the training that is done
+        self._fraction, self._minutes = 0.0, 0.0  # of the training: what is done of it, and how long it may take
         self.base = BaseChoice(ui, self._onBase, self._onName)
         self.curves, self._curvesView = Curves(), CurvesView(ui.plotFrame)
-        ui.plotFrame.visible = False
+        ui.plotFrame.visible = ui.outlookLabel.visible = False
         ui.startButton.connect("clicked()", self._onStart)
         ui.finishButton.connect("clicked()", self._onFinish)
 
@@ -135,11 +139,13 @@ class TrainingSection:
         self.curves.clear()
         self._showCurves()
         self._fraction = 0.0
+        self._ui.outlookLabel.visible = False
         self._ui.finishButton.enabled = True
         self._panel.runner.begin(Work.TRAINING, _("starting"), self._train)
 
     def _train(self) -> None:
         node = self._panel.parameterNode
+        self._minutes = node.minutes
         self._panel.run.go()
         self._logic.train(
             node.base,
@@ -162,8 +168,12 @@ class TrainingSection:
         """Events between the steps tell no fraction, and are worth a word."""
         self.curves.hear(news.event)
         event, text = news.event, news.text
+        if isinstance(event, PlanEvent):
+            self._tellHeldOut(event)
         if isinstance(event, ValidationEvent) and event.measure == "dice" and finite(event.value) is not None:
             text = _("checked: Dice {dice:.3f}").format(dice=event.value)
+            if len(event.labels) > 1:
+                text += f" ({', '.join(worst_first(event.labels, WORST))})"
         if news.fraction is not None:
             self._fraction = news.fraction
         if ETA_FROM < self._fraction < 1:
@@ -172,11 +182,20 @@ class TrainingSection:
         if not self._panel.run.reason:
             self._panel.progress.tell(replace(news, fraction=self._fraction or None, text=text))
 
+    def _tellHeldOut(self, event: PlanEvent) -> None:
+        """Which cases are not learned from, but checked with."""
+        cases = self._logic.store.cases
+        names = [title(cases[id]) if id in cases else id for id in event.held_out]
+        label = self._ui.outlookLabel
+        label.text = _("Kept aside to check with: {names}").format(names=", ".join(names)) if names else ""
+        label.visible = bool(names)
+
     def _trained(self, candidate: AdapterCandidate) -> None:
         self.curves.show()
         self._done(candidate)
-        time = duration(self._panel.progress.seconds)
-        self._panel.runner.ended(_("Done in {time}: accept or discard the result").format(time=time))
+        text = _("Done in {time} ({planned} planned): accept or discard the result")
+        took = duration(self._panel.progress.seconds)
+        self._panel.runner.ended(text.format(time=took, planned=duration(60 * self._minutes)))
 
     def _showCurves(self) -> None:
         self._ui.plotFrame.visible = True
