@@ -310,6 +310,7 @@ def adapt(
     steps: int | None = None,
     rank: int | None = None,
     seed: int = 0,
+    resume: bool = False,
 ) -> Adapted:
     """Adapt a model to a few labeled cases: better at its own labels, or for new ones, whichever the data set has.
 
@@ -320,9 +321,12 @@ def adapt(
         minutes, steps: the budget, one of them; by default two minutes.
         rank: of the low-rank updates; by default by the number of cases.
         seed: of order, augmentation and new heads.
+        resume: go on with the run that wrote ``output``, up to a larger budget in all; its file is replaced. Log,
+            checkpoint and curve lie beside the file, in a folder that ends in ``.run``.
 
     Returns:
-        ``card`` of the file, ``before`` and ``after`` (``value``: Dice or AUC on the cases held out), ``warnings``.
+        ``card`` of the file, ``before`` and ``after`` (``value``: Dice or AUC on the cases held out), ``warnings``,
+        ``advice`` about labels that were not learned.
 
     Raises:
         LLMBoostError: anything wrong with base, data set or output, or a training that cannot go on.
@@ -336,7 +340,8 @@ def adapt(
     from .learn.adaptation.flow import adapt as run
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, seed=seed)
-    return run(library.find(base), Path(dataset), Path(output), settings, device=choose_device("auto"))
+    device = choose_device("auto")
+    return run(library.find(base), Path(dataset), Path(output), settings, device=device, resume=resume)
 
 
 def evaluate(

@@ -26,7 +26,7 @@ from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.adaptation.flow import adapt
 from llmboost.learn.segmentation import SegmentationTask
 from llmboost.learn.train import run_folder
-from llmboost.learn.trainer import CHECKPOINT, Score
+from llmboost.learn.trainer import CHECKPOINT, LOG, Score
 from llmboost.library import export_model, find, import_model, installed, remove_model
 from llmboost.model import load_model, save_model
 
@@ -69,7 +69,12 @@ def test_it_learns_and_the_file_is_used_like_any_model(base, local, tmp_path, li
     assert set(result.after.cases[0]["dice"]) == {"1", "2"}
     assert result.old_before > 0.8
     assert result.old_after is not None
-    assert not run_folder(output).exists()
+    assert sorted(path.name for path in run_folder(output).iterdir()) == [
+        "adapt.json",
+        CHECKPOINT,
+        "curve.png",
+        LOG,
+    ]
 
     card, own = read_card(output), read_card(base)
     assert card.to_json() == result.card.to_json()
@@ -373,6 +378,60 @@ def test_a_killed_run_continues_as_if_it_had_not_been(base, local, tmp_path):
     whole = run(base, folder, tmp_path / "whole.safetensors", AdaptSettings(**settings))
     assert resumed.steps == whole.steps == 12
     assert resumed.after.mean_dice == pytest.approx(whole.after.mean_dice, abs=0.02)
+    with pytest.raises(LLMBoostError, match="exists already"):
+        run(base, folder, output, AdaptSettings(**settings))
+
+
+def test_a_run_that_ended_goes_on_up_to_a_larger_budget(base, local, tmp_path, llmboost, refusal):
+    folder, output, events = local(5), tmp_path / "mine.safetensors", []
+    run(base, folder, output)  # four steps, two validations
+    written = output.read_bytes()
+    arguments = ("adapt", base.stem, folder, "--output", output, "--rank", 2, "--resume")
+    assert "took 4 steps already; give more in all, with --steps" in refusal(*arguments, "--steps", 4)
+    assert "its budget was steps" in refusal(*arguments, "--minutes", 4)
+    assert "seed: 0 then, 1 now" in refusal(*arguments, "--steps", 8, "--seed", 1)
+    assert "no run to go on with" in refusal(*arguments[:4], tmp_path / "new.safetensors", "--steps", 8, "--resume")
+    assert output.read_bytes() == written
+    result = run(base, folder, output, dataclasses.replace(QUICK, steps=8), resume=True, report=events.append)
+    assert (result.steps, read_card(output).training["steps"]) == (8, 8)
+    assert [event["step"] for event in events if event["event"] == "step"] == [5, 6, 7, 8]
+    assert sum(event["event"] == "validation" for event in events) == 1  # two of the eight steps' share, one was before
+    assert output.read_bytes() != written
+
+    more = dataclasses.replace(QUICK, steps=12)
+    output.write_bytes(b"precious")
+    with pytest.raises(LLMBoostError, match="is not what the run in"):
+        run(base, folder, output, more, resume=True)
+    assert output.read_bytes() == b"precious"
+    output.unlink()
+    with pytest.raises(LLMBoostError, match="of a run that ended; go on with --resume and a larger budget"):
+        run(base, folder, output, more)
+    label = folder / "labelsTr" / "local_30.nii.gz"
+    label.write_bytes((folder / "labelsTr" / "local_31.nii.gz").read_bytes())
+    with pytest.raises(LLMBoostError, match="training case local_30 was changed"):
+        run(base, folder, output, more, resume=True)
+
+
+def test_going_on_that_is_cancelled_leaves_what_there_was(base, local, tmp_path):
+    folder, output = local(5), tmp_path / "mine.safetensors"
+    run(base, folder, output)
+    written = output.read_bytes()
+    more = dataclasses.replace(QUICK, steps=8)
+    with pytest.raises(Cancelled):
+        run(base, folder, output, more, resume=True, cancelled=lambda: True)
+    assert output.read_bytes() == written
+    assert run(base, folder, output, more, resume=True).steps == 8
+
+
+def test_the_base_is_measured_once(base, local, tmp_path, monkeypatch):
+    scored, score = [], SegmentationTask.score
+    monkeypatch.setattr(SegmentationTask, "score", lambda task, network: scored.append(1) or score(task, network))
+    events = []
+    result = run(base, local(8), tmp_path / "mine.safetensors", report=events.append)
+    first, *others = [event for event in events if event["event"] == "validation"]
+    assert (first["step"], first["dice"]) == (0, result.before.mean_dice)
+    assert set(first["labels"]) == {"1", "2"}
+    assert len(scored) == len(others) == 2
 
 
 def test_a_run_of_other_cases_is_not_continued(base, local, tmp_path):

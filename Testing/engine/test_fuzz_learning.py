@@ -21,7 +21,7 @@ from llmboost.card import METADATA_KEY, Adapter
 from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import read_dataset
 from llmboost.io.imageset import read_image_set
-from llmboost.learn.adaptation.common import _known_run
+from llmboost.learn.adaptation.runs import known_run
 from llmboost.learn.checkpoint import DIGEST, KEY, _digest, differences
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.segmentation import SegmentationTask
@@ -193,7 +193,7 @@ def test_cards_of_adapters(tmp_path, tiny_model, tiny_network, tiny_card, librar
 def test_runs_rows_and_recipes(tmp_path, examples):
     run = {"base_digest": "0" * 64, "settings": {"rate": 0.1}, "training cases": {"a": "b"}, "labels": {"label 1": "x"}}
     path = tmp_path / "adapt.json"
-    survives(lambda: differences(_known_run(path), run), path.write_bytes, json.dumps(run).encode(), run, examples, 8)
+    survives(lambda: differences(known_run(path), run), path.write_bytes, json.dumps(run).encode(), run, examples, 8)
     row = {"row": "a-0", "settings": {"a": 1}, "figures": {"val": 0.5}}
     survives(lambda: read_rows(tmp_path), (tmp_path / ROWS).write_bytes, json.dumps(row).encode(), row, examples, 9)
     import llmboost.bench.recipe as module

@@ -18,8 +18,9 @@ from llmboost.errors import LLMBoostError
 from llmboost.files import locked
 from llmboost.io.image import read_image, write_image
 from llmboost.learn import trainer as trainer_module
-from llmboost.learn.adaptation.common import RUN, AdaptSettings
+from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.adaptation.flow import adapt
+from llmboost.learn.adaptation.runs import RUN
 from llmboost.learn.checkpoint import DIGEST, KEY
 from llmboost.learn.train import Recipe, run_folder, train
 from llmboost.learn.trainer import CHECKPOINT, LOG, TrainingConfig
@@ -223,6 +224,7 @@ import os, sys, torch
 from pathlib import Path
 from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.adaptation.flow import adapt
+from llmboost.learn.adaptation.runs import RUN
 def report(event):
     if event["event"] == "step" and event["step"] == 2:  # after the first one, there was a checkpoint
         os._exit(9)
@@ -255,7 +257,7 @@ def test_a_stopped_adapting_goes_on_as_it_was_started_or_says_what_differs(train
     path.write_bytes(stored)
     result = adapting(validations=2)
     assert result.steps == 2
-    assert not run_folder(output).exists()
+    assert output.exists()
 
 
 def test_one_adapting_at_a_time(adapting, tmp_path):
@@ -264,8 +266,7 @@ def test_one_adapting_at_a_time(adapting, tmp_path):
     with locked(folder), pytest.raises(LLMBoostError, match="another process is at work there"):
         adapting()
     (folder / RUN).write_text("[" * 100_000)
-    adapting()
-    assert not folder.exists()
+    assert adapting().steps == 2
 
 
 def test_an_adapters_card_says_nothing_of_the_data_sets_name(training, make_case, write_dataset, tmp_path):

@@ -290,6 +290,49 @@ def test_a_model_that_has_learnt_nothing_is_accepted_only_when_confirmed(ready, 
     host.dialogs.shown.clear()
 
 
+def test_a_training_goes_on_and_the_new_result_takes_the_place_of_the_old(ready, host):
+    ready.start()
+    ready.finish()
+    before = ready.logic.pending()
+    ready.ui.moreBox.value = 1.5
+    click(ready.ui.goOnButton)
+    assert not ready.ui.goOnButton.enabled
+    ready.finish()
+    assert "0.60 → 0.90" in ready.ui.resultLabel.text
+    assert "1 min 30 s planned" in ready.status
+    ready.assertTidy()
+    widget = host.reload(MODULE)  # the next Slicer can go on with it, too
+    host.selectModule(MODULE)
+    after = widget.logic.pending()
+    assert (after.path, after.after.mean_dice) == (before.path, 0.9)
+    assert after.path.with_suffix(".run").is_dir()
+    click(widget.ui.discardButton)
+    assert not (ready.cases / "pending").exists()
+
+
+def test_what_stands_in_the_way_of_going_on_is_told_and_the_result_stays(ready, host):
+    ready.start()
+    ready.finish()
+    ready.add("another", 9)
+    click(ready.ui.goOnButton)
+    ready.finish()
+    assert "of a run that ended and is another one" in ready.error()
+    assert ready.ui.resultButton.visible
+    assert "0.60 → 0.80" in ready.ui.resultLabel.text
+    ready.assertTidy()
+    ready.useWorker("slow")
+    ready.store.remove([list(ready.store.cases)[-1]])
+    ready.panel.refresh()
+    click(ready.ui.goOnButton)
+    ready.waitFor(lambda: len(ready.panel.training.curves.points["dice"]) > 4)
+    click(ready.ui.startButton)  # cancels
+    ready.finish()
+    assert ready.logic.pending().after.mean_dice == 0.8
+    ready.assertTidy()
+    click(ready.ui.acceptButton)
+    assert not (ready.cases / "pending").exists()
+
+
 def test_figures_that_are_no_numbers_are_none():
     from LLMBoostLib.training.candidateview import mean
     from LLMBoostLib.training.figures import change

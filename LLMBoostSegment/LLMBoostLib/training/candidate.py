@@ -16,9 +16,10 @@ from llmboost.errors import LLMBoostError
 from llmboost.files import write_whole
 from llmboost.messages.cases import HeldOutFigures, OldTask
 from llmboost.messages.codec import from_parts
+from llmboost.messages.words import Device
 
 from .filechanges import makeFolder, makePrivate
-from .runfolders import OUTCOME, PENDING, discardPending
+from .runfolders import OUTCOME, PENDING, RUN, discardPending
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class AdapterCandidate:
         before, after: figures on the cases that were kept for checking.
         oldTask: the same before and after on what the base learned from, if that was measured.
         stopped: why it ended: a word of StopReason.
+        rank, device: as they were asked for.
+        dataset: what it learned from; empty: the cases.
+        inSteps: its budget was no time.
     """
 
     name: str
@@ -45,22 +49,30 @@ class AdapterCandidate:
     steps: int = 0
     stopped: str = ""
     warnings: tuple[str, ...] = field(default_factory=tuple)
+    rank: int | None = None
+    device: str = Device.AUTO
+    dataset: str = ""
+    inSteps: bool = False
 
     @property
     def card(self) -> Card:
         return read_card(self.path)
 
     def keep(self, written: Path) -> None:
-        """Move the file that was written to where it waits for a decision, in place of an earlier one.
+        """Move the file that was written, and the folder of its run, to where it waits for a decision, in place of an
+        earlier one; or, if it is written there already, note what it is now.
 
         Raises:
             LLMBoostError: it cannot be kept.
         """
         folder = self.path.parent
-        discardPending(folder.parent)
         try:
-            makeFolder(folder)
-            shutil.move(written, self.path)
+            if written != self.path:
+                discardPending(folder.parent)
+                makeFolder(folder)
+                shutil.move(written, self.path)
+                if (run := written.with_suffix(RUN)).is_dir():
+                    shutil.move(run, self.path.with_suffix(RUN))
             known = {key: value for key, value in asdict(self).items() if key != "path"}
             write_whole(folder / OUTCOME, json.dumps(known).encode())
             makePrivate(folder)

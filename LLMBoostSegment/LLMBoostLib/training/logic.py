@@ -167,7 +167,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             minutes = 2.0
         settings = AdaptRequest(
             base=base,
-            dataset="",
+            dataset="" if dataset is None else str(dataset),
             output="",
             minutes=minutes if steps is None else None,
             steps=steps,
@@ -175,11 +175,50 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             task=chosen(AdaptTask, task, "task"),
             device=chosen(words.Device, device, "device"),
         )
-        freeze = self._freezer(base, task) if dataset is None else lambda folder: Path(dataset)
+        freeze = self._freezer(base, task) if dataset is None else None
         self.training.folder = self.folder
         onProgress = listeners.get("onProgress") or (lambda news: None)
         start = partial(self.training.start, name or freeName(base), settings, freeze, onProgress)
         return run(self.client, start, listeners)
+
+    def goOn(
+        self,
+        candidate: AdapterCandidate,
+        *,
+        minutes: float | None = None,
+        steps: int | None = None,
+        **options: Unpack[Listeners],
+    ) -> Any:
+        """Train on what a training gave, which stays as it is until the new one takes its place.
+
+        Args:
+            candidate: that waits for a decision.
+            minutes, steps: more than it took, one of them: of what its budget was; by default two minutes.
+            options: as for :meth:`train`.
+
+        Returns:
+            what was found, for :meth:`accept` or :meth:`discard`.
+
+        Raises:
+            LLMBoostError, WorkerError: as :meth:`train`; also if the cases have changed since.
+        """
+        if steps is None:
+            minutes = candidate.seconds / 60 + (2.0 if minutes is None else minutes)
+        settings = AdaptRequest(
+            base=candidate.base,
+            dataset=candidate.dataset,
+            output="",
+            minutes=minutes,
+            steps=None if steps is None else candidate.steps + steps,
+            rank=candidate.rank,
+            task=chosen(AdaptTask, candidate.task, "task"),
+            device=chosen(words.Device, candidate.device, "device"),
+        )
+        freeze = None if candidate.dataset else self._freezer(candidate.base, candidate.task)
+        self.training.folder = self.folder
+        listeners = _followed(options)
+        onProgress = listeners.get("onProgress") or (lambda news: None)
+        return run(self.client, partial(self.training.goOn, candidate, settings, freeze, onProgress), listeners)
 
     def _freezer(self, base: str, task: str) -> Freeze:
         """Writes a run's data set; raises LLMBoostError if the cases have problems."""

@@ -23,6 +23,7 @@ from ..panels.plaintext import confirmed
 from ..panels.run import Work
 from . import adaptersview, casesection, nextsection, resultsection, trainingsection
 from .adaptersview import AdaptersView
+from .candidate import AdapterCandidate
 from .cases import Snapshot
 from .casesection import CasesSection
 from .casestore import FOLDER_SETTING, CaseStore
@@ -62,7 +63,7 @@ class Panel(ModulePanel):
         super().__init__(ui, logic)
         self.ui, self.logic = ui, logic
         self.cases = CasesSection(ui, logic, self)
-        self.result = ResultSection(ui, logic, self, self._compare, self._onDecided)
+        self.result = ResultSection(ui, logic, self, self._compare, self._onGoOn, self._onDecided)
         self.training = TrainingSection(ui, logic, self, self.result.clear, self.result.show)
         self.next = NextSection(ui, logic, self)
         self.adapters = AdaptersView(ui, self._onModels, self._onUse, self._onCompareAdapter)
@@ -210,6 +211,9 @@ class Panel(ModulePanel):
             start()
 
         self.runner.begin(Work.CASES, text, lambda: whenLocal(self.logic.client, ready, self.runner.failed))
+
+    def _onGoOn(self, candidate: AdapterCandidate, minutes: float) -> None:
+        self.training.goOn(candidate, minutes)
 
     def _onDecided(self, accepted: bool) -> None:
         """What a training gave is in the library now, or gone."""

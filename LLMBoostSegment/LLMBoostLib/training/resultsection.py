@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 class Widgets(candidateview.Widgets, Protocol):
     showButton: qt.QPushButton
+    goOnButton: qt.QPushButton
+    moreBox: qt.QDoubleSpinBox
     acceptButton: qt.QPushButton
     discardButton: qt.QPushButton
 
@@ -34,6 +36,7 @@ class ResultSection:
 
     Args:
         onCompare: is called with a volume node, a base and the file of what was made of it.
+        onGoOn: is called with what is to be trained on, and for how many minutes.
         onDecided: is called with whether the adapter is in the library now.
     """
 
@@ -43,12 +46,15 @@ class ResultSection:
         logic: LLMBoostTrainLogic,
         panel: Panel,
         onCompare: Callable[[Any, str, str], None],
+        onGoOn: Callable[[AdapterCandidate, float], None],
         onDecided: Callable[[bool], None],
     ) -> None:
-        self._ui, self._logic, self._panel, self._compare, self._decided = ui, logic, panel, onCompare, onDecided
+        self._ui, self._logic, self._panel = ui, logic, panel
+        self._compare, self._goOn, self._decided = onCompare, onGoOn, onDecided
         self._view = CandidateView(ui)
         ui.warningsLabel.setStyleSheet(WARNING_STYLE)
         ui.showButton.connect("clicked()", self._onShow)
+        ui.goOnButton.connect("clicked()", self._onGoOn)
         ui.acceptButton.connect("clicked()", self._onAccept)
         ui.discardButton.connect("clicked()", self._onDiscard)
 
@@ -70,7 +76,8 @@ class ResultSection:
         """Only what can be done can be clicked."""
         ui = self._ui
         ui.showButton.enabled = not busy and bool(self._view.selected)
-        ui.acceptButton.enabled = ui.discardButton.enabled = not busy
+        for widget in (ui.goOnButton, ui.moreBox, ui.acceptButton, ui.discardButton):
+            widget.enabled = not busy
 
     @property
     def _candidate(self) -> AdapterCandidate:
@@ -85,6 +92,9 @@ class ResultSection:
             if case is None:
                 raise LLMBoostError(_("This case was removed since: choose another one"))
             self._compare(openCase(store, case)[0], candidate.base, str(candidate.path))
+
+    def _onGoOn(self) -> None:
+        self._goOn(self._candidate, self._ui.moreBox.value)
 
     def _onAccept(self) -> None:
         with errorsShown():

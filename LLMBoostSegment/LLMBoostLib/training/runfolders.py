@@ -12,6 +12,7 @@ from pathlib import Path
 from llmboost.library import EXTENSION
 
 RUNS, PENDING, OUTCOME = "runs", "pending", "outcome.json"
+RUN = ".run"  # ends the name of the folder from which a training goes on
 STALE_SECONDS = 3600.0  # a folder that nobody wrote to for so long was left by a Slicer that is gone
 _ID_LENGTH = 8
 
@@ -60,8 +61,11 @@ def runs(folder: Path) -> list[Path]:
 
 
 def discardPending(folder: Path) -> None:
-    """Delete an adapter that waits for a decision."""
+    """Delete an adapter that waits for a decision, and what it would go on from."""
     place = folder / PENDING
+    for run in place.glob("*" + RUN):
+        if not run.is_symlink():
+            shutil.rmtree(run, ignore_errors=True)
     for path in (place / OUTCOME, *place.glob("*" + EXTENSION)):
         with suppress(OSError):
             path.unlink()

@@ -22,7 +22,7 @@ from ..worker.consent import checkCommand
 from .candidate import AdapterCandidate, candidatePath, checkName
 from .casestore import CaseStore, defaultFolder
 from .filechanges import makeFolder
-from .runfolders import newRun, removeRun
+from .runfolders import RUN, newRun, removeRun
 
 ALIVE_SECONDS = 60.0
 Freeze = Callable[[Path], Path]
@@ -49,7 +49,7 @@ class TrainingRun:
         self,
         name: str,
         settings: AdaptRequest,
-        freeze: Freeze,
+        freeze: Freeze | None,
         onProgress: Callable[[Progress], None],
         onDone: Callable[[AdapterCandidate], None],
         onError: Callable[[Exception], None],
@@ -59,24 +59,65 @@ class TrainingRun:
         Args:
             name: of the model to make.
             settings: the request; its files are told here.
-            freeze: writes the data set into a folder and returns where it is.
+            freeze: writes the data set into a folder and returns where it is; None: the request tells it.
 
         Raises:
             LLMBoostError: what can be known at once: the name is taken, or a training runs.
         """
+        self._check(name)
+        run = newRun(self.folder)
+        self._begin(run, name, settings, freeze, run / (name + library.EXTENSION), (onProgress, onDone, onError))
+
+    def goOn(
+        self,
+        candidate: AdapterCandidate,
+        settings: AdaptRequest,
+        freeze: Freeze | None,
+        onProgress: Callable[[Progress], None],
+        onDone: Callable[[AdapterCandidate], None],
+        onError: Callable[[Exception], None],
+    ) -> None:
+        """Train on what waits for a decision, in its place; until the new one is written, the old one stays.
+
+        Args:
+            settings: the request, with the budget of the whole.
+
+        Raises:
+            LLMBoostError: as :meth:`start`; or there is nothing to go on from.
+        """
+        self._check(candidate.name)
+        if not candidate.path.with_suffix(RUN).is_dir():
+            raise LLMBoostError(
+                _("{name}: what it would go on from is gone; train it anew").format(name=candidate.name)
+            )
+        resumed, listeners = replace(settings, resume=True), (onProgress, onDone, onError)
+        self._begin(newRun(self.folder), candidate.name, resumed, freeze, candidate.path, listeners)
+
+    def _check(self, name: str) -> None:
         if self.running:
             raise LLMBoostError(_("a training runs already; wait for it, or cancel it"))
         CaseStore(self.folder)  # raises for a folder that others keep files in
         checkName(name)
-        self._run = run = newRun(self.folder)
-        output = run / (name + library.EXTENSION)
+
+    def _begin(
+        self,
+        run: Path,
+        name: str,
+        settings: AdaptRequest,
+        freeze: Freeze | None,
+        output: Path,
+        listeners: tuple[Callable[[Progress], None], Callable[[AdapterCandidate], None], Callable[[Exception], None]],
+    ) -> None:
+        """Freeze the cases into the run's folder, and let the worker write ``output``."""
+        self._run = run
+        onProgress, onDone, onError = listeners
 
         def failed(error: Exception) -> None:
             self._tidy()
             onError(error)
 
         def ready() -> None:
-            dataset = freeze(run / "dataset")
+            dataset = freeze(run / "dataset") if freeze else Path(settings.dataset)
             makeFolder(run)
             self.client.haveMachineToItself()
             request = replace(settings, dataset=str(dataset), output=str(output))
@@ -121,6 +162,10 @@ def _candidate(name: str, settings: AdaptRequest, answer: AdaptAnswer, path: Pat
         path=path,
         base=settings.base,
         task=settings.task or "",
+        rank=settings.rank,
+        device=settings.device,
+        dataset=settings.dataset,
+        inSteps=settings.steps is not None,
         before=answer.before,
         after=answer.after,
         oldTask=answer.old_task,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import qt
 from slicer.i18n import tr as _
@@ -137,27 +138,32 @@ class TrainingSection:
             return
         self._starts()
         self.curves.clear()
-        self._showCurves()
-        self._fraction = 0.0
-        self._ui.outlookLabel.visible = False
-        self._ui.finishButton.enabled = True
-        self._panel.runner.begin(Work.TRAINING, _("starting"), self._train)
-
-    def _train(self) -> None:
-        node = self._panel.parameterNode
-        self._minutes = node.minutes
-        self._panel.run.go()
-        self._logic.train(
+        node, name = self._panel.parameterNode, self._ui.nameEdit.text.strip()
+        train = partial(
+            self._logic.train,
             node.base,
             task=node.task.value,
             minutes=node.minutes,
             device=node.device.value,
-            name=self._ui.nameEdit.text.strip(),
-            waitForCompletion=False,
-            onProgress=self._onProgress,
-            onDone=self._trained,
-            onError=self._panel.runner.failed,
+            name=name,
         )
+        self._begin(train, node.minutes)
+
+    def goOn(self, candidate: AdapterCandidate, minutes: float) -> None:
+        """Train on what waits for a decision, for so many minutes more."""
+        self._begin(partial(self._logic.goOn, candidate, minutes=minutes), minutes)
+
+    def _begin(self, train: Callable[..., Any], minutes: float) -> None:
+        def start() -> None:
+            self._panel.run.go()
+            listeners = {"onProgress": self._onProgress, "onDone": self._trained, "onError": self._panel.runner.failed}
+            train(waitForCompletion=False, **listeners)
+
+        self._fraction, self._minutes = 0.0, minutes
+        self._showCurves()
+        self._ui.outlookLabel.visible = False
+        self._ui.finishButton.enabled = True
+        self._panel.runner.begin(Work.TRAINING, _("starting"), start)
 
     def _onFinish(self) -> None:
         self._logic.training.finish()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -35,17 +37,24 @@ def adapt(
     ] = False,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run that wrote the output, up to a larger budget; replaces it."),
+    ] = False,
 ) -> None:
     """Adapt a model to a few local cases: a small file that every command takes as --model.
 
-    A run that was stopped is continued when it is started again.
+    A run that was stopped is continued when it is started again; one that ended goes on with --resume.
     """
+    started = time.monotonic()
     from ..inference.device import choose_device
     from ..learn.adaptation.common import MINUTES, AdaptSettings
     from ..learn.adaptation.flow import adapt as run
+    from ..learn.train import run_folder
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
-    with training_news(None if steps else 60 * (minutes or MINUTES)) as tell:
+    total = None if steps or resume else 60 * (minutes or MINUTES)
+    with training_news(total, started) as tell:
         result = run(
             library.find(base),
             dataset,
@@ -53,7 +62,9 @@ def adapt(
             settings,
             device=choose_device(device),
             old=old,
+            resume=resume,
             report=tell,
+            started=started,
         )
     for warning in result.warnings:
         console.print(f"warning: {warning}")
@@ -69,5 +80,10 @@ def adapt(
         cases = {printable(id): dice for id, dice in result.after.case_dice.items()}
         for what, each in (("label", by_name(names, result.after.label_dice)), ("case", cases)):
             console.print(f"  by {what}: {', '.join(worst_first(each, CASES))}")
-    megabytes = output.stat().st_size / 1e6
-    console.print(f"{output}: {megabytes:.1f} MB, {result.steps} steps in {result.seconds / 60:.1f} minutes")
+    for line in result.advice:
+        console.print(f"advice: {line}")
+    megabytes, took = output.stat().st_size / 1e6, result.seconds / 60
+    planned = "" if settings.steps else f"planned {settings.minutes or MINUTES:.1f}, "
+    console.print(f"{output}: {megabytes:.1f} MB, {result.steps} steps; {planned}took {took:.1f} minutes")
+    more = f"--steps {2 * result.steps}" if settings.steps else f"--minutes {max(1, math.ceil(2 * took))}"
+    console.print(f"log and curve in {run_folder(output)}; to go on, the same command with {more} --resume")

@@ -111,14 +111,16 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def training_news(total: float | None = None) -> Iterator[Tell]:
+def training_news(total: float | None = None, started: float | None = None) -> Iterator[Tell]:
     """Tell in the terminal what a trainer reports to what this gives: a bar that moves, or where output goes to a file
     or through a pipe, a line every few seconds, also while a long validation reports nothing.
 
     Args:
         total: see :class:`News`.
+        started: when, by ``time.monotonic``; by default now.
     """
-    news, started, ended = News(total), time.monotonic(), threading.Event()
+    news, ended = News(total), threading.Event()
+    started = time.monotonic() if started is None else started
     watched = console.is_terminal and messages.is_terminal
 
     def keep_telling() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
     """Train an adapter."""
-    request = job.request
+    started, request = time.monotonic(), job.request
     base, output = engine.path(request.base), Path(request.output)
     engine.release(job)  # training needs the memory
     from ..inference.device import choose_device
@@ -44,7 +45,6 @@ def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
         text = f"step {event['step']}, loss {event['loss']:.3f}" if step else str(event.get("text", event["event"]))
         job.progress(event.get("fraction"), text, event=_event(event, names))
 
-    job.progress(None, "reading the cases")
     result = run(
         base,
         Path(request.dataset),
@@ -55,6 +55,8 @@ def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
         report=report,
         cancelled=job.cancelled,
         finishing=job.finishing,
+        resume=request.resume,
+        started=started,
     )
     return AdaptAnswer(
         str(output),
@@ -65,7 +67,7 @@ def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
         result.steps,
         result.seconds,
         StopReason(result.stopped),
-        tuple(result.warnings),
+        (*result.warnings, *result.advice),
     )
 
 

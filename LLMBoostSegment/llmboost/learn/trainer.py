@@ -220,6 +220,7 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.best_score: Score | None = None
         self.stale = 0  # validations since the best one
+        self.known: Score | None = None  # of the network at the start, where somebody has validated it
 
     def resume(self, *, check_budget: bool = True) -> None:
         """Continue after the last checkpoint.
@@ -283,7 +284,7 @@ class Trainer:
         losses: list[float] = []
         batches = self.task.batches(self.step, self.device)
         if self.config.first and self.task.selects and not self.best:
-            self._validate(None)
+            self._validate(None, self.known)
             self.validated = self.stale = 0
         while self.fraction < 1 and not self.stalled and not self.cancelled():
             losses.append(self._step(next(batches)))
@@ -357,11 +358,11 @@ class Trainer:
         self.task.stepped(self.network, self.step)
         return loss.item()
 
-    def _validate(self, loss: float | None) -> None:
+    def _validate(self, loss: float | None, known: Score | None = None) -> None:
         self.validated += 1
         if not self.task.selects:
             return
-        score = self.task.score(self.network)
+        score = known or self.task.score(self.network)
         self.stale += 1
         if self.best_score is None or self.config.last or score.value > self.best_score.value:
             self.best, self.best_score, self.stale = self.task.weights(self.network), score, 0

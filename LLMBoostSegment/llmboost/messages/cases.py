@@ -64,6 +64,7 @@ class AdaptRequest(Request[AdaptAnswer], sent_as=RequestKind.ADAPT):
         rank: of the low-rank updates; None: by the number of cases.
         task: None: what the data set's labels say.
         old: None, or a data set of the base's own, to measure what is unlearned.
+        resume: go on with the run that wrote ``output``; the budget is that of the whole.
     """
 
     base: Name
@@ -75,6 +76,7 @@ class AdaptRequest(Request[AdaptAnswer], sent_as=RequestKind.ADAPT):
     task: AdaptTask | None = None
     device: Device = Device.AUTO
     old: str | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from ...io.image import Image, write_image
 from ...learn.adaptation.common import AdaptSettings
 from ...learn.adaptation.flow import adapt
 from ...learn.ranking import rank_cases
+from ...learn.train import run_folder
 from ...library import find
 from ...metrics.segmentation import segmentation_scores
 from ...model import Model, load_model
@@ -95,11 +96,10 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     model = load_model(find(settings.base), context.device)
     if settings.pool:
         chosen = _ranked(model, dataset, chosen, settings, context.folder / "pool")
-    numbers: dict[str, float] = {}
+    output, numbers = context.folder / "adapter.safetensors", dict[str, float]()
     val = 0.0
     if settings.how == "adapt":
         _write(dataset, chosen, settings, temporary, unlabeled)
-        output = context.folder / "adapter.safetensors"
         result = adapt(
             find(settings.base),
             temporary,
@@ -122,7 +122,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         _measured(model, dataset, case, settings, reference)
         for case in [case for case in dataset.split(settings.split) if _shown(case) is not None][:: settings.every]
     ]
-    for folder in (temporary, context.folder / "source"):
+    for folder in (temporary, context.folder / "source", run_folder(output)):
         shutil.rmtree(folder, ignore_errors=True)
     return {"val": val, "cases": cases, "numbers": numbers}
 

@@ -107,6 +107,9 @@ class ClassifierAdaptation:
             tensors = tensors | {f"ood_score.{name}": buffer.cpu() for name, buffer in ood_score.named_buffers()}
         return tensors, self.measure(result)
 
+    def advice(self, _after: Measured) -> list[str]:
+        return []
+
     def describe(self, result: nn.Module, before: Measured, after: Measured) -> Card:
         meaning = calibrate(result, self.val, self.data, self.preprocessing, self.input_region)
         assert self.config is not None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
@@ -16,16 +14,13 @@ from torch import Tensor, nn
 
 from ...adapter import transfer_weights
 from ...card import Adapter, Card
-from ...errors import Cancelled, LLMBoostError
-from ...files import LOCK, write_whole
-from ...jsonfile import read_json
+from ...errors import LLMBoostError
 from ...library import find_base
 from ...messages.words import AdaptTask, StopReason, chosen
 from ...model import Model
 from ...networks import build, describe
-from ..checkpoint import differences
-from ..train import alone, check_free, made_with
-from ..trainer import Task, check_run, versions
+from ..train import made_with
+from ..trainer import Task
 from .lora import BLOCKS
 
 if TYPE_CHECKING:
@@ -36,7 +31,6 @@ IMPROVE, NEW_LABELS = AdaptTask.IMPROVE, AdaptTask.NEW_LABELS
 OWN = "own"
 RATE = 1e-3
 MINUTES = 2.0  # by default
-RUN = "adapt.json"
 SAVED_AS = {"wise_alpha": "share"}  # settings in cards, where they were called otherwise before
 LONGEST_TITLE = 60
 
@@ -133,7 +127,9 @@ class Adapted:
         card: of the file that was written.
         before, after: on the cases held out, base and adapted model; without such cases, both are empty.
         old_before, old_after: mean Dice on old cases, if there are some.
+        steps, seconds: of all sittings of a run that went on.
         stopped: why training ended.
+        advice: what to do about labels that were not learned.
     """
 
     card: Card
@@ -145,6 +141,7 @@ class Adapted:
     seconds: float
     stopped: StopReason
     warnings: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 class Watching(TypedDict, total=False):
@@ -153,6 +150,7 @@ class Watching(TypedDict, total=False):
     report: Callable[[dict[str, Any]], None]
     cancelled: Callable[[], bool]
     finishing: Callable[[], bool]
+    started: float
 
 
 @dataclass(frozen=True)
@@ -160,18 +158,25 @@ class Control:
     """How an adapting is watched and ended.
 
     Attributes:
-        report: is called with each event, see :class:`..trainer.Trainer`; first, {"event": "plan", "reasons": ...}.
+        report: is called with each event, see :class:`..trainer.Trainer`; before them with a "plan" of ``reasons``,
+            ``labels`` and ids ``held_out``, and with a "stage" and its ``text`` where something else begins.
         cancelled: ends with nothing written.
         finishing: ends with the best so far.
+        started: when the minutes of the budget began, by ``time.monotonic``; by default now.
     """
 
     report: Callable[[dict[str, Any]], None] = lambda event: None
     cancelled: Callable[[], bool] = lambda: False
     finishing: Callable[[], bool] = lambda: False
+    started: float = field(default_factory=time.monotonic)
 
     def ending(self) -> bool:
         """Whether training is to end."""
         return self.cancelled() or self.finishing()
+
+    def stage(self, text: str) -> None:
+        """Report what begins now, that is no training."""
+        self.report({"event": "stage", "text": text})
 
 
 class Adaptation(Protocol):
@@ -221,6 +226,9 @@ class Adaptation(Protocol):
         self, result: nn.Module, tensors: dict[str, Tensor], before: Measured, /
     ) -> tuple[dict[str, Tensor], Measured]:
         """The adapter's tensors as they are kept, which ``result`` then has, too, and how good that is."""
+
+    def advice(self, after: Measured, /) -> list[str]:
+        """What to do about what was not learned, a line each."""
 
     def describe(self, result: nn.Module, before: Measured, after: Measured, /) -> Card:
         """The base's card with what changes; ``training`` and ``figures`` are the adaptation's own."""
@@ -307,53 +315,3 @@ def where_to_keep(base: Path, adapter: Adapter, output: Path) -> list[str]:
     except LLMBoostError:
         return [f"{base} is not in the library: import it, or keep a copy beside {output.name}, which needs it"]
     return []
-
-
-@contextmanager
-def run_of(output: Path, adapter: Adapter, adaptation: Adaptation) -> Iterator[Path]:
-    """The folder of the run that is to write ``output``, this process's alone. It goes when the run ends, well or not;
-    when the process is killed, it stays, to be continued.
-
-    Raises:
-        LLMBoostError: another run is at work there, or was stopped there that differs, and how.
-    """
-    named = {f"label {value}": name for value, name in adaptation.labels.items()}
-    entry = {**asdict(adapter), **adaptation.identity, "labels": named, "versions": versions()}
-    del entry["cases"]  # they are told by id
-    with alone(output) as run:
-        check_free(output)  # another run may have written it meanwhile
-        check_run(run)
-        known = _known_run(run / RUN)
-        if known and (differing := differences(known, entry)):
-            raise LLMBoostError(
-                f"{run}: of a run that was stopped and is another one ({differing}); start it as it was started, or"
-                " remove that folder"
-            )
-        if not known:
-            _clear(run)
-            write_whole(run / RUN, json.dumps(entry, sort_keys=True).encode())
-        try:
-            yield run
-        except (Cancelled, LLMBoostError):
-            _clear(run)
-            raise
-        _clear(run)
-
-
-def _known_run(path: Path) -> dict[str, Any]:
-    """The description of a run that was stopped; empty for what is none, with which nothing can be continued."""
-    try:
-        known = read_json(path)
-    except LLMBoostError:
-        return {}
-    return known if "base_digest" in known else {}
-
-
-def _clear(run: Path) -> None:
-    """Remove what lies in a run's folder, but for the lock that is held."""
-    for path in run.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.name != LOCK:
-            with suppress(OSError):
-                path.unlink()

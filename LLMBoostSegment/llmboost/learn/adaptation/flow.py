@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -18,11 +19,11 @@ from ...model import Model, load_model, save_tensors
 from ...networks import DEFAULT_SEGMENTER, build
 from ...networks.ensemble import Ensemble
 from ..checkpoint import copy_of
+from ..curve import draw_curve
 from ..train import check_free
-from ..trainer import CHECKPOINT, Outcome, Trainer, now
+from ..trainer import CHECKPOINT, Outcome, Score, Trainer, now
 from .common import (
     IMPROVE,
-    MINUTES,
     NEW_LABELS,
     OWN,
     Adaptation,
@@ -34,10 +35,10 @@ from .common import (
     adapted_card,
     adapter_entry,
     network_of,
-    run_of,
     where_to_keep,
 )
 from .lora import AdapterConfig, adapter_state, dequantize, inject, interpolate, layer_by_layer
+from .runs import Run, run_of, training_minutes
 
 
 def adapt(
@@ -48,52 +49,81 @@ def adapt(
     *,
     device: torch.device,
     old: Path | None = None,
+    resume: bool = False,
     **watching: Unpack[Watching],
 ) -> Adapted:
     """Train an adapter of the model at ``base_path`` on the data ``folder`` and write it to ``output``.
 
     How cases are held out and what is kept is told at :class:`.segmenter.SegmenterAdaptation` and
-    :class:`.classifier.ClassifierAdaptation`. A killed run is continued when it is started again.
+    :class:`.classifier.ClassifierAdaptation`. A killed run is continued when it is started again. Log, checkpoint and
+    curve lie in a folder named after ``output`` with ``.run`` for its extension.
 
     Args:
         folder: a data set folder; of a classifier, labeled images as :func:`llmboost.io.imageset.read_image_set` reads.
         old: a data set of a segmenter's own, to tell what it unlearned: the split "val" is measured before and after.
-        watching: ``report``, ``cancelled`` and ``finishing``, see :class:`.common.Control`.
+        resume: go on with the run that wrote ``output``, which is then replaced. The budget is that of the whole.
+        watching: see :class:`.common.Control`.
 
     Raises:
         LLMBoostError: anything wrong with base, data or output, or a training that cannot go on.
         Cancelled: when asked to.
     """
-    started, control = now(settings.clock), Control(**watching)
-    check_free(output)
+    control = Control(**watching)
+    started = now(settings.clock) - (time.monotonic() - control.started)
+    check_free(output, resume)
+    control.stage("reading the cases")
     base = load_model(base_path)
     adaptation = _read(base, folder, settings, device, old)
     adapter = adapter_entry(base.card, adaptation)
-    with run_of(output, adapter, adaptation) as run, layer_by_layer():
-        resume = (run / CHECKPOINT).exists()
-        continues = ("continues the run that was stopped",) if resume else ()
-        known = {"labels": adaptation.labels, "held_out": list(adaptation.identity["validation cases"])}
-        control.report({"event": "plan", "reasons": (*adaptation.reasons(), *continues), **known})
+    with run_of(output, adapter, adaptation, resume) as run, layer_by_layer():
+        _tell_plan(adaptation, run, control)
         if control.cancelled():
             raise Cancelled
+        control.stage("measuring the base")
         network, before, old_before, measuring = _begin(base, adaptation, device)
-        task = adaptation.training(network, _minutes_left(adaptation, now(settings.clock) - started, measuring))
-        trainer = Trainer(network, task, run, device, control.report, control.ending)
-        outcome, stopped = _train(trainer, resume, control)
+        elapsed = now(settings.clock) - started
+        minutes = training_minutes(settings, run.ended, elapsed, adaptation.afterwards(elapsed, measuring))
+        trainer = Trainer(
+            network, adaptation.training(network, minutes), run.folder, device, control.report, control.ending
+        )
+        trainer.known = _score(before, adaptation)
+        outcome, stopped = _train(trainer, run, control)
+        control.stage("measuring the result")
         result, tensors = _result(base, adaptation, network)
         tensors, after = adaptation.conclude(result.to(device), tensors, before)
         old_after = adaptation.measure_old(result)
+        advice = adaptation.advice(after)
         goal = adaptation.describe(result, before, after)
         olds = {} if old_before is None else {"old_before": old_before, "old_after": old_after}
-        goal = replace(goal, figures={**goal.figures, **olds, "held_out": adaptation.counts[1]})
-        training = {"steps": outcome.steps, "minutes": round((now(settings.clock) - started) / 60, 2), **goal.training}
+        told = {"advice": advice} if advice else {}
+        goal = replace(goal, figures={**goal.figures, **olds, "held_out": adaptation.counts[1], **told})
+        draw_curve(run.folder, adaptation.labels)
+        seconds = run.spent + now(settings.clock) - started
+        training = {"steps": outcome.steps, "minutes": round(seconds / 60, 2), **goal.training}
         card = adapted_card(adaptation, goal, result, output, adapter, training)
-        check_free(output)
+        run.check_output()
         card = save_tensors(tensors, card, output)
+        run.end(outcome.steps, seconds, trainer.seconds)
     warnings = [*adaptation.warnings, *([f"{card.doubts}; {ADVICE}"] if card.doubts else [])]
     warnings += where_to_keep(base_path, adapter, output) if card.adapter else []
-    seconds = now(settings.clock) - started
-    return Adapted(card, before, after, old_before, old_after, outcome.steps, seconds, stopped, tuple(warnings))
+    figures = (before, after, old_before, old_after)
+    return Adapted(card, *figures, outcome.steps, seconds, stopped, tuple(warnings), tuple(advice))
+
+
+def _tell_plan(adaptation: Adaptation, run: Run, control: Control) -> None:
+    reasons = list(adaptation.reasons())
+    if (run.folder / CHECKPOINT).exists():
+        reasons.append("goes on with the run that ended" if run.ended else "continues the run that was stopped")
+    held_out = list(adaptation.identity["validation cases"])
+    control.report({"event": "plan", "reasons": reasons, "labels": adaptation.labels, "held_out": held_out})
+
+
+def _score(before: Measured, adaptation: Adaptation) -> Score | None:
+    """What a validation before the first step would find once more; None where that is not known."""
+    if before.mean_dice is None:
+        return None
+    labels = {str(value): before.label_dice.get(str(value)) for value in adaptation.labels}
+    return Score(before.mean_dice, {"dice": before.mean_dice}, labels)
 
 
 def _read(base: Model, folder: Path, settings: AdaptSettings, device: torch.device, old: Path | None) -> Adaptation:
@@ -139,24 +169,17 @@ def _based(base: Model, adaptation: Adaptation) -> nn.Module:
     return network_of(base, fresh=adaptation.settings.scope == "scratch", **adaptation.options)
 
 
-def _minutes_left(adaptation: Adaptation, elapsed: float, measuring: float) -> float | None:
-    """The training's budget: what remains of all when as much is set aside as will be needed after it."""
-    settings = adaptation.settings
-    if settings.steps is not None:
-        return None
-    left = 60 * (settings.minutes or MINUTES) - elapsed - adaptation.afterwards(elapsed, measuring)
-    return max(left, 1.0) / 60
-
-
-def _train(trainer: Trainer, resume: bool, control: Control) -> tuple[Outcome, StopReason]:
+def _train(trainer: Trainer, run: Run, control: Control) -> tuple[Outcome, StopReason]:
     """Fill the trainer's network with the best weights; returns the training's end, and why it ended, see
     :class:`.common.Adapted`.
 
     Raises:
         Cancelled: when asked to.
     """
-    if resume:
+    if (run.folder / CHECKPOINT).exists():
         trainer.resume(check_budget=False)  # the run's own description tells it; minutes are what is left of them
+    if run.ended:  # with a larger budget, of which less is spent than of the former one
+        trainer.stale, trainer.validated = 0, int(trainer.fraction * trainer.config.validations)
     outcome = trainer.run()
     if control.cancelled():
         raise Cancelled

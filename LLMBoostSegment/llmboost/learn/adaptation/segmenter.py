@@ -21,6 +21,7 @@ from ...io.datasetcheck import CheckedCases, check, gaps, settle
 from ...io.labels import exchanged
 from ...messages.words import HELD_OUT
 from ...model import Model
+from ..advice import advise, facts_of
 from ..loss import IGNORED
 from ..patches import TrainingPatches, Volume
 from ..plan import TrainingPlan, make_plan
@@ -156,6 +157,9 @@ class SegmenterAdaptation:
             tensors, after = interpolate(base, tensors, 0.0), before
             result.load_state_dict(merged(base, result, tensors))
         return tensors, after
+
+    def advice(self, after: Measured) -> list[str]:
+        return advise(facts_of(self.labels, self.train, after.label_dice), len(self.train))
 
     def describe(self, _result: nn.Module, before: Measured, after: Measured) -> Card:
         figures: dict[str, Any] = {"before": before.mean_dice, "after": after.mean_dice}
