@@ -21,7 +21,7 @@ from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.evaluation import evaluate
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
-from llmboost.io.image import Image, read_image
+from llmboost.io.image import Image, read_image, write_image
 from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.adaptation.flow import adapt
 from llmboost.learn.segmentation import SegmentationTask
@@ -406,8 +406,9 @@ def test_a_run_that_ended_goes_on_up_to_a_larger_budget(base, local, tmp_path, l
     output.unlink()
     with pytest.raises(LLMBoostError, match="of a run that ended; go on with --resume and a larger budget"):
         run(base, folder, output, more)
-    label = folder / "labelsTr" / "local_30.nii.gz"
-    label.write_bytes((folder / "labelsTr" / "local_31.nii.gz").read_bytes())
+    path = folder / "labelsTr" / "local_30.nii.gz"
+    label = read_image(path)
+    write_image(label.with_array(label.array[::-1]), path)
     with pytest.raises(LLMBoostError, match="training case local_30 was changed"):
         run(base, folder, output, more, resume=True)
 

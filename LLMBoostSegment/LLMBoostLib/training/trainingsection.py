@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,8 @@ from slicer.i18n import tr as _
 
 from llmboost.card.figures import worst_first
 from llmboost.errors import LLMBoostError
+from llmboost.learn.forecast import forecast
+from llmboost.messages.words import AdaptTask
 from llmboost.messages.worker import PlanEvent, Progress, ValidationEvent
 
 from ..panels.errordisplay import PROBLEM_STYLE, WARNING_STYLE, sentence
@@ -21,6 +24,7 @@ from ..panels.speed import duration
 from . import basechoice
 from .basechoice import BaseChoice
 from .candidate import AdapterCandidate, checkName
+from .cases import TRAIN, VAL
 from .casesview import title
 from .curves import Curves
 from .curvesview import CurvesView
@@ -87,6 +91,8 @@ class TrainingSection:
         label.text = "\n".join(problems or whole.notes)
         label.setStyleSheet(PROBLEM_STYLE if problems else WARNING_STYLE)
         label.visible = bool(label.text) and not self._panel.run.does(Work.TRAINING)
+        if not self._panel.run.does(Work.TRAINING):
+            self._tellOutlook(self._forecast(plan) if plan is not None and not problems else "")
 
     def showButtons(self, busy: bool) -> None:
         """Only what can be done can be clicked."""
@@ -161,7 +167,7 @@ class TrainingSection:
 
         self._fraction, self._minutes = 0.0, minutes
         self._showCurves()
-        self._ui.outlookLabel.visible = False
+        self._tellOutlook("")
         self._ui.finishButton.enabled = True
         self._panel.runner.begin(Work.TRAINING, _("starting"), start)
 
@@ -192,9 +198,18 @@ class TrainingSection:
         """Which cases are not learned from, but checked with."""
         cases = self._logic.store.cases
         names = [title(cases[id]) if id in cases else id for id in event.held_out]
-        label = self._ui.outlookLabel
-        label.text = _("Kept aside to check with: {names}").format(names=", ".join(names)) if names else ""
-        label.visible = bool(names)
+        self._tellOutlook(_("Kept aside to check with: {names}").format(names=", ".join(names)) if names else "")
+
+    def _forecast(self, plan: Plan) -> str:
+        """What to expect; empty where that is not known."""
+        if plan.task != AdaptTask.NEW_LABELS:
+            return ""
+        count = sum(case.role in (TRAIN, VAL) for case in self._logic.store.cases.values())
+        return forecast(count, self._panel.parameterNode.minutes, len(plan.labels), os.cpu_count() or 1)
+
+    def _tellOutlook(self, text: str) -> None:
+        self._ui.outlookLabel.text = text
+        self._ui.outlookLabel.visible = bool(text)
 
     def _trained(self, candidate: AdapterCandidate) -> None:
         self.curves.show()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...adapter import merged
-from ...card import CLASSIFICATION
+from ...card import CLASSIFICATION, SEGMENTATION
 from ...card.figures import ADVICE
 from ...errors import Cancelled, LLMBoostError
 from ...messages.words import StopReason
@@ -20,10 +20,12 @@ from ...networks import DEFAULT_SEGMENTER, build
 from ...networks.ensemble import Ensemble
 from ..checkpoint import copy_of
 from ..curve import draw_curve
+from ..forecast import forecast
 from ..train import check_free
 from ..trainer import CHECKPOINT, Outcome, Score, Trainer, now
 from .common import (
     IMPROVE,
+    MINUTES,
     NEW_LABELS,
     OWN,
     Adaptation,
@@ -111,7 +113,11 @@ def adapt(
 
 
 def _tell_plan(adaptation: Adaptation, run: Run, control: Control) -> None:
-    reasons = list(adaptation.reasons())
+    reasons, settings = list(adaptation.reasons()), adaptation.settings
+    if adaptation.aim == NEW_LABELS and adaptation.base.card.task == SEGMENTATION and settings.steps is None:
+        cases, minutes = sum(adaptation.counts), settings.minutes or MINUTES
+        outlook = forecast(cases, minutes, len(adaptation.labels), torch.get_num_threads())
+        reasons += [outlook] if outlook else []
     if (run.folder / CHECKPOINT).exists():
         reasons.append("goes on with the run that ended" if run.ended else "continues the run that was stopped")
     held_out = list(adaptation.identity["validation cases"])
