@@ -89,6 +89,7 @@ def adapt(
             network, adaptation.training(network, minutes), run.folder, device, control.report, control.ending
         )
         trainer.known = _score(before, adaptation)
+        control.stage("training")
         outcome, stopped = _train(trainer, run, control)
         control.stage("measuring the result")
         result, tensors = _result(base, adaptation, network)
