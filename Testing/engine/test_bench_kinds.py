@@ -9,6 +9,7 @@ import torch
 
 from llmboost.bench.footprint import measured
 from llmboost.bench.kinds import Context, classification, segmentation
+from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import read_dataset
 from llmboost.metrics.classification import classification_scores
@@ -64,13 +65,14 @@ def test_unknown_setting_and_data(tmp_path):
 
 
 def test_row_of_a_network_to_compare_with(tmp_path):
-    settings = {"data": "phantom", "network": "dynunet", "options": {"features": 4}, "steps": 1}
+    settings = {"data": "phantom", "network": "dynunet", "options": {"features": 4}, "steps": 1, "optimizer": "muon"}
     row = {"id": "dynunet/seed=0", "seed": 0, "settings": {**settings, "validations": 1, "split": "test"}}
     figures = segmentation.run(row, context(tmp_path / "row", tmp_path))
     assert [case["id"] for case in figures["cases"]] == [f"phantom_{n:02d}" for n in (8, 9, 10, 11)]
     assert figures["numbers"]["steps"] == 1
     left = {path.name for path in (tmp_path / "row").iterdir()}
     assert left == {"model.safetensors", "model.run"}
+    assert read_card(tmp_path / "row" / "model.safetensors").training["config"]["optimizer"] == "muon"
 
 
 def test_memory_of_a_process_is_its_own():

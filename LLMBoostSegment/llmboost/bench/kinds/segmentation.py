@@ -43,7 +43,7 @@ class Settings:
         data: a data set in the folder of data, or ``phantom``, which is made up.
         network, options: of the network, see :mod:`...networks`.
         booster: ``none``, or fields of :class:`BoosterConfig`.
-        steps, minutes, clock, rate, validations: of :class:`TrainingConfig`.
+        steps, minutes, clock, optimizer, kernels, rate, validations: of :class:`TrainingConfig`.
         quick: by the plan for minutes, see :class:`...learn.train.Recipe`.
         fraction: the share of the train split's subjects that is trained on; the seed draws them.
         split: what is measured at the end.
@@ -58,6 +58,8 @@ class Settings:
     steps: int | None = None
     minutes: float | None = None
     clock: str = "wall"
+    optimizer: str = "adamw"
+    kernels: float = 8.0
     rate: float = 1e-3
     validations: int = 10
     quick: bool = False
@@ -76,6 +78,8 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         steps=settings.steps,
         minutes=settings.minutes,
         clock=settings.clock,
+        optimizer=settings.optimizer,
+        kernels=settings.kernels,
         rate=settings.rate,
         validations=settings.validations,
         seed=row["seed"],
