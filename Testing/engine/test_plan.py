@@ -118,6 +118,19 @@ def test_a_network_that_learns_in_minutes_leaves_thick_slices(plan_of):
     assert thick == 10.0
 
 
+def test_slices_are_coarse_when_minutes_count(plan_of):
+    """As coarse as the narrowest structure allows: of many small patches, more is learned than of few large ones."""
+
+    def square(shape):
+        label = np.zeros(shape, np.uint8)
+        label[100:140, 100:150] = 1
+        return np.zeros(shape, np.float32), label
+
+    plan = plan_of([((256, 256, 1), (1.0, 1.0, 5.0))], values=square, quick=True)
+    assert plan.preprocessing.spacing == (4.0, 4.0, 5.0)
+    assert plan.preprocessing.patch_size == (64, 64, 1)
+
+
 def test_which_labels_are_one_piece(plan_of):
     def some(shape):
         label = np.zeros(shape, np.uint8)

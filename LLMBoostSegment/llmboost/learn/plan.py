@@ -122,16 +122,14 @@ def make_plan(
         mirror=() if sided else (0,),
     )
     # small patches allow more of them, but a step should not see most of a small data set
-    wanted, least, most = (1, 1, 4) if quick else (2, 2, np.clip(len(cases) // 10, 2, 16))
-    batch = int(np.clip(round(wanted * voxels / np.prod(patch_size)), least, most))
+    batch = 1 if quick else int(np.clip(round(2 * voxels / np.prod(patch_size)), 2, np.clip(len(cases) // 10, 2, 16)))
     # in a slice, what is one piece in space may be several, and the largest may be the wrong one
     one_piece = _whole(facts) if quick and preprocessing.slice_axis is None else ()
     coarser = f", coarser: the narrowest structure stays {ACROSS} voxels wide" if (spacing > found).any() else ""
     reasons = (
         f"spacing {preprocessing.spacing} mm (R, A, S): the median of {len(cases)} training cases{coarser}",
         f"window {preprocessing.patch_size} voxels: the median case, up to {voxels:,} voxels",
-        f"batch {batch}: about {wanted * voxels:,} voxels, "
-        + ("for many steps" if quick else "at most a tenth of the cases"),
+        f"batch {batch}: " + ("many steps" if quick else f"about {2 * voxels:,} voxels, at most a tenth of the cases"),
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
         "intensities: "
         + ", ".join(
@@ -200,11 +198,12 @@ def _narrowest(facts: Sequence[_Facts]) -> float:
 
 def _coarser(spacing: np.ndarray, size: np.ndarray, coarsest: float) -> np.ndarray:
     """As coarse as makes one patch of an image of ``size`` voxels, but not coarser than ``coarsest`` mm."""
-    longest, voxels = size * spacing, spacing.min()
+    # slices are learned the sooner, the fewer voxels they have
+    longest, voxels, enough = size * spacing, spacing.min(), QUICK_VOXELS ** (np.sum(size > 1) / 3)
     while True:
         # an axis of one voxel is none
         result = np.where(size == 1, spacing, np.maximum(spacing, min(voxels, coarsest)))
-        if voxels >= coarsest or np.maximum(longest / result, 1).prod() <= QUICK_VOXELS:
+        if voxels >= coarsest or np.maximum(longest / result, 1).prod() <= enough:
             return result
         voxels *= 1.05
 
