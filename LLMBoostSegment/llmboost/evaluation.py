@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,6 +27,7 @@ from .metrics.classification import classification_scores
 from .metrics.segmentation import segmentation_scores, summarize
 from .model import Model
 
+Seen = Callable[[dict[str, Any], Image, Image, Image], None]
 LOGGED = ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice", "n", "auc")
 
 
@@ -52,11 +55,12 @@ def evaluate(
     *,
     mirror: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda case: None,
+    seen: Seen | None = None,
 ) -> dict[str, Any]:
-    """:func:`evaluate_segmenter` or :func:`evaluate_classifier`, as the data are labeled."""
+    """:func:`evaluate_segmenter` or :func:`evaluate_classifier`, as the data are labeled; ``seen`` of a segmenter's."""
     if isinstance(data, ImageSet):
         return evaluate_classifier(model, data, split, report=report)
-    return evaluate_segmenter(model, data, split, mirror=mirror, report=report)
+    return evaluate_segmenter(model, data, split, mirror=mirror, report=report, seen=seen)
 
 
 def evaluate_segmenter(
@@ -66,6 +70,8 @@ def evaluate_segmenter(
     *,
     mirror: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda case: None,
+    seen: Seen | None = None,
+    limit: float = math.inf,
 ) -> dict[str, Any]:
     """The measures of :mod:`.metrics` for every case of a split, their summary, and warnings of what makes figures
     doubtful. A label that was not drawn in a case (``partly_labeled``) has none there.
@@ -73,6 +79,8 @@ def evaluate_segmenter(
     Args:
         mirror: as for :func:`.inference.segment.segment`.
         report: called with each case's measures as they come.
+        seen: called with each case's measures, its first channel, the reference and what was drawn.
+        limit: seconds after which no further case is begun; ``of`` then tells of how many some were measured.
 
     Raises:
         LLMBoostError: the split is empty, a file of it cannot be used, or the model has other labels.
@@ -87,22 +95,30 @@ def evaluate_segmenter(
         )
     if wrong := exchanged(dataset.labels, {label.value: label.name for label in model.card.labels}):
         raise LLMBoostError(f"{dataset.folder / 'dataset.json'}: {wrong} for model '{model.card.name}'; renumber it")
-    results, warnings, shown = [], [], []
+    results: list[dict[str, Any]] = []
+    warnings, shown, started = [], [], time.monotonic()
     for case in cases:
+        if results and time.monotonic() - started > limit:
+            break
         channels, reference = _read(case)
         if all(is_constant(channel) for channel in channels):
             warnings.append(f"{case.images[0]}: has one value throughout, so its figures say nothing; export it again")
         if min(reference.shape) > 1:
             shown.append(set(np.unique(reference.array).tolist()))
-        results.append({"id": case.id, **_measure(model, dataset, channels, reference, mirror)})
+        scores, drawn = _measure(model, dataset, channels, reference, mirror)
+        results.append({"id": case.id, **scores})
         report(results[-1])
-    summary = summarize(results, groups=[dataset.subjects.get(case.id, case.id) for case in cases])
+        if seen:
+            seen(results[-1], channels[0], reference, drawn)
+    groups = [dataset.subjects.get(case.id, case.id) for case in cases[: len(results)]]
+    summary = summarize(results, groups=groups)
     return {
         "model": model.card.name,
         "digest": model.card.digest,
         "dataset": dataset.name,
         "split": split,
         "mirror": mirror,
+        **({"of": len(cases)} if len(results) < len(cases) else {}),
         **summary,
         "cases": results,
         "warnings": [*warnings, *_lacking(dataset, shown)],
@@ -119,18 +135,22 @@ def _read(case: DatasetCase) -> tuple[list[Image], Image]:
     return channels, reference
 
 
-def _measure(model: Model, dataset: Dataset, channels: list[Image], reference: Image, mirror: bool) -> dict[str, Any]:
+def _measure(
+    model: Model, dataset: Dataset, channels: list[Image], reference: Image, mirror: bool
+) -> tuple[dict[str, Any], Image]:
+    """The measures of a case, and what was drawn in it."""
     # the labels to compare with tell sides, whether or not the image does
     result = segment(model, [replace(channel, sides_known=True) for channel in channels], mirror=mirror)
+    drawn = result.merged(model.card.labels)
     scores = segmentation_scores(
-        result.merged(model.card.labels).array,
+        drawn.array,
         reference.array.astype("int32"),
         reference.spacing,
         dataset.labels,
         ignore=dataset.ignore,
         undrawn=dataset.undrawn(set(np.unique(reference.array).tolist())),
     )
-    return {"seconds": round(result.seconds, 3), **scores}
+    return {"seconds": round(result.seconds, 3), **scores}, drawn
 
 
 def _lacking(dataset: Dataset, shown: list[set[int]]) -> list[str]:

@@ -27,22 +27,39 @@ def evaluate(
             help="train, val, test (default), or all: every labeled case, the default if none are for testing.",
         ),
     ] = "",
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--report", help="To segment: also write a report with pictures of the worst cases (.html)."),
+    ] = None,
     device: DeviceOption = "auto",
     mirror: MirrorOption = False,
 ) -> None:
     """Measure a model on the labeled cases of a split."""
     from .. import evaluation
     from ..inference.device import choose_device
+    from ..io.imageset import ImageSet
     from ..model import load_model
+    from ..report import Observed, write_report
 
     if json_file.suffix == ".jsonl":
         raise LLMBoostError(f"--json {json_file}: choose another extension, a .jsonl file keeps the history beside it")
     loaded = load_model(library.find(model), choose_device(device))
     data, split = evaluation.open_split(dataset, asked)
+    observed = None
+    if html_file is not None:
+        if isinstance(data, ImageSet) or loaded.card.classification:
+            raise LLMBoostError(f"--report {html_file}: is for models that segment; leave it out")
+        if html_file.exists():
+            raise LLMBoostError(f"--report {html_file}: exists already; choose another name, or remove it")
+        observed = Observed(data.labels, data.ignore)
     with progress_bar() as progress:
         task = progress.add_task(loaded.card.name, total=len(data.split(split)))
-        result = evaluation.evaluate(loaded, data, split, mirror=mirror, report=lambda case: progress.advance(task))
+        watching: dict[str, Any] = {"report": lambda case: progress.advance(task)}
+        watching |= {"seen": observed.see} if observed else {}
+        result = evaluation.evaluate(loaded, data, split, mirror=mirror, **watching)
     evaluation.write_evaluation(result, json_file)
+    if observed and html_file is not None:
+        write_report(html_file, loaded.card, result, observed)
     title = f"{loaded.card.name}, {split}"
     if loaded.card.classification:
         _print_classification(title, result)

@@ -52,6 +52,8 @@ class News:
                 return [f"  {line}" for line in (*event["reasons"], *([f"held out: {held}"] if held else []))]
             case "stage":
                 self.doing = event["text"]
+            case "report":
+                return [event["text"]]
             case "step":
                 self.doing, self._step, self.fraction = "", event["step"], event["fraction"]
                 self._losses.append(event["loss"])

@@ -99,8 +99,9 @@ def train_base(
         return train_classifier(data, output, recipe, **run)
     if settings.size or settings.pretrained:
         raise LLMBoostError("a size and pretrained weights are for classifiers; this data set is to be segmented")
-    quick = not settings.network and settings.minutes is not None and settings.minutes < QUICK_MINUTES
-    segmenting = Recipe(TrainingConfig(**budget), **chosen, quick=quick)
+    each = None if settings.minutes is None else settings.minutes / max(settings.folds, 1)
+    quick = not settings.network and each is not None and each < QUICK_MINUTES
+    segmenting = Recipe(TrainingConfig(**budget), **chosen, quick=quick, report=True)
     if settings.folds:
         return cross_validate(data, output, segmenting, settings.folds, **run)
     return train(data, output, segmenting, **run)

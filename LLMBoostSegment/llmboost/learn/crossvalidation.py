@@ -21,10 +21,12 @@ from ..io.datasetcheck import check, settle
 from ..jsonfile import read_json
 from ..metrics.segmentation import summarize
 from ..model import Model, load_model
+from ..report import Observed, Training, write_report
 from .checkpoint import differences
 from .folds import folds
 from .train import Recipe, check_free, made_with, plan_of, run_folder, train
 from .trainer import CHECKPOINT
+from .trainingreport import REPORT
 
 SPLIT = "folds.json"
 RESULT = "out_of_fold.json"
@@ -85,7 +87,7 @@ def cross_validate(
     parts = folds(ids, count, dataset.subjects, recipe.config.seed)
     minutes = recipe.config.minutes
     config = replace(recipe.config, last=True, minutes=None if minutes is None else minutes / count)
-    recipe = replace(recipe, config=config)
+    recipe, wanted = replace(recipe, config=config, report=False), recipe.report
     plan = plan_of(dataset, [dataset.cases[id] for id in ids], recipe, checked)
     budget = f"{config.steps} steps each" if minutes is None else f"{config.minutes:.3g} of {minutes:g} minutes each"
     first = f"{count} folds of {min(map(len, parts))} to {max(map(len, parts))} cases, {budget}; measuring comes on top"
@@ -117,19 +119,25 @@ def cross_validate(
                 report=tell,
                 plan=plan,
             )
-        return _conclude(every, output, device, report, resume)
+        card, result, seen = _conclude(every, output, device, report, resume)
+        if wanted:
+            told = (first, *plan.reasons, *checked.notes)
+            _report(every, card, result, seen, told)
+            report({"event": "report", "text": f"report on all folds in {folder / REPORT}"})
+        return card
 
 
 def _conclude(
     every: Sequence[Fold], output: Path, device: torch.device, report: Callable[[dict[str, Any]], None], resume: bool
-) -> Card:
-    """Measure each network on what it did not see, and write them all as one model."""
-    models = []
+) -> tuple[Card, dict[str, Any], list[Observed]]:
+    """Measure each network on what it did not see, and write them all as one model; also gives what was measured, and
+    what each fold showed."""
+    models, seen = [], [Observed(fold.dataset.labels, fold.dataset.ignore) for fold in every]
     measured: list[dict[str, Any]] = []
     for fold in every:
         report({"event": "stage", "text": f"measuring the cases of fold {fold.number}"})
         models.append(load_model(fold.path, device))
-        found = evaluate_segmenter(models[-1], fold.dataset, "val")
+        found = evaluate_segmenter(models[-1], fold.dataset, "val", seen=seen[fold.number].see)
         measured += [{**case, "fold": fold.number} for case in found["cases"]]
     dataset = every[0].dataset
     summary = summarize(measured, groups=[dataset.subjects.get(case["id"], case["id"]) for case in measured])
@@ -146,7 +154,23 @@ def _conclude(
         "warnings": [],
     }
     write_whole(folds_folder(output) / RESULT, (json.dumps(result, indent=1) + "\n").encode())
-    return card
+    return card, result, seen
+
+
+def _report(
+    every: Sequence[Fold], card: Card, result: Mapping[str, Any], seen: Sequence[Observed], told: Sequence[str]
+) -> None:
+    """A report of each fold in its run's folder, and one of all."""
+    for fold, observed in zip(every, seen, strict=True):
+        cases = [case for case in result["cases"] if case["fold"] == fold.number]
+        groups = [fold.dataset.subjects.get(case["id"], case["id"]) for case in cases]
+        own = {**result, **summarize(cases, groups=groups), "cases": cases}
+        run = run_folder(fold.path)
+        write_report(run / REPORT, read_card(fold.path), own, observed, Training(run / "curve.png", told))
+    together = Observed(every[0].dataset.labels, every[0].dataset.ignore)
+    for observed in seen:
+        together.add(observed)
+    write_report(every[0].path.parent / REPORT, card, result, together, Training(plan=told))
 
 
 def _fields(dataset: Dataset, models: Sequence[Model], summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .fingerprint import FINGERPRINT, Fingerprint, write_fingerprint
 from .plan import TrainingPlan, make_plan
 from .segmentation import SegmentationTask, read_volume
 from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run, versions
+from .trainingreport import report_training
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Recipe:
     ``options`` are fields of the network's config; ``card`` are fields of the model's card to set, such as title,
     description, labels with terminology, license. ``start`` is a model file of the same network, whose weights training
     starts from. ``quick``: by the plan for minutes, with its network.
+    ``report`` asks for report.html in the run's folder (:mod:`.trainingreport`).
     """
 
     config: TrainingConfig
@@ -46,6 +48,7 @@ class Recipe:
     card: dict[str, Any] = field(default_factory=dict)
     start: Path | None = None
     quick: bool = False
+    report: bool = False
 
 
 def train(
@@ -123,6 +126,10 @@ def train(
         check_free(output, resume)
         card = save_model(network, card, output)
         draw_curve(run, dataset.labels)
+        if recipe.report:
+            report({"event": "stage", "text": "writing the report"})
+            told = (*plan.reasons, *checked.notes, *notes)
+            report({"event": "report", "text": report_training(output, card, dataset, run, told, device)})
     return card
 
 
