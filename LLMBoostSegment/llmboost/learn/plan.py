@@ -27,7 +27,7 @@ QUICK_MINUTES = 10  # of a training: below, it is to be quick
 QUICK_VOXELS = 33_000
 ACROSS = 10
 QUICK_NETWORK = {"stem": (16, 32, 64), "width": 128, "depth": 3, "heads": 4}
-QUICK_TRAINING = {"optimizer": "muon", "balance": 0.5, "foreground": 0.85, "clip": 5.0}
+QUICK_TRAINING = {"optimizer": "muon", "ema": 0.99, "balance": 0.5, "foreground": 0.85, "clip": 5.0}
 # the share of a label's voxels that its largest piece has where it is one piece: specks are slips of the pen
 WHOLE = 0.98
 # between words of a name: "left_kidney", "LeftKidney"
