@@ -70,7 +70,6 @@ def draw(painter: QtGui.QPainter, area: QtCore.QRect, chart: Any) -> None:
         painter.drawText(column, int(Qt.AlignHCenter.value), f"{x:.3g}")
     title = QtCore.QRectF(inner.left(), inner.bottom() + 16, inner.width(), 16)
     painter.drawText(title, int(Qt.AlignHCenter.value), chart.GetXAxisTitle() or "")
-    legend = inner.left() + 4
     for node, own in series:
         color = QtGui.QColor.fromRgbF(*node.GetColor())
         painter.setPen(QtGui.QPen(color, 2))
@@ -79,8 +78,24 @@ def draw(painter: QtGui.QPainter, area: QtCore.QRect, chart: Any) -> None:
             painter.setBrush(color)
             for x, y in own:
                 painter.drawEllipse(place(x, y), 3, 3)
-        if chart.GetLegendVisibility():
-            painter.drawLine(int(legend), TOP - 10, int(legend) + 16, TOP - 10)
-            painter.setPen(QtGui.QColor("#222222"))
-            painter.drawText(int(legend) + 20, TOP - 6, node.GetName())
-            legend += 34 + painter.fontMetrics().horizontalAdvance(node.GetName())
+    if chart.GetLegendVisibility():
+        _drawLegend(painter, inner, chart, [node for node, _ in series])
+
+
+def _drawLegend(painter: QtGui.QPainter, inner: QtCore.QRect, chart: Any, nodes: list[Any]) -> None:
+    """As VTK has it: one below the other, in the upper right corner, over what is drawn there."""
+    font = QtGui.QFont(painter.font())
+    font.setPixelSize(chart.GetLegendFontSize())
+    painter.setFont(font)
+    row, metrics = chart.GetLegendFontSize() + 4, painter.fontMetrics()
+    width = 30 + max(metrics.horizontalAdvance(node.GetName()) for node in nodes)
+    box = QtCore.QRect(inner.right() - width - 4, inner.top() + 4, width, row * len(nodes) + 6)
+    painter.setPen(QtGui.QColor("#cccccc"))
+    painter.setBrush(QtGui.QColor(255, 255, 255, 210))
+    painter.drawRect(box)
+    for number, node in enumerate(nodes):
+        middle = box.top() + 3 + row * number + row // 2
+        painter.setPen(QtGui.QPen(QtGui.QColor.fromRgbF(*node.GetColor()), 2))
+        painter.drawLine(box.left() + 4, middle, box.left() + 20, middle)
+        painter.setPen(QtGui.QColor("#222222"))
+        painter.drawText(box.left() + 24, middle + metrics.ascent() // 2 - 1, node.GetName())

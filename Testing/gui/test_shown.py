@@ -211,7 +211,7 @@ def test_labels_have_curves_by_name_and_of_many_the_worst_ones(session):
     curves.hear(ValidationEvent(3, "dice", 0.4, 0.4, {**labels, "Vertebra 2": 0.9}))
     chart = curves.show()
     names = [chart.GetNthPlotSeriesNode(n).GetName() for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert sorted(names) == ["Dice of the checked cases", "Vertebra 0", "Vertebra 1", "Vertebra 4"]
+    assert sorted(names) == ["Dice, mean", "Vertebra 0", "Vertebra 1", "Vertebra 4"]
     curves.clear()
     curves.hear(ValidationEvent(1, "dice", 0.4, 0.4, {"Liver": 0.4}))
     curves.hear(ValidationEvent(2, "dice", 0.5, 0.5, {"Liver": 0.5}))

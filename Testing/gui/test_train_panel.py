@@ -230,7 +230,7 @@ def test_from_cases_to_an_adapter_in_the_list_of_the_other_module(ready, host):
     assert table.GetNumberOfRows() > shown  # the curve grew
     assert table.GetTable().GetColumnByName("dice").GetRange() == (0.65, 0.8)
     names = [series.GetName() for series in slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode")]
-    assert names[1:] == ["Dice of the checked cases", "Anterior hippocampus", "Posterior hippocampus"]
+    assert names[1:] == ["Dice, mean", "Anterior hippocampus", "Posterior hippocampus"]
     assert "planned" in case.status
     case.assertTidy()
     assert "Dice of what it has not learned from (1): 0.60 → 0.80." in case.ui.resultLabel.text

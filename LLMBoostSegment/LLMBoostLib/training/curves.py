@@ -19,6 +19,7 @@ from .figures import finite
 STEP, DICE = "Step", "dice"
 SECONDS = 0.5  # between two changes of a table, each of which draws the chart anew
 SMOOTHING = 0.9  # of the loss, whose single steps say little
+LEGEND = 10  # pixels a letter, for up to ten lines
 LINE = 2  # points, at least: VTK complains of a line with fewer
 _LOSS, _MEAN = (0.6, 0.6, 0.6), (0.1, 0.1, 0.1)
 _LABEL = "label "
@@ -95,9 +96,10 @@ class Curves:
         chart.SetXAxisTitle(_("Step"))
         chart.SetYAxisTitle(_("Loss, Dice"))
         chart.SetLegendVisibility(True)
+        chart.SetLegendFontSize(LEGEND)
         self._series = {}
         self._makeSeries("loss", _("Loss"), _LOSS)
-        self._makeSeries(DICE, _("Dice of the checked cases"), _MEAN)
+        self._makeSeries(DICE, _("Dice, mean"), _MEAN)
 
     def _makeSeries(self, key: str, title: str, color: Sequence[float]) -> None:
         """A line of the chart, with a table of its own."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-HEIGHT = 190  # pixels, at least
+HEIGHT = 240  # pixels, at least
 _TAG = "LLMBoostTrain"
 _OWNER = "LLMBoostTrain"  # the module's parameter node
 
