@@ -49,6 +49,8 @@ def draw(painter: QtGui.QPainter, area: QtCore.QRect, chart: Any) -> None:
     points = [point for _, own in series for point in own]
     xs, ys = ([point[axis] for point in points] for axis in (0, 1))
     low, high = min(0.0, *ys), max(*ys, 1e-9) if len(ys) > 1 else max(ys[0], 1e-9)
+    if not chart.GetYAxisRangeAuto():
+        low, high = chart.GetYAxisRange()
     first, last = min(xs), max(max(xs), min(xs) + 1e-9)
     inner = area.adjusted(LEFT, TOP, -RIGHT, -BOTTOM)
 

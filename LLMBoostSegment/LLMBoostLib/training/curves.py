@@ -20,6 +20,7 @@ STEP, DICE = "Step", "dice"
 SECONDS = 0.5  # between two changes of a table, each of which draws the chart anew
 SMOOTHING = 0.9  # of the loss, whose single steps say little
 LEGEND = 10  # pixels a letter, for up to ten lines
+ROW, MOST = 0.09, 0.5  # of the chart's height: what a line of the legend takes, and all of them may
 LINE = 2  # points, at least: VTK complains of a line with fewer
 _LOSS, _MEAN = (0.6, 0.6, 0.6), (0.1, 0.1, 0.1)
 _LABEL = "label "
@@ -84,7 +85,13 @@ class Curves:
             _fill(series.GetTableNode(), series.GetYColumnName(), points)
             if drawable and not isDrawn:
                 self.chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
+        self._makeRoom([y for points in curves.values() for _x, y in points])
         return self.chartNode
+
+    def _makeRoom(self, values: Sequence[float]) -> None:
+        """Let the legend, in the upper right corner, hide no curve."""
+        share = min(self.chartNode.GetNumberOfPlotSeriesNodes() * ROW, MOST)
+        self.chartNode.SetYAxisRange(0.0, max(values, default=1.0) / (1 - share))
 
     def _makeChart(self) -> None:
         scene = slicer.mrmlScene
@@ -97,6 +104,7 @@ class Curves:
         chart.SetYAxisTitle(_("Loss, Dice"))
         chart.SetLegendVisibility(True)
         chart.SetLegendFontSize(LEGEND)
+        chart.SetYAxisRangeAuto(False)
         self._series = {}
         self._makeSeries("loss", _("Loss"), _LOSS)
         self._makeSeries(DICE, _("Dice, mean"), _MEAN)
