@@ -83,6 +83,7 @@ def test_it_learns_and_the_file_is_used_like_any_model(base, local, tmp_path, li
     assert len(card.adapter.cases) == 6
     assert all(len(digest) == 64 for digest in card.adapter.cases)
     assert "local_" not in card.to_json()  # no names of cases
+    assert len(set(card.training["held_out"])) == 2
     assert card.figures["after"] == result.after.mean_dice
     assert output.stat().st_size < base.stat().st_size
 

@@ -103,6 +103,8 @@ def adapt(
         draw_curve(run.folder, adaptation.labels)
         seconds = run.spent + now(settings.clock) - started
         training = {"steps": outcome.steps, "minutes": round(seconds / 60, 2), **goal.training}
+        if base.card.task == SEGMENTATION:  # as digests, for ids may be names of patients
+            training["held_out"] = list(adaptation.identity["validation cases"].values())
         card = adapted_card(adaptation, goal, result, output, adapter, training)
         run.check_output()
         card = save_tensors(tensors, card, output)
