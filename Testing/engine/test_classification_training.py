@@ -143,7 +143,7 @@ def test_the_card(trained, discs):
 
 
 def test_the_log_and_the_curve(trained):
-    lines = [json.loads(line) for line in (trained.run / LOG).read_text().splitlines()]
+    _, *lines, _ = [json.loads(line) for line in (trained.run / LOG).read_text().splitlines()]
     assert [(line["event"], line["step"]) for line in lines] == [("validation", n) for n in (20, 40, 60)]
     assert lines[-1]["best"] == max(line["auc"] for line in lines)
     assert (trained.run / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -258,15 +258,15 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been(make_trainer, balanced
     expected = whole.run()
     seen = []
     # six steps and a validation: two steps are lost
-    make_trainer("cut", steps=12, balanced=balanced, report=seen.append, cancelled=lambda: len(seen) > 6).run()
+    make_trainer("cut", steps=12, balanced=balanced, report=seen.append, cancelled=lambda: len(seen) > 7).run()
     again = make_trainer("cut", steps=12, balanced=balanced)
     again.network.head.weight.data.fill_(3.0)
     again.resume()
     assert again.step == 4
     outcome = again.run()
     assert (outcome.score, outcome.steps) == (expected.score, expected.steps)
-    for name, tensor in whole.task.averaged.items():
-        assert torch.equal(again.task.averaged[name], tensor), name
+    for name, tensor in whole.learner.average.tensors.items():
+        assert torch.equal(again.learner.average.tensors[name], tensor), name
     assert outcome.state.keys() == expected.state.keys()
     for name, tensor in expected.state.items():
         assert torch.equal(outcome.state[name], tensor), name
@@ -278,7 +278,7 @@ def test_a_cut_training_ends_as_a_whole_one(discs, tmp_path):
     paths = [tmp_path / f"{name}.safetensors" for name in ("whole", "cut")]
     whole = trained_on(discs, paths[0], steps=9)
     seen = []
-    trained_on(discs, paths[1], seen.append, cancelled=lambda: len(seen) > 5, steps=9)
+    trained_on(discs, paths[1], seen.append, cancelled=lambda: len(seen) > 6, steps=9)
     card = trained_on(discs, paths[1], steps=9, resume=True)
     assert (card.figures, card.classification) == (whole.figures, whole.classification)
     states = [load_model(path).network.state_dict() for path in paths]
@@ -361,15 +361,15 @@ def test_teachers_answers_stand_in_for_targets(trained, discs, tmp_path):
 
 
 def test_the_averaged_weights_are_the_ones_kept(make_trainer):
-    trainer = make_trainer(steps=12)
-    own = []
+    trainer = make_trainer(steps=12, precision="float32")
+    own, before = [], trainer.network.head.weight.detach().clone()
     trainer.report = lambda event: event["event"] == "step" and own.append(trainer.network.head.weight.detach().clone())
     outcome = trainer.run()
-    average = own[0]
-    for n, weight in enumerate(own[1:], start=2):
-        average = average.lerp(weight, 1 - min(0.99, n / (n + 10)))
-    torch.testing.assert_close(trainer.task.averaged["head.weight"], average)
-    assert not torch.equal(trainer.task.averaged["head.weight"], own[-1])
+    average = before
+    for n, weight in enumerate(own):
+        average = average.lerp(weight, 1 - min(0.99, (n + 1) / (n + 10)))
+    torch.testing.assert_close(trainer.learner.average.tensors["head.weight"], average)
+    assert not torch.equal(trainer.learner.average.tensors["head.weight"], own[-1])
     assert torch.equal(trainer.network.head.weight, own[-1]), "training itself goes on with its own"
     # what is returned is what was measured
     again = build("vit-tiny", {**TINY, "image_size": STEPS.patch_size}, None)
@@ -384,18 +384,18 @@ def test_the_averaged_weights_are_the_ones_kept(make_trainer):
 def test_the_auc_that_is_told_is_the_auc(make_trainer, tmp_path):
     """Not less what the entropy takes from it for choosing; counted by hand, pair by pair."""
     events = []
-    trainer = make_trainer(steps=6, validations=2, report=events.append)
+    trainer = make_trainer(steps=6, validations=2, report=events.append, precision="float32")
     trainer.run()
     *_, last = [event for event in events if event["event"] == "validation"]
     again = build("vit-tiny", {**TINY, "image_size": STEPS.patch_size}, None)
-    again.load_state_dict({**again.state_dict(), **trainer.task.averaged})
+    again.load_state_dict({**again.state_dict(), **trainer.learner.average.tensors})
     found = probabilities(again, trainer.task.val.images, mirror=STEPS.mirror)[:, 1]
     positive, negative = (found[trainer.task.val.targets[:, 1] == side] for side in (1, 0))
     order = positive[:, None] - negative
     auc = ((order > 0).float() + 0.5 * (order == 0)).mean().item()
     assert last["auc"] == pytest.approx(auc, abs=1e-6)
     assert last["best"] in [event["auc"] for event in events if event["event"] == "validation"]
-    logged = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    *logged, _ = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
     assert logged[-1]["auc"] == last["auc"]
     assert last["selected_by"] == pytest.approx(auc - 1e-3 * last["entropy"], abs=1e-6)
 
@@ -406,7 +406,7 @@ def test_the_best_validation_is_kept(make_trainer, monkeypatch):
     kept = []
 
     def score(network):
-        kept.append({name: tensor.clone() for name, tensor in trainer.task.averaged.items()})
+        kept.append({name: tensor.clone() for name, tensor in trainer.learner.average.tensors.items()})
         return Score(next(scores), {"auc": 0.8}, {})
 
     monkeypatch.setattr(trainer.task, "score", score)
@@ -435,7 +435,7 @@ def test_a_loss_that_is_no_number_ends_the_training(make_trainer):
 
 def test_cancelling(make_trainer, discs, tmp_path):
     seen = []
-    outcome = make_trainer(steps=12, report=seen.append, cancelled=lambda: len(seen) > 6).run()
+    outcome = make_trainer(steps=12, report=seen.append, cancelled=lambda: len(seen) > 7).run()
     assert outcome.steps == 6
     assert outcome.state
     path = tmp_path / "none.safetensors"

@@ -327,7 +327,7 @@ def test_figures_are_kept_by_the_labels_values(write_dataset, make_case, tmp_pat
     recipe = Recipe(TrainingConfig(steps=1, validations=1), options=TINY, booster=None)
     card = train(folder, tmp_path / "m.safetensors", recipe, device=CPU, report=events.append)
     assert set(card.figures["val_dice_per_label"]) == {"4", "9"}
-    (line,) = (run_folder(tmp_path / "m.safetensors") / LOG).read_text().splitlines()
+    _, line, _ = (run_folder(tmp_path / "m.safetensors") / LOG).read_text().splitlines()
     assert set(json.loads(line)["labels"]) == {"4", "9"}
 
 

@@ -82,7 +82,8 @@ def test_the_card(training, dataset_folder):
 def test_the_log_the_curve_and_the_checkpoint(training):
     assert training.run == training.path.with_suffix(".run")
     assert sorted(path.name for path in training.run.iterdir()) == [CHECKPOINT, "curve.png", FINGERPRINT, LOG]
-    entries = [json.loads(line) for line in (training.run / LOG).read_text().splitlines()]
+    start, *entries, end = [json.loads(line) for line in (training.run / LOG).read_text().splitlines()]
+    assert (start["event"], end["event"]) == ("start", "end")
     assert [(entry["event"], entry["step"]) for entry in entries] == [("validation", step) for step in (20, 40, 60)]
     assert all({"loss", "dice", "labels", "best", "rate", "seconds"} <= set(entry) for entry in entries)
     assert size_of_png(training.run / "curve.png") == (770, 440)
@@ -96,7 +97,7 @@ def test_the_best_validations_weights_are_saved(short, monkeypatch):
     """Not the last ones."""
     scores = iter([[0.9, 0.8]] * 2 + [[0.2, 0.1]] * 2)  # two validations of two cases
     monkeypatch.setattr(segmentation, "mean_dice_of", lambda *arguments: next(scores))
-    made = short()
+    made = short(steps=6)
     assert made.card.figures["val_dice"] == pytest.approx(0.85)
     stored = safetensors.torch.load_file(made.run / CHECKPOINT)
     saved = load_model(made.path).network.state_dict()

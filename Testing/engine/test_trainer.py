@@ -46,7 +46,8 @@ def test_training_learns(make_trainer, tiny_network, volumes, tmp_path):
     events = []
     network = tiny_network(seed=3)  # with others, a network this small is slow to tell the two labels apart
     before = np.mean([mean_dice_of(network, volume, STEPS) for volume in volumes[1]])
-    trainer = make_trainer(network=network, val=volumes[1], steps=60, rate=1e-2, validations=3, report=events.append)
+    config = {"steps": 60, "rate": 1e-2, "validations": 3, "precision": "float32"}
+    trainer = make_trainer(network=network, val=volumes[1], report=events.append, **config)
     outcome = trainer.run()
     assert before < 0.3
     assert outcome.score.value > 0.6
@@ -65,6 +66,9 @@ def test_training_learns(make_trainer, tiny_network, volumes, tmp_path):
     lines = (tmp_path / "run" / LOG).read_text().splitlines()
     logged = [json.loads(line) for line in lines]
     assert logged == [event for event in events if event["event"] != "step"]
+    start, *logged, end = logged
+    assert end["text"].startswith("trained 60 of 60 steps; 3 validation(s) took ")
+    assert start == {"event": "start", "step": 0, "device": "cpu", "precision": "float32"}
     assert [entry["step"] for entry in logged] == [20, 40, 60]
     assert max(entry["dice"] for entry in logged) == logged[-1]["best"] == outcome.score.value
     assert logged[1]["loss"] == pytest.approx(np.mean([event["loss"] for event in steps[20:40]]))
@@ -95,7 +99,7 @@ train, val = ([read_volume(dataset, case, steps) for case in dataset.split(name)
 torch.manual_seed(0)
 network = build("hybrid-vit", options, None)
 report = lambda event: print(json.dumps(event), flush=True)
-task = SegmentationTask(train, val, steps, TrainingConfig(steps=12, validations=3))
+task = SegmentationTask(train, val[:1], steps, TrainingConfig(steps=12, validations=3))
 Trainer(network, task, folder, torch.device("cpu"), report).run()
 """
 
@@ -142,10 +146,11 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(make_trainer, tiny_netw
         assert torch.equal(outcome.state[name], expected.state[name]), name
     log = [json.loads(line) for line in (tmp_path / "cut" / LOG).read_text().splitlines()]
     assert [(entry["event"], entry["step"]) for entry in log] == [
-        ("validation", 4), ("resumed", 4), ("validation", 8), ("validation", 12)
+        ("start", 0), ("validation", 4), ("resumed", 4), ("validation", 8), ("validation", 12), ("end", 12)
     ]  # fmt: skip
     uncut = [json.loads(line) for line in (tmp_path / "whole" / LOG).read_text().splitlines()]
-    assert [entry["loss"] for entry in log if entry["event"] == "validation"] == [entry["loss"] for entry in uncut]
+    losses = [[entry["loss"] for entry in one if entry["event"] == "validation"] for one in (log, uncut)]
+    assert losses[0] == losses[1]
 
 
 def test_a_finished_training_resumes_to_its_end(make_trainer):
@@ -192,17 +197,17 @@ def test_another_booster_cannot_go_on(make_trainer, tmp_path):
 
 def test_cancel_keeps_the_best_so_far(make_trainer):
     seen = []
-    trainer = make_trainer(steps=10, validations=5, report=seen.append, cancelled=lambda: len(seen) >= 4)
-    outcome = trainer.run()  # two steps, a validation, one step
-    assert outcome.steps == 3
-    assert outcome.score.value == seen[2]["dice"]
+    trainer = make_trainer(steps=8, report=seen.append, cancelled=lambda: len(seen) > 6)
+    outcome = trainer.run()  # a start, four steps, a validation, one step
+    assert outcome.steps == 5
+    assert outcome.score.value == seen[5]["dice"]
 
 
 def test_cancel_before_the_first_validation(make_trainer, tmp_path):
     seen = []
     with pytest.raises(Cancelled):
-        make_trainer(steps=10, report=seen.append, cancelled=lambda: len(seen) >= 3).run()
-    assert len(seen) == 3
+        make_trainer(steps=10, report=seen.append, cancelled=lambda: len(seen) > 3).run()
+    assert len(seen) == 4
     assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
@@ -216,20 +221,20 @@ def test_a_budget_of_minutes_ends(make_trainer, monkeypatch):
 
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=clock))
     events = []
-    trainer = make_trainer(minutes=1, validations=2, report=events.append)
+    trainer = make_trainer(minutes=2, validations=2, report=events.append)
     outcome = trainer.run()
     fractions = [event["fraction"] for event in events if event["event"] == "step"]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert all(fraction < 1 for fraction in fractions[:-1])
-    assert outcome.seconds >= 60
-    assert 5 <= outcome.steps <= 9
+    assert 108 <= outcome.seconds <= 132
+    assert 12 <= outcome.steps <= 17
     assert trainer.validated == 2
     # the clock of a later sitting starts where this one ended
-    again = make_trainer(minutes=2, validations=2)
+    again = make_trainer(minutes=4, validations=2)
     again.resume()
     assert again.seconds == outcome.seconds
-    assert again.fraction == pytest.approx(outcome.seconds / 120)
+    assert again.fraction == pytest.approx(outcome.seconds / (240 - 7))  # but for the last validation
 
 
 def test_a_budget_of_cpu_time_ends_by_the_cpu_clock(make_trainer, monkeypatch):
@@ -240,8 +245,8 @@ def test_a_budget_of_cpu_time_ends_by_the_cpu_clock(make_trainer, monkeypatch):
     )
     monkeypatch.setattr(trainer_module.torch, "get_num_threads", lambda: 2)
     outcome = make_trainer(minutes=1, validations=2, clock="cpu").run()
-    assert outcome.seconds >= 60
-    assert 5 <= outcome.steps <= 9
+    assert 54 <= outcome.seconds <= 74  # all looks, but the one that ends it, are seven seconds apart
+    assert 4 <= outcome.steps <= 9
 
 
 def test_exactly_one_budget(make_trainer):
@@ -253,7 +258,7 @@ def test_exactly_one_budget(make_trainer):
 def test_the_learning_rate_rises_and_falls(make_trainer):
     trainer = make_trainer(steps=1000, rate=2e-3, warmup=0.1)
     rates = []
-    for trainer.step in range(1001):
+    for trainer.learner.step in range(1001):
         rates.append(trainer.rate)
     assert 0 < rates[0] < 1e-4
     assert np.argmax(rates) == 100
@@ -325,7 +330,8 @@ def test_labels_that_no_validation_case_has(make_trainer, volumes, tmp_path, rec
     assert sorted(outcome.score.known_labels) == ["1", "2"]
     assert 0 <= outcome.score.value <= 1
     for line in (tmp_path / "run" / LOG).read_text().splitlines():
-        assert json.loads(line, parse_constant=pytest.fail)["labels"]["3"] is None
+        entry = json.loads(line, parse_constant=pytest.fail)
+        assert entry["event"] in ("start", "end") or entry["labels"]["3"] is None
     assert not [warning for warning in recwarn if "mean of empty" in str(warning.message).lower()]
 
 

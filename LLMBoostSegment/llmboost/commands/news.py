@@ -50,6 +50,8 @@ class News:
                 self._names = event.get("labels", {})
                 held = listed(event.get("held_out", ()))
                 return [f"  {line}" for line in (*event["reasons"], *([f"held out: {held}"] if held else []))]
+            case "setback" | "end":
+                return [event["text"]]
             case "stage":
                 self.doing = event["text"]
             case "report":

@@ -96,9 +96,9 @@ def probability_slabs(
 
 @torch.inference_mode()
 def _probabilities(network: nn.Module, patches: Tensor, mirror: tuple[int, ...]) -> Tensor:
-    result = network(patches).softmax(dim=1)
+    result = network(patches).float().softmax(dim=1)
     for axis in mirror:
-        result += network(patches.flip(axis + 2)).softmax(dim=1).flip(axis + 2)
+        result += network(patches.flip(axis + 2)).float().softmax(dim=1).flip(axis + 2)
     return result.div_(1 + len(mirror))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from ..errors import LLMBoostError
 from ..files import printable, write_whole
 from ..jsonfile import parse_json
+from .guard import is_guard
 
 KEY, DIGEST = "llmboost_checkpoint", "llmboost_digest"
 SHOWN = 5  # differences in a message
@@ -35,24 +37,63 @@ def copy_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
 
 
-def save_checkpoint(
-    path: Path,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    best: Mapping[str, Tensor],
-    task: Mapping[str, Tensor],
-    progress: dict[str, Any],
-) -> None:
-    """``best`` are the weights of the best validation so far, ``task`` is what the task needs to go on; ``progress`` is
-    whatever JSON can hold."""
-    tensors = {f"network.{name}": tensor for name, tensor in trainable_state(network).items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    tensors |= {f"task.{name}": tensor for name, tensor in task.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+@dataclass(frozen=True)
+class Snapshot:
+    """A training after some step.
+
+    Attributes:
+        tensors: of the network, the optimizer and the weights' average, on the CPU.
+        step: how many steps were done.
+        losses: since the last validation: their sum, and how many.
+    """
+
+    tensors: Mapping[str, Tensor]
+    step: int
+    losses: tuple[float, int]
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: Mapping[str, Tensor],
+        step: int,
+        losses: tuple[float, int],
+    ) -> Snapshot:
+        """What is now."""
+        tensors = {f"network.{name}": tensor for name, tensor in trainable_state(network).items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+        return cls(copy_of(tensors), step, losses)
+
+    def fill(self, path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """Make ``network`` and ``optimizer`` what they were; returns the average.
+
+        Raises:
+            LLMBoostError: they are others than those of the checkpoint at ``path``.
+        """
+        try:
+            groups = _grouped(self.tensors)
+            if missing := trainable_state(network).keys() - groups["network"].keys():
+                raise KeyError(min(missing))
+            network.load_state_dict({**network.state_dict(), **groups["network"]})
+            state: dict[str, Any] = {**optimizer.state_dict(), "state": {}}
+            for name, tensor in groups["optimizer"].items():
+                index, entry = name.split(".", 1)
+                state["state"].setdefault(int(index), {})[entry] = tensor.clone()  # the optimizer writes into its own
+            optimizer.load_state_dict(state)
+            return groups["average"]
+        except _DAMAGE as error:
+            raise _refusal(path, error) from error
+
+
+def save_checkpoint(path: Path, snapshot: Snapshot, best: Mapping[str, Tensor], progress: dict[str, Any]) -> None:
+    """``best`` are the weights of the best validation so far; ``progress`` is whatever JSON can hold."""
+    tensors = {**snapshot.tensors, **{f"best.{name}": tensor for name, tensor in best.items()}}
     # one tensor may not appear under two names
     tensors = {name: tensor.contiguous() for name, tensor in copy_of(tensors).items()}
-    text = json.dumps(progress)
+    text = json.dumps({**progress, "step": snapshot.step, "losses": snapshot.losses})
     write_whole(path, safetensors.torch.save(tensors, metadata={KEY: text, DIGEST: _digest(tensors, text)}))
 
 
@@ -76,30 +117,53 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise _refusal(path, error) from error
 
 
-def fill(
-    path: Path, tensors: dict[str, Tensor], network: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Fill ``network`` and ``optimizer`` with the tensors of the checkpoint at ``path``; returns ``best`` and ``task``.
+def restored(path: Path, tensors: Mapping[str, Tensor], progress: dict[str, Any]) -> tuple[Snapshot, dict[str, Tensor]]:
+    """The training that was written to ``path``, and its ``best``.
 
     Raises:
-        LLMBoostError: they are another network's.
+        LLMBoostError: there are other tensors.
     """
     try:
-        groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "task": {}, "optimizer": {}}
-        for name, tensor in tensors.items():
-            group, rest = name.split(".", 1)
-            groups[group][rest] = tensor
-        if missing := trainable_state(network).keys() - groups["network"].keys():
-            raise KeyError(min(missing))
-        network.load_state_dict({**network.state_dict(), **groups["network"]})
-        state = optimizer.state_dict()
-        for name, tensor in groups["optimizer"].items():
-            index, entry = name.split(".", 1)
-            state["state"].setdefault(int(index), {})[entry] = tensor
-        optimizer.load_state_dict(state)
-        return groups["best"], groups["task"]
+        best = _grouped(tensors)["best"]
     except _DAMAGE as error:
         raise _refusal(path, error) from error
+    total, count = progress["losses"]
+    return Snapshot(tensors, progress["step"], (total, count)), best
+
+
+def _grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """By what they are of."""
+    groups: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "average": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        group, rest = name.split(".", 1)
+        groups[group][rest] = tensor
+    return groups
+
+
+def is_progress(progress: Mapping[str, Any]) -> bool:
+    """Whether that is what a trainer writes."""
+    counts = (progress.get(name) for name in ("step", "validated", "stale"))
+    identity, best, losses = (progress.get(name) for name in ("identity", "best", "losses"))
+    budget = identity.get("budget") if isinstance(identity, dict) else None
+    known = isinstance(budget, dict) and all(value is None or _is_number(value) for value in budget.values())
+    whole = all(type(n) is int and n >= 0 for n in counts)
+    times = all(_is_number(progress.get(name)) for name in ("seconds", "validating", "took"))
+    means = isinstance(losses, list) and len(losses) == 2 and all(map(_is_number, losses))
+    return known and whole and times and means and is_guard(progress.get("guard")) and (best is None or _is_score(best))
+
+
+def _is_score(best: Any) -> bool:
+    """Whether that is a :class:`.trainer.Score` in JSON's types."""
+    if not isinstance(best, dict) or best.keys() != {"value", "figures", "labels"}:
+        return False
+    value, figures, labels = best["value"], best["figures"], best["labels"]
+    if not (_is_number(value) and isinstance(figures, dict) and isinstance(labels, dict)):
+        return False
+    return all(map(_is_number, figures.values())) and all(one is None or _is_number(one) for one in labels.values())
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> str:

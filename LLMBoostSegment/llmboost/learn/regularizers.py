@@ -34,7 +34,7 @@ class Distillation:
         self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress
     ) -> Tensor:
         with torch.no_grad():
-            target = self.teacher(batch[IMAGE]).softmax(dim=1)
+            target = self.teacher(batch[IMAGE]).float().softmax(dim=1)
         divergence = target * (target.clamp(min=1e-6).log() - levels[0].log_softmax(dim=1))
         right = target.argmax(dim=1) == batch[LABEL][:, 0]
         return self.weight * (divergence.sum(dim=1) * right).sum() / right.sum().clamp(min=1)
@@ -63,17 +63,20 @@ class Consistency:
     def __call__(
         self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress
     ) -> Tensor:
-        image = self.patches[progress.step][IMAGE][None].to(levels[0].device)
+        with torch.autocast("cpu", enabled=False):  # patches are cut as those of the labeled cases are
+            image = self.patches[progress.step][IMAGE][None].to(levels[0].device)
         factor = math.exp(math.log(self.ZOOM) * float(torch.empty(()).uniform_(-1, 1)))
         with torch.no_grad():
             # logits: probabilities would be blurred
             target = zoomed(network(image), factor).softmax(dim=1)[:, 1:]
-        found = network(zoomed(image, factor)).softmax(dim=1)[:, 1:]
+        found = network(zoomed(image, factor)).float().softmax(dim=1)[:, 1:]
         apart, both = (found - target).square().sum(), (found.square() + target.square()).sum()
         return self.weight * progress.fraction * apart / (both + 1)
 
 
 def zoomed(image: Tensor, factor: float) -> Tensor:
     """What (1, C, R, A, S) shows, larger by ``factor`` about its middle, on the same voxels."""
-    grid = F.affine_grid(torch.eye(3, 4, device=image.device)[None] / factor, list(image.shape), align_corners=False)
-    return F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False)
+    with torch.autocast(image.device.type, enabled=False):  # in half precision, places would be off by a voxel
+        zoom = torch.eye(3, 4, device=image.device)[None] / factor
+        grid = F.affine_grid(zoom, list(image.shape), align_corners=False)
+        return F.grid_sample(image.float(), grid, padding_mode="border", align_corners=False)

@@ -14,12 +14,11 @@ from torch.utils.data import DataLoader, Subset
 
 from ..card import Preprocessing
 from ..errors import LLMBoostError
-from ..inference.predict import predict
+from ..inference.predict import predict, tile
 from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
 from ..io.image import Image, resample
 from .augment import IMAGE, LABEL
-from .checkpoint import copy_of, trainable_state
 from .loss import IGNORED, SegmentationLoss
 from .patches import DRAWN, TrainingPatches, Volume
 from .trainer import Progress, Score, TrainingConfig
@@ -57,6 +56,10 @@ class SegmentationTask:
     def selects(self) -> bool:
         return bool(self.val)
 
+    @property
+    def validation_samples(self) -> int:
+        return sum(len(tile(volume.image, self.preprocessing.patch_size)[1]) for volume in self.val)
+
     def check(self) -> None:
         if self.val and not any(bool((volume.label > 0).any()) for volume in self.val):
             raise LLMBoostError("training cannot select: the validation cases have no labeled voxels; label some")
@@ -76,14 +79,11 @@ class SegmentationTask:
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: Progress) -> Tensor:
         self.criterion.balance = self.config.balance * (1 - progress.fraction)
-        levels = cast(Any, network).deep(batch[IMAGE])
+        levels = [logits.float() for logits in cast(Any, network).deep(batch[IMAGE])]
         loss = self.criterion(levels, batch[LABEL].long(), batch.get(DRAWN))
         for regularizer in self.regularizers:
             loss = loss + regularizer(network, batch, levels, progress)
         return cast(Tensor, loss)
-
-    def stepped(self, network: nn.Module, step: int) -> None:
-        pass
 
     def score(self, network: nn.Module) -> Score:
         """The mean Dice of the labels, and of each label over the cases."""
@@ -96,15 +96,6 @@ class SegmentationTask:
         }
         dice = float(np.mean([score for score in labels.values() if score is not None]))
         return Score(dice, {self.measure: dice}, labels)
-
-    def weights(self, network: nn.Module) -> dict[str, Tensor]:
-        return copy_of(trainable_state(network))
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        pass
 
 
 def read_volume(

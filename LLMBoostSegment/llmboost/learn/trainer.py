@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +18,21 @@ from ..card import Preprocessing
 from ..errors import Cancelled, LLMBoostError
 from ..jsonfile import append_json
 from ..networks import describe
-from .checkpoint import differences, fill, read_checkpoint, save_checkpoint
-from .optimizer import make_optimizer
+from .budget import BUDGET, Budget, no_less
+from .checkpoint import (
+    Snapshot,
+    differences,
+    is_progress,
+    read_checkpoint,
+    restored,
+    save_checkpoint,
+)
+from .guard import MOST_SETBACKS, Guard
+from .learner import Learner
+from .precision import name_of
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
-BUDGET = ("steps", "minutes")
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,11 @@ class TrainingConfig:
         rate: the learning rate at its peak, reached after ``warmup`` of the budget and falling to zero as a cosine.
             The default did best in the recipe ``peers``, of 1e-3, 3e-3 and 1e-2.
         clip: of the gradient's norm.
-        validations: how often the validation cases are segmented, spread evenly over the budget.
+        ema: how much of the weights' average stays at each step, see :class:`.average.WeightAverage`; 0: none. Where
+            there is one, it is what is validated and kept.
+        validations: how often the validation cases are segmented at most, spread evenly over the budget, and how often
+            a checkpoint is written; see :class:`.budget.Budget`.
+        precision: ``auto`` or ``float32``, see :func:`.precision.training_dtype`.
         seed: of weights, order and augmentation.
         contrast: the share of patches in a random contrast, for models that should serve several MR sequences.
         thick: the share of patches in thick slices, for models that should take them.
@@ -64,7 +76,9 @@ class TrainingConfig:
     weight_decay: float = 0.01
     warmup: float = 0.03
     clip: float = 1.0
+    ema: float = 0.0
     validations: int = 20
+    precision: str = "auto"
     seed: int = 0
     contrast: float = 0.0
     thick: float = 0.0
@@ -114,6 +128,7 @@ class Task(Protocol):
     Attributes:
         measure: the name of the figure that is told of a validation, such as "dice".
         selects: whether there is something to validate on; if not, the last weights are kept.
+        validation_samples: how many samples' forward passes a validation takes.
         labels: names of what is learned, by value, in the network's order.
     """
 
@@ -124,6 +139,9 @@ class Task(Protocol):
 
     @property
     def selects(self) -> bool: ...
+
+    @property
+    def validation_samples(self) -> int: ...
 
     def check(self) -> None:
         """Raises LLMBoostError if the validation cases cannot select."""
@@ -137,20 +155,8 @@ class Task(Protocol):
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: Progress, /) -> Tensor:
         """Of a batch on the network's device."""
 
-    def stepped(self, network: nn.Module, step: int, /) -> None:
-        """Called after each step; ``step`` are done."""
-
     def score(self, network: nn.Module) -> Score:
-        """Of the weights that :meth:`weights` would keep."""
-
-    def weights(self, network: nn.Module, /) -> dict[str, Tensor]:
-        """A copy of what is kept of a network as it is now, on the CPU."""
-
-    def state(self) -> dict[str, Tensor]:
-        """What the task itself needs to go on, beside the network."""
-
-    def load_state(self, state: dict[str, Tensor], /) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Of a network as it is now."""
 
 
 @dataclass(frozen=True)
@@ -184,10 +190,11 @@ def check_run(folder: Path) -> None:
 class Trainer:
     """Trains ``network`` in place for a ``task`` and keeps the best of its validations.
 
-    ``folder`` receives a log (a JSON line an event) and a checkpoint at each validation, from which :meth:`resume`
-    continues. ``report`` is called with each logged event and with {"event": "step", ...} between. ``identity`` is what
-    else must be the same for a training to be continued, in JSON's types: of "training cases" and "validation cases", a
-    digest by id.
+    ``cancelled`` and ``finishing`` are asked at each step whether to end; to finish, there is a validation if there was
+    none yet. ``folder`` receives a log (a JSON line an event) and checkpoints, from which :meth:`resume` goes on, on a
+    device that trains in the same precision. ``report`` is called with each logged event and with
+    {"event": "step", ...} between. ``identity`` is what else must be the same for a training to be continued, in JSON's
+    types: of "training cases" and "validation cases", a digest by id.
     """
 
     def __init__(
@@ -199,24 +206,34 @@ class Trainer:
         report: Callable[[dict[str, Any]], None] = lambda event: None,
         cancelled: Callable[[], bool] = lambda: False,
         identity: Mapping[str, Any] | None = None,
+        finishing: Callable[[], bool] = lambda: False,
     ) -> None:
         config = task.config
         if (config.steps is None) == (config.minutes is None):
             raise ValueError("give steps or minutes")
-        self.network = network.to(device)
+        self.learner = Learner(network, config, device)
+        self.network = network
         self.task = task
         self.config = config
         self.folder = folder
         self.device = device
         self.report = report
         self.cancelled = cancelled
+        self.finishing = finishing
         self.identity = identity or {}
-        self.optimizer = make_optimizer(network, config.optimizer, config.rate, config.weight_decay, config.kernels)
-        self.scaler = torch.amp.GradScaler(enabled=device.type == "cuda")
-        self.step = 0
-        self.seconds = 0.0  # of training, over all sittings
+        self.guard = Guard()
+        self.budget = Budget(
+            config.steps,
+            config.minutes,
+            marks=config.validations,
+            batch=config.batch,
+            samples=task.validation_samples if task.selects else 0,
+            first=config.first,
+        )
+        self.passed = (0, 0)  # see :meth:`.budget.Budget.passed`
+        self.losses = (0.0, 0)  # since the last validation: their sum, and how many
+        self.good: Snapshot | None = None  # to go back to
         self.validated = 0
-        self.last_validation = (0.0, 0.0)  # when it ended and how long it took, in seconds of training
         self.best: dict[str, Tensor] = {}
         self.best_score: Score | None = None
         self.stale = 0  # validations since the best one
@@ -239,21 +256,28 @@ class Trainer:
         # a frozen block is not in the checkpoint, so only its description tells it from another of the same shape
         if progress.get("booster") != describe(self.network)[1]:
             raise LLMBoostError(f"{path}: was trained with another booster; name that one, or start without --resume")
-        if not _is_progress(progress):
+        if not is_progress(progress):
             raise LLMBoostError(f"{path}: no checkpoint of this training (damaged); start without --resume")
         then, now = progress["identity"], self._identity()
-        if not check_budget or _no_less(then.get("budget") or {}, now["budget"]):
+        if not check_budget or no_less(then.get("budget") or {}, now["budget"]):
             then, now = ({**table, "budget": {}} for table in (then, now))
         if differing := differences(then, now):
             raise LLMBoostError(
                 f"{path}: no checkpoint of this training ({differing}); start it as it was started, or without --resume"
                 " and with another output"
             )
-        self.best, state = fill(path, tensors, self.network, self.optimizer)
-        self.task.load_state({name: tensor.to(self.device) for name, tensor in state.items()})
+        start = self.learner.snapshot(self.losses)
+        self.good, self.best = restored(path, tensors, progress)
+        self.learner.restore(self.good, path)
+        self.losses = self.good.losses
+        self.guard = Guard(**progress["guard"])
+        if not self.guard.passed:
+            self.good = start
         self.best_score = Score(**progress["best"]) if progress.get("best") else None
-        self.step, self.seconds = progress["step"], progress["seconds"]
         self.validated, self.stale = progress["validated"], progress["stale"]
+        self.budget.seconds, self.budget.validating = progress["seconds"], progress["validating"]
+        self.budget.last = progress["seconds"], progress["took"]
+        self.passed = self.budget.passed(self.step)
         self._log("resumed", step=self.step, seconds=self.seconds)
 
     def _identity(self) -> dict[str, Any]:
@@ -262,6 +286,7 @@ class Trainer:
         return {
             "budget": {key: config.pop(key) for key in BUDGET},
             "settings": config,
+            "device": {"precision on this device": name_of(self.learner.dtype)},
             "network": describe(self.network)[0],
             "preprocessing": asdict(self.task.preprocessing),
             "labels": {f"label {value}": name for value, name in self.task.labels.items()},
@@ -280,40 +305,57 @@ class Trainer:
         self.task.check()
         check_run(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.step:
+            self._log("start", step=0, device=str(self.device), precision=name_of(self.learner.dtype))
+        self.good = self.good or self.learner.snapshot(self.losses)
         started = self._now() - self.seconds
-        losses: list[float] = []
         batches = self.task.batches(self.step, self.device)
         if self.config.first and self.task.selects and not self.best:
-            self._validate(None, self.known)
+            self._validate(self.known)
             self.validated = self.stale = 0
-        while self.fraction < 1 and not self.stalled and not self.cancelled():
-            losses.append(self._step(next(batches)))
-            self.seconds = self._now() - started
-            self.report({"event": "step", "step": self.step, "loss": losses[-1], "fraction": min(self.fraction, 1.0)})
-            if self._validation_is_due():
-                before = self.seconds
-                self._validate(float(np.mean(losses)))
-                losses.clear()
-                self.seconds = self._now() - started
-                self.last_validation = (self.seconds, self.seconds - before)
+            if not self.known:
+                self.budget.validated(self._now() - started)
+        while self.fraction < 1 and not self.stalled and not (self.cancelled() or self.finishing()):
+            loss = self.learner.learn(self._loss, next(batches), self.rate)
+            self.budget.stepped(self._now() - started)
+            if trouble := self.guard.trouble(loss, self.fraction):
+                self._go_back(trouble)
+                batches = self.task.batches(self.step, self.device)
+                continue
+            self.losses = self.losses[0] + loss, self.losses[1] + 1
+            self.report({"event": "step", "step": self.step, "loss": loss, "fraction": min(self.fraction, 1.0)})
+            passed = self.budget.passed(self.step)
+            if passed != self.passed:
+                due, self.passed = passed[1] > self.passed[1], passed
+                if due and (self.fraction >= 1 or self.budget.has_time()):
+                    self._validate()
+                    self.losses = 0.0, 0
+                    self.budget.validated(self._now() - started)
                 self._checkpoint()
+        if self.step and not self.best and self.finishing():
+            self._validate()
+            self.budget.validated(self._now() - started)
         if self.step and (self.config.last or not self.task.selects):
-            self.best = self.task.weights(self.network)
+            self.best = self.learner.weights()
         if not self.best:
             raise Cancelled
+        self._log(
+            "end", step=self.step, seconds=round(self.seconds, 1), text=self.budget.used(self.step, self.validated)
+        )
         return Outcome(self.best, self.best_score, self.step, self.seconds)
 
     def _now(self) -> float:
         return now(self.config.clock)
 
-    def _validation_is_due(self) -> bool:
-        if self.fraction >= 1:
-            return True
-        if self.fraction < (self.validated + 1) / self.config.validations:
-            return False
-        # by minutes, a fifth of the time may go into validating; by steps, time must not change what is done
-        ended, took = self.last_validation
-        return self.config.minutes is None or self.seconds - ended >= 4 * took
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        return self.learner.step
+
+    @property
+    def seconds(self) -> float:
+        """Of training, over all sittings."""
+        return self.budget.seconds
 
     @property
     def stalled(self) -> bool:
@@ -323,54 +365,52 @@ class Trainer:
     @property
     def fraction(self) -> float:
         """The share of the budget that is spent."""
-        if self.config.steps is not None:
-            return self.step / self.config.steps
-        assert self.config.minutes is not None
-        return self.seconds / (60 * self.config.minutes)
+        return self.budget.fraction(self.step)
 
     @property
     def rate(self) -> float:
         """The learning rate at this point of the budget."""
         done, warmup = min(self.fraction, 1.0), self.config.warmup
+        peak = self.config.rate * self.guard.factor
         if done < warmup:
             # never zero: by minutes, nothing is spent at the first step
-            return self.config.rate * max(done / warmup, 0.01)
-        return self.config.rate * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+            return peak * max(done / warmup, 0.01)
+        return peak * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
-    def _step(self, batch: dict[str, Tensor]) -> float:
-        # dropout, too, repeats after a resume
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
-        self.network.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
-        batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
-        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
-            loss = self.task.loss(self.network, batch, Progress(self.step, min(self.fraction, 1.0)))
-        if not torch.isfinite(loss):
-            raise LLMBoostError(f"training failed at step {self.step}: the loss is not a number; use a smaller --rate")
-        self.optimizer.zero_grad()
-        self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.step += 1
-        self.task.stepped(self.network, self.step)
-        return loss.item()
+    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.task.loss(self.network, batch, Progress(self.step, min(self.fraction, 1.0)))
 
-    def _validate(self, loss: float | None, known: Score | None = None) -> None:
-        self.validated += 1
+    def _go_back(self, trouble: str) -> None:
+        """Go on from the last good state at half the rate.
+
+        Raises:
+            LLMBoostError: it is in vain.
+        """
+        if self.guard.setbacks == MOST_SETBACKS:
+            raise LLMBoostError(f"training failed at step {self.step}: {trouble}; use a smaller --rate")
+        assert self.good is not None
+        failed = self.step
+        self.learner.restore(self.good, self.folder)
+        self.losses = self.good.losses
+        self.guard.set_back(self.fraction)
+        self.passed = self.budget.passed(self.step)
+        text = f"step {failed}: {trouble}; back to step {self.step} with half the rate"
+        self._log("setback", step=failed, back=self.step, peak=self.config.rate * self.guard.factor, text=text)
+
+    def _validate(self, known: Score | None = None) -> None:
         if not self.task.selects:
             return
-        score = known or self.task.score(self.network)
+        self.validated += 1
+        with self.learner.judged() as network:
+            score = known or self.task.score(network)
         self.stale += 1
         if self.best_score is None or self.config.last or score.value > self.best_score.value:
-            self.best, self.best_score, self.stale = self.task.weights(self.network), score, 0
+            self.best, self.best_score, self.stale = self.learner.weights(), score, 0
         self._log(
             "validation",
             step=self.step,
             seconds=round(self.seconds, 1),
-            loss=loss,
+            loss=self.losses[0] / self.losses[1] if self.losses[1] else None,
             labels=score.labels,
             best=self.best_score.figures.get(self.task.measure),
             selected_by=score.value,
@@ -382,46 +422,20 @@ class Trainer:
         progress = {
             "identity": self._identity(),
             "booster": describe(self.network)[1],
-            "step": self.step,
             "seconds": self.seconds,
+            "validating": self.budget.validating,
+            "took": self.budget.last[1],
+            "guard": asdict(self.guard),
             "validated": self.validated,
             "best": asdict(self.best_score) if self.best_score else None,
             "stale": self.stale,
         }
-        state = self.task.state()
-        save_checkpoint(self.folder / CHECKPOINT, self.network, self.optimizer, self.best, state, progress)
+        snapshot = self.learner.snapshot(self.losses)
+        save_checkpoint(self.folder / CHECKPOINT, snapshot, self.best, progress)
+        if self.guard.passed:
+            self.good = snapshot
 
     def _log(self, event: str, **fields: Any) -> None:
         entry = {"event": event, **fields}
         append_json(self.folder / LOG, entry)
         self.report(entry)
-
-
-def _no_less(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether a budget is of the same kind as before, and as large."""
-    pairs = [(then.get(key), now.get(key)) for key in BUDGET]
-    return all(one == other or (one is not None and other is not None and other > one) for one, other in pairs)
-
-
-def _is_progress(progress: Mapping[str, Any]) -> bool:
-    """Whether that is what :meth:`Trainer._checkpoint` writes."""
-    counts = (progress.get(name) for name in ("step", "validated", "stale"))
-    identity, best = progress.get("identity"), progress.get("best")
-    budget = identity.get("budget") if isinstance(identity, dict) else None
-    known = isinstance(budget, dict) and all(value is None or _is_number(value) for value in budget.values())
-    whole = all(type(n) is int and n >= 0 for n in counts) and _is_number(progress.get("seconds"))
-    return known and whole and (best is None or _is_score(best))
-
-
-def _is_score(best: Any) -> bool:
-    """Whether that is a :class:`Score` in JSON's types."""
-    if not isinstance(best, dict) or best.keys() != {"value", "figures", "labels"}:
-        return False
-    value, figures, labels = best["value"], best["figures"], best["labels"]
-    if not (_is_number(value) and isinstance(figures, dict) and isinstance(labels, dict)):
-        return False
-    return all(map(_is_number, figures.values())) and all(one is None or _is_number(one) for one in labels.values())
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)

@@ -139,6 +139,15 @@ class ConvBlock(nn.Sequential):
         super().__init__(*unit(before), *unit(after))
 
 
+class DepthwiseConv(nn.Conv3d):
+    """Each channel by itself. In float32 always: for it, half precision is no faster, and on a CPU in bfloat16, the
+    gradients of small grids differ from run to run (torch 2.13, oneDNN)."""
+
+    def forward(self, grid: Tensor) -> Tensor:
+        with torch.autocast(grid.device.type, enabled=False):
+            return super().forward(grid.float())
+
+
 class HybridAttention(nn.Module):
     """Global self-attention and local depth-wise convolution of the same tokens, mixed by a learned gate.
 
@@ -150,7 +159,7 @@ class HybridAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
-        self.local = nn.Conv3d(width, width, kernel, padding="same", groups=width)
+        self.local = DepthwiseConv(width, width, kernel, padding="same", groups=width)
         self.gate = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
@@ -192,7 +201,7 @@ class MultiScaleFusion(nn.Module):
     def __init__(self, stem: tuple[int, ...], width: int, kernel: Size) -> None:
         super().__init__()
         self.dilated = nn.ModuleList(
-            nn.Conv3d(width, width, kernel, padding="same", dilation=rate, groups=width) for rate in (1, 2, 3)
+            DepthwiseConv(width, width, kernel, padding="same", dilation=rate, groups=width) for rate in (1, 2, 3)
         )
         self.norm = nn.GroupNorm(1, sum(stem) + len(self.dilated) * width)
         self.mix = nn.Conv3d(sum(stem) + len(self.dilated) * width, width, 1)

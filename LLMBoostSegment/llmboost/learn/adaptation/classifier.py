@@ -78,7 +78,7 @@ class ClassifierAdaptation:
     def afterwards(self, elapsed: float, _measuring: float) -> float:
         return 0.2 * elapsed
 
-    def training(self, network: nn.Module, minutes: float | None) -> ClassificationTask:
+    def training(self, _network: nn.Module, minutes: float | None) -> ClassificationTask:
         settings, preprocessing = self.settings, self.preprocessing
         self.config = ClassificationConfig(
             steps=settings.steps,
@@ -94,9 +94,7 @@ class ClassifierAdaptation:
         )
         augmentation = augmentation_of(ClassificationRecipe(self.config), preprocessing, self.input_region)
         images, multi_label = (self.train, self.val), self.data.multi_label
-        task = ClassificationTask(*images, preprocessing, self.config, augmentation, self.labels, multi_label)
-        task.start_average(network)  # with the base's weights
-        return task
+        return ClassificationTask(*images, preprocessing, self.config, augmentation, self.labels, multi_label)
 
     def conclude(
         self, result: nn.Module, tensors: dict[str, Tensor], _before: Measured

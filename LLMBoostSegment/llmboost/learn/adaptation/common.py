@@ -170,10 +170,6 @@ class Control:
     finishing: Callable[[], bool] = lambda: False
     started: float = field(default_factory=time.monotonic)
 
-    def ending(self) -> bool:
-        """Whether training is to end."""
-        return self.cancelled() or self.finishing()
-
     def stage(self, text: str) -> None:
         """Report what begins now, that is no training."""
         self.report({"event": "stage", "text": text})

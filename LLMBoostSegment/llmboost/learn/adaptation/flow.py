@@ -85,9 +85,8 @@ def adapt(
         network, before, old_before, measuring = _begin(base, adaptation, device)
         elapsed = now(settings.clock) - started
         minutes = training_minutes(settings, run.ended, elapsed, adaptation.afterwards(elapsed, measuring))
-        trainer = Trainer(
-            network, adaptation.training(network, minutes), run.folder, device, control.report, control.ending
-        )
+        task, watched = adaptation.training(network, minutes), (control.report, control.cancelled)
+        trainer = Trainer(network, task, run.folder, device, *watched, finishing=control.finishing)
         trainer.known = _score(before, adaptation)
         control.stage("training")
         outcome, stopped = _train(trainer, run, control)
@@ -188,7 +187,7 @@ def _train(trainer: Trainer, run: Run, control: Control) -> tuple[Outcome, StopR
     if (run.folder / CHECKPOINT).exists():
         trainer.resume(check_budget=False)  # the run's own description tells it; minutes are what is left of them
     if run.ended:  # with a larger budget, of which less is spent than of the former one
-        trainer.stale, trainer.validated = 0, int(trainer.fraction * trainer.config.validations)
+        trainer.stale = 0
     outcome = trainer.run()
     if control.cancelled():
         raise Cancelled

@@ -16,9 +16,10 @@ from ...card import Adapter
 from ...errors import Cancelled, LLMBoostError
 from ...files import LOCK, digest_of, write_whole
 from ...jsonfile import read_json
+from ..budget import BUDGET
 from ..checkpoint import differences
 from ..train import alone, check_free, run_folder
-from ..trainer import BUDGET, check_run, versions
+from ..trainer import check_run, versions
 from .common import MINUTES, Adaptation, AdaptSettings
 
 RUN = "adapt.json"

@@ -1,4 +1,4 @@
-"""What a classifier is trained for: augmented and mixed images, soft targets, averaged weights, judged by their AUC."""
+"""What a classifier is trained for: augmented and mixed images, soft targets, judged by their AUC."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ...card import Preprocessing
 from ...errors import LLMBoostError
 from ...inference.classifier_input import classifier_input
 from ...inference.classify import probabilities
+from ...inference.preprocessing import mirrorings
 from ...io.imageset import Sample
 from ...metrics.classification import classification_scores
 from ..augment import IMAGE
-from ..checkpoint import copy_of, trainable_state
 from ..trainer import Progress, Score, TrainingConfig
 from .augment import Augmentation
 
@@ -37,7 +37,6 @@ class ClassificationConfig(TrainingConfig):
             mixes none.
         smoothing: of the targets, towards all classes alike.
         balanced: classes are drawn alike often, not as often as they occur.
-        average: of the weights over the steps, an exponential moving average that forgets so little at each.
     """
 
     batch: int = 32
@@ -47,7 +46,7 @@ class ClassificationConfig(TrainingConfig):
     mixup: float = 0.2
     smoothing: float = 0.05
     balanced: bool = False
-    average: float = 0.99
+    ema: float = 0.99
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def image_digests(train: tuple[Sequence[Sample], Images], val: tuple[Sequence[Sa
 
 
 class ClassificationTask:
-    """A :class:`..trainer.Task`: what is kept are the weights' averages, and their AUC selects.
+    """A :class:`..trainer.Task`; the AUC selects.
 
     ``teachers`` are classifiers of the same classes on the same device, whose mean probabilities for each augmented
     image stand in for its target (Beyer et al. 2022, arXiv 2106.05237): several networks in one.
@@ -126,7 +125,10 @@ class ClassificationTask:
         self.labels = labels or {}
         self.multi_label = multi_label
         self.teachers = [teacher.eval() for teacher in teachers]
-        self.averaged: dict[str, Tensor] = {}
+
+    @property
+    def validation_samples(self) -> int:
+        return len(self.val) * len(mirrorings(self.preprocessing.mirror))
 
     def check(self) -> None:
         if len(self.val.targets.unique(dim=0)) < 2:
@@ -172,35 +174,17 @@ class ClassificationTask:
         return targets * (1 - self.options.smoothing) + self.options.smoothing / targets.shape[1]
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], _progress: Progress) -> Tensor:
-        logits, targets = network(batch[IMAGE]), batch[TARGET]
+        logits, targets = network(batch[IMAGE]).float(), batch[TARGET]
         if self.teachers:
             with torch.no_grad():
-                answers = [_activate(teacher(batch[IMAGE]), self.multi_label) for teacher in self.teachers]
+                answers = [_activate(teacher(batch[IMAGE]).float(), self.multi_label) for teacher in self.teachers]
             targets = torch.stack(answers).mean(dim=0)
         if self.multi_label:
             return F.binary_cross_entropy_with_logits(logits, targets)
         return F.cross_entropy(logits, targets)
 
-    def start_average(self, network: nn.Module) -> None:
-        """Let the average begin with a network's weights as they are now."""
-        self.averaged = {name: tensor.detach().clone() for name, tensor in trainable_state(network).items()}
-
-    def stepped(self, network: nn.Module, step: int) -> None:
-        # young averages forget sooner
-        keep = min(self.options.average, step / (step + 10))
-        for name, tensor in trainable_state(network).items():
-            if name in self.averaged:
-                self.averaged[name].lerp_(tensor.detach(), 1 - keep)
-            else:
-                self.averaged[name] = tensor.detach().clone()
-
     def score(self, network: nn.Module) -> Score:
-        now = {name: tensor.detach().clone() for name, tensor in trainable_state(network).items()}
-        network.load_state_dict({**network.state_dict(), **self.averaged})
-        try:
-            auc, entropy = self._rank(network)
-        finally:
-            network.load_state_dict({**network.state_dict(), **now})
+        auc, entropy = self._rank(network)
         # where several weights rank alike, the surer ones
         return Score(auc - SURER * entropy, {"auc": auc, "entropy": entropy}, {})
 
@@ -214,16 +198,6 @@ class ClassificationTask:
         # what nothing can be ranked by counts as chance
         auc = 0.5 if scores["auc"] is None else scores["auc"]
         return auc, -float((targets * found.clamp(min=1e-7).log()).sum(dim=1).mean())
-
-    def weights(self, _network: nn.Module) -> dict[str, Tensor]:
-        return copy_of(self.averaged)
-
-    def state(self) -> dict[str, Tensor]:
-        """The averages of now, which are not those of the best validation."""
-        return self.averaged
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        self.averaged = state
 
 
 def _activate(logits: Tensor, multi_label: bool) -> Tensor:
