@@ -207,7 +207,7 @@ def test_new_labels_are_an_adapters_on_request(base, local, tmp_path):
     folder, output = local(4, labels={"0": "background", "1": "one", "2": "other"}), tmp_path / "mine.safetensors"
     card = run(base, folder, output, dataclasses.replace(QUICK, scope="adapter", task="new-labels")).card
     assert card.adapter.base == "ellipsoids"
-    assert card.adapter.settings["rate"] is None
+    assert card.adapter.settings["rate"] == 1e-3
 
 
 def test_a_base_of_volumes_learns_slices(base, local, tmp_path):
@@ -429,7 +429,8 @@ def test_the_base_is_measured_once(base, local, tmp_path, monkeypatch):
     scored, score = [], SegmentationTask.score
     monkeypatch.setattr(SegmentationTask, "score", lambda task, network: scored.append(1) or score(task, network))
     events = []
-    result = run(base, local(8), tmp_path / "mine.safetensors", report=events.append)
+    settings = dataclasses.replace(QUICK, steps=20)
+    result = run(base, local(8), tmp_path / "mine.safetensors", settings, report=events.append)
     first, *others = [event for event in events if event["event"] == "validation"]
     assert (first["step"], first["dice"]) == (0, result.before.mean_dice)
     assert set(first["labels"]) == {"1", "2"}

@@ -56,6 +56,8 @@ class SegmenterAdaptation:
         self.warnings = [*checked.notes, *notes]
         if settings.scope is None:
             settings = replace(settings, scope=OWN if self.aim == NEW_LABELS else "adapter")
+        if settings.rate is None:
+            settings = replace(settings, rate=TrainingConfig.rate if settings.scope == OWN else RATE)
         self.plan: TrainingPlan | None
         if settings.scope == OWN:
             plan = make_plan(dataset, train, quick=True, load=checked.load)
@@ -132,7 +134,6 @@ class SegmenterAdaptation:
         if self.plan and settings.scope == OWN:
             # averaged weights at the end of the budget are the best ones
             config = replace(config, batch=self.plan.batch, validations=4, last=True, patience=0, **self.plan.training)
-            config = config if settings.rate else replace(config, rate=TrainingConfig.rate)
         regularizers: list[Regularizer] = []
         if settings.distill and self.aim == IMPROVE:
             regularizers.append(Distillation(self.base.network.to(self.device), settings.distill))
