@@ -2,6 +2,7 @@
 
 import csv
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -193,10 +194,14 @@ def test_regions_become_structures(tmp_path):
         regions = np.zeros((6, 6, 6), np.uint8)
         regions[0, 0, :4] = 207, *STRUCTURES["thalamus"], STRUCTURES["hippocampus"][1]
         for folder, array in (("t1", regions.astype(np.float32)), ("muse", regions)):
-            write_image(Image(array, *place), tmp_path / "source" / folder / f"head_{number:02d}.nii.gz")
+            image = Image(array, *place)
+            if (folder, number) == ("muse", 3):
+                image = replace(image, origin=(0.0, 9.0, 0.0))
+            write_image(image, tmp_path / "source" / folder / f"head_{number:02d}.nii.gz")
     write_heads(tmp_path / "source", tmp_path / "data")
     dataset = read_dataset(tmp_path / "data")
-    assert (len(dataset.splits["train"]), len(dataset.splits["val"])) == (7, 5)
+    assert (len(dataset.splits["train"]), len(dataset.splits["val"])) == (7, 4)
+    assert "head_03" not in dataset.cases, "labels of elsewhere"
     assert len(dataset.labels) == 8
     _, label = load(dataset.cases["head_00"])
     names = [dataset.labels.get(value) for value in label.array[0, 0].tolist()]
