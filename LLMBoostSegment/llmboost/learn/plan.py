@@ -113,7 +113,7 @@ def make_plan(
         ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
         for c, is_ct in enumerate(ct)
     )
-    sided = [name for name in dataset.labels.values() if SIDED.search(WITHIN.sub(" ", name))]
+    sided = [name for name in dataset.labels.values() if has_side(name)]
     preprocessing = Preprocessing(
         channels=len(dataset.modalities),
         spacing=_triple(float(round(s, 4)) for s in spacing),
@@ -194,6 +194,11 @@ def _narrowest(facts: Sequence[_Facts]) -> float:
     """The width of the label that is the narrowest in the median case, in mm."""
     values = {value for fact in facts for value in fact.widths}
     return min(float(np.median([fact.widths[value] for fact in facts if value in fact.widths])) for value in values)
+
+
+def has_side(name: str) -> bool:
+    """Whether a label's name tells left from right."""
+    return SIDED.search(WITHIN.sub(" ", name)) is not None
 
 
 def _coarser(spacing: np.ndarray, size: np.ndarray, coarsest: float) -> np.ndarray:

@@ -209,6 +209,9 @@ class Adaptation(Protocol):
     def measure(self, network: nn.Module) -> Measured:
         """How good a network is on the cases held out."""
 
+    def expected_measuring(self, network: nn.Module, /) -> float:
+        """Seconds that :meth:`measure` will take, of a network of its own."""
+
     def measure_old(self, network: nn.Module, /) -> float | None:
         """Mean Dice on old cases, if there are some."""
 

@@ -159,12 +159,12 @@ def _begin(
     own = settings.scope == OWN
     network = build(DEFAULT_SEGMENTER, adaptation.options, None) if own else _based(base, adaptation)
     network = network.to(device)
+    if own:
+        return network, Measured(), None, adaptation.expected_measuring(network)
     started = now(settings.clock)
     before = adaptation.measure(network)  # of new labels for the time that it takes alone
     old_before = adaptation.measure_old(base.network)
     measuring = now(settings.clock) - started
-    if own:
-        return network, Measured(), old_before, measuring
     if settings.block:
         dequantize(network)
     inject(

@@ -15,6 +15,7 @@ from ...adapter import merged
 from ...card import SEGMENTATION, Card, Preprocessing
 from ...card.figures import NOT_TAUGHT
 from ...errors import LLMBoostError
+from ...inference.predict import evaluating, tile
 from ...inference.preprocessing import preprocess
 from ...io.dataset import Dataset, DatasetCase, digest_of, load, read_dataset, unlabeled_cases
 from ...io.datasetcheck import CheckedCases, check, gaps, settle
@@ -25,10 +26,11 @@ from ..advice import advise, facts_of
 from ..loss import IGNORED
 from ..patches import TrainingPatches, Volume
 from ..plan import TrainingPlan, make_plan
+from ..precision import computing, training_dtype
 from ..regularizers import Consistency, Distillation
 from ..segmentation import Regularizer, SegmentationTask, mean_dice_of, read_volume
 from ..train import case_digests, default_labels
-from ..trainer import TrainingConfig
+from ..trainer import TrainingConfig, now
 from .common import IMPROVE, NEW_LABELS, OWN, RATE, AdaptSettings, Measured, better_goal, new_goal, shortened
 from .lora import default_rank, default_wise_alpha, interpolate
 
@@ -106,7 +108,22 @@ class SegmenterAdaptation:
         )
 
     def measure(self, network: nn.Module) -> Measured:
-        return _measure(network, self.val, self.goal)
+        # float32, as for users, but where that would take minutes from learning
+        own = self.settings.scope == OWN
+        with computing(self.device, training_dtype(self.device, "auto" if own else "float32")):
+            return _measure(network, self.val, self.goal)
+
+    def expected_measuring(self, network: nn.Module) -> float:
+        patch_size, clock = self.goal.preprocessing.patch_size, self.settings.clock
+        patches = sum(len(tile(volume.image, patch_size)[1]) for volume in self.val)
+        patch = torch.zeros(1, self.goal.preprocessing.channels, *patch_size)
+        times = []
+        with evaluating(network), torch.inference_mode(), computing(self.device, training_dtype(self.device)):
+            for _ in range(3):  # the first one is slower
+                started = now(clock)
+                network(patch.to(self.device))
+                times.append(now(clock) - started)
+        return patches * min(times)
 
     def measure_old(self, network: nn.Module) -> float | None:
         return _measure(network.to(self.device), self.old, self.base.card).mean_dice if self.old else None

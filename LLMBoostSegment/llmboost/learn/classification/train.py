@@ -24,7 +24,7 @@ from ...metrics.classification import classification_scores
 from ...model import Model, load_model, save_model
 from ...networks import CLASSIFIERS, build
 from ..curve import draw_curve
-from ..plan import SIDED, ct_window
+from ..plan import ct_window, has_side
 from ..train import alone, base_card, check_free, check_output, default_labels
 from ..trainer import Outcome, Trainer
 from .augment import Augmentation
@@ -155,7 +155,7 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
     """Window, spacing, input_region and intensities; and why, in words."""
     size = recipe.size or data.size or DEFAULT_SIZE
     survey = data.split("train")[:: max(1, len(data.split("train")) // SURVEYED)]
-    sided = [name for name in data.classes if SIDED.search(name.replace("_", " "))]
+    sided = [name for name in data.classes if has_side(name)]
     mirror = recipe.mirror if recipe.mirror is not None else () if sided else (0,)
     if data.flat:
         channels = 3 if data.color else 1
