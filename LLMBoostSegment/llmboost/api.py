@@ -317,7 +317,8 @@ def adapt(
     Args:
         base: a name or a path; it stays as it is.
         dataset: as for :func:`train`.
-        output: the adapter file to write (``.safetensors``), which is used like a model wherever its base is at hand.
+        output: the file to write (``.safetensors``), which is used like a model: of a segmenter's new labels, a small
+            network of its own; else an adapter, which needs its base at hand.
         minutes, steps: the budget, one of them; by default two minutes.
         rank: of the low-rank updates; by default by the number of cases.
         seed: of order, augmentation and new heads.
@@ -333,8 +334,8 @@ def adapt(
 
     Example:
         >>> adapted = llmboost.adapt("hippocampus", "cases", "adapted.safetensors", steps=2)
-        >>> adapted.card.adapter.base, adapted.steps
-        ('hippocampus', 2)
+        >>> [label.name for label in adapted.card.labels], adapted.steps
+        (['front', 'back'], 2)
     """
     from .learn.adaptation.common import AdaptSettings
     from .learn.adaptation.flow import adapt as run

@@ -20,6 +20,7 @@ COMMANDS = [
     ("train",),
     ("adapt",),
     ("evaluate",),
+    ("fingerprint",),
     ("bench",),
     ("doctor",),
     ("models",),
@@ -28,6 +29,7 @@ COMMANDS = [
     ("models", "import"),
     ("models", "export"),
     ("models", "remove"),
+    ("models", "combine"),
 ]
 
 

@@ -111,7 +111,7 @@ def assert_alike(network, loss_of):
 @pytest.mark.parametrize("regularizer", ["none", "distillation", "consistency"])
 def test_segmenters_learn_the_same(tiny_network, volumes, regularizer):
     network = tiny_network()
-    patches = TrainingPatches(volumes[0], STEPS.patch_size, STEPS.mirror, 4, 0)
+    patches = TrainingPatches(volumes[0], STEPS, 4, 0)
     added = {
         "none": [],
         "distillation": [Distillation(tiny_network(seed=1), 1.0)],

@@ -248,9 +248,9 @@ def test_foreign_scans(data_root, name):
 
 def test_an_adapted_model_draws_in_what_its_user_chose(brain):
     """It was taught on other images than the base's subject, perhaps."""
-    from llmboost.learn.adaptation.common import adapted_card
+    from llmboost.learn.adaptation.common import AdaptSettings, adapted_card
 
     adapter, data = Adapter("brain", "1.0", "0" * 64, 4), SimpleNamespace(name="mine", license="")
-    adaptation = SimpleNamespace(base=brain, data=data, counts=(1, 0))
+    adaptation = SimpleNamespace(base=brain, data=data, counts=(1, 0), settings=AdaptSettings())
     card = adapted_card(adaptation, brain.card, brain.network, Path("mine.safetensors"), adapter, {})
     assert card.subject is None
