@@ -248,7 +248,7 @@ def test_a_stopped_adapting_goes_on_as_it_was_started_or_says_what_differs(train
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert "rate: none then, 0.01 now" in refusal(rate=0.01)
+    assert "rate: 0.001 then, 0.01 now" in refusal(rate=0.01)
     assert "seed: 0 then, 1 now" in refusal(seed=1)
     path = folder / "labelsTr" / "case_2.nii.gz"
     stored, label = path.read_bytes(), read_image(path)
