@@ -46,7 +46,7 @@ class AdaptSettings:
         task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
         scope: what learns. ``own``: a small network of its own, from random weights, by the plan for minutes
             (:func:`..plan.make_plan`); else see :class:`.lora.AdapterConfig`. None: of a segmenter that is to learn
-            new labels ``own``, which did best on all of the recipe `few_shot`'s data; for all else ``adapter``.
+            new labels ``own``; for all else ``adapter``.
         block: see :class:`.lora.AdapterConfig`.
         batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`. Without a rate, 1e-3, or of an own network
             what a training from random weights takes, as it takes the plan's batch.
