@@ -163,7 +163,7 @@ def _facts(images: Sequence[Image], label: Image | None, ignore: int | None) -> 
         extent=spacing * canonical.shape,
         foreground=[image.array[inside][::step].astype(np.float32) for image in images],
         widths=_widths(labels, label.spacing),
-        pieces={value: _wholeness(labels == value) for value in np.unique(labels[inside]).tolist()},
+        pieces=_wholeness(labels),
     )
 
 
@@ -184,10 +184,14 @@ def _whole(facts: Sequence[_Facts]) -> tuple[int, ...]:
     return tuple(value for value in values if all(fact.pieces.get(value, 1.0) >= WHOLE for fact in facts))
 
 
-def _wholeness(mask: np.ndarray) -> float:
-    """The share of a mask's voxels that its largest piece has."""
-    part = mask[ndimage.find_objects(mask.view(np.uint8))[0]]
-    return float(largest_piece(part, TOUCHING).sum() / part.sum())
+def _wholeness(labels: np.ndarray) -> dict[int, float]:
+    """Of each label, the share of its voxels that its largest piece has."""
+    found = {}
+    for value, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is not None:
+            mask = labels[box] == value
+            found[value] = float(largest_piece(mask, TOUCHING).sum() / mask.sum())
+    return found
 
 
 def _narrowest(facts: Sequence[_Facts]) -> float:

@@ -43,7 +43,8 @@ class ClassifierAdaptation:
         card, data = base.card, read_image_set(path)
         assert card.classification is not None
         preprocessing, input_region = card.preprocessing, card.classification.input_region
-        self.base, self.data, self.settings = base, data, settings
+        self.base, self.data = base, data
+        self.settings = settings = replace(settings, scope=settings.scope or "adapter", rate=settings.rate or RATE)
         self.preprocessing, self.input_region = preprocessing, input_region
         self.aim = _aim(card, data, settings.task, path)
         train, val = data.split("train"), data.split("val")

@@ -95,9 +95,9 @@ class SegmenterAdaptation:
     def reasons(self) -> tuple[str, ...]:
         train, val = self.counts
         goal = "better at its own labels" if self.aim == IMPROVE else "for new labels"
-        held = f"{val} held out to choose the best by" if val else "none held out: too few"
-        unlabeled = len(self.unlabeled)
-        own = self.settings.scope == OWN
+        unlabeled, own = len(self.unlabeled), self.settings.scope == OWN
+        purpose = "tell how good it is" if own else "choose the best by"
+        held = f"{val} held out to {purpose}" if val else "none held out: too few"
         start = f"model '{self.base.card.name}' {self.base.card.version}, {goal}"
         return (
             "a small network of its own, from random weights, for new labels" if own else start,
@@ -150,7 +150,7 @@ class SegmenterAdaptation:
         )
         if self.plan and settings.scope == OWN:
             # averaged weights at the end of the budget are the best ones
-            config = replace(config, batch=self.plan.batch, validations=4, last=True, patience=0, **self.plan.training)
+            config = replace(config, batch=self.plan.batch, last=True, patience=0, **self.plan.training)
         regularizers: list[Regularizer] = []
         if settings.distill and self.aim == IMPROVE:
             regularizers.append(Distillation(self.base.network.to(self.device), settings.distill))
