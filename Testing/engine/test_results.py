@@ -13,8 +13,10 @@ import pytest
 import SimpleITK as sitk
 
 from llmboost import __file__ as package
-from llmboost.batch.summary import cell
+from llmboost.batch.summary import OK, Row, Summary, cell
 from llmboost.card import read_card
+from llmboost.errors import LLMBoostError
+from llmboost.files import staging
 from llmboost.io.image import Image, write_image
 from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import load_model, save_model
@@ -228,6 +230,18 @@ def test_two_runs_at_once_over_the_same_cases(tiny_model, images, out):
     assert [child.returncode for child in children] == [0, 0], texts
     assert sorted(rows(out)) == sorted([*"abc", *(f"x{seed}" for seed in range(8))])
     assert {row["status"] for row in rows(out).values()} == {"ok"}
+
+
+def test_what_another_run_has_just_put_there_is_in_nobodys_way(tiny_model, out):
+    out.mkdir()
+    one, other = (Summary(out, read_card(tiny_model), Row) for _ in range(2))
+    with staging(out) as stage:
+        (stage / "a.png").write_bytes(b"a result")
+        one.put(Row("a", ["a.nrrd"], OK), stage, ["a.png"])
+    other.check("a", ["a.png"])
+    (out / "a.png").write_bytes(b"corrected")
+    with pytest.raises(LLMBoostError, match="was changed since"):
+        other.check("a", ["a.png"])
 
 
 def test_the_leftovers_of_a_living_process_are_left_alone(run, images, out):

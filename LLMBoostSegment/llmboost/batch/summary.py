@@ -126,7 +126,7 @@ class Summary(Generic[R]):
         made = {name: digest_of(stage / name) for name in names}
         with locked(self.folder):
             self.refresh()
-            self.check(row.id, names, made)
+            self._check(row.id, names, made)
             if made:
                 self._pending[row.id] = made
                 self._write_json()
@@ -137,15 +137,18 @@ class Summary(Generic[R]):
             self._pending.pop(row.id, None)
             self._add(row, gone)
 
-    def check(self, id: str, names: Sequence[str], made: dict[str, str] | None = None) -> None:
-        """Refuse to overwrite what is not this batch's.
-
-        Args:
-            made: the digests of what is to be written; the same bytes are in nobody's way.
+    def check(self, id: str, names: Sequence[str]) -> None:
+        """Refuse to overwrite what is not this batch's; what another run of it has just put there is.
 
         Raises:
             LLMBoostError: naming the first such file.
         """
+        with locked(self.folder):
+            self.refresh()
+            self._check(id, names, {})
+
+    def _check(self, id: str, names: Sequence[str], made: dict[str, str]) -> None:
+        """As :meth:`check`; ``made`` has the digests of what is to be written: the same bytes are in nobody's way."""
         if self.overwrite:
             return
         for name in names:
@@ -153,7 +156,7 @@ class Summary(Generic[R]):
             if not os.path.lexists(path) or path.is_dir():  # of a folder, writing will tell
                 continue
             known = self.rows[id].results.get(name) if id in self.rows else None
-            fine = (known, self._pending.get(id, {}).get(name), (made or {}).get(name))
+            fine = (known, self._pending.get(id, {}).get(name), made.get(name))
             if _digest(path) in fine or (known is not None and _is_damaged(path)):
                 continue
             raise LLMBoostError(
