@@ -16,7 +16,7 @@ from llmboost.booster.booster import PLACES, RESIDUALS
 from llmboost.booster.sources import BlockWeights
 from llmboost.errors import LLMBoostError
 from llmboost.networks import DEFAULT_SEGMENTER, SEGMENTERS, build, describe
-from llmboost.networks.hybrid_vit import HybridAttention, MultiScaleFusion
+from llmboost.networks.hybrid_vit import Conv3d, HybridAttention, MultiScaleFusion
 
 STRIDES = {
     "3D": ((2, 2, 2),) * 3,
@@ -238,6 +238,26 @@ def test_axis_without_strides_is_not_convolved():
     kernels = [module.kernel_size for module in network.modules() if isinstance(module, kinds)]
     assert {kernel[2] for kernel in kernels} == {1}
     assert {kernel[0] for kernel in kernels} == {1, 2, 3}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("size", [(8, 8, 8), (40, 40, 8)])  # what torch itself does slowly on a CPU, and what not
+@pytest.mark.parametrize("options", [{"padding": "same"}, {"stride": 2}])
+def test_convolutions_of_all_sizes(count, size, options):
+    own, exact = Conv3d(16, 4, 3, **options), nn.Conv3d(16, 4, 3, **options).double()
+    exact.load_state_dict(own.state_dict())
+    image = torch.randn(count, 16, *size)
+    images = image.clone().requires_grad_(), image.double().requires_grad_()
+    slopes = []
+    for convolution, taken in zip((own, exact), images, strict=True):
+        answer = convolution(taken)
+        answer.square().mean().backward()
+        slopes.append((answer, taken.grad, convolution.weight.grad, convolution.bias.grad))
+    for found, wanted in zip(*slopes, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-5)
+    with torch.inference_mode():
+        torch.testing.assert_close(own(image), slopes[0][0].detach())
 
 
 @pytest.mark.parametrize(("openness", "is_global"), [(100.0, True), (-100.0, False)])

@@ -21,14 +21,18 @@ from .training_samples import STEPS
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def cpu_with_tiles(monkeypatch):
-    monkeypatch.setattr(precision_module.torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+def set_capabilities(monkeypatch, **capabilities):
+    monkeypatch.setattr(precision_module.torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+
+@pytest.fixture(params=["amx_bf16", "avx512_bf16"])
+def cpu_with_bfloat16(monkeypatch, request):
+    set_capabilities(monkeypatch, **{request.param: True})
 
 
 @pytest.fixture
-def cpu_without_tiles(monkeypatch):
-    monkeypatch.setattr(precision_module.torch.cpu, "get_capabilities", lambda: {"amx_bf16": False}, raising=False)
+def cpu_without_bfloat16(monkeypatch):
+    set_capabilities(monkeypatch, amx_bf16=False, avx512_bf16=False)
 
 
 @pytest.fixture
@@ -41,14 +45,14 @@ def make_trainer(tmp_path, volumes, tiny_network):
     return make
 
 
-def test_a_cpu_with_tiles_trains_in_bfloat16(cpu_with_tiles):
+def test_a_cpu_that_multiplies_bfloat16_trains_in_bfloat16(cpu_with_bfloat16):
     assert training_dtype(CPU) == torch.bfloat16
     assert training_dtype(CPU, "float32") == torch.float32
     assert training_dtype(torch.device("cuda")) == torch.float16
     assert training_dtype(torch.device("cuda"), "float32") == torch.float32
 
 
-def test_another_cpu_trains_in_float32(cpu_without_tiles):
+def test_another_cpu_trains_in_float32(cpu_without_bfloat16):
     assert training_dtype(CPU) == torch.float32
 
 
@@ -64,7 +68,7 @@ def watched(network):
     return network, seen
 
 
-def test_layers_learn_in_bfloat16_and_the_rest_is_float32(make_trainer, tiny_network, cpu_with_tiles, tmp_path):
+def test_layers_learn_in_bfloat16_and_the_rest_is_float32(make_trainer, tiny_network, cpu_with_bfloat16, tmp_path):
     network, seen = watched(tiny_network())
     trainer = make_trainer(network)
     outcome = trainer.run()
@@ -75,13 +79,13 @@ def test_layers_learn_in_bfloat16_and_the_rest_is_float32(make_trainer, tiny_net
     assert (first["event"], first["precision"], first["device"]) == ("start", "bfloat16", "cpu")
 
 
-def test_what_users_get_is_computed_in_float32(tiny_network, volumes, cpu_with_tiles):
+def test_what_users_get_is_computed_in_float32(tiny_network, volumes, cpu_with_bfloat16):
     network, seen = watched(tiny_network())
     assert predict(network, volumes[1][0].image, STEPS.patch_size).dtype == torch.float32
     assert seen == {torch.float32}
 
 
-def test_a_training_does_not_change_its_precision_unasked(make_trainer, cpu_with_tiles, monkeypatch):
+def test_a_training_does_not_change_its_precision_unasked(make_trainer, cpu_with_bfloat16, monkeypatch):
     make_trainer().run()
     make_trainer().resume()
     monkeypatch.setattr(precision_module.torch.cpu, "get_capabilities", dict)

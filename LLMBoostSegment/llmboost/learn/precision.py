@@ -10,8 +10,8 @@ PRECISIONS = ("auto", "float32")
 def training_dtype(device: torch.device, precision: str = "auto") -> torch.dtype:
     """What layers compute in while they learn.
 
-    On a GPU float16, with scaled losses. On a CPU with AMX tiles (Intel's since Sapphire Rapids) bfloat16, several
-    times as fast as float32; on other CPUs, bfloat16 would be slower.
+    On a GPU float16, with scaled losses. On a CPU that multiplies bfloat16 (AVX512-BF16 or AMX: AMD's since Zen 4,
+    Intel's servers since Sapphire Rapids) bfloat16, which is faster than float32; on other CPUs, it would be slower.
 
     Args:
         precision: ``auto``, or ``float32`` whatever the device, for comparisons.
@@ -25,13 +25,13 @@ def training_dtype(device: torch.device, precision: str = "auto") -> torch.dtype
         return torch.float32
     if device.type == "cuda":
         return torch.float16
-    return torch.bfloat16 if device.type == "cpu" and _has_tiles() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _multiplies_bfloat16() else torch.float32
 
 
-def _has_tiles() -> bool:
-    """Whether the CPU multiplies tiles of bfloat16; an older torch cannot tell."""
+def _multiplies_bfloat16() -> bool:
+    """Whether the CPU does; an older torch cannot tell."""
     tell = getattr(torch.cpu, "get_capabilities", None)
-    return tell is not None and bool(tell().get("amx_bf16"))
+    return tell is not None and any(tell().get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def name_of(dtype: torch.dtype) -> str:
