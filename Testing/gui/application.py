@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from Testing.host.application import IOManager, Module
@@ -138,12 +140,42 @@ class qSlicerModuleManager(QtCore.QObject):
             del self._scripted[name]
 
 
-class qMRMLSliceWidget(QtCore.QObject):
-    """A slice view without pixels."""
+class qMRMLSliceWidget(QtWidgets.QWidget):
+    """A slice view: it tells editors of the mouse, and shows what a view of Testing.host draws, if it is given one."""
 
-    def __init__(self, logic: Any, parent: QtCore.QObject):
-        super().__init__(parent)
+    def __init__(self, logic: Any):
+        super().__init__()
         self._logic = logic
+        self._watchers: dict[Any, Callable[[str, float, float, Any], None]] = {}
+        self._view: Any = None  # a Testing.host.SliceView of the same logic
+        self.resize(*logic.GetSliceNode().GetDimensions()[:2])
+
+    def _tell(self, kind: str, event: QtGui.QMouseEvent) -> None:
+        """XY of slices counts from the lower left corner."""
+        place = event.position()
+        for tell in list(self._watchers.values()):
+            try:
+                tell(kind, place.x(), self.height - 1 - place.y(), self)
+            except Exception:  # which no C++ above can take
+                sys.excepthook(*sys.exc_info())
+
+    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
+        self._tell("press", event)
+
+    def mouseMoveEvent(self, event: QtGui.QMouseEvent) -> None:
+        self._tell("move", event)
+
+    def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:
+        self._tell("release", event)
+
+    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
+        if self._view:
+            pixels = np.ascontiguousarray(self._view.render())
+            height, width, _ = pixels.shape
+            image = QtGui.QImage(pixels.data, width, height, 3 * width, QtGui.QImage.Format_RGB888)
+            painter = QtGui.QPainter(self)
+            painter.drawImage(0, 0, image)
+            painter.end()
 
     def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
@@ -165,7 +197,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         super().__init__()
         self._session = session
         self._resets = 0
-        self._slices = {name: qMRMLSliceWidget(logic, self) for name, logic in session.sliceLogics.items()}
+        self._slices = {name: qMRMLSliceWidget(logic) for name, logic in session.sliceLogics.items()}
 
     def sliceViewNames(self) -> tuple:
         return tuple(self._slices)

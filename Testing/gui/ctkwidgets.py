@@ -41,6 +41,12 @@ def forwarded(kind: Any, member: str, name: str) -> QtCore.Property:
     return QtCore.Property(kind, lambda self: getattr(getattr(self, member), name), write)
 
 
+def withSlots(widget: type, names: str) -> None:
+    """Give a class the slots that set these properties."""
+    for name in names.split():
+        setattr(widget, f"set{name[0].upper()}{name[1:]}", lambda self, value, name=name: setattr(self, name, value))
+
+
 class _Collapsible:
     """Hides the children of a widget, and shows those again that were not hidden by themselves."""
 

@@ -1,4 +1,4 @@
-"""Stand-ins for Slicer's widgets that show nodes: tables, charts, segments and the Segment Editor."""
+"""Stand-ins for Slicer's widgets that show nodes: tables, charts and segments."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import plotview
-from .ctkwidgets import stored
-from .mrmlwidgets import SEGMENT_EVENTS, Observer, qMRMLNodeComboBox, qMRMLWidget
+from .ctkwidgets import stored, withSlots
+from .mrmlwidgets import SEGMENT_EVENTS, Observer, qMRMLWidget
 from .pythonqt import STAND_INS, Qt
 
 STAND_INS.add(__name__)
@@ -244,216 +244,16 @@ class qMRMLSegmentsTableView(qMRMLWidget):
     textFilter = stored(str, "textFilter", "")
 
 
-class qMRMLSegmentEditorWidget(qMRMLWidget):
-    """The Segment Editor's frame: which nodes, segment and effect are current. Its effects do nothing.
-
-    All of that lives in the editor node; without one, nothing can be set, as in Slicer.
-    """
-
-    currentSegmentIDChanged = QtCore.Signal(str)
-    sourceVolumeNodeChanged = QtCore.Signal(object)
-    masterVolumeNodeChanged = QtCore.Signal(object)
-    segmentationNodeChanged = QtCore.Signal(object)
-    _EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Threshold", "Margin", "Smoothing",
-                "Scissors", "Islands", "Logical operators", "Mask volume", "Hollow", "Fill between slices")  # fmt: skip
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None):
-        super().__init__(parent)
-        self._editorNode: Any = None
-        self._observer = Observer(self)
-        self._shown: tuple = (None, None, "")
-        self._order: tuple = ()
-        self._segmentationBox, self._volumeBox = qMRMLNodeComboBox(), qMRMLNodeComboBox()
-        self._segmentationBox.nodeTypes = ["vtkMRMLSegmentationNode"]
-        self._volumeBox.nodeTypes = ["vtkMRMLScalarVolumeNode"]
-        self._volumeBox.addEnabled = False
-        self._table = qMRMLSegmentsTableView()
-        self._table.setMinimumHeight(90)
-        self._form = form = QtWidgets.QFormLayout()
-        form.addRow("Segmentation:", self._segmentationBox)
-        form.addRow("Source volume:", self._volumeBox)
-        layout = QtWidgets.QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(form)
-        layout.addWidget(self._table)
-        layout.addWidget(QtWidgets.QLabel("[effects of the Segment Editor]"))
-        self._segmentationBox.currentNodeChanged.connect(self.setSegmentationNode)
-        self._volumeBox.currentNodeChanged.connect(self.setSourceVolumeNode)
-        self._table.selectionChanged.connect(self._onSelected)
-
-    def setMRMLScene(self, scene: Any) -> None:
-        blockers = [QtCore.QSignalBlocker(box) for box in (self._segmentationBox, self._volumeBox)]
-        super().setMRMLScene(scene)
-        self._segmentationBox.setMRMLScene(scene)
-        self._volumeBox.setMRMLScene(scene)
-        del blockers
-        self.updateWidgetFromMRML()
-
-    def mrmlSegmentEditorNode(self) -> Any:
-        return self._editorNode
-
-    def setMRMLSegmentEditorNode(self, node: Any) -> None:
-        self._editorNode = node
-        self._observer.clear()
-        if node:
-            self._observer.watch(node, vtk.vtkCommand.ModifiedEvent, lambda *_: self.updateWidgetFromMRML())
-            self.updateWidgetFromMRML()
-
-    def updateWidgetFromMRML(self) -> None:
-        node, scene = self._editorNode, self._scene
-        if not scene or scene.IsClosing() or scene.IsBatchProcessing():
-            return
-        for widget in (self._segmentationBox, self._volumeBox):
-            widget.enabled = node is not None
-        if not node:
-            return
-        segmentation, volume = node.GetSegmentationNode(), node.GetSourceVolumeNode()
-        shown = (segmentation, volume, node.GetSelectedSegmentID() or "")
-        before, self._shown = self._shown, shown
-        for box, chosen in ((self._segmentationBox, segmentation), (self._volumeBox, volume)):
-            blocker = QtCore.QSignalBlocker(box)
-            box.setCurrentNode(chosen)
-            del blocker
-        self._table.setSegmentationNode(segmentation)
-        signals = (self.segmentationNodeChanged, self.sourceVolumeNodeChanged, self.currentSegmentIDChanged)
-        for signal, old, new in zip(signals, before, shown, strict=True):
-            if old is not new and old != new:
-                signal.emit(new)
-
-    def _onSelected(self, *_: Any) -> None:
-        self.setCurrentSegmentID(next(iter(self._table.selectedSegmentIDs()), ""))
-
-    def _node(self) -> Any:
-        if self._editorNode is None:
-            vtk.vtkOutputWindow.GetInstance().DisplayErrorText("Segment Editor: no editor node is set")
-        return self._editorNode
-
-    def segmentationNode(self) -> Any:
-        return self._editorNode.GetSegmentationNode() if self._editorNode else None
-
-    def segmentationNodeID(self) -> str:
-        return node.GetID() if (node := self.segmentationNode()) else ""
-
-    def setSegmentationNode(self, node: Any) -> None:
-        if node is not self.segmentationNode() and self._node():
-            self._editorNode.SetAndObserveSegmentationNode(node)
-            self.setActiveEffect(None)
-
-    def setSegmentationNodeID(self, identifier: str) -> None:
-        self.setSegmentationNode(self._scene.GetNodeByID(identifier) if identifier else None)
-
-    def sourceVolumeNode(self) -> Any:
-        return self._editorNode.GetSourceVolumeNode() if self._editorNode else None
-
-    def sourceVolumeNodeID(self) -> str:
-        return node.GetID() if (node := self.sourceVolumeNode()) else ""
-
-    def setSourceVolumeNode(self, node: Any) -> None:
-        if node is not self.sourceVolumeNode() and self._node():
-            self._editorNode.SetAndObserveSourceVolumeNode(node)
-
-    def setSourceVolumeNodeID(self, identifier: str) -> None:
-        self.setSourceVolumeNode(self._scene.GetNodeByID(identifier) if identifier else None)
-
-    def currentSegmentID(self) -> str:
-        return (self._editorNode.GetSelectedSegmentID() or "") if self._editorNode else ""
-
-    def setCurrentSegmentID(self, identifier: str) -> None:
-        if identifier != self.currentSegmentID() and self._node():
-            self._editorNode.SetSelectedSegmentID(identifier)
-
-    def availableEffectNames(self) -> tuple:
-        return self._EFFECTS
-
-    def effectNameOrder(self) -> tuple:
-        return self._order
-
-    def setEffectNameOrder(self, names: Any) -> None:
-        self._order = tuple(names)
-
-    def activeEffect(self) -> Any:
-        """The effect's name, where Slicer gives the effect itself; None when there is none."""
-        return (self._editorNode.GetActiveEffectName() or None) if self._editorNode else None
-
-    def setActiveEffectByName(self, name: str) -> None:
-        if self._node():
-            self._editorNode.SetActiveEffectName(name if name in self._EFFECTS else "")
-
-    def setActiveEffect(self, effect: None) -> None:
-        if self._editorNode:
-            self._editorNode.SetActiveEffectName("")
-
-    def installKeyboardShortcuts(self, parent: QtWidgets.QWidget | None = None) -> None:
-        self._shortcuts = True
-
-    def uninstallKeyboardShortcuts(self) -> None:
-        self._shortcuts = False
-
-    def setupViewObservations(self) -> None:
-        self._observing = True
-
-    def removeViewObservations(self) -> None:
-        self._observing = False
-
-    def saveStateForUndo(self) -> None:
-        pass
-
-    def undo(self) -> None:
-        pass
-
-    def redo(self) -> None:
-        pass
-
-    def rotateSliceViewsToSegmentation(self) -> None:
-        pass
-
-    def showSourceVolumeInSliceViewers(self, forceShowInBackground: bool = False, fitSlice: bool = False) -> None:
-        pass
-
-    def setSegmentationNodeSelectorVisible(self, visible: bool) -> None:
-        self._segmentationBox.visible = self._form.labelForField(self._segmentationBox).visible = visible
-
-    def setSourceVolumeNodeSelectorVisible(self, visible: bool) -> None:
-        self._volumeBox.visible = self._form.labelForField(self._volumeBox).visible = visible
-
-    segmentationNodeSelectorVisible = QtCore.Property(
-        bool, lambda self: not self._segmentationBox.isHidden(), setSegmentationNodeSelectorVisible
-    )
-    sourceVolumeNodeSelectorVisible = QtCore.Property(
-        bool, lambda self: not self._volumeBox.isHidden(), setSourceVolumeNodeSelectorVisible
-    )
-    maskingSectionVisible = stored(bool, "maskingSectionVisible", True)
-    specifyGeometryButtonVisible = stored(bool, "specifyGeometryButtonVisible", True)
-    show3DButtonVisible = stored(bool, "show3DButtonVisible", True)
-    addRemoveSegmentButtonsVisible = stored(bool, "addRemoveSegmentButtonsVisible", True)
-    autoShowSourceVolumeNode = stored(bool, "autoShowSourceVolumeNode", True)
-    switchToSegmentationsButtonVisible = stored(bool, "switchToSegmentationsButtonVisible", True)
-    undoEnabled = stored(bool, "undoEnabled", True)
-    maximumNumberOfUndoStates = stored(int, "maximumNumberOfUndoStates", 10)
-    readOnly = stored(bool, "readOnly", False)
-    effectColumnCount = stored(int, "effectColumnCount", 2)
-    unorderedEffectsVisible = stored(bool, "unorderedEffectsVisible", True)
-    jumpToSelectedSegmentEnabled = stored(bool, "jumpToSelectedSegmentEnabled", False)
-
-
-# Properties whose setters are slots
-_SLOTS = {
-    qMRMLTableView: "transposed firstRowLocked firstColumnLocked",
-    qMRMLSegmentsTableView: "selectionMode headerVisible visibilityColumnVisible colorColumnVisible readOnly"
-    " opacityColumnVisible statusColumnVisible layerColumnVisible filterBarVisible textFilter",
-    qMRMLSegmentEditorWidget: "autoShowSourceVolumeNode maskingSectionVisible specifyGeometryButtonVisible readOnly"
-    " show3DButtonVisible addRemoveSegmentButtonsVisible switchToSegmentationsButtonVisible undoEnabled"
-    " maximumNumberOfUndoStates effectColumnCount jumpToSelectedSegmentEnabled",
-}
-for _widget, _names in _SLOTS.items():
-    for _name in _names.split():
-        _slot = f"set{_name[0].upper()}{_name[1:]}"
-        setattr(_widget, _slot, lambda self, value, name=_name: setattr(self, name, value))
+withSlots(qMRMLTableView, "transposed firstRowLocked firstColumnLocked")
+withSlots(
+    qMRMLSegmentsTableView,
+    "selectionMode headerVisible visibilityColumnVisible colorColumnVisible readOnly opacityColumnVisible"
+    " statusColumnVisible layerColumnVisible filterBarVisible textFilter",
+)
 
 WIDGETS = [
     qMRMLTableView,
     qMRMLPlotView,
     qMRMLPlotWidget,
     qMRMLSegmentsTableView,
-    qMRMLSegmentEditorWidget,
 ]

@@ -38,7 +38,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtTest, QtWidgets
 from Testing.host import EventLoop, Session
 
-from . import mrmlviews, mrmlwidgets
+from . import autocomplete, editoreffects, mrmlviews, mrmlwidgets, segmenteditor
 from .application import (
     qSlicerApplication,
     qSlicerScriptedLoadableModule,
@@ -50,7 +50,8 @@ from .pythonqt import Qt, qt
 from .uiloader import QUiLoader
 
 MODULES = Path(__file__).resolve().parents[2]
-_PLAIN = [qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget]
+_PLAIN = [qSlicerScriptedLoadableModule, qSlicerScriptedLoadableModuleWidget, *editoreffects.CLASSES]
+_WIDGETS = [*mrmlwidgets.WIDGETS, *mrmlviews.WIDGETS, *segmenteditor.WIDGETS]
 
 
 def _utilities() -> list[str]:
@@ -105,7 +106,8 @@ class Host:
         self._running = True
         for name, module in (("qt", qt), ("ctk", ctk)):
             self._set(sys.modules, name, module)
-        for widget in [*mrmlwidgets.WIDGETS, *mrmlviews.WIDGETS, *_PLAIN]:
+        self.useEffectClasses(autocomplete.slicersOwn())
+        for widget in [*_WIDGETS, *_PLAIN]:
             self._set(vars(slicer), widget.__name__, widget)
         self._set(vars(slicer), "app", self.app)
         for name in _utilities():
@@ -119,6 +121,11 @@ class Host:
         self.app._start(session, folder)
         self.processEvents()
 
+    def useEffectClasses(self, folder: Path | None) -> None:
+        """Effects that are loaded from now on derive from the base classes of this folder; None: from stand-ins."""
+        for name, module in editoreffects.modules(autocomplete.package(folder)).items():
+            self._set(sys.modules, name, module)
+
     def stop(self) -> None:
         if self._running:
             self._running = False
@@ -127,6 +134,7 @@ class Host:
         for name in self._opened:
             sys.modules.pop(name, None)
         self._opened.clear()
+        editoreffects.qSlicerSegmentEditorEffectFactory._forget()
         while self._undo:
             self._undo.pop()()
 
