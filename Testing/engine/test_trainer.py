@@ -1,12 +1,14 @@
 """The training loop: what it learns, how it ends, and how it goes on."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +24,7 @@ from llmboost.learn import trainer as trainer_module
 from llmboost.learn.loss import IGNORED
 from llmboost.learn.patches import Volume
 from llmboost.learn.segmentation import SegmentationTask, mean_dice_of
-from llmboost.learn.trainer import CHECKPOINT, LOG, Trainer, TrainingConfig
+from llmboost.learn.trainer import CHECKPOINT, LOG, Score, Trainer, TrainingConfig
 from llmboost.networks import build
 
 from .training_samples import STEPS, logits_of, losses_of
@@ -151,6 +153,84 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(make_trainer, tiny_netw
     uncut = [json.loads(line) for line in (tmp_path / "whole" / LOG).read_text().splitlines()]
     losses = [[entry["loss"] for entry in one if entry["event"] == "validation"] for one in (log, uncut)]
     assert losses[0] == losses[1]
+
+
+def validations(events):
+    return [event["step"] for event in events if event["event"] == "validation"]
+
+
+def test_a_training_that_goes_on_validates_as_its_new_budget_says(make_trainer):
+    events = []
+    make_trainer(steps=12, validations=3, report=events.append).run()
+    assert validations(events) == [4, 8, 12]
+    longer = make_trainer(steps=24, validations=3, report=events.append)
+    longer.resume()
+    longer.run()
+    assert validations(events) == [4, 8, 12, 16, 24]
+
+
+class Interrupted(Exception):
+    """What ends a process."""
+
+
+class Timed(SegmentationTask):
+    """Nothing is computed; by its clock, the only one there is, a step takes two seconds and a validation thirty."""
+
+    now = 0.0
+
+    def batches(self, step, device):
+        return itertools.repeat({})
+
+    def loss(self, network, batch, progress):
+        Timed.now += 2
+        return 0 * sum(parameter.sum() for parameter in network.parameters())
+
+    def score(self, network):
+        Timed.now += 30
+        return Score(0.5, {"dice": 0.5}, {})
+
+
+@pytest.fixture
+def timed_trainer(tmp_path, monkeypatch, volumes, tiny_network):
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: Timed.now))
+
+    def make(folder, report, minutes):
+        task = Timed(volumes[0], volumes[1][:1], STEPS, TrainingConfig(minutes=minutes))
+        return Trainer(tiny_network(), task, tmp_path / folder, CPU, report)
+
+    return make
+
+
+def test_a_training_that_is_often_killed_validates_as_if_it_had_not_been(timed_trainer):
+    """Also where the time between two validations is longer than it lives."""
+    whole, events, resumed = [], [], False
+    timed_trainer("whole", whole.append, 8).run()
+
+    def report(event):
+        events.append(event)
+        if len(events) % 30 == 0:
+            raise Interrupted
+
+    while not any(event["event"] == "end" for event in events):
+        trainer = timed_trainer("cut", report, 8)
+        if resumed:
+            trainer.resume()
+        resumed = True
+        with suppress(Interrupted):
+            trainer.run()
+    assert len(validations(whole)) > 2
+    assert validations(events) == pytest.approx(validations(whole), rel=0.1)
+
+
+def test_a_training_of_more_minutes_validates_as_they_say(timed_trainer):
+    whole, events = [], []
+    timed_trainer("whole", whole.append, 8).run()
+    timed_trainer("longer", lambda event: None, 2).run()
+    longer = timed_trainer("longer", events.append, 8)
+    longer.resume()
+    longer.run()
+    assert len(validations(events)) >= len(validations(whole)) - 2
+    assert longer.seconds == pytest.approx(480, rel=0.1)
 
 
 def test_a_finished_training_resumes_to_its_end(make_trainer):

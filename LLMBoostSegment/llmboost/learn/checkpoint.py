@@ -147,7 +147,7 @@ def is_progress(progress: Mapping[str, Any]) -> bool:
     budget = identity.get("budget") if isinstance(identity, dict) else None
     known = isinstance(budget, dict) and all(value is None or _is_number(value) for value in budget.values())
     whole = all(type(n) is int and n >= 0 for n in counts)
-    times = all(_is_number(progress.get(name)) for name in ("seconds", "validating", "took"))
+    times = all(_is_number(progress.get(name)) for name in ("seconds", "validating", "ended", "took"))
     means = isinstance(losses, list) and len(losses) == 2 and all(map(_is_number, losses))
     return known and whole and times and means and is_guard(progress.get("guard")) and (best is None or _is_score(best))
 

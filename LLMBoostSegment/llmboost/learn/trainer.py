@@ -276,7 +276,7 @@ class Trainer:
         self.best_score = Score(**progress["best"]) if progress.get("best") else None
         self.validated, self.stale = progress["validated"], progress["stale"]
         self.budget.seconds, self.budget.validating = progress["seconds"], progress["validating"]
-        self.budget.last = progress["seconds"], progress["took"]
+        self.budget.last = progress["ended"], progress["took"]
         self.passed = self.budget.passed(self.step)
         self._log("resumed", step=self.step, seconds=self.seconds)
 
@@ -424,6 +424,7 @@ class Trainer:
             "booster": describe(self.network)[1],
             "seconds": self.seconds,
             "validating": self.budget.validating,
+            "ended": self.budget.last[0],
             "took": self.budget.last[1],
             "guard": asdict(self.guard),
             "validated": self.validated,
