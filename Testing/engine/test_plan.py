@@ -105,6 +105,22 @@ def test_a_network_that_learns_in_minutes_sees_coarse_voxels(plan_of, wide, spac
     assert not whole.training
 
 
+def test_a_network_that_learns_in_minutes_sees_all_labels_at_once(plan_of):
+    """A column of vertebrae, say, in which each is known by its place."""
+
+    def column(shape):
+        label = np.zeros(shape, np.uint8)
+        for number in range(5):
+            label[40:56, 40:56, 16 * number : 16 * number + 16] = number + 1
+        return np.zeros(shape, np.float32), label
+
+    names = [f"vertebra {number}" for number in range(5)]
+    plan = plan_of([((96, 96, 88), (1.0, 1.0, 1.0))], values=column, names=names, quick=True)
+    across, again, along = np.multiply(plan.preprocessing.patch_size, plan.preprocessing.spacing)
+    assert along >= 80
+    assert across == again < along / 2
+
+
 def test_a_network_that_learns_in_minutes_leaves_thick_slices(plan_of):
     def bar(shape):
         label = np.zeros(shape, np.uint8)

@@ -63,6 +63,7 @@ class _Facts:
 
     spacing: np.ndarray
     extent: np.ndarray  # mm
+    labeled: np.ndarray  # mm, of the box around all labels
     foreground: list[np.ndarray]  # a sample of labeled voxels' intensities, for each channel
     widths: dict[int, float]  # of each label, mm, see _widths
     pieces: dict[int, float]  # of each label, the share of its voxels that its largest piece has
@@ -82,7 +83,8 @@ def make_plan(
     Args:
         levels, unshuffle: the strides of a network that is there already: the plan has as many levels, and strides no
             further on any.
-        quick: for learning in minutes: small patches of voxels as coarse as the smallest structure allows, one a step.
+        quick: for learning in minutes: small patches of voxels as coarse as the smallest structure allows, in the
+            proportions of the box around all labels, one a step.
         load: gives the cases.
 
     Raises:
@@ -107,7 +109,9 @@ def make_plan(
         strides = tuple(_triple(map(min, own, wanted)) for own, wanted in zip(levels, strides, strict=False))
     total = unshuffle * np.prod(np.array(strides), axis=0)
     voxels = QUICK_VOXELS if quick else PATCH_VOXELS
-    patch_size = _patch_size(size, total, voxels)
+    # the whole arrangement of the labels tells more than all of the image: which vertebra is which, say
+    labeled = np.max([fact.labeled for fact in facts], axis=0) / spacing
+    patch_size = _patch_size(size, total, voxels, labeled if quick else total)
     ct = [term(word) == "CT" for word in dataset.modalities]
     normalization = tuple(
         ct_window(np.concatenate([fact.foreground[c] for fact in facts])) if is_ct else Normalization()
@@ -128,7 +132,8 @@ def make_plan(
     coarser = f", coarser: the narrowest structure stays {ACROSS} voxels wide" if (spacing > found).any() else ""
     reasons = (
         f"spacing {preprocessing.spacing} mm (R, A, S): the median of {len(cases)} training cases{coarser}",
-        f"window {preprocessing.patch_size} voxels: the median case, up to {voxels:,} voxels",
+        f"window {preprocessing.patch_size} voxels: the median case, up to {voxels:,} voxels"
+        + (", shaped as the box around all labels" if quick else ""),
         f"batch {batch}: " + ("many steps" if quick else f"about {2 * voxels:,} voxels, at most a tenth of the cases"),
         f"strides {strides}: halved while a window keeps 4 tokens and axes are alike",
         "intensities: "
@@ -156,11 +161,13 @@ def _facts(images: Sequence[Image], label: Image | None, ignore: int | None) -> 
     spacing = np.array(canonical.spacing)
     inside = (label.array > 0) & (label.array != ignore)
     labels = np.where(inside, label.array, 0).astype(np.int32)
+    box = ndimage.find_objects(to_canonical(label.with_array(inside)).array.astype(np.uint8))
     # every n-th labeled voxel is enough for percentiles
     step = max(1, int(inside.sum()) // 2000)
     return _Facts(
         spacing=spacing,
         extent=spacing * canonical.shape,
+        labeled=spacing * [part.stop - part.start for part in box[0]] if box else np.zeros(3),
         foreground=[image.array[inside][::step].astype(np.float32) for image in images],
         widths=_widths(labels, label.spacing),
         pieces=_wholeness(labels),
@@ -236,11 +243,12 @@ def _strides(spacing: np.ndarray, size: np.ndarray) -> Strides:
     return tuple(result)
 
 
-def _patch_size(size: np.ndarray, total: np.ndarray, voxels: int) -> np.ndarray:
-    """The largest patch of so many voxels in the proportions of ``size``, a multiple of ``total`` along each axis."""
+def _patch_size(size: np.ndarray, total: np.ndarray, voxels: int, proportions: np.ndarray) -> np.ndarray:
+    """The largest patch of so many voxels within ``size``, a multiple of ``total`` along each axis."""
     patch_size = np.ceil(size / total) * total
     while patch_size.prod() > voxels and (patch_size > total).any():
-        patch_size[np.argmax(patch_size / total)] -= total[np.argmax(patch_size / total)]
+        excess = np.where(patch_size > total, patch_size / np.maximum(proportions, 1), 0)
+        patch_size[np.argmax(excess)] -= total[np.argmax(excess)]
     return patch_size.astype(int)
 
 
