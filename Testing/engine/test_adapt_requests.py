@@ -9,7 +9,7 @@ from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
 from llmboost.io.image import write_image
 from llmboost.library import import_model
-from llmboost.messages.cases import AdaptRequest, RankRequest
+from llmboost.messages.cases import AdaptRequest, CrossCheckRequest, RankRequest
 from llmboost.messages.codec import from_message, from_parts, to_parts
 from llmboost.messages.words import AdaptTask, Device
 from llmboost.messages.worker import PlanEvent, Progress, ValidationEvent
@@ -53,6 +53,23 @@ def test_adapt_tells_what_a_panel_shows(base, dataset_folder, tmp_path):
     events = [type(from_message(Progress, message).event) for message in sent]
     assert set(events) >= {PlanEvent, ValidationEvent}
     assert all(len(message.fields["text"].splitlines()) == 1 for message in sent)
+
+
+def test_cross_check_tells_how_far_it_is_and_what_it_found(base, make_case, write_dataset, tmp_path):
+    labels = {"0": "background", "1": "white", "2": "yolk"}
+    folder = write_dataset(tmp_path / "eggs", {f"egg_{seed}": make_case(seed) for seed in range(3)}, labels=labels)
+    where = {"base": base, "dataset": str(folder), "output": str(tmp_path / "egg.safetensors"), "device": Device.CPU}
+    ask(AdaptRequest(**where, steps=2))
+    sent = []
+    answer = ask(CrossCheckRequest(**where, folds=3), sent)
+    assert answer.card.to_json() == load_model(tmp_path / "egg.safetensors").card.to_json()
+    assert {case.id: set(case.dice) for case in answer.found.cases} == {f"egg_{n}": {"1", "2"} for n in range(3)}
+    assert answer.found.mean_dice == pytest.approx(answer.card.figures["out_of_fold_dice"])
+    assert answer.folds == 3
+    assert any(message.fields["text"].startswith("network 2 of 3: step 1, loss ") for message in sent)
+    fractions = [message.fields["fraction"] for message in sent if message.fields["fraction"] is not None]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
 
 
 def test_finish_and_old_cases(base, dataset_folder, tmp_path):

@@ -55,6 +55,15 @@ def test_of_steps_the_pace_tells_what_is_left():
     assert ":" in news.line(8000)
 
 
+def test_a_fold_is_named_and_has_a_best_of_its_own():
+    news = News()
+    news.hear({**step(10, 0.5, 0.2), "fold": "1 of 3"}, 10)
+    news.hear({**validation(0.7, {}), "fold": "1 of 3"}, 11)
+    assert "fold 1 of 3, step 10, loss 0.500, best Dice 0.800" in news.line(12)
+    news.hear({**step(1, 0.9, 0.4), "fold": "2 of 3"}, 20)
+    assert news.line(21).endswith("fold 2 of 3, step 1, loss 0.900")
+
+
 def test_a_validation_names_the_labels_the_worst_first():
     news = News()
     (line, held) = news.hear({"event": "plan", "reasons": ["why"], "labels": NAMES, "held_out": ["a", "b\n"]}, 0)

@@ -56,6 +56,19 @@ def worst_first(figures: Mapping[str, float | None], most: int) -> list[str]:
     return texts if more <= 0 else [*texts[:most], f"{more} more"]
 
 
+def at_worst(name: str, label: str, cases: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A label's Dice over cases by their names, such as "Larynx 0.81 (at worst 0.62, case_3)".
+
+    Args:
+        label: the value, by which ``cases`` have it.
+    """
+    known = [(dice, case) for case, scores in cases.items() if (dice := scores.get(label)) is not None]
+    if not known:
+        return f"{name} not measured"
+    worst, case = min(known)
+    return f"{name} {sum(dice for dice, _ in known) / len(known):.2f} (at worst {worst:.2f}, {case})"
+
+
 def doubts(card: Card) -> str:
     """Why the model is hardly of use, such as "has learned nothing (Dice 0.03 on validation cases)"; empty if there is
     no sign of that."""

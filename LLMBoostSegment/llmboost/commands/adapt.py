@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import library
-from ..card.figures import worst_first
+from ..card import SEGMENTATION, read_card
+from ..card.figures import at_worst, worst_first
 from ..files import printable
-from .news import CASES, by_name, training_news
+from ..messages.words import FOLDS, LEAST_FOLDS
+from .news import CASES, LABELS, by_name, training_news
 from .terminal import DatasetArgument, DeviceOption, console
+
+if TYPE_CHECKING:
+    from ..learn.adaptation.common import Adapted, AdaptSettings
+    from ..learn.adaptation.crosscheck import CrossChecked
 
 
 def adapt(
@@ -37,6 +43,14 @@ def adapt(
     ] = False,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            help="Of new labels: check on every case afterwards, by so many more networks that learn as long, each"
+            " without one part of the cases. Of a run that ended: check alone.",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with the run that wrote the output, up to a larger budget; replaces it."),
@@ -49,23 +63,40 @@ def adapt(
     started = time.monotonic()
     from ..inference.device import choose_device
     from ..learn.adaptation.common import MINUTES, AdaptSettings
+    from ..learn.adaptation.crosscheck import check_folds, cross_check
     from ..learn.adaptation.flow import adapt as run
-    from ..learn.train import run_folder
+    from ..learn.adaptation.runs import has_ended
 
     settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
-    total = None if steps or resume else 60 * (minutes or MINUTES)
-    with training_news(total, started) as tell:
-        result = run(
-            library.find(base),
-            dataset,
-            output,
-            settings,
-            device=choose_device(device),
-            old=old,
-            resume=resume,
-            report=tell,
-            started=started,
-        )
+    path, where = library.find(base), choose_device(device)
+    if folds is not None:
+        check_folds(read_card(path), dataset, settings, folds)
+    if folds is None or resume or not has_ended(output):
+        total = None if steps or resume else 60 * (minutes or MINUTES)
+        with training_news(total, started) as tell:
+            result = run(
+                path,
+                dataset,
+                output,
+                settings,
+                device=where,
+                old=old,
+                resume=resume,
+                report=tell,
+                started=started,
+            )
+        _tell(result, output, settings)
+    if folds is not None:
+        with training_news() as tell:
+            checked = cross_check(path, dataset, output, settings, folds, device=where, report=tell)
+        _tell_checked(checked, output)
+
+
+def _tell(result: Adapted, output: Path, settings: AdaptSettings) -> None:
+    """What came of the training."""
+    from ..learn.adaptation.common import MINUTES
+    from ..learn.train import run_folder
+
     for warning in result.warnings:
         console.print(f"warning: {warning}")
     measure = "AUC" if result.card.classification else "Dice"
@@ -87,3 +118,32 @@ def adapt(
     console.print(f"{output}: {megabytes:.1f} MB, {result.steps} steps; {planned}took {took:.1f} minutes")
     more = f"--steps {2 * result.steps}" if settings.steps else f"--minutes {max(1, math.ceil(2 * took))}"
     console.print(f"log and curve in {run_folder(output)}; to go on, the same command with {more} --resume")
+    training = result.card.training
+    if result.card.task == SEGMENTATION and not result.card.adapter and "val_cases" in training:
+        count = min(training["train_cases"] + training["val_cases"], FOLDS)
+        if count >= LEAST_FOLDS:
+            console.print(f"to check on every case, in about {count * took:.1f} minutes: --folds {count}")
+
+
+def _tell_checked(checked: CrossChecked, output: Path) -> None:
+    """What was found on every case."""
+    from ..learn.train import run_folder
+    from ..learn.trainingreport import REPORT
+
+    for warning in checked.warnings:
+        console.print(f"warning: {warning}")
+    found, figures = checked.found, checked.card.figures
+    interval = figures.get("out_of_fold_dice_ci95")
+    around = f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    console.print(
+        f"Dice out of fold: {figures['out_of_fold_dice']:.4f}{around}; {len(found.cases)} cases, each by a network that"
+        " had not seen it"
+    )
+    cases = {printable(case["id"]): case["dice"] for case in found.cases}
+    labels = sorted(checked.card.labels, key=lambda label: found.label_dice.get(str(label.value), 2.0))
+    for label in labels[:LABELS]:
+        console.print(f"  {at_worst(printable(label.name), str(label.value), cases)}")
+    each = {printable(id): dice for id, dice in found.case_dice.items()}
+    console.print(f"  by case: {', '.join(worst_first(each, CASES))}")
+    took = checked.seconds / 60
+    console.print(f"checked by {checked.folds} networks in {took:.1f} minutes; report in {run_folder(output) / REPORT}")

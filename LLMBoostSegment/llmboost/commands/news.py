@@ -36,7 +36,7 @@ class News:
         self.doing = "preparing"
         self.fraction = 0.0
         self._names: Mapping[int, str] = {}
-        self._best = ""
+        self._best = self._fold = ""
         self._step: int | None = None
         self._losses: list[float] = []
         self._loss = ""
@@ -45,6 +45,9 @@ class News:
 
     def hear(self, event: Mapping[str, Any], now: float) -> list[str]:
         """Take a trainer's event; what is to be told of it at once, line by line."""
+        fold = event.get("fold", "")
+        if fold != self._fold:
+            self._fold, self._best = fold, ""
         match event["event"]:
             case "plan":
                 self._names = event.get("labels", {})
@@ -84,7 +87,13 @@ class News:
             self._loss = f"loss {sum(losses) / len(losses):.3f}"
         left = self._left(now)
         parts = [f"{100 * self.share(now):.0f} %", left and f"{left} left"]
-        parts += [self.doing, "" if self._step is None else f"step {self._step}", self._loss, self._best]
+        parts += [
+            self._fold and f"fold {self._fold}",
+            self.doing,
+            "" if self._step is None else f"step {self._step}",
+            self._loss,
+            self._best,
+        ]
         return ", ".join(filter(None, parts))
 
     def _left(self, now: float) -> str:

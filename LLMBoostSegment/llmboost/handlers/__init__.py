@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..card import Card, read_card
 from ..errors import LLMBoostError
 from ..library import find, installed
-from ..messages.cases import AdaptRequest, RankRequest
+from ..messages.cases import AdaptRequest, CrossCheckRequest, RankRequest
 from ..messages.codec import Answer, Request
 from ..messages.images import ClassifyRequest, ExplainRequest, SegmentRequest
 from ..messages.words import ErrorKind
@@ -27,7 +27,7 @@ from ..messages.worker import (
     WarmUpRequest,
 )
 from ..service import Handlers, Job, RequestError
-from .adapt import adapt, rank_cases
+from .adapt import adapt, cross_check, rank_cases
 from .classify import classify
 from .explain import explain
 from .models import digest_of, models, put_model, received, show
@@ -56,6 +56,7 @@ class Engine:
             ShowRequest: partial(show, self),
             SegmentRequest: partial(self._computed, segment),
             AdaptRequest: partial(self._computed, adapt),
+            CrossCheckRequest: partial(self._computed, cross_check),
             RankRequest: partial(self._computed, rank_cases),
             ClassifyRequest: partial(self._computed, classify),
             ExplainRequest: partial(self._computed, explain),

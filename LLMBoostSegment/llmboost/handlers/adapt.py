@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from ..messages.cases import (
     AdaptAnswer,
     AdaptRequest,
     CaseDice,
+    CrossCheckAnswer,
+    CrossCheckRequest,
     HeldOutFigures,
     OldTask,
     RankedCase,
@@ -41,9 +43,7 @@ def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
     def report(event: dict[str, Any]) -> None:
         if event["event"] == "plan":
             names.update(event["labels"])
-        step = event["event"] == "step"
-        text = f"step {event['step']}, loss {event['loss']:.3f}" if step else str(event.get("text", event["event"]))
-        job.progress(event.get("fraction"), text, event=_event(event, names))
+        job.progress(event.get("fraction"), _text(event), event=_event(event, names))
 
     result = run(
         base,
@@ -69,6 +69,40 @@ def adapt(engine: Engine, job: Job[AdaptRequest]) -> AdaptAnswer:
         StopReason(result.stopped),
         (*result.warnings, *result.advice),
     )
+
+
+def cross_check(engine: Engine, job: Job[CrossCheckRequest]) -> CrossCheckAnswer:
+    """Tell by every case how good what was adapted is."""
+    started, request = time.monotonic(), job.request
+    base = engine.path(request.base)
+    engine.release(job)
+    from ..inference.device import choose_device
+    from ..learn.adaptation.common import AdaptSettings
+    from ..learn.adaptation.crosscheck import cross_check as run
+
+    def report(event: dict[str, Any]) -> None:
+        fold = f"network {event['fold']}: " if "fold" in event else ""
+        job.progress(event.get("fraction"), fold + _text(event))
+
+    result = run(
+        base,
+        Path(request.dataset),
+        Path(request.output),
+        AdaptSettings(rank=request.rank, task=request.task),
+        request.folds,
+        device=choose_device(request.device),
+        report=report,
+        cancelled=job.cancelled,
+        started=started,
+    )
+    found = replace(_figures(result.found), mean_dice=result.card.figures.get("out_of_fold_dice"))
+    return CrossCheckAnswer(result.card, found, result.folds, result.seconds, result.warnings)
+
+
+def _text(event: dict[str, Any]) -> str:
+    """A trainer's event in a few words."""
+    step = event["event"] == "step"
+    return f"step {event['step']}, loss {event['loss']:.3f}" if step else str(event.get("text", event["event"]))
 
 
 def _event(told: dict[str, Any], names: Mapping[int, str]) -> TrainingEvent | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from ..card import Card, read_card
 from ..ensemble import combine
-from ..errors import LLMBoostError
+from ..errors import Cancelled, LLMBoostError
 from ..evaluation import evaluate_segmenter
 from ..files import locked, write_whole
 from ..io.dataset import Dataset, digest_of, read_dataset
@@ -24,6 +24,7 @@ from ..model import Model, load_model
 from ..report import Observed, Training, write_report
 from .checkpoint import differences
 from .folds import folds
+from .plan import TrainingPlan
 from .train import Recipe, check_free, made_with, plan_of, run_folder, train
 from .trainer import CHECKPOINT
 from .trainingreport import REPORT
@@ -99,62 +100,136 @@ def cross_validate(
     except OSError as error:
         raise LLMBoostError(f"{folder}: cannot be made ({error.strerror}); choose another output") from error
     with locked(folder, wait=False):
-        _keep_split(folder / SPLIT, dataset, parts, recipe)
-        every = [
-            Fold(number, folder / f"fold_{number}.safetensors", _without(dataset, ids, part))
-            for number, part in enumerate(parts)
-        ]
-        for fold in every:
-            name = f"fold {fold.number} ({fold.number + 1} of {count})"
-            if fold.path.exists():
-                report({"event": "plan", "reasons": (f"{name}: trained before",), "labels": dataset.labels})
-                continue
-            tell = _of_fold(report, name, fold.number, count)
-            train(
-                fold.dataset,
-                fold.path,
-                recipe,
-                device=device,
-                resume=fold.started,
-                report=tell,
-                plan=plan,
-            )
-        card, result, seen = _conclude(every, output, device, report, resume)
+        keep_split(folder / SPLIT, dataset, parts, recipe)
+        every = folds_in(folder, dataset, ids, parts)
+        train_folds(every, recipe, plan, device=device, report=report)
+        found = measure_folds(every, device, report)
+        check_free(output, resume)
+        card = combine(found.models, output, **_fields(dataset, found))
+        result = found.result(card)
+        write_result(folder / RESULT, result)
         if wanted:
             told = (first, *plan.reasons, *checked.notes)
-            _report(every, card, result, seen, told)
+            _report(every, card, result, found.seen, told)
             report({"event": "report", "text": f"report on all folds in {folder / REPORT}"})
         return card
 
 
-def _conclude(
-    every: Sequence[Fold], output: Path, device: torch.device, report: Callable[[dict[str, Any]], None], resume: bool
-) -> tuple[Card, dict[str, Any], list[Observed]]:
-    """Measure each network on what it did not see, and write them all as one model; also gives what was measured, and
-    what each fold showed."""
+def folds_in(folder: Path, dataset: Dataset, ids: Sequence[str], parts: Sequence[Sequence[str]]) -> list[Fold]:
+    """The trainings, of which each has the cases of one part to be measured on, and the others of ``ids`` to learn
+    from; their files lie in ``folder``."""
+    return [
+        Fold(number, folder / f"fold_{number}.safetensors", _without(dataset, ids, part))
+        for number, part in enumerate(parts)
+    ]
+
+
+def train_folds(
+    every: Sequence[Fold],
+    recipe: Recipe,
+    plan: TrainingPlan,
+    *,
+    device: torch.device,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Train the networks that are not there yet, all by one plan, and go on with one that was stopped.
+
+    Args:
+        report: is called with each training's events, with a "fold" such as "2 of 5", and the fraction that of all.
+
+    Raises:
+        LLMBoostError: as :func:`.train.train`.
+        Cancelled: when asked to.
+    """
+    for fold in every:
+        name = f"fold {fold.number} ({fold.number + 1} of {len(every)})"
+        if fold.path.exists():
+            report({"event": "plan", "reasons": (f"{name}: trained before",), "labels": fold.dataset.labels})
+            continue
+        tell = _of_fold(report, name, fold.number, len(every))
+        train(
+            fold.dataset,
+            fold.path,
+            recipe,
+            device=device,
+            resume=fold.started,
+            report=tell,
+            cancelled=cancelled,
+            plan=plan,
+        )
+        if cancelled():
+            fold.path.unlink()  # of a training that did not come to its end
+            raise Cancelled
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What each fold's network makes of the cases that it did not see.
+
+    Attributes:
+        cases: as :func:`..evaluation.evaluate_segmenter` gives them, with the number of the ``fold``.
+        summary: of them, see :func:`..metrics.segmentation.summarize`.
+        seen: what each fold showed.
+    """
+
+    models: list[Model]
+    dataset: str
+    cases: list[dict[str, Any]]
+    summary: dict[str, Any]
+    seen: list[Observed] = field(repr=False)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """For a card: the mean Dice and that of each label by value, with intervals."""
+        dice = {value: found for value, found in self.summary["dice"].items() if found["mean"] is not None}
+        intervals = {value: found["ci95"] for value, found in dice.items() if found["ci95"]}
+        figures = {
+            "out_of_fold_dice": self.summary["mean_dice"],
+            "out_of_fold_dice_ci95": self.summary["mean_dice_ci95"],
+            "out_of_fold_dice_per_label": {value: found["mean"] for value, found in dice.items()},
+            "out_of_fold_dice_per_label_ci95": intervals,
+        }
+        return {name: figure for name, figure in figures.items() if figure is not None}
+
+    def result(self, card: Card) -> dict[str, Any]:
+        """In the form of :func:`..evaluation.evaluate_segmenter`, of the model that they speak of."""
+        known = {"model": card.name, "digest": card.digest, "dataset": self.dataset}
+        return {**known, "split": OUT_OF_FOLD, "mirror": False, **self.summary, "cases": self.cases, "warnings": []}
+
+
+def measure_folds(
+    every: Sequence[Fold],
+    device: torch.device,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> OutOfFold:
+    """Measure each network on what it did not see.
+
+    Raises:
+        LLMBoostError: a model or a case cannot be read.
+        Cancelled: when asked to.
+    """
+
+    def measured(_case: dict[str, Any]) -> None:
+        if cancelled():
+            raise Cancelled
+
     models, seen = [], [Observed(fold.dataset.labels, fold.dataset.ignore) for fold in every]
-    measured: list[dict[str, Any]] = []
+    cases: list[dict[str, Any]] = []
     for fold in every:
         report({"event": "stage", "text": f"measuring the cases of fold {fold.number}"})
         models.append(load_model(fold.path, device))
-        found = evaluate_segmenter(models[-1], fold.dataset, "val", seen=seen[fold.number].see)
-        measured += [{**case, "fold": fold.number} for case in found["cases"]]
+        found = evaluate_segmenter(models[-1], fold.dataset, "val", report=measured, seen=seen[fold.number].see)
+        cases += [{**case, "fold": fold.number} for case in found["cases"]]
     dataset = every[0].dataset
-    summary = summarize(measured, groups=[dataset.subjects.get(case["id"], case["id"]) for case in measured])
-    check_free(output, resume)
-    card = combine(models, output, **_fields(dataset, models, summary))
-    result = {
-        "model": card.name,
-        "digest": card.digest,
-        "dataset": dataset.name,
-        "split": OUT_OF_FOLD,
-        "mirror": False,
-        **summary,
-        "cases": measured,
-        "warnings": [],
-    }
-    write_whole(folds_folder(output) / RESULT, (json.dumps(result, indent=1) + "\n").encode())
-    return card, result, seen
+    summary = summarize(cases, groups=[dataset.subjects.get(case["id"], case["id"]) for case in cases])
+    return OutOfFold(models, dataset.name, cases, summary, seen)
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write what was measured out of fold; raises LLMBoostError."""
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
 
 
 def _report(
@@ -167,22 +242,20 @@ def _report(
         own = {**result, **summarize(cases, groups=groups), "cases": cases}
         run = run_folder(fold.path)
         write_report(run / REPORT, read_card(fold.path), own, observed, Training(run / "curve.png", told))
-    together = Observed(every[0].dataset.labels, every[0].dataset.ignore)
-    for observed in seen:
-        together.add(observed)
-    write_report(every[0].path.parent / REPORT, card, result, together, Training(plan=told))
+    write_report(every[0].path.parent / REPORT, card, result, together(seen), Training(plan=told))
 
 
-def _fields(dataset: Dataset, models: Sequence[Model], summary: Mapping[str, Any]) -> dict[str, Any]:
+def together(seen: Sequence[Observed]) -> Observed:
+    """What all folds showed."""
+    every = Observed(seen[0].labels, seen[0].ignore)
+    for one in seen:
+        every.add(one)
+    return every
+
+
+def _fields(dataset: Dataset, found: OutOfFold) -> dict[str, Any]:
     """Of the card of all networks together."""
-    dice = {value: found for value, found in summary["dice"].items() if found["mean"] is not None}
-    intervals = {value: found["ci95"] for value, found in dice.items() if found["ci95"]}
-    figures = {
-        "out_of_fold_dice": summary["mean_dice"],
-        "out_of_fold_dice_ci95": summary["mean_dice_ci95"],
-        "out_of_fold_dice_per_label": {value: found["mean"] for value, found in dice.items()},
-        "out_of_fold_dice_per_label_ci95": intervals,
-    }
+    models = found.models
     trainings = [model.card.training for model in models]
     members = [
         {"name": model.card.name, "digest": model.card.digest, "val_cases": model.card.training["val_cases"]}
@@ -191,11 +264,11 @@ def _fields(dataset: Dataset, models: Sequence[Model], summary: Mapping[str, Any
     return {
         "title": dataset.name,
         "description": f"Trained on {dataset.name}: {len(models)} networks, each without one part of the cases",
-        "figures": {name: figure for name, figure in figures.items() if figure is not None},
+        "figures": found.figures,
         "training": {
             "data": dataset.name,
             "data_license": dataset.license,
-            "train_cases": summary["n_cases"],
+            "train_cases": found.summary["n_cases"],
             "folds": len(models),
             "members": members,
             "steps": sum(training["steps"] for training in trainings),
@@ -211,7 +284,7 @@ def _without(dataset: Dataset, ids: Sequence[str], part: Sequence[str]) -> Datas
     return replace(dataset, splits={"train": [id for id in ids if id not in part], "val": list(part), "test": []})
 
 
-def _keep_split(path: Path, dataset: Dataset, parts: Sequence[Sequence[str]], recipe: Recipe) -> None:
+def keep_split(path: Path, dataset: Dataset, parts: Sequence[Sequence[str]], recipe: Recipe) -> None:
     """Write down what is trained on what; raises LLMBoostError if something else was when it began."""
     now = {
         "folds": {f"fold {number}": list(part) for number, part in enumerate(parts)},
@@ -238,6 +311,6 @@ def _of_fold(
         changed: dict[str, Any] = {"reasons": (name,)} if event["event"] == "plan" else {}
         if "fraction" in event:
             changed["fraction"] = (number + event["fraction"]) / count
-        report({**event, **changed})
+        report({**event, **changed, "fold": f"{number + 1} of {count}"})
 
     return tell

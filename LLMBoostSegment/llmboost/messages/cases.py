@@ -80,6 +80,36 @@ class AdaptRequest(Request[AdaptAnswer], sent_as=RequestKind.ADAPT):
 
 
 @dataclass(frozen=True)
+class CrossCheckAnswer(Answer):
+    """What networks made of the cases that they had not seen, ``folds`` of them, and the card that now tells it."""
+
+    card: Card
+    found: HeldOutFigures
+    folds: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossCheckRequest(Request[CrossCheckAnswer], sent_as=RequestKind.CROSS_CHECK):
+    """Tell by every case how good the network is that ``output`` holds, which learned new labels; see
+    :func:`llmboost.learn.adaptation.crosscheck.cross_check`. ``cancel`` ends it with nothing changed.
+
+    Attributes:
+        base, dataset, output, rank, task: as they were for the training.
+        folds: how many networks learn; None: by the number of cases.
+    """
+
+    base: Name
+    dataset: Name
+    output: Name
+    rank: int | None = None
+    task: AdaptTask | None = None
+    device: Device = Device.AUTO
+    folds: int | None = None
+
+
+@dataclass(frozen=True)
 class RankedCase:
     """A case, with what :class:`llmboost.learn.ranking.Ranked` tells of it."""
 

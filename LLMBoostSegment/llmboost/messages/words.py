@@ -8,6 +8,7 @@ from typing import TypeVar
 from ..errors import LLMBoostError
 
 HELD_OUT = 4  # without cases to check with, every which subject is kept aside; fewer than that are all learned from
+LEAST_FOLDS, FOLDS = 3, 5  # of a check on every case: at least, and at most unless more are asked for
 
 
 class RequestKind(StrEnum):
@@ -23,6 +24,7 @@ class RequestKind(StrEnum):
     CLASSIFY = "classify"
     EXPLAIN = "explain"
     ADAPT = "adapt"
+    CROSS_CHECK = "cross_check"
     RANK_CASES = "rank_cases"
     CANCEL = "cancel"
     FINISH = "finish"

@@ -110,7 +110,7 @@ def _folds(result: Mapping[str, Any]) -> str:
         known = [one for one in dice if one is not None]
         spread = f"{min(known):.3f} to {max(known):.3f}" if known else "-"
         rows.append([f"fold {number}", len(dice), _figure(float(np.mean(known)) if known else None, 3), spread])
-    words = "Each case is measured by the network that did not see it; all networks together are the model."
+    words = "Each case is measured by the network that did not see it."
     return section("Folds", table(["", "cases", "mean Dice", "cases from, to"], rows), hint(words))
 
 

@@ -75,7 +75,7 @@ def adapt(
     check_free(output, resume)
     control.stage("reading the cases")
     base = load_model(base_path)
-    adaptation = _read(base, folder, settings, device, old)
+    adaptation = read_adaptation(base, folder, settings, device, old)
     adapter = adapter_entry(base.card, adaptation)
     with run_of(output, adapter, adaptation, resume) as run, layer_by_layer():
         _tell_plan(adaptation, run, control)
@@ -134,7 +134,9 @@ def _score(before: Measured, adaptation: Adaptation) -> Score | None:
     return Score(before.mean_dice, {"dice": before.mean_dice}, labels)
 
 
-def _read(base: Model, folder: Path, settings: AdaptSettings, device: torch.device, old: Path | None) -> Adaptation:
+def read_adaptation(
+    base: Model, folder: Path, settings: AdaptSettings, device: torch.device, old: Path | None = None
+) -> Adaptation:
     """What is learned, from which cases: all of them are read here."""
     if isinstance(base.network, Ensemble):
         raise LLMBoostError(

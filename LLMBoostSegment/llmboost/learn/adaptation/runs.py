@@ -18,8 +18,10 @@ from ...files import LOCK, digest_of, write_whole
 from ...jsonfile import read_json
 from ..budget import BUDGET
 from ..checkpoint import differences
+from ..crossvalidation import RESULT
 from ..train import alone, check_free, run_folder
 from ..trainer import check_run, versions
+from ..trainingreport import REPORT
 from .common import MINUTES, Adaptation, AdaptSettings
 
 RUN = "adapt.json"
@@ -67,7 +69,10 @@ class Run:
             )
 
     def end(self, steps: int, seconds: float, trained: float) -> None:
-        """Note that the output is written, so that the run can go on; numbers as in :class:`Ended`."""
+        """Note that the output is written, so that the run can go on; numbers as in :class:`Ended`. What was found of
+        an earlier one goes."""
+        for name in (RESULT, REPORT):
+            (self.folder / name).unlink(missing_ok=True)
         ended = Ended(digest_of(self._output), steps, seconds, trained)
         write_whole(self.folder / RUN, json.dumps({**self._entry, "ended": asdict(ended)}, sort_keys=True).encode())
 
@@ -96,9 +101,7 @@ def run_of(output: Path, adapter: Adapter, adaptation: Adaptation, resume: bool)
         LLMBoostError: another run is at work there, ended there and is not to go on, or differs, and how; with
             ``resume``, there is none, or the budget is spent already.
     """
-    named = {f"label {value}": name for value, name in adaptation.labels.items()}
-    entry = {**asdict(adapter), **adaptation.identity, "labels": named, "versions": versions()}
-    del entry["cases"]  # they are told by id
+    entry = _entry(adapter, adaptation)
     with alone(output) as folder:
         check_run(folder)
         known = known_run(folder / RUN)
@@ -117,6 +120,42 @@ def run_of(output: Path, adapter: Adapter, adaptation: Adaptation, resume: bool)
             raise
 
 
+@contextmanager
+def ended_run(output: Path, adapter: Adapter, adaptation: Adaptation) -> Iterator[Run]:
+    """The run that wrote ``output``, to add to what that tells; without a budget, that of the run counts.
+
+    Raises:
+        LLMBoostError: none ended there, another is at work there, or it differs, and how.
+    """
+    with alone(output) as folder:
+        check_run(folder)
+        known = known_run(folder / RUN)
+        ended = _ended(known.get("ended"))
+        if ended is None:
+            raise LLMBoostError(f"{folder}: no run that ended, whose model could be checked; train it first")
+        now = _entry(adapter, adaptation)
+        then = {key: value for key, value in known.items() if key != "ended"}
+        if now["settings"]["steps"] is None and now["settings"]["minutes"] is None:
+            then, now = ({**one, "settings": _without_budget(one["settings"])} for one in (then, now))
+        _check_same(folder, then, now, "ended")
+        run = Run(output, known, ended)
+        run.check_output()
+        yield run
+
+
+def has_ended(output: Path) -> bool:
+    """Whether there is a run that wrote ``output``."""
+    return _ended(known_run(run_folder(output) / RUN).get("ended")) is not None
+
+
+def _entry(adapter: Adapter, adaptation: Adaptation) -> dict[str, Any]:
+    """What tells a run from others."""
+    named = {f"label {value}": name for value, name in adaptation.labels.items()}
+    entry = {**asdict(adapter), **adaptation.identity, "labels": named, "versions": versions()}
+    del entry["cases"]  # they are told by id
+    return entry
+
+
 def _check(folder: Path, known: dict[str, Any], entry: dict[str, Any], ended: Ended | None, resume: bool) -> None:
     """Raises LLMBoostError as :func:`run_of`."""
     if resume and not known:
@@ -129,8 +168,13 @@ def _check(folder: Path, known: dict[str, Any], entry: dict[str, Any], ended: En
     if ended:
         then, now = ({**one, "settings": _without_budget(one["settings"])} for one in (then, now))
         _check_budget(folder, known["settings"], entry["settings"], ended)
-    if known and (differing := differences(then, now)):
-        what = "ended" if ended else "was stopped"
+    if known:
+        _check_same(folder, then, now, "ended" if ended else "was stopped")
+
+
+def _check_same(folder: Path, then: dict[str, Any], now: dict[str, Any], what: str) -> None:
+    """Raises LLMBoostError, which tells how they differ, unless this is the run that ended or was stopped."""
+    if differing := differences(then, now):
         raise LLMBoostError(
             f"{folder}: of a run that {what} and is another one ({differing}); start it as it was started, or remove"
             " that folder"

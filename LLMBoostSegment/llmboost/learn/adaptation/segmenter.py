@@ -45,6 +45,9 @@ class SegmenterAdaptation:
     every fourth subject. Fewer than four cases are all learned from. One case held out is too few to choose by (on val,
     it cost 0.02 of Dice): with one or none, training goes to the end of the budget. If what comes of it is not better
     than the base on the cases held out, the base is kept.
+
+    Attributes:
+        every: ids of the labeled cases that are learned from or may be held out; ``showing`` those that show a label.
     """
 
     def __init__(
@@ -52,8 +55,11 @@ class SegmenterAdaptation:
     ) -> None:
         dataset = read_dataset(folder)
         self.base, self.device = base, device
-        self.aim = settings.task or _task(base.card, dataset)
-        dataset, train, val, checked = _split(dataset)
+        self.aim = settings.task or task_of(base.card, dataset)
+        dataset, train, held, checked = _split(dataset)
+        self.every = [case.id for case in (*train, *held)]
+        self.showing = [id for id in self.every if checked.values[id] & dataset.labels.keys()]
+        val = held[:MOST_HELD_OUT]
         self.untaught, notes = gaps(dataset, checked, train, val)
         self.warnings = [*checked.notes, *notes]
         if settings.scope is None:
@@ -199,7 +205,7 @@ def _measure(network: nn.Module, volumes: Sequence[Volume], card: Card) -> Measu
     return Measured(tuple({"id": volume.id, "dice": scores(volume)} for volume in volumes))
 
 
-def _task(card: Card, dataset: Dataset) -> str:
+def task_of(card: Card, dataset: Dataset) -> str:
     """Whether the data set labels what the model labels: as many values, and names that agree ("Anterior" will do for
     "Anterior hippocampus")."""
     own = {label.value: set(label.name.casefold().split()) for label in card.labels}
@@ -232,7 +238,7 @@ def _split(dataset: Dataset) -> tuple[Dataset, list[DatasetCase], list[DatasetCa
         chosen = set(subjects[HELD_OUT - 1 :: HELD_OUT])
         val = [case for case in train if _subject(dataset, case) in chosen and shows(case)]
         train = [case for case in train if _subject(dataset, case) not in chosen]
-    return dataset, train, val[:MOST_HELD_OUT], checked
+    return dataset, train, val, checked
 
 
 def _subject(dataset: Dataset, case: DatasetCase) -> str:
