@@ -133,7 +133,7 @@ def test_cases_are_ranked_by_an_ensemble(pair, dataset_folder):
 def test_an_ensemble_is_no_base_to_adapt(refusal, pair, dataset_folder, tmp_path):
     base = tmp_path / "both.safetensors"
     line = refusal("adapt", base, dataset_folder, "--output", tmp_path / "a.safetensors", "--steps", 1)
-    assert "'both' is an ensemble, which cannot be adapted" in line
+    assert "'both' is an ensemble, which cannot be adapted; adapt one of the models in it" in line
 
 
 @pytest.mark.parametrize(

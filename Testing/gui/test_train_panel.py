@@ -545,6 +545,29 @@ def test_one_computation_at_a_time_in_both_modules(ready, host):
     ready.finish()
 
 
+def test_what_cannot_be_adapted_is_no_base_to_choose(ready):
+    from llmboost.ensemble import combine
+    from llmboost.model import load_model, save_model
+
+    one, other = load_model(library.find("hippocampus")), ready.folder / "other.safetensors"
+    changed = load_model(library.find("hippocampus")).network
+    for parameter in changed.heads.parameters():
+        parameter.data += 1
+    save_model(changed, replace(one.card, name="other", title="Other one"), other)
+    combine([one, load_model(other)], ready.folder / "both.safetensors", title="Both as one")
+    library.import_model(other)
+    library.import_model(ready.folder / "both.safetensors")
+    ready.panel.refresh()
+    box = ready.ui.baseBox
+    offered = [box.itemText(index) for index in range(box.count)]
+    assert any(text.startswith("Other one") for text in offered)
+    assert not any(text.startswith("Both as one") for text in offered)
+    ready.panel.parameterNode.base = "both"  # of a scene
+    ready.panel.refresh()
+    assert not ready.ui.startButton.enabled
+    assert "Choose a base model" in ready.ui.problemsLabel.text
+
+
 # Label next
 
 

@@ -19,7 +19,7 @@ class Widgets(Protocol):
 
 
 class BaseChoice:
-    """Models that segment single images, and are no adapters themselves.
+    """Models that segment single images, and are neither adapters nor ensembles, which cannot be adapted.
 
     Args:
         onBase: is called with the name of the model that the user chose.
@@ -58,4 +58,5 @@ class BaseChoice:
 
 
 def _canBeBase(card: Card) -> bool:
-    return card.task == SEGMENTATION and card.preprocessing.channels == 1 and card.adapter is None
+    segments = card.task == SEGMENTATION and card.preprocessing.channels == 1
+    return segments and card.adapter is None and not card.is_ensemble

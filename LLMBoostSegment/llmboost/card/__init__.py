@@ -9,6 +9,7 @@ from .card import CROP, Card
 from .checks import CONTROL, INPUT_REGIONS, MAX_LABEL
 from .fields import (
     CLASSIFICATION,
+    ENSEMBLE,
     LEFT,
     PALETTE,
     RIGHT,
@@ -34,6 +35,7 @@ __all__ = [
     "CLASSIFICATION",
     "CONTROL",
     "CROP",
+    "ENSEMBLE",
     "INPUT_REGIONS",
     "LEFT",
     "MAX_LABEL",

@@ -13,6 +13,7 @@ from ..files import printable
 from ..jsonfile import parse_json
 from .checks import check
 from .fields import (
+    ENSEMBLE,
     SEGMENTATION,
     Adapter,
     Cascade,
@@ -97,6 +98,11 @@ class Card:
             for n, target in enumerate(self.cascade.targets)
             for label in self.labels
         )
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether several networks answer together, which cannot be adapted as one."""
+        return self.network.get("name") == ENSEMBLE
 
     @property
     def learned_from(self) -> int | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
+ENSEMBLE = "ensemble"  # of several networks, as `llmboost models combine` makes it: the name in the entry ``network``
 # of labels that come without a color: Okabe & Ito's, told apart by color-blind people too
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..booster import Booster, BoosterConfig, rebuild
+from ..card import ENSEMBLE
 from ..errors import LLMBoostError
 from .ensemble import MAX_MEMBERS, Ensemble
 from .hybrid_vit import HybridViT, HybridViTConfig
@@ -37,7 +38,6 @@ PEERS: dict[str, tuple[type[nn.Module], type]] = {
 }
 NETWORKS = SEGMENTERS | CLASSIFIERS | PEERS
 DEFAULT_SEGMENTER = "hybrid-vit"
-ENSEMBLE = "ensemble"  # of several, which `llmboost models combine` makes
 
 
 def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mapping[str, Any] | None) -> nn.Module:

@@ -17,7 +17,6 @@ from ...errors import Cancelled, LLMBoostError
 from ...messages.words import StopReason
 from ...model import Model, load_model, save_tensors
 from ...networks import DEFAULT_SEGMENTER, build
-from ...networks.ensemble import Ensemble
 from ..checkpoint import copy_of
 from ..curve import draw_curve
 from ..forecast import forecast
@@ -138,7 +137,7 @@ def read_adaptation(
     base: Model, folder: Path, settings: AdaptSettings, device: torch.device, old: Path | None = None
 ) -> Adaptation:
     """What is learned, from which cases: all of them are read here."""
-    if isinstance(base.network, Ensemble):
+    if base.card.is_ensemble:
         raise LLMBoostError(
             f"model '{base.card.name}' is an ensemble, which cannot be adapted; adapt one of the models in it"
         )
