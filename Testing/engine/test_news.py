@@ -76,6 +76,13 @@ def test_a_validation_names_the_labels_the_worst_first():
     assert line == "step 1: val AUC 0.6000 (best 0.8000)"
 
 
+def test_where_the_last_weights_are_kept_nothing_is_called_the_best():
+    news = News()
+    assert news.hear(validation(0.7, {}, best=None), 5) == ["step 40: val Dice 0.7000"]
+    assert news.hear(validation(0.6, {}, best=None), 6) == ["step 40: val Dice 0.6000"]
+    assert news.line(7).endswith(", Dice 0.600")
+
+
 def test_many_labels_are_told_in_part():
     many = {f"v{n}": 1 - n / 20 for n in range(12)}
     assert worst_first(many, 7) == [*(f"v{n} {1 - n / 20:.2f}" for n in range(11, 4, -1)), "5 more"]

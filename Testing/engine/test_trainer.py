@@ -233,6 +233,21 @@ def test_a_training_of_more_minutes_validates_as_they_say(timed_trainer):
     assert longer.seconds == pytest.approx(480, rel=0.1)
 
 
+@pytest.mark.parametrize(("last", "best"), [(False, [0.5, 0.7, 0.7]), (True, [None, None, None])])
+def test_only_what_weights_are_chosen_by_is_called_the_best(tmp_path, volumes, tiny_network, last, best):
+    scores = iter([0.5, 0.7, 0.6])
+
+    class Given(Timed):
+        def score(self, network):
+            return Score(dice := next(scores), {"dice": dice}, {})
+
+    events = []
+    task = Given(volumes[0], volumes[1][:1], STEPS, TrainingConfig(steps=30, validations=3, last=last))
+    outcome = Trainer(tiny_network(), task, tmp_path / "run", CPU, events.append).run()
+    assert [event["best"] for event in events if event["event"] == "validation"] == best
+    assert outcome.score.value == (0.6 if last else 0.7)
+
+
 def test_a_finished_training_resumes_to_its_end(make_trainer):
     outcome = make_trainer(steps=2).run()
     again = make_trainer(steps=2)

@@ -36,7 +36,7 @@ class News:
         self.doing = "preparing"
         self.fraction = 0.0
         self._names: Mapping[int, str] = {}
-        self._best = self._fold = ""
+        self._figure = self._fold = ""
         self._step: int | None = None
         self._losses: list[float] = []
         self._loss = ""
@@ -47,7 +47,7 @@ class News:
         """Take a trainer's event; what is to be told of it at once, line by line."""
         fold = event.get("fold", "")
         if fold != self._fold:
-            self._fold, self._best = fold, ""
+            self._fold, self._figure = fold, ""
         match event["event"]:
             case "plan":
                 self._names = event.get("labels", {})
@@ -65,8 +65,11 @@ class News:
                 self._start = self._start or (now, self.fraction)
             case "validation":
                 measure = "AUC" if "auc" in event else "Dice"
-                self._best = f"best {measure} {event['best']:.3f}"
-                line = f"step {event['step']}: val {measure} {event[measure.lower()]:.4f} (best {event['best']:.4f})"
+                value, best = event[measure.lower()], event["best"]
+                line = f"step {event['step']}: val {measure} {value:.4f}"
+                self._figure = f"{measure} {value:.3f}"
+                if best is not None:  # else the last weights are kept
+                    line, self._figure = f"{line} (best {best:.4f})", f"best {measure} {best:.3f}"
                 labels = by_name(self._names, event["labels"]) if event["labels"] else {}
                 return [f"{line}: {', '.join(worst_first(labels, LABELS))}" if len(labels) > 1 else line]
         return []
@@ -92,7 +95,7 @@ class News:
             self.doing,
             "" if self._step is None else f"step {self._step}",
             self._loss,
-            self._best,
+            self._figure,
         ]
         return ", ".join(filter(None, parts))
 

@@ -412,7 +412,7 @@ class Trainer:
             seconds=round(self.seconds, 1),
             loss=self.losses[0] / self.losses[1] if self.losses[1] else None,
             labels=score.labels,
-            best=self.best_score.figures.get(self.task.measure),
+            best=None if self.config.last else self.best_score.figures.get(self.task.measure),
             selected_by=score.value,
             rate=self.rate,
             **score.figures,

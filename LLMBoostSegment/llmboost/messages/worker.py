@@ -63,8 +63,8 @@ class StepEvent:
 
 @dataclass(frozen=True)
 class ValidationEvent:
-    """What a validation found: the value of a measure such as "dice", the best one so far, and the value of each label
-    by its name, None where nothing could be measured."""
+    """What a validation found: the value of a measure such as "dice", the best one so far (None where the last weights
+    are kept, not the best ones), and the value of each label by its name, None where nothing could be measured."""
 
     step: int
     measure: str
