@@ -40,6 +40,7 @@ _NAMES: dict[str, str] = {
     RequestKind.EXPLAIN: "an explanation",
     RequestKind.RANK_CASES: "a ranking of cases",
     RequestKind.SEGMENT: "a segmentation",
+    RequestKind.STROKES_UPDATE: "a segmentation by strokes",
 }
 # a fresh worker is needed
 _FATAL = {ErrorKind.NOT_STARTED, ErrorKind.VERSION, ErrorKind.CRASHED, ErrorKind.PROTOCOL}

@@ -16,6 +16,7 @@ from ..library import find, installed
 from ..messages.cases import AdaptRequest, CrossCheckRequest, RankRequest
 from ..messages.codec import Answer, Request
 from ..messages.images import ClassifyRequest, ExplainRequest, SegmentRequest
+from ..messages.strokes import StrokesCloseRequest, StrokesKeepRequest, StrokesOpenRequest, StrokesUpdateRequest
 from ..messages.words import ErrorKind
 from ..messages.worker import (
     ComputeRequest,
@@ -32,18 +33,25 @@ from .classify import classify
 from .explain import explain
 from .models import digest_of, models, put_model, received, show
 from .segment import segment
+from .strokes import close, keep, open_volume, update
 
 if TYPE_CHECKING:
     from ..model import Model
+    from ..strokes.volume import StrokedVolume
 
 A = TypeVar("A", bound=Answer)
 R = TypeVar("R", bound=Request[Any])
 
 
 class Engine:
-    """Requests about models and images. The model that was used last stays loaded."""
+    """Requests about models and images. The model that was used last stays loaded.
+
+    Attributes:
+        stroked: the volume that a user paints in, and the session's number.
+    """
 
     def __init__(self) -> None:
+        self.stroked: tuple[int, StrokedVolume] | None = None
         self._loaded: tuple[Card, str, Model] | None = None
 
     @property
@@ -60,6 +68,10 @@ class Engine:
             RankRequest: partial(self._computed, rank_cases),
             ClassifyRequest: partial(self._computed, classify),
             ExplainRequest: partial(self._computed, explain),
+            StrokesOpenRequest: partial(self._computed, open_volume),
+            StrokesUpdateRequest: partial(self._computed, update),
+            StrokesKeepRequest: partial(self._computed, keep),
+            StrokesCloseRequest: partial(close, self),
         }
 
     def warm_up(self, job: Job[WarmUpRequest]) -> Done:
@@ -80,8 +92,8 @@ class Engine:
         return Done()
 
     def release(self, _job: Job[Request[Any]]) -> Done:
-        """Drop the loaded model and give its memory back."""
-        self._loaded = None
+        """Drop the loaded model, and the volume that was painted in, and give their memory back."""
+        self._loaded = self.stroked = None
         gc.collect()
         if "torch" in sys.modules:
             sys.modules["torch"].cuda.empty_cache()

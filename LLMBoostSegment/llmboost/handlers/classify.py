@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def classify(engine: Engine, job: Job[ClassifyRequest]) -> ClassifyAnswer:
     """Tell a model's probabilities for an image."""
-    request, channels = job.request, images_of(job.request)
+    request, channels = job.request, images_of(job.request.volumes, job.request.modality)
     model = engine.model(job)
     from ..inference.classify import classify
     from ..inference.watch import Watch

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 def explain(engine: Engine, job: Job[ExplainRequest]) -> ExplainAnswer:
     """Show where a model looked. Of an image that a classifier refuses, no map is made either."""
-    request, channels = job.request, images_of(job.request)
+    request, channels = job.request, images_of(job.request.volumes, job.request.modality)
     model = engine.model(job)
     from ..inference.explain import explain
     from ..inference.watch import Watch

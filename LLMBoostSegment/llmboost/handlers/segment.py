@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
     """Draw a model's segments."""
-    request, channels = job.request, images_of(job.request)
+    request, channels = job.request, images_of(job.request.volumes, job.request.modality)
     model = engine.model(job)
     from ..inference.memory import expected_peak, shortage
     from ..inference.segment import segment

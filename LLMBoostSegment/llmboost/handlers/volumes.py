@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import LLMBoostError
-from ..messages.images import ImageRequest
+from ..messages.images import Box, ImageRequest, Volume
 
 if TYPE_CHECKING:
     from ..inference.roi import Roi
@@ -16,17 +17,20 @@ if TYPE_CHECKING:
 
 def roi_of(request: ImageRequest[Any]) -> Roi | None:
     """The request's region of interest."""
+    return box_of(request.roi)
+
+
+def box_of(box: Box | None) -> Roi | None:
+    """A region of interest as the engine's."""
     from ..inference.roi import Roi
 
-    box = request.roi
     if box is not None and box.axes.shape != (3, 3):
         raise LLMBoostError("the request's region of interest cannot be used (its axes are no 3 x 3 numbers)")
     return None if box is None else Roi(box.center, box.size, box.axes)
 
 
-def images_of(request: ImageRequest[Any]) -> list[Image]:
-    """The request's volumes as the engine's images: the same voxels, seen along i, j, k."""
-    volumes = request.volumes
+def images_of(volumes: Sequence[Volume], modality: str) -> list[Image]:
+    """A request's volumes as the engine's images: the same voxels, seen along i, j, k."""
     for volume in volumes:
         if volume.array.ndim != 3 or volume.direction.shape != (3, 3):
             raise LLMBoostError("the request's volumes cannot be used (a volume has 3 axes)")
@@ -40,7 +44,6 @@ def images_of(request: ImageRequest[Any]) -> list[Image]:
             raise LLMBoostError("the volume's spacing or axes are of no use; correct them (in Slicer: module Volumes)")
     from ..io.image import Image
 
-    modality = request.modality
     return [Image(v.array.transpose(), v.spacing, v.origin, v.direction, modality=modality) for v in volumes]
 
 

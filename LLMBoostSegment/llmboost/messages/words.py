@@ -26,6 +26,10 @@ class RequestKind(StrEnum):
     ADAPT = "adapt"
     CROSS_CHECK = "cross_check"
     RANK_CASES = "rank_cases"
+    STROKES_OPEN = "strokes.open"
+    STROKES_UPDATE = "strokes.update"
+    STROKES_KEEP = "strokes.keep"
+    STROKES_CLOSE = "strokes.close"
     CANCEL = "cancel"
     FINISH = "finish"
     SHUT_DOWN = "shut_down"
@@ -75,6 +79,14 @@ class AdaptTask(StrEnum):
 
     IMPROVE = "improve"
     NEW_LABELS = "new-labels"
+
+
+class StrokesMethod(StrEnum):
+    """What answered strokes: the random walker, a model as it is, or one that the strokes have taught."""
+
+    WALKER = "walker"
+    MODEL = "model"
+    TAUGHT = "taught"
 
 
 class StopReason(StrEnum):

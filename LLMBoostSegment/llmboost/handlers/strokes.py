@@ -1,0 +1,100 @@
+"""The requests about strokes in a volume; what they are for tells :mod:`llmboost.messages.strokes`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import LLMBoostError
+from ..messages.strokes import (
+    StrokesAnswer,
+    StrokesCloseRequest,
+    StrokesKeepRequest,
+    StrokesKept,
+    StrokesOpened,
+    StrokesOpenRequest,
+    StrokesUpdateRequest,
+)
+from ..messages.words import ErrorKind
+from ..messages.worker import Done
+from ..service import Job, RequestError
+from .volumes import box_of, images_of
+
+if TYPE_CHECKING:
+    from ..io.image import Image
+    from ..strokes.volume import StrokedVolume
+    from . import Engine
+
+
+def open_volume(engine: Engine, job: Job[StrokesOpenRequest]) -> StrokesOpened:
+    """Keep an image to paint in, in place of the former one."""
+    request = job.request
+    channels = images_of(request.volumes, request.modality)
+    model = engine.model(job) if request.model else None
+    from ..inference.device import choose_device
+    from ..strokes.volume import StrokedVolume
+
+    engine.stroked = job.id, StrokedVolume(channels, model, choose_device(request.device))
+    return StrokesOpened(job.id)
+
+
+def update(engine: Engine, job: Job[StrokesUpdateRequest]) -> StrokesAnswer:
+    """Draw the whole from strokes."""
+    request, volume = job.request, _volume(engine, job.request.session)
+    from ..inference.watch import Watch
+
+    job.progress(0.0, "spreading the strokes")
+    found = volume.update(
+        _on_grid(request, volume.image),
+        box_of(request.roi),
+        Watch(lambda fraction: job.progress(fraction, "spreading the strokes"), job.cancelled),
+    )
+    i, j, k = (part.start for part in found.box)
+    places = [volume.image.affine @ [*place, 1] for place in found.unsure]
+    return StrokesAnswer(
+        labels=np.ascontiguousarray(found.labels.transpose()),
+        sure=np.ascontiguousarray(found.sure.transpose()),
+        start=(i, j, k),
+        method=found.method,
+        strokes=found.strokes,
+        seconds=found.seconds,
+        unsure=tuple((float(x), float(y), float(z)) for x, y, z, _ in places),
+        warnings=found.warnings,
+    )
+
+
+def keep(engine: Engine, job: Job[StrokesKeepRequest]) -> StrokesKept:
+    """Write an adapter of what the strokes have taught."""
+    _volume(engine, job.request.session)
+    raise LLMBoostError("the strokes have taught no model yet; there is nothing to keep")
+
+
+def close(engine: Engine, job: Job[StrokesCloseRequest]) -> Done:
+    """Forget the image."""
+    if engine.stroked and engine.stroked[0] == job.request.session:
+        engine.stroked = None
+    return Done()
+
+
+def _volume(engine: Engine, session: int) -> StrokedVolume:
+    if engine.stroked is None or engine.stroked[0] != session:
+        text = "the worker no longer has the volume that was painted in"
+        raise RequestError(ErrorKind.NOT_AVAILABLE, text, "Open it again; no stroke is lost")
+    return engine.stroked[1]
+
+
+def _on_grid(request: StrokesUpdateRequest, image: Image) -> np.ndarray:
+    """The strokes [i, j, k] on all of the image's grid."""
+    part, start = request.strokes, request.start
+    if part.ndim != 3 or part.dtype != np.uint8:
+        raise LLMBoostError("the request's strokes cannot be used (they are no 8-bit label map with 3 axes)")
+    part = part.transpose()
+    ends = [first + size for first, size in zip(start, part.shape, strict=True)]
+    if min(start) < 0 or any(end > size for end, size in zip(ends, image.shape, strict=True)):
+        raise LLMBoostError("the strokes lie outside the volume")
+    if part.shape == image.shape:
+        return part
+    whole = np.zeros(image.shape, np.uint8)
+    whole[tuple(slice(first, end) for first, end in zip(start, ends, strict=True))] = part
+    return whole

@@ -1,0 +1,1 @@
+"""Segmenting by strokes: a user paints a little, and gets the whole."""

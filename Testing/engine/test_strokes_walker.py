@@ -1,0 +1,117 @@
+"""The random walker, against a direct solver and on phantoms whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
+
+from llmboost.errors import Cancelled
+from llmboost.inference.watch import Watch
+from llmboost.strokes.walker import FLOOR, Edges, walk
+
+
+def halves(shape=(20, 18, 16), noise=0.05, seed=0):
+    """A noisy step across the first axis, with a stroke in each half."""
+    image = np.zeros(shape, np.float32)
+    image[shape[0] // 2 :] = 1
+    image += noise * np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    seeds = np.full(shape, -1)
+    seeds[3, 4:14, shape[2] // 2], seeds[-4, 4:14, shape[2] // 2] = 0, 1
+    return image[None], seeds
+
+
+def directly(image, seeds, spacing, edges):
+    """The same probabilities by a direct solver of the whole system."""
+    shape, index = seeds.shape, np.arange(seeds.size).reshape(seeds.shape)
+    differences = [np.square(np.diff(image.astype(float), axis=axis + 1)).sum(0) for axis in range(3)]
+    spread = sum(one.sum() for one in differences) / sum(one.size for one in differences)
+    rows, columns, values = [], [], []
+    for axis, difference in enumerate(differences):
+        weight = np.exp(-edges.beta / 100 * difference / spread) * (min(spacing) / spacing[axis]) ** 2 + FLOOR
+        here, there = (np.take(index, range(n, shape[axis] - 1 + n), axis).ravel() for n in (0, 1))
+        rows += [here, there]
+        columns += [there, here]
+        values += [weight.ravel()] * 2
+    matrix = sparse.coo_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))).tocsr()
+    laplacian = (sparse.diags_array(matrix.sum(1)) - matrix).tocsr()
+    known = seeds.ravel() >= 0
+    found = np.eye(seeds.max() + 1)[np.maximum(seeds.ravel(), 0)]
+    right = -laplacian[~known][:, known] @ found[known]
+    found[~known] = spsolve(laplacian[~known][:, ~known].tocsc(), right)
+    return found.T.reshape(-1, *shape)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 0.7, 3.0)])
+@pytest.mark.parametrize(("beta", "tolerance"), [(30.0, 5e-3), (1000.0, 1.0)])
+def test_probabilities_are_those_of_a_direct_solver(beta, tolerance, spacing):
+    image, seeds = halves((12, 12, 12), noise=0.2)
+    seeds[6, 2, 2] = 2
+    # of a few voxels that all but nothing leads to, the solver does not care
+    found, wanted = walk(image, seeds, spacing, Edges(beta)), directly(image, seeds, spacing, Edges(beta))
+    np.testing.assert_allclose(found, wanted, atol=tolerance)
+    assert (found.argmax(0) == wanted.argmax(0)).mean() > 0.995
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+
+
+def test_a_noisy_step_is_split_within_a_voxel():
+    image, seeds = halves()
+    labels = walk(image, seeds, (1, 1, 1)).argmax(0)
+    assert (labels[:9] == 0).all()
+    assert (labels[11:] == 1).all()
+
+
+def test_what_is_painted_is_kept():
+    image, seeds = halves()
+    seeds[5, 5, 5] = 1  # in the other half
+    found = walk(image, seeds, (1, 1, 1))
+    np.testing.assert_array_equal(found.argmax(0)[seeds >= 0], seeds[seeds >= 0])
+    assert set(np.unique(found[:, seeds >= 0])) == {0, 1}
+
+
+def test_axes_in_another_order_give_the_same():
+    image, seeds = halves()
+    found = walk(image, seeds, (1.0, 0.7, 2.0))
+    turned = walk(image.transpose(0, 3, 1, 2)[:, ::-1], seeds.transpose(2, 0, 1)[::-1], (2.0, 1.0, 0.7))
+    np.testing.assert_allclose(turned[:, ::-1].transpose(0, 2, 3, 1), found, atol=5e-3)
+
+
+def test_a_former_result_shortens_the_way_and_changes_nothing():
+    image, seeds = halves()
+    asked = []
+    watch = Watch(cancelled=lambda: bool(asked.append(1)))
+    cold = walk(image, seeds, (1, 1, 1), watch=watch)
+    steps = len(asked)
+    asked.clear()
+    seeds[4, 5, 8] = 0
+    warm = walk(image, seeds, (1, 1, 1), start=cold, watch=watch)
+    assert len(asked) < steps
+    np.testing.assert_allclose(warm, walk(image, seeds, (1, 1, 1)), atol=0.02)
+
+
+def test_one_axis_of_one_voxel_and_several_channels():
+    image, seeds = halves((20, 18, 1))
+    labels = walk(np.concatenate([np.zeros_like(image), image]), seeds, (1, 1, 5)).argmax(0)
+    assert (labels[:9] == 0).all()
+    assert (labels[11:] == 1).all()
+
+
+def test_a_large_box_is_solved_from_coarse_to_fine():
+    image, seeds = halves((100, 80, 72))
+    labels = walk(image, seeds, (1, 1, 1)).argmax(0)
+    assert (labels[:49] == 0).mean() > 0.999
+    assert (labels[51:] == 1).mean() > 0.999
+
+
+def test_cancel_is_heeded_within_a_few_steps():
+    image, seeds = halves()
+    asked = []
+    with pytest.raises(Cancelled):
+        walk(image, seeds, (1, 1, 1), watch=Watch(cancelled=lambda: bool(asked.append(1)) or len(asked) > 3))
+    assert len(asked) == 4
+
+
+def test_seeds_are_needed():
+    with pytest.raises(ValueError, match="seeds"):
+        walk(np.zeros((1, 3, 3, 3)), np.full((3, 3, 3), -1), (1, 1, 1))
