@@ -11,7 +11,7 @@ def test_it_lies_between_what_was_measured():
     assert forecast(5, 1, rows=ROWS).startswith("With 5 cases and 1 minute: expect a rough draft (Dice 0.30 to 0.50)")
     assert "(Dice 0.50 to 0.68)" in forecast(5, 10**0.5, rows=ROWS)  # half way of the logarithms
     assert "(Dice 0.75 to 0.91)" in forecast(7, 10, rows=ROWS)
-    assert "(Dice 0.70 to 0.86)" in forecast(1, 600, rows=ROWS)  # no further than the rows go
+    assert "(Dice 0.70 to 0.86)" in forecast(5, 600, rows=ROWS)  # no further than the rows go
 
 
 def test_it_tells_what_more_would_bring():
@@ -22,13 +22,6 @@ def test_it_tells_what_more_would_bring():
     )
 
 
-def test_fewer_cores_do_less():
-    one, two = forecast(5, 10, cores=1, rows=ROWS), forecast(5, 5, cores=2, rows=ROWS)
-    assert one.split(";")[0].replace("10 minutes", "5 minutes") == two.split(";")[0]
-    assert "20 minutes: a good draft" in one  # what the other has in ten
-    assert forecast(5, 5, cores=64, rows=ROWS) == forecast(5, 5, rows=ROWS)
-
-
-@pytest.mark.parametrize("nothing", [{"rows": ()}, {"cases": 0}, {"labels": 20}])
+@pytest.mark.parametrize("nothing", [{"rows": ()}, {"cases": 4}, {"labels": 20}])
 def test_where_nothing_is_known_nothing_is_told(nothing):
     assert forecast(**{"cases": 5, "minutes": 1, "rows": ROWS, **nothing}) == ""

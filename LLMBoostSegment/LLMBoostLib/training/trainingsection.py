@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -205,7 +204,7 @@ class TrainingSection:
         if plan.task != AdaptTask.NEW_LABELS:
             return ""
         count = sum(case.role in (TRAIN, VAL) for case in self._logic.store.cases.values())
-        return forecast(count, self._panel.parameterNode.minutes, len(plan.labels), os.cpu_count() or 1)
+        return forecast(count, self._panel.parameterNode.minutes, len(plan.labels))
 
     def _tellOutlook(self, text: str) -> None:
         self._ui.outlookLabel.text = text

@@ -117,7 +117,7 @@ def _tell_plan(adaptation: Adaptation, run: Run, control: Control) -> None:
     reasons, settings = list(adaptation.reasons()), adaptation.settings
     if adaptation.aim == NEW_LABELS and adaptation.base.card.task == SEGMENTATION and settings.steps is None:
         cases, minutes = sum(adaptation.counts), settings.minutes or MINUTES
-        outlook = forecast(cases, minutes, len(adaptation.labels), torch.get_num_threads())
+        outlook = forecast(cases, minutes, len(adaptation.labels))
         reasons += [outlook] if outlook else []
     if (run.folder / CHECKPOINT).exists():
         reasons.append("goes on with the run that ended" if run.ended else "continues the run that was stopped")
