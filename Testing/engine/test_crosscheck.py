@@ -1,6 +1,7 @@
 """A network for new labels, told by every case how good it is: by networks like it that have not seen the case."""
 
 import json
+import re
 from itertools import chain
 
 import numpy as np
@@ -200,7 +201,7 @@ def test_the_command(llmboost, refusal, eggs, trained_model, dataset_folder, tmp
     known = ("adapt", trained_model, dataset_folder, "--output", output, "--steps", 2, "--folds", 3)
     assert "and folds are for new labels; leave them out" in refusal(*known)
     done = llmboost(*arguments)
-    assert "to check on every case, in about 0.0 minutes: --folds 3" in done.out.replace("0.1", "0.0")
+    assert re.search(r"to check on every case, in about \d+\.\d minutes: --folds 3", done.out)
     checked = llmboost(*arguments, "--folds", 3)
     assert checked.status == 0, checked.err
     assert "trained 2 of 2 steps" in checked.out

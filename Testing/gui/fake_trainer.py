@@ -1,4 +1,4 @@
-"""The real worker with requests `adapt` and `rank_cases` that need no torch: `fake_trainer.py GATE [HOW]`.
+"""The real worker with requests about cases that need no torch: `fake_trainer.py GATE [HOW]`.
 
 The adapter that it writes is the base's file under another name, with a card that says so. A slow training goes on
 until the file GATE exists, or until it is told to finish; a file GATE.pid holds the number of its process.
@@ -27,6 +27,8 @@ from llmboost.messages.cases import (
     AdaptAnswer,
     AdaptRequest,
     CaseDice,
+    CrossCheckAnswer,
+    CrossCheckRequest,
     HeldOutFigures,
     OldTask,
     RankedCase,
@@ -104,6 +106,24 @@ def adapt(job: Job[AdaptRequest]) -> AdaptAnswer:
     )
 
 
+def cross_check(job: Job[CrossCheckRequest]) -> CrossCheckAnswer:
+    """Goes through folds; each case is worse than the one before."""
+    dataset, output = read_dataset(Path(job.request.dataset)), Path(job.request.output)
+    ids = dataset.splits["train"] + dataset.splits["val"]
+    count = job.request.folds or len(ids)
+    for step in range(1, STEPS + 1):
+        if job.cancelled():
+            raise RequestError(ErrorKind.CANCELLED, "cancelled")
+        fold = min(step * count // STEPS, count - 1) + 1
+        job.progress(step / STEPS, f"network {fold} of {count}: step {step}, loss 0.500", 500_000_000)
+        deadline = time.monotonic() + (SLOW if HOW == "slow" and step == 20 else 0.02)
+        while time.monotonic() < deadline and not (GATE.exists() or job.cancelled()):
+            time.sleep(0.005)
+    cases = tuple(CaseDice(id, {"1": 0.9 - n / 10, "2": 0.8 - n / 10}) for n, id in enumerate(ids))[::-1]
+    mean = sum(sum(case.dice.values()) for case in cases) / (2 * len(cases))
+    return CrossCheckAnswer(read_card(output), HeldOutFigures(cases, mean), count, 1.0, ("a label is rare",))
+
+
 def measured(held: list[str], first: float, second: float) -> HeldOutFigures:
     """The same Dice of two labels on each case."""
     cases = tuple(CaseDice(id, {"1": first, "2": second}) for id in held)
@@ -149,4 +169,4 @@ if __name__ == "__main__":
     GATE, HOW = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
     if HOW == "remote":
         platform.node = lambda: "gpu-box"
-    worker.main({AdaptRequest: adapt, RankRequest: rank_cases, SegmentRequest: segment})
+    worker.main({AdaptRequest: adapt, CrossCheckRequest: cross_check, RankRequest: rank_cases, SegmentRequest: segment})

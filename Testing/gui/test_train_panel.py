@@ -333,6 +333,78 @@ def test_what_stands_in_the_way_of_going_on_is_told_and_the_result_stays(ready, 
     assert not (ready.cases / "pending").exists()
 
 
+def test_new_labels_are_checked_on_every_case(ready, host):
+    """On request, for a price that is told; what was found waits with the model, also in the next Slicer."""
+    from LLMBoostLib.panels.speed import duration
+    from LLMBoostLib.training.casesview import title
+
+    ready.start()
+    ready.finish()
+    assert not ready.ui.checkButton.visible, "the base's own labels are no new ones"
+    click(ready.ui.discardButton)
+    choose(ready.ui.taskBox, "New labels, those of the cases")
+    ready.start()
+    ready.finish()
+    assert ready.ui.diceTable.rowCount == 1, "of three cases, one was kept aside"
+    button = ready.ui.checkButton
+    seconds = ready.logic.pending().seconds
+    assert button.text == f"C&heck on every case (about {duration(3 * seconds)})"
+    assert "3 more networks learn as long as it did" in button.toolTip
+
+    steps = len(ready.panel.training.curves.points["loss"])
+    ready.logic.client.shutDown()
+    ready.useWorker("slow")
+    click(button)
+    ready.waitFor(lambda: "network 2 of 3" in ready.status)
+    assert not ready.ui.finishButton.visible, "there is nothing to keep of a half check"
+    assert not button.enabled
+    click(ready.ui.startButton)  # cancels
+    ready.finish()
+    assert ready.status == "Cancelled"
+    assert ready.logic.pending().outOfFold is None
+    ready.assertTidy()
+
+    ready.logic.client.shutDown()
+    ready.useWorker()
+    click(button)
+    ready.finish()
+    ready.assertTidy()
+    assert len(ready.panel.training.curves.points["loss"]) == steps, "the curves are the training's"
+    assert not button.visible
+    text = ready.ui.resultLabel.text
+    assert "Checked on every case (3), each by one of 3 networks that had not seen it: Dice 0.75." in text
+    names = [title(case) for case in ready.store.cases.values()]
+    assert f"Anterior hippocampus 0.80 (at worst 0.70, {names[2]})" in text
+    assert "Posterior hippocampus 0.70 (at worst 0.60" in text
+    assert "a label is rare" in ready.ui.warningsLabel.text
+    table = ready.ui.diceTable
+    assert [ready.cell(table, row, 0) for row in range(3)] == names
+    row = [ready.cell(table, 1, column) for column in (4, 5)]
+    assert row == ["0.75", "Anterior hippocampus 0.80, Posterior hippocampus 0.70"]
+
+    widget = host.reload(MODULE)
+    host.selectModule(MODULE)
+    assert "Checked on every case (3)" in widget.ui.resultLabel.text
+    click(widget.ui.goOnButton)  # to another model, which nobody has checked
+    host.runUntil(lambda: not widget.panel.run.active, 60)
+    host.processEvents()
+    assert "Checked" not in widget.ui.resultLabel.text
+    assert widget.ui.checkButton.visible
+    click(widget.ui.discardButton)
+
+
+def test_two_patients_are_too_few_to_check_on_every_case(case):
+    for name, seed in (("one", 1), ("another", 2)):
+        case.add(name, seed)
+    choose(case.ui.taskBox, "New labels, those of the cases")
+    case.start()
+    case.finish()
+    assert case.ui.checkButton.visible
+    assert not case.ui.checkButton.enabled
+    assert "Takes cases of 3 patients" in case.ui.checkButton.toolTip
+    click(case.ui.discardButton)
+
+
 def test_figures_that_are_no_numbers_are_none():
     from LLMBoostLib.training.candidateview import mean
     from LLMBoostLib.training.figures import change

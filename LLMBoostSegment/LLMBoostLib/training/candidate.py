@@ -36,6 +36,8 @@ class AdapterCandidate:
         rank, device: as they were asked for.
         dataset: what it learned from; empty: the cases.
         inSteps: its budget was no time.
+        outOfFold: figures on every case, by networks like it that had not seen the case, ``folds`` of them; None: it
+            was not checked so.
     """
 
     name: str
@@ -53,6 +55,8 @@ class AdapterCandidate:
     device: str = Device.AUTO
     dataset: str = ""
     inSteps: bool = False
+    outOfFold: HeldOutFigures | None = None
+    folds: int = 0
 
     @property
     def card(self) -> Card:
@@ -106,7 +110,8 @@ def pending(folder: Path) -> AdapterCandidate | None:
     try:
         known = json.loads((folder / PENDING / OUTCOME).read_text(encoding="utf-8"))
         known |= {"path": candidatePath(folder, known["name"]), "warnings": tuple(known["warnings"])}
-        known |= {key: from_parts(HeldOutFigures, known[key]) for key in ("before", "after")}
+        told = [key for key in ("before", "after", "outOfFold") if known.get(key)]
+        known |= {key: from_parts(HeldOutFigures, known[key]) for key in told}
         known["oldTask"] = known["oldTask"] and from_parts(OldTask, known["oldTask"])
         candidate = AdapterCandidate(**known)
         read_card(candidate.path)

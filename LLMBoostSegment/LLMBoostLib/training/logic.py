@@ -15,7 +15,7 @@ from llmboost import library
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.messages import words
-from llmboost.messages.cases import AdaptRequest
+from llmboost.messages.cases import AdaptRequest, CrossCheckRequest
 from llmboost.messages.words import AdaptTask, chosen
 
 from ..panels.devicechoice import Device
@@ -219,6 +219,37 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         listeners = _followed(options)
         onProgress = listeners.get("onProgress") or (lambda news: None)
         return run(self.client, partial(self.training.goOn, candidate, settings, freeze, onProgress), listeners)
+
+    def crossCheck(self, candidate: AdapterCandidate, **options: Unpack[Listeners]) -> Any:
+        """Tell by every case how good a training of new labels is, in place of the few that were kept aside.
+
+        Networks like it, one for each patient or five at most, learn as many steps, each without some of the cases, and
+        are measured on those. That takes the training's time once for each; the model itself stays as it is.
+
+        Args:
+            candidate: that waits for a decision.
+            options: as for :meth:`train`.
+
+        Returns:
+            the candidate with ``outOfFold``, for :meth:`accept` or :meth:`discard`.
+
+        Raises:
+            LLMBoostError, WorkerError: as :meth:`goOn`; also of a training for the base's own labels, and of fewer than
+                three patients.
+        """
+        settings = CrossCheckRequest(
+            base=candidate.base,
+            dataset=candidate.dataset,
+            output="",
+            rank=candidate.rank,
+            task=chosen(AdaptTask, candidate.task, "task"),
+            device=chosen(words.Device, candidate.device, "device"),
+        )
+        freeze = None if candidate.dataset else self._freezer(candidate.base, candidate.task)
+        self.training.folder = self.folder
+        listeners = _followed(options)
+        onProgress = listeners.get("onProgress") or (lambda news: None)
+        return run(self.client, partial(self.training.crossCheck, candidate, settings, freeze, onProgress), listeners)
 
     def _freezer(self, base: str, task: str) -> Freeze:
         """Writes a run's data set; raises LLMBoostError if the cases have problems."""

@@ -63,7 +63,7 @@ class Panel(ModulePanel):
         super().__init__(ui, logic)
         self.ui, self.logic = ui, logic
         self.cases = CasesSection(ui, logic, self)
-        self.result = ResultSection(ui, logic, self, self._compare, self._onGoOn, self._onDecided)
+        self.result = ResultSection(ui, logic, self, self._compare, self._onGoOn, self._onCheck, self._onDecided)
         self.training = TrainingSection(ui, logic, self, self.result.clear, self.result.show)
         self.next = NextSection(ui, logic, self)
         self.adapters = AdaptersView(ui, self._onModels, self._onUse, self._onCompareAdapter)
@@ -214,6 +214,9 @@ class Panel(ModulePanel):
 
     def _onGoOn(self, candidate: AdapterCandidate, minutes: float) -> None:
         self.training.goOn(candidate, minutes)
+
+    def _onCheck(self, candidate: AdapterCandidate, seconds: float) -> None:
+        self.training.crossCheck(candidate, seconds)
 
     def _onDecided(self, accepted: bool) -> None:
         """What a training gave is in the library now, or gone."""

@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from slicer.i18n import tr as _
 
 from llmboost import library
 from llmboost.errors import LLMBoostError
-from llmboost.messages.cases import AdaptAnswer, AdaptRequest
+from llmboost.messages.cases import AdaptAnswer, AdaptRequest, CrossCheckAnswer, CrossCheckRequest
+from llmboost.messages.codec import Request
 from llmboost.messages.worker import Hello, HelloRequest, Progress
 
 from ..install.packages import ensureInstalled
@@ -26,6 +28,7 @@ from .runfolders import RUN, newRun, removeRun
 
 ALIVE_SECONDS = 60.0
 Freeze = Callable[[Path], Path]
+Listening = tuple[Callable[[Progress], None], Callable[[AdapterCandidate], None], Callable[[Exception], None]]
 
 
 class TrainingRun:
@@ -66,7 +69,8 @@ class TrainingRun:
         """
         self._check(name)
         run = newRun(self.folder)
-        self._begin(run, name, settings, freeze, run / (name + library.EXTENSION), (onProgress, onDone, onError))
+        take = partial(_candidate, settings, candidatePath(self.folder, name))
+        self._begin(run, settings, freeze, run / (name + library.EXTENSION), take, (onProgress, onDone, onError))
 
     def goOn(
         self,
@@ -85,13 +89,35 @@ class TrainingRun:
         Raises:
             LLMBoostError: as :meth:`start`; or there is nothing to go on from.
         """
+        self._checkRun(candidate)
+        resumed, take = replace(settings, resume=True), partial(_candidate, settings, candidate.path)
+        self._begin(newRun(self.folder), resumed, freeze, candidate.path, take, (onProgress, onDone, onError))
+
+    def crossCheck(
+        self,
+        candidate: AdapterCandidate,
+        settings: CrossCheckRequest,
+        freeze: Freeze | None,
+        onProgress: Callable[[Progress], None],
+        onDone: Callable[[AdapterCandidate], None],
+        onError: Callable[[Exception], None],
+    ) -> None:
+        """Tell by every case how good what waits for a decision is; until that is known, it stays as it was.
+
+        Raises:
+            LLMBoostError: as :meth:`goOn`.
+        """
+        self._checkRun(candidate)
+        take = partial(_crossChecked, candidate)
+        self._begin(newRun(self.folder), settings, freeze, candidate.path, take, (onProgress, onDone, onError))
+
+    def _checkRun(self, candidate: AdapterCandidate) -> None:
+        """Raises LLMBoostError unless something can begin that needs the run of what waits for a decision."""
         self._check(candidate.name)
         if not candidate.path.with_suffix(RUN).is_dir():
             raise LLMBoostError(
                 _("{name}: what it would go on from is gone; train it anew").format(name=candidate.name)
             )
-        resumed, listeners = replace(settings, resume=True), (onProgress, onDone, onError)
-        self._begin(newRun(self.folder), candidate.name, resumed, freeze, candidate.path, listeners)
 
     def _check(self, name: str) -> None:
         if self.running:
@@ -102,13 +128,14 @@ class TrainingRun:
     def _begin(
         self,
         run: Path,
-        name: str,
-        settings: AdaptRequest,
+        settings: AdaptRequest | CrossCheckRequest,
         freeze: Freeze | None,
         output: Path,
-        listeners: tuple[Callable[[Progress], None], Callable[[AdapterCandidate], None], Callable[[Exception], None]],
+        take: Callable[[Any], AdapterCandidate],
+        listeners: Listening,
     ) -> None:
-        """Freeze the cases into the run's folder, and let the worker write ``output``."""
+        """Freeze the cases into the run's folder, and let the worker write ``output``; ``take`` makes of its answer
+        what is to be decided about."""
         self._run = run
         onProgress, onDone, onError = listeners
 
@@ -120,12 +147,12 @@ class TrainingRun:
             dataset = freeze(run / "dataset") if freeze else Path(settings.dataset)
             makeFolder(run)
             self.client.haveMachineToItself()
-            request = replace(settings, dataset=str(dataset), output=str(output))
+            request: Request[Any] = replace(settings, dataset=str(dataset), output=str(output))
             self.client.start(request, partial(self._tell, onProgress), done, failed)
 
-        def done(answer: AdaptAnswer) -> None:
+        def done(answer: Any) -> None:
             try:
-                candidate = _candidate(name, settings, answer, candidatePath(self.folder, name))
+                candidate = take(answer)
                 candidate.keep(output)
             except Exception as error:
                 failed(error)
@@ -156,9 +183,9 @@ class TrainingRun:
         self._run = None
 
 
-def _candidate(name: str, settings: AdaptRequest, answer: AdaptAnswer, path: Path) -> AdapterCandidate:
+def _candidate(settings: AdaptRequest, path: Path, answer: AdaptAnswer) -> AdapterCandidate:
     return AdapterCandidate(
-        name=name,
+        name=path.stem,
         path=path,
         base=settings.base,
         task=settings.task or "",
@@ -174,6 +201,11 @@ def _candidate(name: str, settings: AdaptRequest, answer: AdaptAnswer, path: Pat
         stopped=answer.stopped,
         warnings=answer.warnings,
     )
+
+
+def _crossChecked(candidate: AdapterCandidate, answer: CrossCheckAnswer) -> AdapterCandidate:
+    warnings = (*candidate.warnings, *answer.warnings)
+    return replace(candidate, outOfFold=answer.found, folds=answer.folds, warnings=warnings)
 
 
 def whenLocal(client: Client, onReady: Callable[[], None], onError: Callable[[Exception], None]) -> None:

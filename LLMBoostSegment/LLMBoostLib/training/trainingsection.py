@@ -68,6 +68,7 @@ class TrainingSection:
         self._ui, self._logic, self._panel, self._starts, self._done = ui, logic, panel, onStart, onDone
         self._isReady = False
         self._fraction, self._minutes = 0.0, 0.0  # of the training: what is done of it, and how long it may take
+        self._isCheck = False  # what goes on is no training of the model itself
         self.base = BaseChoice(ui, self._onBase, self._onName)
         self.curves, self._curvesView = Curves(), CurvesView(ui.plotFrame)
         ui.plotFrame.visible = ui.outlookLabel.visible = False
@@ -77,7 +78,7 @@ class TrainingSection:
     def refresh(self) -> None:
         """Look into the library again; show the curves also in a scene that is new."""
         self.base.fill(self._panel.parameterNode.base)
-        if self._panel.run.does(Work.TRAINING) or self.curves.points["loss"]:
+        if (self._panel.run.does(Work.TRAINING) and not self._isCheck) or self.curves.points["loss"]:
             self._showCurves()
 
     def show(self, plan: Plan | None, whole: Findings, perCase: Mapping[str, Findings]) -> None:
@@ -99,7 +100,7 @@ class TrainingSection:
         ui.startButton.text = _("&Cancel") if busy else _("&Start")
         ui.startButton.enabled = busy or self._isReady
         ui.startButton.toolTip = _("Stop, and keep nothing") if busy else _("Train an adapter of the base model")
-        ui.finishButton.visible = self._panel.run.does(Work.TRAINING)
+        ui.finishButton.visible = self._panel.run.does(Work.TRAINING) and not self._isCheck
         for widget in (ui.baseBox, ui.taskBox, ui.minutesBox, ui.deviceBox, ui.nameEdit):
             widget.enabled = not busy
 
@@ -158,14 +159,19 @@ class TrainingSection:
         """Train on what waits for a decision, for so many minutes more."""
         self._begin(partial(self._logic.goOn, candidate, minutes=minutes), minutes)
 
-    def _begin(self, train: Callable[..., Any], minutes: float) -> None:
+    def crossCheck(self, candidate: AdapterCandidate, seconds: float) -> None:
+        """Tell by every case how good what waits for a decision is, in about so many seconds."""
+        self._begin(partial(self._logic.crossCheck, candidate), seconds / 60, isCheck=True)
+
+    def _begin(self, train: Callable[..., Any], minutes: float, *, isCheck: bool = False) -> None:
         def start() -> None:
             self._panel.run.go()
             listeners = {"onProgress": self._onProgress, "onDone": self._trained, "onError": self._panel.runner.failed}
             train(waitForCompletion=False, **listeners)
 
-        self._fraction, self._minutes = 0.0, minutes
-        self._showCurves()
+        self._fraction, self._minutes, self._isCheck = 0.0, minutes, isCheck
+        if not isCheck:
+            self._showCurves()
         self._tellOutlook("")
         self._ui.finishButton.enabled = True
         self._panel.runner.begin(Work.TRAINING, _("starting"), start)
@@ -214,6 +220,8 @@ class TrainingSection:
         self.curves.show()
         self._done(candidate)
         text = _("Done in {time} ({planned} planned): accept or discard the result")
+        if self._isCheck:
+            text = _("Checked on every case in {time} ({planned} expected): accept or discard the result")
         took = duration(self._panel.progress.seconds)
         self._panel.runner.ended(text.format(time=took, planned=duration(60 * self._minutes)))
 

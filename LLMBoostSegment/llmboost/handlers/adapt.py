@@ -81,6 +81,8 @@ def cross_check(engine: Engine, job: Job[CrossCheckRequest]) -> CrossCheckAnswer
     from ..learn.adaptation.crosscheck import cross_check as run
 
     def report(event: dict[str, Any]) -> None:
+        if event["event"] != "step" and "text" not in event:
+            return  # a network's plan and validations are but a part of it
         fold = f"network {event['fold']}: " if "fold" in event else ""
         job.progress(event.get("fraction"), fold + _text(event))
 

@@ -218,7 +218,7 @@ def measure_folds(
     models, seen = [], [Observed(fold.dataset.labels, fold.dataset.ignore) for fold in every]
     cases: list[dict[str, Any]] = []
     for fold in every:
-        report({"event": "stage", "text": f"measuring the cases of fold {fold.number}"})
+        report({"event": "stage", "text": f"measuring the cases of fold {fold.number + 1} of {len(every)}"})
         models.append(load_model(fold.path, device))
         found = evaluate_segmenter(models[-1], fold.dataset, "val", report=measured, seen=seen[fold.number].see)
         cases += [{**case, "fold": fold.number} for case in found["cases"]]

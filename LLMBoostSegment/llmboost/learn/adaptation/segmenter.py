@@ -20,7 +20,7 @@ from ...inference.preprocessing import preprocess
 from ...io.dataset import Dataset, DatasetCase, digest_of, load, read_dataset, unlabeled_cases
 from ...io.datasetcheck import CheckedCases, check, gaps, settle
 from ...io.labels import exchanged
-from ...messages.words import HELD_OUT
+from ...messages.words import HELD_OUT, LEAST_FOLDS
 from ...model import Model
 from ..advice import advise, facts_of
 from ..loss import IGNORED
@@ -168,10 +168,11 @@ class SegmenterAdaptation:
     def conclude(
         self, result: nn.Module, tensors: dict[str, Tensor], before: Measured
     ) -> tuple[dict[str, Tensor], Measured]:
-        after = self.measure(result)
+        after, own = self.measure(result), self.settings.scope == OWN
         if not self.val:
             self.warnings.append(
                 f"{len(self.train)} case(s): too few to hold one out, so how good the model is now was not measured"
+                + ("; a check on every case tells" if own and len(self.train) >= LEAST_FOLDS else "")
             )
         elif self.aim == IMPROVE and (after.mean_dice or 0) <= (before.mean_dice or 0):
             self.warnings.append(
