@@ -17,6 +17,7 @@ from LLMBoostLib.scene.classification import writeClassification
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.segment.logic import LLMBoostSegmentLogic
 from LLMBoostLib.segment.parameters import LLMBoostSegmentParameterNode
+from LLMBoostLib.strokes import registration
 
 HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
 
@@ -39,6 +40,7 @@ class LLMBoostSegment(ScriptedLoadableModule):
             " software; their licenses are listed at {url}."
         ).format(url=HOMEPAGE)
         slicer.app.connect("startupCompleted()", samples.register)  # when Sample Data is there
+        slicer.app.connect("startupCompleted()", registration.register)  # and the Segment Editor
 
 
 class LLMBoostSegmentWidget(ModuleWidget):

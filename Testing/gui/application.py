@@ -159,6 +159,11 @@ class qMRMLSliceWidget(QtWidgets.QWidget):
             except Exception:  # which no C++ above can take
                 sys.excepthook(*sys.exc_info())
 
+    def drawBy(self, view: Any) -> None:
+        """Show what a view of Testing.host draws, in its size."""
+        self._view = view
+        self.resize(*self._logic.GetSliceNode().GetDimensions()[:2])
+
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
         self._tell("press", event)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import slicer
 from Testing.gui.autocomplete import slicersOwn
+from Testing.gui.editorcase import Editor
 from Testing.gui.painting import showSlice, stroke
 from Testing.gui.qthost import click, press
 
@@ -40,29 +41,6 @@ class BoxEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         voxels = vtk_to_numpy(outputLabelmap.GetPointData().GetScalars()).reshape(shape)
         voxels[:] = voxels.max(axis=2, keepdims=True)
 '''
-
-
-class Editor:
-    """An editor in a window of its own, on a volume with two empty segments, Paint chosen."""
-
-    def __init__(self, host: Any, matrix: np.ndarray | None = None):
-        self.host = host
-        self.volume = slicer.util.addVolumeFromArray(np.zeros((20, 30, 40), np.int16), matrix, "head")
-        self.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "segments")
-        self.segmentation.CreateDefaultDisplayNodes()
-        self.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(self.volume)
-        for name in ("first", "second"):
-            self.segmentation.GetSegmentation().AddEmptySegment(name, name)
-        self.widget = slicer.qMRMLSegmentEditorWidget()
-        self.widget.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
-        self.widget.setMRMLScene(slicer.mrmlScene)
-        self.widget.setSegmentationNode(self.segmentation)
-        self.widget.setSourceVolumeNode(self.volume)
-        slicer.util.mainWindow().setCentralWidget(self.widget)
-        self.widget.setActiveEffectByName("Paint")
-
-    def voxels(self, name: str) -> np.ndarray:
-        return slicer.util.arrayFromSegmentBinaryLabelmap(self.segmentation, name, self.volume) > 0
 
 
 @pytest.fixture(params=["stand-in", "Slicer's own"])

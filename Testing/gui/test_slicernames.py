@@ -28,7 +28,18 @@ VARIABLES = {
     "PyTorchUtilsLogic": "PyTorchUtils.PyTorchUtilsLogic",
     "SampleDataLogic": "SampleData.SampleDataLogic",
     "packaging": "slicer.packaging",
+    "scriptedEffect": "qSlicerSegmentEditorScriptedEffect",
+    "copy": "qSlicerSegmentEditorScriptedEffect",
+    "effects": "qSlicerSegmentationsEditorEffectsPythonQt",
+    "roiBox": "qMRMLNodeComboBox",
 }
+AUTO_COMPLETE = dict.fromkeys(
+    ["getPreviewNode", "onCancel", "onPreview", "onSegmentationModified", "previewComputationInProgress"],
+    "AbstractScriptedSegmentEditorAutoCompleteEffect",
+) | dict.fromkeys(
+    ["selectedSegmentIds", "setupOptionsFrame", "setMRMLDefaults", "updateGUIFromMRML"],
+    "AbstractScriptedSegmentEditorAutoCompleteEffect",
+)
 # methods of base classes
 INHERITED = {
     "connectGui": "parameterNodeWrapper",
@@ -36,8 +47,9 @@ INHERITED = {
     "getParameterNode": "ScriptedLoadableModuleLogic",
     "onReload": "ScriptedLoadableModuleWidget",
     "resourcePath": "ScriptedLoadableModuleWidget",
+    **AUTO_COMPLETE,
 }
-MODULES = ("slicer", "SampleData", "PyTorchUtils")
+MODULES = ("slicer", "SampleData", "PyTorchUtils", "SegmentEditorEffects")
 WIDGETS = ("qMRML", "qSlicer", "ctk")
 BASES = tuple(INHERITED.values())
 REAL = ("slicer.vtk", "slicer.mrmlScene", "slicer.modules")  # MRML and VTK, which tests run on

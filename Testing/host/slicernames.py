@@ -99,6 +99,7 @@ NAMES = {
     "Slicer/Libs/MRML/Widgets/qMRMLNodeComboBox.h": """
         slicer.qMRMLNodeComboBox
         qMRMLNodeComboBox.addEnabled
+        qMRMLNodeComboBox.currentNode()
         qMRMLNodeComboBox.currentNodeChanged(vtkMRMLNode*)
         qMRMLNodeComboBox.hideChildNodeTypes
         qMRMLNodeComboBox.nodeAddedByUser(vtkMRMLNode*)
@@ -107,6 +108,7 @@ NAMES = {
         qMRMLNodeComboBox.noneEnabled
         qMRMLNodeComboBox.removeEnabled
         qMRMLNodeComboBox.renameEnabled
+        qMRMLNodeComboBox.setCurrentNode(node)
         qMRMLNodeComboBox.setMRMLScene(vtkMRMLScene*)
     """,
     "Slicer/Libs/MRML/Widgets/qMRMLSegmentSelectorWidget.h": """
@@ -132,6 +134,7 @@ NAMES = {
     """,
     "Slicer/Modules/Loadable/Segmentations/Widgets/qMRMLSegmentEditorWidget.h": """
         slicer.qMRMLSegmentEditorWidget()
+        qMRMLSegmentEditorWidget.effectByName(name)
         qMRMLSegmentEditorWidget.installKeyboardShortcuts()
         qMRMLSegmentEditorWidget.maximumNumberOfUndoStates
         qMRMLSegmentEditorWidget.removeViewObservations()
@@ -143,6 +146,38 @@ NAMES = {
         qMRMLSegmentEditorWidget.setupViewObservations()
         qMRMLSegmentEditorWidget.sourceVolumeNodeSelectorVisible
         qMRMLSegmentEditorWidget.uninstallKeyboardShortcuts()
+    """,
+    "Slicer/Modules/Loadable/Segmentations/EditorEffects/qSlicerSegmentEditorAbstractEffect.h": """
+        qSlicerSegmentEditorScriptedEffect.addLabeledOptionsWidget(label, newOptionsWidget)
+        qSlicerSegmentEditorScriptedEffect.addOptionsWidget(newOptionsWidget)
+        qSlicerSegmentEditorScriptedEffect.integerParameter(name)
+        qSlicerSegmentEditorScriptedEffect.nodeReference(name)
+        qSlicerSegmentEditorScriptedEffect.parameter(name)
+        qSlicerSegmentEditorScriptedEffect.parameterDefined(name)
+        qSlicerSegmentEditorScriptedEffect.parameterSetNode()
+        qSlicerSegmentEditorScriptedEffect.setNodeReference(name, node)
+        qSlicerSegmentEditorScriptedEffect.setParameter(name, value)
+        qSlicerSegmentEditorScriptedEffect.setParameterDefault(name, value)
+        qSlicerSegmentEditorScriptedEffect.sourceVolumeImageData()
+        qSlicerSegmentEditorScriptedEffect.title
+    """,
+    "Slicer/Modules/Loadable/Segmentations/EditorEffects/qSlicerSegmentEditorScriptedEffect.h": """
+        qSlicerSegmentEditorScriptedEffect.self()
+        qSlicerSegmentEditorScriptedEffect.setPythonSource(newPythonSource)
+        qSlicerSegmentationsEditorEffectsPythonQt.qSlicerSegmentEditorScriptedEffect(parent)
+    """,
+    "Slicer/Modules/Loadable/Segmentations/EditorEffects/Python/SegmentEditorEffects/"
+    "AbstractScriptedSegmentEditorAutoCompleteEffect.py": """
+        AbstractScriptedSegmentEditorAutoCompleteEffect.getPreviewNode()
+        AbstractScriptedSegmentEditorAutoCompleteEffect.onCancel()
+        AbstractScriptedSegmentEditorAutoCompleteEffect.onPreview()
+        AbstractScriptedSegmentEditorAutoCompleteEffect.onSegmentationModified(caller, event)
+        AbstractScriptedSegmentEditorAutoCompleteEffect.previewComputationInProgress
+        AbstractScriptedSegmentEditorAutoCompleteEffect.selectedSegmentIds
+        AbstractScriptedSegmentEditorAutoCompleteEffect.setMRMLDefaults()
+        AbstractScriptedSegmentEditorAutoCompleteEffect.setupOptionsFrame()
+        AbstractScriptedSegmentEditorAutoCompleteEffect.updateGUIFromMRML()
+        SegmentEditorEffects.AbstractScriptedSegmentEditorAutoCompleteEffect
     """,
     "CTK/Libs/Widgets/ctkCollapsibleButton.h": """
         ctkCollapsibleButton.collapsed

@@ -8,6 +8,7 @@ import qt
 import slicer
 
 from ..scene.display import Spotlight, showVolume
+from ..strokes.registration import NAME
 
 _TAG = "LLMBoostSegment"  # of an editor node of our own: the Segment Editor module keeps its settings
 _UNDO_STATES = 10
@@ -70,6 +71,8 @@ class EditorView:
         self.exit()
         self.nodes = None
         if self._editor:
+            if strokes := self._editor.effectByName(NAME):
+                strokes.self().leave()
             self._editor.setSegmentationNode(None)
             self._editor.setSourceVolumeNode(None)
             self._editor.setMRMLSegmentEditorNode(None)

@@ -88,13 +88,29 @@ def volumeFromSegment(segmentationNode: Any, segmentID: str) -> Volume:
                 name=_name(segmentationNode), segment=segment.GetName()
             )
         )
+    return _placed(image, (values > 0).astype(np.uint8), segmentationNode, segment.GetName())
+
+
+def volumeFromImage(image: Any, node: Any, name: str) -> Volume:
+    """An image of the Segment Editor's, which lies in the frame of a segmentation node. Voxels are not copied.
+
+    Raises:
+        LLMBoostError: there are no voxels.
+    """
+    scalars = image.GetPointData().GetScalars() if image else None
+    if scalars is None or not scalars.GetNumberOfValues():
+        raise LLMBoostError(_("{name}: holds no voxels; load it again").format(name=name))
+    return _placed(image, vtk_to_numpy(scalars), node, name)
+
+
+def _placed(image: Any, values: np.ndarray, node: Any, name: str) -> Volume:
+    """Voxels of an oriented image in the frame of a node."""
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
-    extent = image.GetExtent()
     first = slicer.util.arrayFromVTKMatrix(matrix)
-    first[:3, 3] = (first @ [*extent[::2], 1])[:3]  # an image's extent need not start at 0
-    array = (values > 0).astype(np.uint8).reshape(*reversed(image.GetDimensions()))
-    return _volume(array, worldFromNode(segmentationNode) @ first, segment.GetName())
+    first[:3, 3] = (first @ [*image.GetExtent()[::2], 1])[:3]  # an image's extent need not start at 0
+    array = values.reshape(*reversed(image.GetDimensions()))
+    return _volume(array, worldFromNode(node) @ first, name)
 
 
 def segmentState(segmentationNode: Any, segmentID: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
 
@@ -22,13 +23,14 @@ from llmboost.messages.images import (
     SegmentAnswer,
     SegmentRequest,
 )
-from llmboost.messages.words import Layer, Method, chosen
+from llmboost.messages.words import Device, Layer, Method, chosen
 from llmboost.messages.worker import Progress
 
 from ..scene.classification import Classification, writeClassification
 from ..scene.explanation import Explanation, writeExplanation
 from ..scene.frames import Frames
 from ..scene.result import Result, writeResult
+from ..strokes.run import StrokesOptions, StrokesResult, StrokesRun
 from ..worker import folderrun
 from ..worker.calls import Listeners, Start, run, separate
 from ..worker.client import Client
@@ -185,6 +187,40 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         made = run(self.client, self._starting(request, finish, listeners), listeners)
         return made and made.mapNode
+
+    def strokes(
+        self,
+        volumeNode: Any,
+        segmentationNode: Any,
+        model: str = "automatic",
+        roiNode: Any = None,
+        device: str = "auto",
+        **options: Unpack[StrokesOptions],
+    ) -> StrokesResult | None:
+        """Segment by strokes: painted a little, get the whole. What is painted stays as it is.
+
+        Args:
+            volumeNode: the image.
+            segmentationNode: its segments are the strokes; one named "background" says what belongs to none.
+            model: that may know the segments: a name of the library; "automatic": one whose labels have their names or
+                SNOMED codes; "walker": none.
+            roiNode: a ROI to compute in; by default what lies around the strokes.
+            device: auto, cpu or cuda.
+            learn: let the model learn from the strokes, where that helps; False: the random walker answers.
+            keep: the name of a model to make of what it has learned, for the next image.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            what was drawn, in a new segmentation, and who drew it.
+
+        Raises:
+            LLMBoostError: nothing is painted, an input cannot be used, or there is nothing to keep.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        own, listeners = separate(StrokesOptions, options)
+        asked = StrokesRun(volumeNode, segmentationNode, model, roiNode, chosen(Device, device, "device"), **own)
+        start = partial(asked.start, self.client, onProgress=listeners.get("onProgress"))
+        return run(self.client, start, listeners)
 
     def _keep(self, asked: RunRequest, result: R, answer: SegmentAnswer | ClassifyAnswer) -> R:
         """This was asked last, and answered; a map that came along is made, too."""

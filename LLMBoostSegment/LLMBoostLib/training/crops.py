@@ -13,10 +13,11 @@ from llmboost.card import CROP, LEFT, RIGHT, Card, Target
 from llmboost.errors import LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.io.image import Image, to_canonical
+from llmboost.io.labels import IGNORE
 from llmboost.io.segnrrd import terminology_entry
 
 from .cases import Kind
-from .mapping import normalized
+from .mapping import BACKGROUND, normalized
 
 Masks = Sequence[tuple[Kind, np.ndarray]]
 
@@ -92,6 +93,8 @@ def _places(card: Card, image: Image, masks: Masks) -> dict[Target, np.ndarray]:
     sided = {target: np.zeros(image.shape, bool) for target in targets}
     others = np.zeros(image.shape, bool)
     for kind, mask in masks:
+        if normalized(kind.name) in (BACKGROUND, IGNORE):  # which lies around them
+            continue
         target = sides.get(normalized(kind.name))
         if target is None:
             others |= mask

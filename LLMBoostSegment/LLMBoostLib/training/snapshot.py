@@ -43,7 +43,14 @@ def addCase(
 
 
 def addCases(
-    store: CaseStore, volumeNode: Any, segmentationNode: Any = None, role: str = TRAIN, card: Card | None = None
+    store: CaseStore,
+    volumeNode: Any,
+    segmentationNode: Any = None,
+    role: str = TRAIN,
+    card: Card | None = None,
+    *,
+    drawn: Any = None,
+    partly: bool | None = None,
 ) -> list[Snapshot]:
     """Keep a copy of an image and of its segments as a case; what is edited afterwards does not change it.
 
@@ -52,13 +59,15 @@ def addCases(
 
     Args:
         card: of the model that is to learn from it; by default of the one that drew the segments.
+        drawn: a segmentation with the segments, where they are not those of the case's own, such as a preview of it.
+        partly: whether voxels without a segment are not labeled; None: as it is or follows from the labels.
 
     Raises:
         LLMBoostError: the image is of no use, what was drawn does not fit the model's crops, or the files cannot be
             written.
     """
     image = _image(volumeNode)
-    masks = masksOf(segmentationNode, volumeNode) if segmentationNode is not None else []
+    masks = masksOf(segmentationNode, volumeNode, drawn) if segmentationNode is not None else []
     modality, subject = modalityInScene(volumeNode), _subject(volumeNode)
     known = caseOf(store, segmentationNode) if segmentationNode is not None else None
     known = known or caseOf(store, volumeNode)
@@ -75,6 +84,10 @@ def addCases(
         cases = [store.update(known.id, image, masks)]
     else:
         cases = [store.add(image, masks, role, modality=modality, subject=subject)]
+    if partly is not None:
+        for case in cases:
+            store.setPartly(case.id, partly)
+        cases = [store.cases[case.id] for case in cases]
     for node in (volumeNode, segmentationNode):
         if node is not None:
             node.SetAttribute(CASE, " ".join(case.id for case in cases))
@@ -189,18 +202,24 @@ def openCase(store: CaseStore, case: Snapshot) -> tuple[Any, Any]:
     return volumeNode, segmentationNode
 
 
-def masksOf(segmentationNode: Any, volumeNode: Any) -> list[tuple[Kind, np.ndarray]]:
-    """The segments, bool [i, j, k] on the volume's grid; a segmentation on another grid is resampled."""
+def masksOf(segmentationNode: Any, volumeNode: Any, drawn: Any = None) -> list[tuple[Kind, np.ndarray]]:
+    """The segments, bool [i, j, k] on the volume's grid; a segmentation on another grid is resampled.
+
+    Args:
+        drawn: another segmentation, with the voxels of the segments of the same IDs.
+    """
     segmentation = segmentationNode.GetSegmentation()
     shape = volumeNode.GetImageData().GetDimensions()
     masks = []
     for segmentID in segmentation.GetSegmentIDs():
-        segment = segmentation.GetSegment(segmentID)
+        kind = segmentation.GetSegment(segmentID)
+        node = drawn if drawn is not None and drawn.GetSegmentation().GetSegment(segmentID) else segmentationNode
+        segment = node.GetSegmentation().GetSegment(segmentID)
         mask = np.zeros(shape, bool)
-        if not _isEmpty(segmentation, segment):
-            array = slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode)
+        if not _isEmpty(node.GetSegmentation(), segment):
+            array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentID, volumeNode)
             mask = (array > 0).transpose()
-        masks.append((Kind(segment.GetName(), _terminology(segment)), mask))
+        masks.append((Kind(kind.GetName(), _terminology(kind)), mask))
     return masks
 
 

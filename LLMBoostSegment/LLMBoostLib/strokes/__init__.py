@@ -1,0 +1,1 @@
+"""Segmenting by strokes: an effect of the Segment Editor, which the worker answers while the user paints on."""

@@ -1,0 +1,67 @@
+"""Which installed models know what is painted, by the segments' names and SNOMED codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from llmboost import library
+from llmboost.card import SEGMENTATION, Card, read_card
+from llmboost.errors import LLMBoostError
+from llmboost.io.labels import BACKGROUND
+
+from ..training.cases import Kind
+from ..training.mapping import match, normalized
+
+AUTOMATIC, WALKER = "/automatic", "/walker"  # what may be chosen besides a model's name, which holds no slash
+BACKGROUND_VALUE = 255  # of strokes that say: none of the segments
+_MOST = 254  # segments
+
+
+def isBackground(kind: Kind) -> bool:
+    """Whether strokes of this segment say what belongs to no segment."""
+    return normalized(kind.name) == BACKGROUND
+
+
+def known(card: Card, kinds: Sequence[Kind]) -> dict[Kind, int]:
+    """The values of the model's labels that segments are, by name or code without a doubt."""
+    values = {label.name: label.value for label in card.labels}
+    matches = {kind: match(kind, card.labels) for kind in kinds if not isBackground(kind)}
+    return {kind: values[one.label] for kind, one in matches.items() if one.label in values and not one.doubt}
+
+
+def whoKnow(kinds: Sequence[Kind]) -> list[Card]:
+    """Models that know all segments but background: the user's own first, of these the latest, then those that draw
+    the least besides."""
+    wanted = {kind for kind in kinds if not isBackground(kind)}
+    found = []
+    for path in library.installed().values() if wanted else ():
+        with suppress(LLMBoostError, OSError):  # damaged, or removed in between
+            card = read_card(path)
+            if _suits(card) and known(card, list(wanted)).keys() == wanted:
+                found.append((_rank(path, card), card))
+    return [card for _rank, card in sorted(found, key=lambda each: each[0])]
+
+
+def valuesOf(card: Card | None, kinds: Sequence[Kind]) -> list[int]:
+    """The value of each segment's strokes: of the model's label, if it knows the segment, and else one of its own.
+
+    Raises:
+        ValueError: more segments than a byte tells apart.
+    """
+    own = known(card, kinds) if card else {}
+    taken = {label.value for label in card.labels} if card else set()
+    free = (value for value in range(1, BACKGROUND_VALUE) if value not in taken)
+    if len(kinds) > _MOST - len(taken):
+        raise ValueError(f"{len(kinds)} segments")
+    return [BACKGROUND_VALUE if isBackground(kind) else own.get(kind) or next(free) for kind in kinds]
+
+
+def _suits(card: Card) -> bool:
+    return card.task == SEGMENTATION and card.preprocessing.channels == 1
+
+
+def _rank(path: Path, card: Card) -> tuple[bool, float, int]:
+    isOwn = path.parent == library.user_folder()
+    return not isOwn, -path.stat().st_mtime if isOwn else 0.0, len(card.labels)
