@@ -307,6 +307,8 @@ def test_refusals_leave_nothing_behind(base, local, tmp_path):
         AdaptSettings(steps=0)
     with pytest.raises(LLMBoostError, match="give one budget"):
         AdaptSettings(steps=1, minutes=1.0)
+    with pytest.raises(LLMBoostError, match="has no base to improve"):
+        AdaptSettings(scope="own", task="improve")
     with pytest.raises(LLMBoostError, match="no such folder"):
         run(base, tmp_path / "nowhere", tmp_path / "other.safetensors")
     assert not (tmp_path / "other.safetensors").exists()

@@ -12,7 +12,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from llmboost.card import Adapter, Card, Label, Subject, read_card
+from llmboost.card import Card, Label, Subject, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
@@ -248,9 +248,8 @@ def test_foreign_scans(data_root, name):
 
 def test_an_adapted_model_draws_in_what_its_user_chose(brain):
     """It was taught on other images than the base's subject, perhaps."""
-    from llmboost.learn.adaptation.common import AdaptSettings, adapted_card
+    from llmboost.learn.adaptation.common import adapted_card
 
-    adapter, data = Adapter("brain", "1.0", "0" * 64, 4), SimpleNamespace(name="mine", license="")
-    adaptation = SimpleNamespace(base=brain, data=data, counts=(1, 0), settings=AdaptSettings())
-    card = adapted_card(adaptation, brain.card, brain.network, Path("mine.safetensors"), adapter, {})
+    adaptation = SimpleNamespace(data=SimpleNamespace(name="mine", license=""), counts=(1, 0))
+    card = adapted_card(adaptation, brain.card, brain.network, Path("mine.safetensors"), {})
     assert card.subject is None

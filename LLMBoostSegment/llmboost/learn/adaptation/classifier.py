@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from ...card import Card, Looks
 from ...errors import LLMBoostError
@@ -30,20 +31,21 @@ from ..classification.train import (
     calibrate,
     class_labels,
 )
-from .common import IMPROVE, NEW_LABELS, RATE, AdaptSettings, Measured, better_goal, new_goal
+from .common import IMPROVE, NEW_LABELS, RATE, AdaptSettings, End, Measured, adapter_entry, better_goal, new_goal
 from .lora import default_rank
+from .onbase import OnBase
 
 BATCH = 16
 
 
-class ClassifierAdaptation:
+class ClassifierAdapter(OnBase):
     """An :class:`.common.Adaptation`: images of "val" select, calibrate and set the thresholds."""
 
-    def __init__(self, base: Model, path: Path, settings: AdaptSettings) -> None:
+    def __init__(self, base: Model, path: Path, settings: AdaptSettings, device: torch.device) -> None:
         card, data = base.card, read_image_set(path)
         assert card.classification is not None
         preprocessing, input_region = card.preprocessing, card.classification.input_region
-        self.base, self.data = base, data
+        self.base, self.data, self.device = base, data, device
         self.settings = settings = replace(settings, scope=settings.scope or "adapter", rate=settings.rate or RATE)
         self.preprocessing, self.input_region = preprocessing, input_region
         self.aim = _aim(card, data, settings.task, path)
@@ -56,7 +58,7 @@ class ClassifierAdaptation:
         self.digests = [digest_of(image) for image in self.train.images]
         self.identity = image_digests((train, self.train), (val, self.val))
         self.counts = len(train), len(val)
-        self.options: dict[str, Any] = {"classes": len(data.classes)}
+        self.options = {"classes": len(data.classes)}
         self.warnings = list(data.notes)
         self.config: ClassificationConfig | None = None
 
@@ -72,12 +74,6 @@ class ClassifierAdaptation:
 
     def measure(self, network: nn.Module) -> Measured:
         return Measured(auc=self._scores(network, resamples=0)["auc"])
-
-    def expected_measuring(self, _network: nn.Module) -> float:
-        return 0.0
-
-    def measure_old(self, _network: nn.Module) -> float | None:
-        return None
 
     def afterwards(self, elapsed: float, _measuring: float) -> float:
         return 0.2 * elapsed
@@ -100,26 +96,26 @@ class ClassifierAdaptation:
         images, multi_label = (self.train, self.val), self.data.multi_label
         return ClassificationTask(*images, preprocessing, self.config, augmentation, self.labels, multi_label)
 
-    def conclude(
-        self, result: nn.Module, tensors: dict[str, Tensor], _before: Measured
-    ) -> tuple[dict[str, Tensor], Measured]:
+    def conclude(self, network: nn.Module, _before: Measured) -> End:
+        result, tensors = self.adapted(network)
         if self.aim == NEW_LABELS:  # for its own classes, what the base knows stays the usual
             ood_score = cast(Any, result).ood_score
             ood_score.fit(features_of(result, self.train.images))
             tensors = tensors | {f"ood_score.{name}": buffer.cpu() for name, buffer in ood_score.named_buffers()}
-        return tensors, self.measure(result)
+        return End(result, tensors, self.measure(result), None)
 
     def advice(self, _after: Measured) -> list[str]:
         return []
 
-    def describe(self, result: nn.Module, before: Measured, after: Measured) -> Card:
-        meaning = calibrate(result, self.val, self.data, self.preprocessing, self.input_region)
+    def describe(self, end: End, before: Measured) -> Card:
+        meaning = calibrate(end.network, self.val, self.data, self.preprocessing, self.input_region)
         assert self.config is not None
         return replace(
             self._goal(),
             classification=replace(meaning, looks=self._looks()),
-            training={"config": asdict(self.config)},
-            figures={"before": before.auc, "after": after.auc, **self._certainty(result)},
+            training={"config": asdict(self.config), "base": self.base.card.training},
+            figures={"before": before.auc, "after": end.after.auc, **self._certainty(end.network)},
+            adapter=adapter_entry(self),
         )
 
     def _certainty(self, network: nn.Module) -> dict[str, Any]:

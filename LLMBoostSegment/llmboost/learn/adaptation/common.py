@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 import numpy as np
 from torch import Tensor, nn
 
-from ...adapter import transfer_weights
 from ...card import Adapter, Card
 from ...errors import LLMBoostError
 from ...library import find_base
 from ...messages.words import AdaptTask, StopReason, chosen
 from ...model import Model
-from ...networks import build, describe
+from ...networks import describe
 from ..train import made_with
 from ..trainer import Task
-from .lora import BLOCKS
 
 if TYPE_CHECKING:
     from ...io.dataset import Dataset
@@ -84,6 +82,8 @@ class AdaptSettings:
             raise LLMBoostError("the budget must be greater than zero")
         if self.task is not None:
             chosen(AdaptTask, self.task, "task")
+        if self.task == IMPROVE and self.scope == OWN:
+            raise LLMBoostError("a network of its own has no base to improve; choose new-labels, or another scope")
 
 
 @dataclass(frozen=True)
@@ -175,13 +175,46 @@ class Control:
         self.report({"event": "stage", "text": text})
 
 
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with.
+
+    Attributes:
+        network: to train, frozen but for what changes.
+        before: how good the base is on the cases held out; empty where it does not know what is learned.
+        old: its mean Dice on old cases, if there are some.
+        measuring: seconds that measuring takes.
+    """
+
+    network: nn.Module
+    before: Measured
+    old: float | None
+    measuring: float
+
+
+@dataclass(frozen=True)
+class End:
+    """What a training came to.
+
+    Attributes:
+        network: as users will have it.
+        tensors: of its file.
+        after, old: how good it is on the cases held out, and on old ones.
+    """
+
+    network: nn.Module
+    tensors: dict[str, Tensor]
+    after: Measured
+    old: float | None
+
+
 class Adaptation(Protocol):
-    """What differs between segmenters and classifiers, in the order of :func:`.flow.adapt`; made by reading all cases.
+    """What differs between adapters of segmenters and of classifiers and networks of their own, in the order of
+    :func:`.flow.adapt`; made by reading all cases.
 
     Attributes:
         aim: ``improve`` or ``new-labels``.
         settings: those asked for, with what was left open.
-        options: the adapted network's, where they differ from the base's.
         labels: names of what is learned, by value.
         digests: of the cases that are learned from.
         identity: "training cases" and "validation cases": a digest by id.
@@ -193,7 +226,6 @@ class Adaptation(Protocol):
     aim: str
     settings: AdaptSettings
     rank: int
-    options: dict[str, Any]
     labels: dict[int, str]
     digests: list[str]
     identity: dict[str, Any]
@@ -206,14 +238,8 @@ class Adaptation(Protocol):
     def reasons(self) -> tuple[str, ...]:
         """What is going to be done, and why, in words."""
 
-    def measure(self, network: nn.Module) -> Measured:
-        """How good a network is on the cases held out."""
-
-    def expected_measuring(self, network: nn.Module, /) -> float:
-        """Seconds that :meth:`measure` will take, of a network of its own."""
-
-    def measure_old(self, network: nn.Module, /) -> float | None:
-        """Mean Dice on old cases, if there are some."""
+    def begin(self) -> Start:
+        """The network, and what can be measured before it is trained."""
 
     def afterwards(self, elapsed: float, measuring: float, /) -> float:
         """Seconds that will be needed after the training, by those since the start, and those of one measuring."""
@@ -221,21 +247,20 @@ class Adaptation(Protocol):
     def training(self, network: nn.Module, minutes: float | None, /) -> Task:
         """What ``network``, frozen but for what changes, is trained for, in so many minutes or the settings' steps."""
 
-    def conclude(
-        self, result: nn.Module, tensors: dict[str, Tensor], before: Measured, /
-    ) -> tuple[dict[str, Tensor], Measured]:
-        """The adapter's tensors as they are kept, which ``result`` then has, too, and how good that is."""
+    def conclude(self, network: nn.Module, before: Measured, /) -> End:
+        """What is kept of the trained network, and how good that is."""
 
     def advice(self, after: Measured, /) -> list[str]:
         """What to do about what was not learned, a line each."""
 
-    def describe(self, result: nn.Module, before: Measured, after: Measured, /) -> Card:
-        """The base's card with what changes; ``training`` and ``figures`` are the adaptation's own."""
+    def describe(self, end: End, before: Measured, /) -> Card:
+        """The card of what is made; name and network are left to be set, and more is told of the training."""
 
 
-def adapter_entry(base: Card, adaptation: Adaptation) -> Adapter:
-    """The card's entry."""
-    settings = {SAVED_AS.get(name, name): value for name, value in asdict(adaptation.settings).items()}
+def adapter_entry(adaptation: Adaptation) -> Adapter:
+    """The entry of the card; of a network of its own, what tells its run from others."""
+    base, settings = adaptation.base.card, asdict(adaptation.settings)
+    settings = {SAVED_AS.get(name, name): value for name, value in settings.items()}
     return Adapter(
         base=base.name,
         base_version=base.version,
@@ -246,24 +271,9 @@ def adapter_entry(base: Card, adaptation: Adaptation) -> Adapter:
     )
 
 
-def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module:
-    """The base's network in evaluation mode, with other ``options`` (classes, strides) and the base's weights as far as
-    they fit; ``fresh`` has no more of the base than its language model's block."""
-    options = {**base.card.network, **options}
-    network = build(options.pop("name"), options, base.card.booster)
-    state = transfer_weights(base.network, network)
-    kept = {name: tensor for name, tensor in state.items() if not fresh or BLOCKS in name}
-    network.load_state_dict(kept, strict=not fresh)
-    return network.eval()
-
-
-def adapted_card(
-    adaptation: Adaptation, goal: Card, result: nn.Module, output: Path, adapter: Adapter, training: dict[str, Any]
-) -> Card:
+def adapted_card(adaptation: Adaptation, goal: Card, result: nn.Module, output: Path, training: dict[str, Any]) -> Card:
     """The card ``goal`` with what is known at the end."""
     network, booster = describe(result)
-    own = adaptation.settings.scope == OWN
-    known = {"cases": adapter.cases, "settings": adapter.settings} if own else {"base": adaptation.base.card.training}
     data = {
         "data_license": adaptation.data.license,
         "train_cases": adaptation.counts[0],
@@ -274,8 +284,7 @@ def adapted_card(
         name=output.stem,
         network=network,
         booster=booster,
-        training={**data, **training, **known, **made_with()},
-        adapter=None if own else adapter,
+        training={**data, **training, **goal.training, **made_with()},
         subject=None,  # what it draws in is now its user's choice
     )
 

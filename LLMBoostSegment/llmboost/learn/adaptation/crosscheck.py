@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from torch import nn
 
 from ...card import Card, read_card
 from ...errors import Cancelled, LLMBoostError
@@ -33,10 +32,11 @@ from ..crossvalidation import (
 from ..folds import folds
 from ..train import Recipe
 from ..trainingreport import REPORT
-from .common import NEW_LABELS, OWN, AdaptSettings, Control, Measured, Watching, adapter_entry
+from .cases import task_of
+from .common import NEW_LABELS, AdaptSettings, Control, Measured, Watching, adapter_entry
 from .flow import read_adaptation
+from .own import OwnNetwork
 from .runs import Ended, Run, ended_run
-from .segmenter import SegmenterAdaptation, task_of
 
 PLACE = "folds"  # in a run's folder, while it is checked
 
@@ -101,11 +101,11 @@ def cross_check(
     control.stage("reading the cases")
     base = load_model(base_path)
     adaptation = read_adaptation(base, folder, settings, device)
-    if not isinstance(adaptation, SegmenterAdaptation) or adaptation.settings.scope != OWN:
+    if not isinstance(adaptation, OwnNetwork):
         raise LLMBoostError(f"{output}: folds are for networks that learned new labels; evaluate it on other cases")
     dataset = adaptation.data
     parts = _parts(dataset, adaptation.showing, count, settings.seed)
-    with ended_run(output, adapter_entry(base.card, adaptation), adaptation) as run:
+    with ended_run(output, adapter_entry(adaptation), adaptation) as run:
         assert run.ended is not None
         read_card(output)
         place, told = run.folder / PLACE, _plan(parts, run.ended)
@@ -148,7 +148,7 @@ def _plan(parts: Sequence[Sequence[str]], ended: Ended) -> list[str]:
 
 
 def _learned_without(
-    adaptation: SegmenterAdaptation,
+    adaptation: OwnNetwork,
     parts: Sequence[Sequence[str]],
     place: Path,
     steps: int,
@@ -157,9 +157,7 @@ def _learned_without(
 ) -> OutOfFold:
     """Train the networks in the folder ``place``, or go on there, and measure them."""
     plan, dataset = adaptation.plan, adaptation.data
-    assert plan is not None
-    config = adaptation.training(nn.Identity(), None).config
-    recipe = Recipe(replace(config, steps=steps, minutes=None))
+    recipe = Recipe(replace(adaptation.config(None), steps=steps))
     place.mkdir(exist_ok=True)
     try:
         keep_split(place / SPLIT, dataset, parts, recipe)

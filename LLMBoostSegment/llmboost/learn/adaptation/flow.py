@@ -5,25 +5,22 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
-from torch import Tensor, nn
 
-from ...adapter import merged
 from ...card import CLASSIFICATION, SEGMENTATION
 from ...card.figures import ADVICE
 from ...errors import Cancelled, LLMBoostError
+from ...io.dataset import read_dataset
 from ...messages.words import StopReason
 from ...model import Model, load_model, save_tensors
-from ...networks import DEFAULT_SEGMENTER, build
-from ..checkpoint import copy_of
 from ..curve import draw_curve
 from ..forecast import forecast
 from ..train import check_free
 from ..trainer import CHECKPOINT, Outcome, Score, Trainer, now
+from .cases import read_cases, task_of
 from .common import (
-    IMPROVE,
     MINUTES,
     NEW_LABELS,
     OWN,
@@ -35,10 +32,9 @@ from .common import (
     Watching,
     adapted_card,
     adapter_entry,
-    network_of,
     where_to_keep,
 )
-from .lora import AdapterConfig, adapter_state, dequantize, inject, interpolate, layer_by_layer
+from .lora import layer_by_layer
 from .runs import Run, run_of, training_minutes
 
 
@@ -53,11 +49,12 @@ def adapt(
     resume: bool = False,
     **watching: Unpack[Watching],
 ) -> Adapted:
-    """Train an adapter of the model at ``base_path`` on the data ``folder`` and write it to ``output``.
+    """Train an adapter of the model at ``base_path``, or for new labels a network of its own, on the data ``folder``
+    and write it to ``output``.
 
-    How cases are held out and what is kept is told at :class:`.segmenter.SegmenterAdaptation` and
-    :class:`.classifier.ClassifierAdaptation`. A killed run is continued when it is started again. Log, checkpoint and
-    curve lie in a folder named after ``output`` with ``.run`` for its extension.
+    How cases are held out is told at :mod:`.cases`, what is kept at :class:`.segmenter.SegmenterAdapter`,
+    :class:`.own.OwnNetwork` and :class:`.classifier.ClassifierAdapter`. A killed run is continued when it is started
+    again. Log, checkpoint and curve lie in a folder named after ``output`` with ``.run`` for its extension.
 
     Args:
         folder: a data set folder; of a classifier, labeled images as :func:`llmboost.io.imageset.read_image_set` reads.
@@ -75,41 +72,40 @@ def adapt(
     control.stage("reading the cases")
     base = load_model(base_path)
     adaptation = read_adaptation(base, folder, settings, device, old)
-    adapter = adapter_entry(base.card, adaptation)
-    with run_of(output, adapter, adaptation, resume) as run, layer_by_layer():
+    entry = adapter_entry(adaptation)
+    with run_of(output, entry, adaptation, resume) as run, layer_by_layer():
         _tell_plan(adaptation, run, control)
         if control.cancelled():
             raise Cancelled
         control.stage("measuring the base")
-        network, before, old_before, measuring = _begin(base, adaptation, device)
+        start = adaptation.begin()
+        network, before = start.network, start.before
         elapsed = now(settings.clock) - started
-        minutes = training_minutes(settings, run.ended, elapsed, adaptation.afterwards(elapsed, measuring))
+        minutes = training_minutes(settings, run.ended, elapsed, adaptation.afterwards(elapsed, start.measuring))
         task, watched = adaptation.training(network, minutes), (control.report, control.cancelled)
         trainer = Trainer(network, task, run.folder, device, *watched, finishing=control.finishing)
         trainer.known = _score(before, adaptation)
         control.stage("training")
         outcome, stopped = _train(trainer, run, control)
         control.stage("measuring the result")
-        result, tensors = _result(base, adaptation, network)
-        tensors, after = adaptation.conclude(result.to(device), tensors, before)
-        old_after = adaptation.measure_old(result)
-        advice = adaptation.advice(after)
-        goal = adaptation.describe(result, before, after)
-        olds = {} if old_before is None else {"old_before": old_before, "old_after": old_after}
+        end = adaptation.conclude(network, before)
+        advice = adaptation.advice(end.after)
+        goal = adaptation.describe(end, before)
+        olds = {} if start.old is None else {"old_before": start.old, "old_after": end.old}
         told = {"advice": advice} if advice else {}
         goal = replace(goal, figures={**goal.figures, **olds, "held_out": adaptation.counts[1], **told})
         draw_curve(run.folder, adaptation.labels)
         seconds = run.spent + now(settings.clock) - started
-        training = {"steps": outcome.steps, "minutes": round(seconds / 60, 2), **goal.training}
+        training: dict[str, Any] = {"steps": outcome.steps, "minutes": round(seconds / 60, 2)}
         if base.card.task == SEGMENTATION:  # as digests, for ids may be names of patients
             training["held_out"] = list(adaptation.identity["validation cases"].values())
-        card = adapted_card(adaptation, goal, result, output, adapter, training)
+        card = adapted_card(adaptation, goal, end.network, output, training)
         run.check_output()
-        card = save_tensors(tensors, card, output)
+        card = save_tensors(end.tensors, card, output)
         run.end(outcome.steps, seconds, trainer.seconds)
     warnings = [*adaptation.warnings, *([f"{card.doubts}; {ADVICE}"] if card.doubts else [])]
-    warnings += where_to_keep(base_path, adapter, output) if card.adapter else []
-    figures = (before, after, old_before, old_after)
+    warnings += where_to_keep(base_path, card.adapter, output) if card.adapter else []
+    figures = (before, end.after, start.old, end.old)
     return Adapted(card, *figures, outcome.steps, seconds, stopped, tuple(warnings), tuple(advice))
 
 
@@ -136,46 +132,25 @@ def _score(before: Measured, adaptation: Adaptation) -> Score | None:
 def read_adaptation(
     base: Model, folder: Path, settings: AdaptSettings, device: torch.device, old: Path | None = None
 ) -> Adaptation:
-    """What is learned, from which cases: all of them are read here."""
+    """What is learned, from which cases, and how: all cases are read here."""
     if base.card.is_ensemble:
         raise LLMBoostError(
             f"model '{base.card.name}' is an ensemble, which cannot be adapted; adapt one of the models in it"
         )
     if base.card.task == CLASSIFICATION:
-        from .classifier import ClassifierAdaptation
+        from .classifier import ClassifierAdapter
 
-        return ClassifierAdaptation(base, folder, settings)
-    from .segmenter import SegmenterAdaptation
+        return ClassifierAdapter(base, folder, settings, device)
+    from .own import OwnNetwork
+    from .segmenter import SegmenterAdapter
 
-    return SegmenterAdaptation(base, folder, settings, device, old)
-
-
-def _begin(
-    base: Model, adaptation: Adaptation, device: torch.device
-) -> tuple[nn.Module, Measured, float | None, float]:
-    """The network to train, frozen but for what changes; what the base is worth on the cases held out and on old ones;
-    and how many seconds measuring that took."""
-    settings, aim = adaptation.settings, adaptation.aim
-    torch.manual_seed(settings.seed)
-    own = settings.scope == OWN
-    network = build(DEFAULT_SEGMENTER, adaptation.options, None) if own else _based(base, adaptation)
-    network = network.to(device)
-    if own:
-        return network, Measured(), None, adaptation.expected_measuring(network)
-    started = now(settings.clock)
-    before = adaptation.measure(network)  # of new labels for the time that it takes alone
-    old_before = adaptation.measure_old(base.network)
-    measuring = now(settings.clock) - started
-    if settings.block:
-        dequantize(network)
-    inject(
-        network, AdapterConfig(adaptation.rank, settings.scope or "adapter", settings.block, decoder=aim == NEW_LABELS)
-    )
-    return network, before if aim == IMPROVE else Measured(), old_before, measuring
-
-
-def _based(base: Model, adaptation: Adaptation) -> nn.Module:
-    return network_of(base, fresh=adaptation.settings.scope == "scratch", **adaptation.options)
+    dataset = read_dataset(folder)
+    aim = settings.task or task_of(base.card, dataset)
+    scope = settings.scope or (OWN if aim == NEW_LABELS else "adapter")
+    settings, cases = replace(settings, scope=scope), read_cases(dataset)
+    if scope == OWN:
+        return OwnNetwork(base, cases, settings, device)
+    return SegmenterAdapter(base, cases, aim, settings, device, old)
 
 
 def _train(trainer: Trainer, run: Run, control: Control) -> tuple[Outcome, StopReason]:
@@ -196,17 +171,3 @@ def _train(trainer: Trainer, run: Run, control: Control) -> tuple[Outcome, StopR
     stopped = StopReason.FINISH if control.finishing() else budget
     trainer.network.load_state_dict({**trainer.network.state_dict(), **outcome.state})
     return outcome, stopped
-
-
-def _result(base: Model, adaptation: Adaptation, network: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
-    """The adapted model's network as users will have it, and the tensors of its file."""
-    settings = adaptation.settings
-    if settings.scope == OWN:
-        return network.eval(), copy_of(network.state_dict())
-    alpha = 1.0 if settings.wise_alpha is None else settings.wise_alpha
-    tensors = interpolate(base.network.cpu(), adapter_state(network), alpha)
-    result = network_of(base, **adaptation.options)
-    if settings.block:
-        dequantize(result)
-    result.load_state_dict(merged(base.network, result, tensors))
-    return result.eval(), tensors
