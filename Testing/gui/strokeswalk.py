@@ -27,6 +27,7 @@ BACKGROUND = "background"
 VIEW = 330, 330  # pixels
 PANEL = 430  # pixels
 FIELD = 58.0  # mm across a slice view
+SLICES, FURTHER = (20, 28, 36), (24, 32)  # coronal ones that are painted in, at first and then
 PATIENCE = 600.0  # seconds for an answer
 
 
@@ -40,6 +41,7 @@ class Walk:
     Attributes:
         clicks: of the mouse and keys, but for strokes: how many there were.
         strokes: how many were painted.
+        rounds: Dice of each structure after the first strokes, and after the further ones.
     """
 
     def __init__(self, host: Host, views: Sequence[SliceView] = (), folder: Path | None = None) -> None:
@@ -48,9 +50,36 @@ class Walk:
         qt.QSettings().setValue(COMMAND_SETTING, shlex.join([sys.executable, "-u", "-m", "llmboost.worker"]))
         self.host, self.views, self.folder = host, views, folder
         self.clicks = self.strokes = 0
+        self.rounds: list[list[float]] = []
         host.loadModule(Path(__file__).parents[2] / "LLMBoostSegment" / "LLMBoostSegment.py")
         self.truths = [samples.drawLabels(_shift(number)) for number in (1, 2)]
         self.editor: Any = None
+
+    def go(self) -> None:
+        """All steps on one image, with a picture of each."""
+        self.open(1)
+        for j in SLICES:
+            self.paintSlice(j)
+        self.look()
+        self.picture("paint")
+        self.choose()
+        self.finish()
+        self.rounds.append(self.dice())
+        self.picture("whole")
+        self.click(self.effect.options.unsureButton)
+        self.picture("unsure")
+        for j in FURTHER:
+            self.paintSlice(j)
+        self.finish()
+        self.rounds.append(self.dice())
+        self.click(self.effect.options.addButton)
+        self.click(self.effect.applyButton)
+        self.look()
+        self.picture("applied")
+
+    def finish(self) -> None:
+        """Wait until the newest strokes are answered, by all who have a say."""
+        self.waitFor(lambda: f" {self.strokes} strokes" in self.status and "learns" not in self.status)
 
     def open(self, number: int) -> None:
         """The editor on a phantom, with its segments, none painted."""
@@ -148,7 +177,7 @@ class Walk:
         for number, widget in enumerate(widgets):
             painter.drawPixmap(PANEL, number * VIEW[1], widget.grab())
         painter.end()
-        assert whole.save(str(self.folder / f"strokes-{name}.jpg"), None, 82)
+        assert whole.save(str(self.folder / f"strokes-{name}.jpg"), None, 60)
 
 
 def _shift(number: int) -> tuple[int, ...]:

@@ -120,6 +120,7 @@ def test_paint_a_little_get_the_whole_apply_and_undo(eitherBase, strokes):
     click(strokes.effect.applyButton)
     assert np.array_equal(editor.voxels("first"), result)
     assert editor.preview is None
+    assert not strokes.effect.options.unsureButton.enabled
     editor.widget.undo()
     assert np.array_equal(editor.voxels("first"), painted["first"])
 

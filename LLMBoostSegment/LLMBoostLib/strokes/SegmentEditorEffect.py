@@ -272,6 +272,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
                 self._session.cancel()
             self._painting = self._question = None
             self._forgetAnswer()
+            self.options.disableResult()
             self._setKey(False)
         super().reset()
 

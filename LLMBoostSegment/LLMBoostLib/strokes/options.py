@@ -152,15 +152,20 @@ class Options:
     def tellError(self, error: Exception) -> None:
         self.tell(sentence(error), PROBLEM_STYLE)
 
+    def disableResult(self) -> None:
+        """There is no answer any more; what was told stays."""
+        self.rightBox.checked = False
+        self.unsureButton.enabled = self.keepButton.enabled = self.rightBox.enabled = False
+
     def showAnswer(self, answer: StrokesAnswer | None, goesOn: bool = False, warnings: Sequence[str] = ()) -> None:
         """What answered, if anything did; ``goesOn``: a model still learns."""
-        self.unsureButton.enabled = bool(answer and answer.unsure)
-        self.keepButton.enabled = answer is not None and answer.method == StrokesMethod.TAUGHT and not goesOn
-        self.rightBox.enabled = answer is not None
         if answer is None:
-            self.rightBox.checked = False
+            self.disableResult()
             self.tell("")
             return
+        self.unsureButton.enabled = bool(answer.unsure)
+        self.keepButton.enabled = answer.method == StrokesMethod.TAUGHT and not goesOn
+        self.rightBox.enabled = True
         notes = [*answer.warnings, *warnings]
         text = describe(answer) + (_(" · a model learns ...") if goesOn else "")
         self.tell("\n".join([text, *notes]), WARNING_STYLE if notes else "")

@@ -127,7 +127,7 @@ class Session:
             self._open("")  # a model would have to be loaded first
 
     def _open(self, model: str) -> None:
-        """Send the image, then the strokes: to a model for it to learn, without one to the walker."""
+        """Send the image, with the model that is to learn if the walker has answered without one, then the strokes."""
         question = self._asked
         assert question
         try:
@@ -142,7 +142,7 @@ class Session:
             if self._wanted:
                 self._begin()
             else:
-                self._update(teach=bool(model))
+                self._update(teach=False)
 
         self._opened = None
         self._send(request, opened)
@@ -158,12 +158,13 @@ class Session:
             if self._wanted:
                 self._begin()
                 return
-            if not question.model or teach:
-                self._running = False
-            elif self._opened == (question.place, question.model):
+            holdsModel = self._opened == (question.place, question.model)
+            if holdsModel and answer.teachable and not teach:
                 self._update(teach=True)
-            else:
+            elif not holdsModel and question.model and not teach:
                 self._open(question.model)
+            else:
+                self._running = False
             self._onAnswer(answer, question)
 
         self._send(request, answered)

@@ -1,0 +1,28 @@
+"""Pictures for the tutorial on strokes: painted, the whole, an unsure place, applied."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from Testing.gui import qthost
+from Testing.gui.strokeswalk import VIEW, Walk
+from Testing.host import SliceView, emptySession
+
+from LLMBoostLib.strokes.session import sharedClient
+
+
+def takePictures(folder: Path) -> None:
+    """Write strokes-*.jpg into a folder."""
+    with tempfile.TemporaryDirectory() as own, emptySession() as session, ExitStack() as windows:
+        os.environ["LLMBOOST_MODELS"] = str(Path(own, "models"))  # the shipped models alone
+        os.environ["LLMBOOST_TRAINING"] = str(Path(own, "training"))
+        views = [windows.enter_context(SliceView(session, name, VIEW)) for name in ("Green", "Red")]
+        host = qthost.install()
+        host.start(session, Path(own))
+        Walk(host, views, folder).go()
+        sharedClient().shutDown()
+        host.stop()
+        host.check()
