@@ -201,7 +201,7 @@ def test_the_command(llmboost, refusal, eggs, trained_model, dataset_folder, tmp
     known = ("adapt", trained_model, dataset_folder, "--output", output, "--steps", 2, "--folds", 3)
     assert "and folds are for new labels; leave them out" in refusal(*known)
     done = llmboost(*arguments)
-    assert re.search(r"to check on every case, in about \d+\.\d minutes: --folds 3", done.out)
+    assert re.search(r"to check on every case, in about \d+\.\d minutes: the same command with --folds 3", done.out)
     checked = llmboost(*arguments, "--folds", 3)
     assert checked.status == 0, checked.err
     assert "trained 2 of 2 steps" in checked.out
@@ -219,4 +219,5 @@ def test_the_command_trains_first(llmboost, eggs, trained_model, tmp_path):
     done = llmboost("adapt", trained_model, eggs(3), "--output", output, "--steps", 2, "--folds", 3)
     assert done.status == 0, done.err
     assert done.out.index("2 steps; took") < done.out.index("checked by 3 networks")
+    assert "to check on every case" not in done.out
     assert read_card(output).training["cross_check"]["folds"] == 3

@@ -86,6 +86,8 @@ def adapt(
                 started=started,
             )
         _tell(result, output, settings)
+        if folds is None:
+            _offer_check(result)
     if folds is not None:
         with training_news() as tell:
             checked = cross_check(path, dataset, output, settings, folds, device=where, report=tell)
@@ -118,11 +120,15 @@ def _tell(result: Adapted, output: Path, settings: AdaptSettings) -> None:
     console.print(f"{output}: {megabytes:.1f} MB, {result.steps} steps; {planned}took {took:.1f} minutes")
     more = f"--steps {2 * result.steps}" if settings.steps else f"--minutes {max(1, math.ceil(2 * took))}"
     console.print(f"log and curve in {run_folder(output)}; to go on, the same command with {more} --resume")
-    training = result.card.training
-    if result.card.task == SEGMENTATION and not result.card.adapter and "val_cases" in training:
-        count = min(training["train_cases"] + training["val_cases"], FOLDS)
-        if count >= LEAST_FOLDS:
-            console.print(f"to check on every case, in about {count * took:.1f} minutes: --folds {count}")
+
+
+def _offer_check(result: Adapted) -> None:
+    """How a network of new labels is checked on every case, and for how long."""
+    card = result.card
+    count = min(card.training["train_cases"] + card.training["val_cases"], FOLDS)
+    if card.task == SEGMENTATION and not card.adapter and count >= LEAST_FOLDS:
+        minutes = count * result.seconds / 60
+        console.print(f"to check on every case, in about {minutes:.1f} minutes: the same command with --folds {count}")
 
 
 def _tell_checked(checked: CrossChecked, output: Path) -> None:
