@@ -133,3 +133,18 @@ def test_a_language_models_norm_in_bfloat16(recwarn):
     assert found.dtype == torch.bfloat16, "what follows computes in it, too"
     torch.testing.assert_close(found.float(), norm(x), rtol=0.02, atol=0.02)
     assert not len(recwarn), "torch has a fused step for it"
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"),
+    [((2, 2, 2), 3, 1), ((2, 8, 8), 3, 1), ((4, 4, 1), 3, 2), ((2, 16, 16), (3, 3, 1), 1), ((5, 8, 8), 7, 1)],
+)
+def test_gradients_of_small_grids_in_bfloat16(size, kernel, stride):
+    torch.manual_seed(0)
+    taps = (kernel,) * 3 if isinstance(kernel, int) else kernel
+    layer = torch.nn.Conv3d(16, 16, kernel, stride, padding=tuple(n // 2 for n in taps))
+    images = torch.randn(8, 2, 16, *size)
+    for image in images:
+        assert_alike(layer, lambda image=image: layer(image).float().square().mean())
+        del image
+        torch.full((100_000,), 1e30)  # what the next one finds in memory that nobody wrote

@@ -141,15 +141,25 @@ def test_no_worker_stays_below_a_launcher_that_was_killed(connect, launched, gon
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can continue a stopped process at the end of its input")
 @pytest.mark.parametrize("command", ["fake_worker", "launched"])
-def test_a_stopped_worker_does_not_outlive_its_parent(request, script, gone, command):
+def test_a_stopped_worker_does_not_outlive_its_parent(request, script, gone, wait_for, command):
     command = request.getfixturevalue(command)
     path = workerEnvironment(command)["PYTHONPATH"].split(os.pathsep)[0]
     text = PARENT.format(path=path, here=HERE, command=command, kind="sleep", how="kill")
     with subprocess.Popen(script(text), stdout=subprocess.PIPE) as parent:
         worker = int(parent.stdout.readline())
-        os.kill(worker, signal.SIGSTOP)
+        # what still arrives continues it, and of a thread that waits for data until it is stopped, Linux tells no end
+        threads = Path(f"/proc/{worker}/task")
+        wait_for(
+            lambda: all(_state(thread) == "T" for thread in threads.iterdir()),
+            lambda: (os.kill(worker, signal.SIGSTOP), time.sleep(0.01)),
+        )
         parent.kill()
     gone(worker)
+
+
+def _state(thread: Path) -> str:
+    """As ps shows it."""
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_number_of_another_machine_is_no_process_of_ours(connect, script, launched):

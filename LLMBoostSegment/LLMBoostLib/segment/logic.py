@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -30,12 +30,14 @@ from ..scene.classification import Classification, writeClassification
 from ..scene.explanation import Explanation, writeExplanation
 from ..scene.frames import Frames
 from ..scene.result import Result, writeResult
-from ..strokes.run import StrokesOptions, StrokesResult, StrokesRun
 from ..worker import folderrun
 from ..worker.calls import Listeners, Start, run, separate
 from ..worker.client import Client
 from .options import ClassifyOptions, FolderOptions, MapOptions, SegmentOptions
 from .request import RunRequest, cardOf, takesColor
+
+if TYPE_CHECKING:
+    from ..strokes.run import StrokesOptions, StrokesResult
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Result | Classification)
@@ -217,6 +219,9 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: nothing is painted, an input cannot be used, or there is nothing to keep.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
+        # not before it is asked for: what keeps cases loads SimpleITK, and Slicer starts without
+        from ..strokes.run import StrokesOptions, StrokesRun
+
         own, listeners = separate(StrokesOptions, options)
         asked = StrokesRun(volumeNode, segmentationNode, model, roiNode, chosen(Device, device, "device"), **own)
         start = partial(asked.start, self.client, onProgress=listeners.get("onProgress"))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 PRECISIONS = ("auto", "float32")
 
@@ -39,6 +45,35 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def computing(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+@contextmanager
+def computing(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """A context in which layers compute in ``dtype``."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+    safely = _FloatOnSmallGrids() if (device.type, dtype) == ("cpu", torch.bfloat16) else nullcontext()
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32), safely:
+        yield
+
+
+class _FloatOnSmallGrids(TorchFunctionMode):
+    """Convolutions over an axis that is hardly longer than their kernel compute in float32.
+
+    In bfloat16, oneDNN's gradients of such a kernel come from memory that nobody wrote: they are any number, or the
+    process ends (torch 2.13 on CPUs with AVX512-BF16; kernels of 3, 5 and 7 along axes of up to one voxel more).
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _CONVOLUTIONS and _is_small(*args[:2]):
+            image, *rest = (x.float() if isinstance(x, Tensor) else x for x in args)
+            with torch.autocast("cpu", enabled=False):
+                return func(image, *rest, **kwargs)
+        return func(*args, **kwargs)
+
+
+_CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
+
+
+def _is_small(image: Tensor, kernel: Tensor) -> bool:
+    """Of an image (B, C, ...) and a kernel (outputs, C, ...)."""
+    return any(1 < taps >= size - 1 for size, taps in zip(image.shape[2:], kernel.shape[2:], strict=True))
