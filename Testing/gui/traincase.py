@@ -145,6 +145,19 @@ def selectRows(table: Any, *rows: int) -> None:
         table.setRangeSelected(qt.QTableWidgetSelectionRange(row, 0, row, table.columnCount - 1), True)
 
 
+def erase(segmentationNode: Any, number: int) -> None:
+    """Half of a segment, as an effect of the Segment Editor does."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    segmentID = segmentationNode.GetSegmentation().GetNthSegmentID(number)
+    labelmap = slicer.vtkOrientedImageData()
+    segmentationNode.GetBinaryLabelmapRepresentation(segmentID, labelmap)
+    array = vtk_to_numpy(labelmap.GetPointData().GetScalars()).reshape(labelmap.GetDimensions()[::-1])
+    planes = np.flatnonzero(array.any(axis=(1, 2)))
+    array[planes[len(planes) // 2 :]] = 0
+    slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(labelmap, segmentationNode, segmentID)
+
+
 def grabTrain(widget: Any, path: Path) -> Path:
     """Write how the whole panel looks now, without scrolling, as PNG."""
     window, ui = slicer.util.mainWindow(), widget.ui
