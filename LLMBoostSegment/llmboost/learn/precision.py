@@ -65,9 +65,9 @@ class _FloatOnSmallGrids(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in _CONVOLUTIONS and _is_small(*args[:2]):
-            image, *rest = (x.float() if isinstance(x, Tensor) else x for x in args)
+            whole: list[Any] = [x.float() if isinstance(x, Tensor) else x for x in args]
             with torch.autocast("cpu", enabled=False):
-                return func(image, *rest, **kwargs)
+                return func(*whole, **kwargs)
         return func(*args, **kwargs)
 
 
