@@ -11,6 +11,7 @@ from . import __version__
 from .commands import adapt, bench, classify, doctor, evaluate, fingerprint, models, segment, train
 from .commands.terminal import console, messages
 from .errors import LLMBoostError
+from .machine import share_cores
 
 INTERRUPTED = 130  # the exit status of what Ctrl-C has ended, as shells have it
 
@@ -50,6 +51,7 @@ app.add_typer(models.app, name="models")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors that a user can mend are one line and exit status 1."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    share_cores()
     try:
         app([argument for argument in arguments if argument != "--debug"])
     except LLMBoostError as error:

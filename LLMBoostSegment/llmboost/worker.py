@@ -8,6 +8,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO
 
+from .machine import share_cores
+
 if TYPE_CHECKING:
     from .service import Handlers
 
@@ -24,6 +26,7 @@ def main(handlers: Handlers | None = None) -> None:
         with suppress(PermissionError):  # the leader of a session has one
             os.setpgid(0, 0)
     _wake_at_input(requests)
+    share_cores()
     # imported only now, when no library can print into the protocol any more
     from .handlers import Engine
     from .service import Service

@@ -128,6 +128,20 @@ def test_a_group_of_its_own(run):
     assert fields["group"] == fields["pid"] != os.getpgid(0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' OpenMP tells its settings in other words")
+@pytest.mark.parametrize("chosen", ["", "ACTIVE"])
+def test_its_threads_leave_the_cores_to_others_while_they_wait(run, script, monkeypatch, chosen):
+    monkeypatch.setenv("OMP_DISPLAY_ENV", "VERBOSE")  # OpenMP tells its settings as it is loaded
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_WAIT_POLICY", chosen)
+    loading = "def load(job):\n    import torch\n    return {}, {}\n"
+    worker = run(script(f"{FAKE}{loading}from llmboost import worker\nworker.main(faked(load=load))\n"))
+    worker.fake("load")
+    worker.process.stdin.close()
+    assert ("GOMP_SPINCOUNT = '0'" in worker.end()[1]) != bool(chosen)
+
+
 def test_end_of_input_ends_an_idle_worker(run):
     worker = run()
     worker.process.stdin.close()
