@@ -105,7 +105,7 @@ def evaluate_segmenter(
             warnings.append(f"{case.images[0]}: has one value throughout, so its figures say nothing; export it again")
         if min(reference.shape) > 1:
             shown.append(set(np.unique(reference.array).tolist()))
-        scores, drawn = _measure(model, dataset, channels, reference, mirror)
+        scores, drawn = _measure(model, dataset, case.id, channels, reference, mirror)
         results.append({"id": case.id, **scores})
         report(results[-1])
         if seen:
@@ -136,7 +136,7 @@ def _read(case: DatasetCase) -> tuple[list[Image], Image]:
 
 
 def _measure(
-    model: Model, dataset: Dataset, channels: list[Image], reference: Image, mirror: bool
+    model: Model, dataset: Dataset, id: str, channels: list[Image], reference: Image, mirror: bool
 ) -> tuple[dict[str, Any], Image]:
     """The measures of a case, and what was drawn in it."""
     # the labels to compare with tell sides, whether or not the image does
@@ -148,7 +148,7 @@ def _measure(
         reference.spacing,
         dataset.labels,
         ignore=dataset.ignore,
-        undrawn=dataset.undrawn(set(np.unique(reference.array).tolist())),
+        undrawn=dataset.undrawn(id, set(np.unique(reference.array).tolist())),
     )
     return {"seconds": round(result.seconds, 3), **scores}, drawn
 

@@ -73,12 +73,15 @@ def drawn(dataset):
     ("told", "values"), [(None, None), (True, {1, 2}), (False, set()), (["BACK"], {2}), ([], set())]
 )
 def test_what_a_description_may_say(folder, told, values):
-    assert read_dataset(folder({}, told)).partly_labeled == values
+    dataset = read_dataset(folder({}, told))
+    assert dataset.partly_labeled == (None if values is None else dict.fromkeys(dataset.cases, values))
 
 
-@pytest.mark.parametrize("told", ["yes", ["liver"], 1, {"front": True}, [1]])
+@pytest.mark.parametrize(
+    "told", ["yes", ["liver"], ["background"], 1, {"front": True}, [1], {"case_0": "back"}, {"case_9": ["back"]}]
+)
 def test_what_it_may_not_say(folder, told):
-    with pytest.raises(LLMBoostError, match=r"dataset.json: \"partly_labeled\" must be true .* or a list"):
+    with pytest.raises(LLMBoostError, match=r"dataset.json: \"partly_labeled\" must be true .* or such a list"):
         read_dataset(folder({}, told))
 
 
@@ -113,9 +116,39 @@ def test_a_told_list_is_of_those_labels_alone(folder):
     assert checked.notes == ("of 5 cases, some lack back (case_1, case_2, case_3): not drawn there, by dataset.json",)
 
 
+def test_what_is_told_of_a_case_is_of_that_case_alone(folder):
+    """Also where most show the label, which would be presumed as not drawn, were nothing told."""
+    path = folder({1: 2, 2: 2}, told={"case_1": ["back"]})
+    dataset, checked = settled(path)
+    assert {id: classes for id, classes in drawn(dataset).items() if classes} == {"case_1": [True, True, False]}
+    assert checked.notes == ("of 5 cases, some lack back (case_1): not drawn there, by dataset.json",)
+
+
+def test_where_the_background_was_not_drawn_only_labels_count(folder):
+    dataset, _ = settled(folder({}, told={"case_3": ["background"], "case_4": ["background"]}, empty=[3]))
+    assert "case_3" not in dataset.cases, "nothing was drawn there"
+    assert dataset.ignore == 3
+    for id in ("case_0", "case_4"):
+        _, label = load(dataset.cases[id])
+        volume = read_volume(dataset, dataset.cases[id], STEPS)
+        assert np.unique(label.array).tolist() == ([0, 1, 2] if id == "case_0" else [1, 2, 3])
+        assert bool((volume.label == -1).any()) is (id == "case_4")
+        assert volume.drawn is None
+
+
+def test_a_training_is_another_one_once_other_labels_were_drawn(folder, tmp_path):
+    path, recipe = folder({1: 2}, told={"case_1": ["back"]}), Recipe(TrainingConfig(steps=1), options=TINY)
+    train(path, tmp_path / "model.safetensors", recipe, device=CPU)
+    description = json.loads((path / "dataset.json").read_text())
+    (path / "dataset.json").write_text(json.dumps({**description, "partly_labeled": False}))
+    more = dataclasses.replace(recipe, config=TrainingConfig(steps=2))
+    with pytest.raises(LLMBoostError, match=r"partly labeled: .*case_1.*without back.* then, none now"):
+        train(path, tmp_path / "model.safetensors", more, device=CPU, resume=True)
+
+
 def test_slices_lack_what_they_do_not_cross(folder):
     dataset, checked = settled(folder({1: 2}, flat=True))
-    assert not dataset.undrawn({0, 1})
+    assert not dataset.undrawn("case_1", {0, 1})
     assert checked.notes == ()
 
 

@@ -16,8 +16,8 @@ from Testing.slicer.blocks import NAMES, SHAPE, VOXELS, drawBlocks
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
-from llmboost.io.dataset import read_dataset
-from llmboost.io.datasetcheck import check
+from llmboost.io.dataset import load, read_dataset
+from llmboost.io.datasetcheck import check, settle
 from llmboost.io.image import read_image
 from llmboost.io.segnrrd import terminology_entry
 from llmboost.messages.images import DrawnLabel
@@ -345,8 +345,10 @@ def test_one_patient_does_not_check_what_was_learnt_from_the_same(store, makeCas
     assert problems(store) == ([], {})
 
 
-def test_partly_labelled_cases_alone_have_no_background(store, makeCase):
+def test_cases_of_which_only_segments_count_have_no_background(store, makeCase):
     case = snapshot.addCase(store, *makeCase(names=NAMES[:1]))
+    assert problems(store) == ([], {})
+    store.setPartly(case.id, True)
     assert "no background to learn" in problems(store)[0][0]
     store.setPartly(case.id, False)
     assert problems(store) == ([], {})
@@ -358,6 +360,7 @@ def test_partly_labelled_cases_alone_have_no_background(store, makeCase):
 def test_a_run_gets_the_labels_of_the_base_and_ignores_what_was_not_labelled(store, makeCase, tmp_path):
     whole = snapshot.addCase(store, *makeCase())
     partly = snapshot.addCase(store, *makeCase(names=("background", "Posterior hippocampus", "ignore"), seed=1))
+    store.setPartly(partly.id, True)
     alone = snapshot.addCase(store, makeCase(seed=2)[0])
     folder = freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "run")
     dataset = read_dataset(folder)
@@ -387,8 +390,30 @@ def test_label_maps_that_have_the_values_to_learn_are_not_written_again(store, m
     partly = snapshot.addCase(store, *makeCase(names=NAMES[:1], seed=2))
     labels = freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "run") / "labelsTr"
     linked = {case.id for case in (same, other, partly) if store.labels(case).samefile(labels / f"{case.id}.nii.gz")}
-    assert linked == {same.id, other.id}
+    assert linked == {same.id, other.id, partly.id}
+    store.setPartly(partly.id, True)
+    labels = freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "other") / "labelsTr"
     assert np.unique(read_image(labels / f"{partly.id}.nii.gz").array).tolist() == [1, 3]
+
+
+def test_what_was_not_drawn_in_a_case_is_learned_so(store, makeCase, tmp_path):
+    """In a run, and by the command line from the folder of the cases; what the user says is not guessed again."""
+    whole = snapshot.addCase(store, *makeCase())
+    undrawn, absent, strokes = (snapshot.addCase(store, *makeCase(names=NAMES[:1], seed=seed)) for seed in (1, 2, 3))
+    store.setPartly(absent.id, False)
+    store.setPartly(strokes.id, True)
+    alone = snapshot.addCase(store, makeCase(seed=4)[0])
+    store.setPartly(alone.id, True)
+    for folder in (freeze(makePlan(store, CARD, AdaptTask.IMPROVE), store, tmp_path / "run"), store.folder):
+        dataset = read_dataset(folder)
+        dataset, checked = settle(dataset, check(dataset, dataset.split("train")), dataset.split("train"))
+        shown = {one.id: set(np.unique(load(dataset.cases[one.id])[1].array)) for one in (whole, undrawn, strokes)}
+        assert shown == {whole.id: {0, 1, 2}, undrawn.id: {0, 1}, strokes.id: {1, 3}}
+        assert {id for id in dataset.cases if dataset.undrawn(id, checked.values[id])} == {undrawn.id}
+        assert checked.notes == (f"of 4 cases, some lack {NAMES[1]} ({undrawn.id}): not drawn there, by dataset.json",)
+    other = CaseStore(tmp_path / "other")
+    assert snapshot.importFolder(other, store.folder) == 5
+    assert sorted(str(case.partly) for case in other.cases.values()) == ["False", "False", "False", "None", "True"]
 
 
 def test_a_run_on_new_labels_has_those_of_the_cases(store, makeCase, tmp_path):

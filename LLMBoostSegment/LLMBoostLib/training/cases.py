@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ class Snapshot:
         role: what it is used for, one of ROLES.
         voxels: how many of them each segment has, by the segment's value in the folder.
         overlap: voxels that several segments claimed; the last one has got them.
-        partly: whether voxels without a segment are "not labeled" rather than background; None: as it follows from
-            the labels that are missing.
+        partly: whether voxels without a segment are "not labeled" rather than background; None: they are background
+            but for the labels that the case lacks, which nobody drew there.
         extent: mm along its axes that are nearest to the patient's right, anterior, superior.
         spacing: mm along the voxels' axes.
         modality: DICOM's term, or empty.
@@ -128,9 +128,17 @@ def indexFile(kinds: Mapping[int, Kind], mapping: Mapping[str, Mapping[int, str]
 
 
 def datasetFiles(
-    labels: Mapping[str, str], modality: str, cases: Iterable[Snapshot], name: str = "local cases"
+    labels: Mapping[str, str],
+    modality: str,
+    cases: Iterable[Snapshot],
+    name: str = "local cases",
+    undrawn: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, bytes]:
-    """What dataset.json and splits.json of a folder in the Decathlon's form hold."""
+    """What dataset.json and splits.json of a folder in the Decathlon's form hold.
+
+    Args:
+        undrawn: the labels that were not drawn, by the id of each case that is not complete; None: nothing is told.
+    """
     cases = list(cases)
     splits: dict[str, Any] = {role: [case.id for case in cases if case.role == role] for role in ROLES[:3]}
     splits["subjects"] = {case.id: case.subject for case in cases if case.subject != case.id}
@@ -145,6 +153,7 @@ def datasetFiles(
         "tensorImageSize": "3D",
         "modality": {"0": modality},
         "labels": dict(labels),
+        **({} if undrawn is None else {"partly_labeled": dict(undrawn)}),
         "numTraining": len(entries),
         "training": entries,
         "test": [f"./{UNLABELED_IMAGES}/{case.id}{EXTENSION}" for case in cases if case.role == UNLABELED],
@@ -153,10 +162,15 @@ def datasetFiles(
 
 
 def writeDataset(
-    folder: Path, labels: Mapping[str, str], modality: str, cases: Iterable[Snapshot], name: str = "local cases"
+    folder: Path,
+    labels: Mapping[str, str],
+    modality: str,
+    cases: Iterable[Snapshot],
+    name: str = "local cases",
+    undrawn: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Write dataset.json and splits.json, and let only the user read what is in the folder; raises LLMBoostError."""
-    for file, data in datasetFiles(labels, modality, cases, name).items():
+    """Write what :func:`datasetFiles` gives, and let only the user read what is in the folder; raises LLMBoostError."""
+    for file, data in datasetFiles(labels, modality, cases, name, undrawn).items():
         write_whole(folder / file, data)
     makePrivate(folder)
 

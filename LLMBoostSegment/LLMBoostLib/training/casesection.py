@@ -87,7 +87,7 @@ class CasesSection:
         with self._changing() as store:
             store.setRole(id, role)
 
-    def _onPartly(self, id: str, partly: bool) -> None:
+    def _onPartly(self, id: str, partly: bool | None) -> None:
         with self._changing() as store:
             store.setPartly(id, partly)
 

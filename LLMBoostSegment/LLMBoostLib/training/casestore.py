@@ -15,6 +15,7 @@ import numpy as np
 from llmboost.errors import LLMBoostError
 from llmboost.files import LOCK, TEMPORARY, locked, printable
 from llmboost.io.image import Image, read_image, to_canonical, write_image
+from llmboost.io.labels import BACKGROUND, IGNORE
 
 from .cases import (
     EXTENSION,
@@ -161,7 +162,7 @@ class CaseStore:
             self._change(replace(case, role=_known(role)), changes)
 
     def setPartly(self, id: str, partly: bool | None) -> None:
-        """Say whether voxels without a segment are not labeled (True) or background (False)."""
+        """Say what voxels without a segment are, see :class:`.cases.Snapshot`."""
         with self._changing() as changes:
             self._change(replace(self._case(id), partly=partly), changes)
 
@@ -312,11 +313,21 @@ class CaseStore:
         self.kinds, self.mapping, self.cases = readIndex(self.folder / INDEX)
         self._seen = state
 
-    def _descriptions(self) -> dict[str, bytes]:
-        """The two files that other programs read, by name."""
+    def _descriptions(self, told: bool = True) -> dict[str, bytes]:
+        """The two files that other programs read, by name; ``told``: also what was not drawn."""
         labels = {"0": "background", **{str(value): kind.name for value, kind in self.kinds.items()}}
         modality = next((case.modality for case in self.cases.values() if case.modality), "image")
-        return datasetFiles(labels, modality, self.cases.values())
+        undrawn = {case.id: names for case in self.cases.values() if (names := self._undrawn(case))}
+        return datasetFiles(labels, modality, self.cases.values(), undrawn=undrawn if told else None)
+
+    def _undrawn(self, case: Snapshot) -> list[str]:
+        """What was not drawn in a case, by name."""
+        if case.role == UNLABELED:
+            return []
+        if case.partly is not None:
+            return [BACKGROUND] if case.partly else []
+        lacking = [kind.name for value, kind in self.kinds.items() if not case.voxels.get(value)]
+        return [name for name in lacking if name.lower() not in (BACKGROUND, IGNORE)]
 
     def _isEdited(self, name: str) -> bool:
         """Whether one of those two is there, but not as it was written here."""
@@ -324,7 +335,7 @@ class CaseStore:
             data = (self.folder / name).read_bytes()
         except OSError:
             return False
-        return data != self._descriptions()[name]
+        return data not in (self._descriptions()[name], self._descriptions(told=False)[name])  # as written before
 
 
 def _write(data: bytes, path: Path) -> None:

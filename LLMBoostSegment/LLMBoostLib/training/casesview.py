@@ -35,7 +35,7 @@ class CasesView:
     Args:
         onSelection: is called when the user chooses other cases.
         onRole: is called with the id of a case that is to be used otherwise, and its role.
-        onPartly: is called with the id of a case, and whether what has no segment in it is not labeled.
+        onPartly: is called with the id of a case, and what has no segment in it, see :class:`.cases.Snapshot`.
         onLabel: is called with the value of a kind of segment, and the label that it is.
     """
 
@@ -44,11 +44,11 @@ class CasesView:
         ui: Widgets,
         onSelection: Callable[[], None],
         onRole: Callable[[str, str], None],
-        onPartly: Callable[[str, bool], None],
+        onPartly: Callable[[str, bool | None], None],
         onLabel: Callable[[int, str], None],
     ) -> None:
         self._ui, self._onRole, self._onPartly, self._onLabel = ui, onRole, onPartly, onLabel
-        headers = [_("Case"), _("Seg."), _("Use"), _("Partly"), _("State")]
+        headers = [_("Case"), _("Seg."), _("Use"), _("Rest"), _("State")]
         self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=onSelection)
         self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
 
@@ -95,8 +95,23 @@ class CasesView:
         uses = [_("unlabeled") if role == UNLABELED else role for role in ROLES]
         table.choice(row, 2, uses, ROLES.index(case.role), lambda index: self._onRole(id, ROLES[index]), tip)
         if case.role != UNLABELED and plan is not None:
-            tip = _("Ticked: what has no segment was not labeled, and is not learned from. Unticked: it is background.")
-            table.tick(row, 3, plan.isPartly(case), lambda ticked: self._onPartly(id, ticked), tip)
+            self._writeRest(row, case, bool(plan.missing(case)))
+
+    def _writeRest(self, row: int, case: Snapshot, lacks: bool) -> None:
+        """What has no segment: choices for :attr:`.cases.Snapshot.partly`; where no label is missing, two are one."""
+        rests = {False: _("background"), None: _("some not drawn"), True: _("not labeled")}
+        if not lacks:
+            del rests[None]
+        values, current = list(rests), case.partly if case.partly in rests else False
+        tip = _(
+            "What has no segment is background; or it is background, but a label that is missing was not drawn and may"
+            " be anywhere in it; or it is not labeled: only what has a segment is learned from."
+        )
+
+        def chosen(index: int) -> None:
+            self._onPartly(case.id, values[index])
+
+        self._cases.choice(row, 3, list(rests.values()), values.index(current), chosen, tip)
 
     def _writeState(self, row: int, case: Snapshot, found: Findings, isEdited: bool) -> None:
         texts, color = [*found.problems, *found.notes], PROBLEM_COLOR if found.problems else NOTE_COLOR

@@ -89,14 +89,6 @@ class Table:
         box.connect("activated(int)", onChosen)
         self._put(row, column, box)
 
-    def tick(self, row: int, column: int, ticked: bool, onTicked: Callable[[bool], None], tip: str = "") -> None:
-        """A check box."""
-        box = qt.QCheckBox()
-        box.setChecked(ticked)
-        box.setToolTip(plaintext.tip(tip))
-        box.connect("clicked(bool)", onTicked)
-        self._put(row, column, box)
-
     @property
     def selected(self) -> list[str]:
         """The keys of the selected rows."""

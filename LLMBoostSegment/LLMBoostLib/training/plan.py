@@ -48,9 +48,9 @@ class Plan:
     labels: dict[int, str]
     matches: dict[int, Match]
 
-    def isPartly(self, case: Snapshot) -> bool:
-        """Whether the case's voxels without a segment are not labeled, rather than background."""
-        return bool(self.missing(case)) if case.partly is None else case.partly
+    def undrawn(self, case: Snapshot) -> list[str]:
+        """The labels that nobody drew in the case: they may be anywhere in its background."""
+        return self.missing(case) if case.partly is None else []
 
     def missing(self, case: Snapshot) -> list[str]:
         """The labels that the case does not show."""
@@ -120,9 +120,9 @@ def _examineAll(plan: Plan, store: CaseStore) -> Findings:
     if not plan.labels:
         found.problems.append(_("Nothing to learn: no kind of segment is a label"))
     drawn = [counts(plan.matches, case.voxels) for case in train]
-    if all(plan.isPartly(case) and not shown.get(BACKGROUND) for case, shown in zip(train, drawn, strict=True)):
-        text = _("All cases to train with are partly labeled, so there is no background to learn: untick 'partly' for"
-                 " a case that is complete, or draw a segment named 'background'")  # fmt: skip
+    if all(case.partly and not shown.get(BACKGROUND) for case, shown in zip(train, drawn, strict=True)):
+        text = _("In no case to train with the rest is labeled, so there is no background to learn: choose 'background'"
+                 " under 'Rest' for a case that is complete, or draw a segment named 'background'")  # fmt: skip
         found.problems.append(text)
     unseen = [name for name in plan.labels.values() if not any(shown.get(name) for shown in drawn)]
     if unseen:
@@ -158,8 +158,11 @@ def _examineCase(plan: Plan, store: CaseStore, case: Snapshot) -> Findings:
     if not undecided and not any(shown.get(name) for name in plan.labels.values()):
         found.problems.append(_("has nothing to learn: draw a segment with Edit, or set it to 'unlabeled'"))
     elif missing := plan.missing(case):
-        rest = _("what has no segment counts as not labeled") if plan.isPartly(case) else _("it counts as absent")
-        text = _("no {names}: {rest}; tick or untick 'partly' if that is wrong")
+        if case.partly:
+            rest = _("what has no segment counts as not labeled")
+        else:
+            rest = _("it counts as not drawn, wherever it is") if plan.undrawn(case) else _("it counts as absent")
+        text = _("no {names}: {rest}; choose otherwise under 'Rest' if that is wrong")
         found.notes.append(text.format(names=", ".join(missing), rest=rest))
     if case.overlap:
         text = _("{count} voxels lie in several segments, and count for the last one: mend it with Edit")
@@ -198,7 +201,7 @@ def freeze(plan: Plan, store: CaseStore, folder: Path) -> Path:
     """
     used = [case for case in store.cases.values() if case.role == UNLABELED or _isUseful(plan, case)]
     ignore = max(plan.labels, default=0) + 1
-    ignoring = any(plan.isPartly(case) for case in used if case.role != UNLABELED)
+    ignoring = any(case.partly for case in used if case.role != UNLABELED)
     ignoring |= any(one.label == IGNORE for one in plan.matches.values())
     names = {0: BACKGROUND, **plan.labels, **({ignore: IGNORE} if ignoring else {})}
     byName = {name: value for value, name in names.items()}
@@ -207,7 +210,7 @@ def freeze(plan: Plan, store: CaseStore, folder: Path) -> Path:
         link(source, folder / source.parent.name / source.name)
         if case.role == UNLABELED:
             continue
-        values = {0: ignore if plan.isPartly(case) else 0}
+        values = {0: ignore if case.partly else 0}
         values |= {value: byName[plan.matches[value].label] for value in case.voxels}
         target = folder / LABELS / (case.id + EXTENSION)
         if all(value == new for value, new in values.items()):
@@ -215,9 +218,11 @@ def freeze(plan: Plan, store: CaseStore, folder: Path) -> Path:
             continue
         table = np.zeros(max(values) + 1, np.uint8 if ignore < 256 else np.uint16)
         table[list(values)] = list(values.values())
-        labels = read_image(store.labels(case))
-        write_image(labels.with_array(table[labels.array.astype(np.intp)]), target)
-    writeDataset(folder, {str(value): name for value, name in names.items()}, plan.card.modality, used, _title(plan))
+        drawn = read_image(store.labels(case))
+        write_image(drawn.with_array(table[drawn.array.astype(np.intp)]), target)
+    undrawn = {case.id: plan.undrawn(case) for case in used if case.role != UNLABELED and plan.undrawn(case)}
+    labels = {str(value): name for value, name in names.items()}
+    writeDataset(folder, labels, plan.card.modality, used, _title(plan), undrawn)
     return folder
 
 

@@ -16,7 +16,7 @@ from llmboost.card import PALETTE, Card, read_card
 from llmboost.card.modality import term
 from llmboost.errors import LLMBoostError
 from llmboost.io.case_files import case_id
-from llmboost.io.dataset import DatasetCase, load, read_dataset
+from llmboost.io.dataset import Dataset, DatasetCase, load, read_dataset
 from llmboost.io.image import VOLUMES, Image
 from llmboost.io.labels import IGNORE
 from llmboost.messages.images import DrawnLabel
@@ -279,11 +279,24 @@ def importFolder(store: CaseStore, folder: Path, onCase: Callable[[int, int], bo
         if labels is not None:
             if not image.same_grid(labels):
                 raise LLMBoostError(f"{case.label}: lies on another grid than its image; mend it, then import again")
-            masks = [(Kind(name), mask) for value, name in names.items() if (mask := labels.array == value).any()]
+            masks = [
+                (Kind(name), mask)
+                for value, name in names.items()
+                if (mask := labels.array == value).any() and value != case.rest
+            ]
         own = dataset.subjects.get(case.id)
         subject = subjects.setdefault(own, newId()) if own else ""
-        store.add(image, masks, roles.get(case.id, TRAIN), modality=term(dataset.modalities[0]), subject=subject)
+        role, modality = roles.get(case.id, TRAIN), term(dataset.modalities[0])
+        store.add(image, masks, role, modality=modality, subject=subject, partly=_partly(dataset, case, labels))
     return len(found)
+
+
+def _partly(dataset: Dataset, case: DatasetCase, labels: Image | None) -> bool | None:
+    """What a data set tells of what has no label in a case, see :class:`.cases.Snapshot`."""
+    if case.rest:
+        return True
+    shown = set() if labels is None else set(np.unique(labels.array).tolist())
+    return None if dataset.partly_labeled is None or dataset.undrawn(case.id, shown) else False
 
 
 def _image(volumeNode: Any) -> Image:

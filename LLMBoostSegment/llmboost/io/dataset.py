@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..card import same_name
 from ..errors import LLMBoostError
@@ -15,7 +17,7 @@ from ..files import printable
 from ..jsonfile import read_json
 from .case_files import case_id, group_channels, volume_files
 from .image import VOLUMES, Image, read_volumes
-from .labels import IGNORE, parse_labels, read_label_map
+from .labels import BACKGROUND, IGNORE, parse_labels, read_label_map
 from .segnrrd import EXTENSION
 
 SPLITS = ("train", "val", "test")
@@ -26,22 +28,24 @@ ALL = "all"  # in place of a split: every labeled case
 class DatasetCase:
     """One image (a file a channel, or one file with all) and its label map, which an unlabeled case lacks.
 
-    ``names`` are those of the data set's labels, by value: a segmentation file names its segments itself.
+    ``names`` are those of the data set's labels, by value: a segmentation file names its segments itself. ``rest`` is
+    the value that voxels without a label get: 0, or that of the data set's ``ignore`` where nobody looked for more.
     """
 
     id: str
     images: tuple[Path, ...]
     label: Path | None = None
     names: dict[int, str] = field(default_factory=dict, compare=False)
+    rest: int = 0
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set: ``labels`` maps voxel values (without the background's 0) to names, ``ignore`` marks voxels that
     nobody labeled, ``splits`` maps train, val and test to ids of ``cases``, ``subjects`` maps cases to whom they
-    show, where somebody appears more than once. ``partly_labeled`` are the values that were not drawn in a case whose
-    label map lacks them; where dataset.json does not tell (None), ``presumed`` are those that are taken for such, see
-    :func:`.datasetcheck.settle`."""
+    show, where somebody appears more than once. ``partly_labeled`` are the values that were not drawn in a case if its
+    label map lacks them, by case; where dataset.json does not tell (None), ``presumed`` are those that are taken for
+    such in all cases, see :func:`.datasetcheck.settle`."""
 
     folder: Path
     name: str
@@ -54,7 +58,7 @@ class Dataset:
     license: str = ""
     reference: str = ""
     ending: str = ""  # of the files, where dataset.json tells it
-    partly_labeled: frozenset[int] | None = None
+    partly_labeled: dict[str, frozenset[int]] | None = None
     presumed: frozenset[int] = frozenset()
 
     def split(self, name: str) -> list[DatasetCase]:
@@ -71,11 +75,11 @@ class Dataset:
             )
         return [self.cases[id] for id in ids]
 
-    def undrawn(self, shown: set[int]) -> frozenset[int]:
+    def undrawn(self, id: str, shown: set[int]) -> frozenset[int]:
         """The labels that nobody drew in a case whose label map shows these values. Of a map that shows nothing,
         nothing is presumed: it is an example of nothing."""
         if self.partly_labeled is not None:
-            return self.partly_labeled - shown
+            return self.partly_labeled.get(id, frozenset()) - shown
         return self.presumed - shown if shown & self.labels.keys() else frozenset()
 
 
@@ -103,6 +107,12 @@ def read_dataset(folder: Path) -> Dataset:
     names = {value: name for value, name in sorted(labels.items()) if value not in (0, ignore)}
     ending = _ending(path, description.get("file_ending", ""))
     cases = _cases(folder, len(modalities), ending, names)
+    partly = _partly_labeled(path, description.get("partly_labeled"), names, cases)
+    rest_unknown = [id for id, values in (partly or {}).items() if 0 in values]
+    if rest_unknown:
+        ignore = max(names) + 1 if ignore is None else ignore
+        cases |= {id: replace(cases[id], rest=ignore) for id in rest_unknown}
+        partly = {id: values - {0} for id, values in (partly or {}).items()}
     splits, subjects = _splits(folder / "splits.json", cases)
     return Dataset(
         folder=folder,
@@ -116,7 +126,7 @@ def read_dataset(folder: Path) -> Dataset:
         license=str(description.get("licence", description.get("license", ""))),
         reference=str(description.get("reference", "")),
         ending=ending,
-        partly_labeled=_partly_labeled(path, description.get("partly_labeled"), names),
+        partly_labeled=partly,
     )
 
 
@@ -139,7 +149,19 @@ def load(case: DatasetCase) -> LoadedCase:
         LLMBoostError: a file cannot be read, or the label map holds what are no labels.
     """
     images = [image for path in case.images for image in read_volumes(path)]
-    return images, read_label_map(case.label, images[0], case.names)[0] if case.label else None
+    return images, read_labels(case, images[0])[0] if case.label else None
+
+
+def read_labels(case: DatasetCase, image: Image | None) -> tuple[Image, float]:
+    """The label map of a case, which has one, and how far it lies off ``image``, see :func:`.labels.read_label_map`;
+    raises LLMBoostError."""
+    assert case.label is not None
+    label, far = read_label_map(case.label, image, case.names)
+    if case.rest:
+        array = label.array.astype(np.result_type(label.array, np.min_scalar_type(case.rest)))
+        array[label.array == 0] = case.rest
+        label = label.with_array(array)
+    return label, far
 
 
 def _modalities(path: Path, description: dict[str, Any]) -> tuple[str, ...]:
@@ -160,16 +182,29 @@ def _ending(path: Path, told: Any) -> str:
     )
 
 
-def _partly_labeled(path: Path, told: Any, labels: dict[int, str]) -> frozenset[int] | None:
-    """The values that may not have been drawn, by "partly_labeled": true, false or a list of names."""
-    if told is None or isinstance(told, bool):
-        return None if told is None else frozenset(labels if told else ())
+def _partly_labeled(
+    path: Path, told: Any, labels: dict[int, str], cases: Collection[str]
+) -> dict[str, frozenset[int]] | None:
+    """The values that may not have been drawn, by case, by "partly_labeled": true, false, a list of names, or such a
+    list for each case that is not complete, where "background" is what has no label."""
     values = {same_name(name): value for value, name in labels.items()}
-    if isinstance(told, list) and all(isinstance(name, str) and same_name(name) in values for name in told):
-        return frozenset(values[same_name(name)] for name in told)
+
+    def known(names: Any, also: Mapping[str, int]) -> bool:
+        return isinstance(names, list) and all(isinstance(name, str) and same_name(name) in also for name in names)
+
+    if told is None:
+        return None
+    if isinstance(told, bool):
+        told = list(labels.values()) if told else []
+    if known(told, values):
+        return dict.fromkeys(cases, frozenset(values[same_name(name)] for name in told))
+    values[BACKGROUND] = 0
+    if isinstance(told, dict) and all(id in cases and known(names, values) for id, names in told.items()):
+        return {id: frozenset(values[same_name(name)] for name in names) for id, names in told.items()}
     raise LLMBoostError(
         f'{path}: "partly_labeled" must be true (a label that a case lacks was not drawn there), false (it is absent'
-        " there) or a list of the labels' names that were not always drawn"
+        " there), a list of the labels' names that were not always drawn, or such a list for each case that is not"
+        ' complete, such as {"case_1": ["liver"]}'
     )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import LLMBoostError
 from ..files import printable
-from .dataset import Dataset, DatasetCase, LoadedCase, a_few, load
+from .dataset import Dataset, DatasetCase, LoadedCase, a_few, load, read_labels
 from .image import Image, read_volumes
-from .labels import EXACT, NEAR, doubled, listed, read_label_map
+from .labels import EXACT, NEAR, doubled, listed
 
 KEPT = 2**31  # bytes of images that a check leaves in memory, so that they need not be read again
 
@@ -96,8 +96,15 @@ def settle(dataset: Dataset, checked: CheckedCases, train: Sequence[DatasetCase]
     notes = []
     empty: set[str] = set()
     if dataset.partly_labeled is not None:
-        empty = {id for id, shown in checked.values.items() if dataset.undrawn(shown) == labels}
-        told = {value: ids for value, ids in lacking.items() if value in dataset.partly_labeled}
+        empty = {
+            id
+            for id, shown in checked.values.items()
+            if dataset.undrawn(id, shown) == labels or not shown - {dataset.ignore}
+        }
+        told = {
+            value: [id for id in ids if value in dataset.undrawn(id, labeled[id])] for value, ids in lacking.items()
+        }
+        told = {value: ids for value, ids in told.items() if ids}
         notes += _lacking(dataset, told, len(labeled), "not drawn there, by dataset.json")
     elif lacking and min(checked.load(train[0])[0][0].shape) > 1:
         common = {value: ids for value, ids in lacking.items() if 2 * len(ids) <= len(labeled)}
@@ -197,7 +204,7 @@ def _look(dataset: Dataset, case: DatasetCase) -> _Look:
             f"{case.images[0]}: {len(images)} volume(s), dataset.json names {len(dataset.modalities)} channel(s)"
         )
     try:
-        label, far = read_label_map(case.label, images[0][1] if images else None, case.names)
+        label, far = read_labels(case, images[0][1] if images else None)
     except LLMBoostError as error:
         return _Look(values, [*problems, str(error)], notes)
     for path, image in images:

@@ -112,7 +112,7 @@ def read_volume(
     classes = resample(label.with_array(np.stack([label.array == value for value in values])), _grid(work), "linear")
     indices = classes.array.argmax(axis=0).astype(np.int16)
     indices[indices > len(dataset.labels)] = IGNORED
-    undrawn = dataset.undrawn(set(np.unique(label.array).tolist()))
+    undrawn = dataset.undrawn(case.id, set(np.unique(label.array).tolist()))
     drawn = torch.tensor([value not in undrawn for value in (0, *dataset.labels)]) if undrawn else None
     return Volume(case.id, torch.from_numpy(np.ascontiguousarray(work.array)), torch.from_numpy(indices[None]), drawn)
 

@@ -103,7 +103,7 @@ def train(
             dataset.labels,
         )
         start = read_card(recipe.start).digest if recipe.start else None
-        identity = {**case_digests(cases, val), "start": start}
+        identity = {**case_digests(dataset, cases, val), "start": start}
         trainer = Trainer(network, task, run, device, report, cancelled, identity)
         if resume:
             trainer.resume()
@@ -138,10 +138,16 @@ def plan_of(dataset: Dataset, cases: Sequence[DatasetCase], recipe: Recipe, chec
     return make_plan(dataset, cases, quick=recipe.quick, load=checked.load)
 
 
-def case_digests(train: Sequence[DatasetCase], val: Sequence[DatasetCase]) -> dict[str, Any]:
-    """What tells a training's cases from others, see :class:`.trainer.Trainer`."""
+def case_digests(dataset: Dataset, train: Sequence[DatasetCase], val: Sequence[DatasetCase]) -> dict[str, Any]:
+    """What tells a training's cases from others, see :class:`.trainer.Trainer`: their files, and what is told of them
+    alone."""
     kinds = {"training cases": train, "validation cases": val}
-    return {kind: {case.id: digest_of(case)[:16] for case in cases} for kind, cases in kinds.items()}
+    told = dataset.partly_labeled or {}
+    undrawn = {case.id: [dataset.labels[value] for value in sorted(told.get(case.id, ()))] for case in (*train, *val)}
+    undrawn |= {case.id: ["background"] for case in (*train, *val) if case.rest}
+    digests = {kind: {case.id: digest_of(case)[:16] for case in cases} for kind, cases in kinds.items()}
+    partly = {id: f"without {', '.join(names)}" for id, names in undrawn.items() if names}
+    return {**digests, **({"partly labeled": partly} if partly else {})}
 
 
 @contextmanager

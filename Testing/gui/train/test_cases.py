@@ -74,12 +74,18 @@ def test_problems_stand_in_the_row_until_they_are_mended(case):
 def test_a_partly_labelled_case_is_told_and_can_be_made_a_complete_one(case):
     case.add("whole", 1)
     partly = case.add("partly", 2, ("Anterior hippocampus",))
-    box = case.ui.caseTable.cellWidget(1, 3)
-    assert box.checked
-    assert "no Posterior hippocampus: what has no segment counts as not labeled" in case.cell(case.ui.caseTable, 1, 4)
-    click(box)
+    table = case.ui.caseTable
+    assert [case.cell(table, row, 3) for row in range(2)] == ["background", "some not drawn"]
+    assert "no Posterior hippocampus: it counts as not drawn, wherever it is" in case.cell(table, 1, 4)
+    choose(table.cellWidget(1, 3), "background")
     assert case.store.cases[partly.id].partly is False
-    assert "it counts as absent" in case.cell(case.ui.caseTable, 1, 4)
+    assert "it counts as absent" in case.cell(table, 1, 4)
+    choose(table.cellWidget(1, 3), "not labeled")
+    assert case.store.cases[partly.id].partly is True
+    assert "what has no segment counts as not labeled" in case.cell(table, 1, 4)
+    choose(table.cellWidget(1, 3), "some not drawn")
+    assert case.store.cases[partly.id].partly is None
+    assert table.cellWidget(0, 3).count == 2, "where nothing is missing, nothing can be not drawn"
 
 
 def test_edits_in_the_scene_are_noticed_and_taken_over(case):

@@ -153,7 +153,7 @@ def _dataset(settings: Settings, context: Context) -> Dataset:
         dataset = _with_development(dataset)
     keep = settings.labels or list(dataset.labels)
     labels = {value: name for value, name in dataset.labels.items() if value in keep}
-    partly = frozenset(labels) if settings.partly_labeled else dataset.partly_labeled
+    partly = dict.fromkeys(dataset.cases, frozenset(labels)) if settings.partly_labeled else dataset.partly_labeled
     return replace(dataset, labels=labels, partly_labeled=partly)
 
 
@@ -246,8 +246,10 @@ def _write(
         "reference": dataset.reference,
     }
     if dataset.partly_labeled is not None:
-        partly = dataset.partly_labeled
-        description["partly_labeled"] = [name for value, name in dataset.labels.items() if value in partly]
+        partly = {case.id: dataset.partly_labeled.get(case.id, frozenset()) for case in cases}
+        description["partly_labeled"] = {
+            id: [name for value, name in dataset.labels.items() if value in values] for id, values in partly.items()
+        }
     (folder / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
     subjects = {case.id: dataset.subjects[case.id] for case in cases}
     splits = {"train": [case.id for case in cases], "val": [], "test": [], "subjects": subjects}
@@ -265,7 +267,7 @@ def _measured(
     model: Model, dataset: Dataset, case: DatasetCase, settings: Settings, reference: Image | None
 ) -> dict[str, Any]:
     images, label = _load(dataset, case, settings)
-    undrawn = dataset.undrawn(set(np.unique(label.array).tolist()))
+    undrawn = dataset.undrawn(case.id, set(np.unique(label.array).tolist()))
     if reference is not None:
         images = [_matched(image, reference) for image in images]
     entry = {"id": case.id, "subject": dataset.subjects[case.id], **_scores(model, images, label, undrawn)}

@@ -75,7 +75,7 @@ class SegmenterAdaptation(ABC):
         self.rank = settings.rank or default_rank(len(train))
         self.labels = {label.value: label.name for label in goal.labels}
         self.digests = [digest_of(case) for case in [*train, *unlabeled]]
-        self.identity = case_digests([*train, *unlabeled], val)
+        self.identity = case_digests(cases.dataset, [*train, *unlabeled], val)
         self.counts = len(train), len(val)
 
     def learned_from(self, purpose: str) -> tuple[str, ...]:
