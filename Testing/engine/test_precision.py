@@ -135,6 +135,16 @@ def test_a_language_models_norm_in_bfloat16(recwarn):
     assert not len(recwarn), "torch has a fused step for it"
 
 
+def test_convolutions_may_name_their_arguments():
+    """As MONAI's smoothing does; of one axis shorter than the kernel and of a long one."""
+    kernel = torch.ones(1, 1, 3)
+    with computing(torch.device("cpu"), torch.bfloat16):
+        for size in (2, 20):
+            image = torch.ones(1, 1, size)
+            named = torch.nn.functional.conv1d(input=image, weight=kernel, padding=1)
+            assert torch.equal(named, torch.nn.functional.conv1d(image, kernel, padding=1))
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "stride"),
     [((2, 2, 2), 3, 1), ((2, 8, 8), 3, 1), ((4, 4, 1), 3, 2), ((2, 16, 16), (3, 3, 1), 1), ((5, 8, 8), 7, 1)],

@@ -11,27 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from ..files import write_whole
 from ..io.dataset import SPLITS, Dataset, DatasetCase, LoadedCase
-from ..io.image import Image, to_canonical
+from ..io.image import to_canonical
 from .plan import TrainingPlan
+from .structures import Structure, measure
 
 FINGERPRINT = "dataset_fingerprint.json"
 SAMPLE = 10_000  # labeled voxels of a case, as in nnU-Net
 OBLIQUE = 1.0  # degrees between an axis of the grid and the nearest one of the patient, from which a grid is oblique
 PERCENTILES = {"percentile_00_5": 0.5, "percentile_05": 5, "median": 50, "percentile_95": 95, "percentile_99_5": 99.5}
-
-
-@dataclass(frozen=True)
-class _Structure:
-    """A label in a case: voxels, mL, the size in mm of the box around it (R, A, S), and connected pieces."""
-
-    voxels: int
-    ml: float
-    extent: tuple[float, ...]
-    pieces: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class _Seen:
     oblique: float
     constant: tuple[int, ...]
     foreground: tuple[np.ndarray, ...]
-    structures: dict[int, _Structure]
+    structures: dict[int, Structure]
 
 
 class Fingerprint:
@@ -64,6 +54,8 @@ class Fingerprint:
         letters = [("RL", "AP", "SI")[axis][int(cosines[axis, n] < 0)] for n, axis in enumerate(nearest)]
         labeled = (label.array > 0) & (label.array != self.dataset.ignore)
         step = max(1, int(np.count_nonzero(labeled)) // SAMPLE)
+        drawn = to_canonical(label.with_array(np.where(labeled, label.array, 0).astype(np.int32)))
+        found = measure(drawn.array, drawn.spacing)
         self.seen[case.id] = _Seen(
             canonical.spacing,
             canonical.shape,
@@ -71,7 +63,7 @@ class Fingerprint:
             float(np.degrees(np.arccos(np.clip(np.abs(cosines).max(axis=0), 0, 1)).max())),
             tuple(n for n, image in enumerate(images) if image.array.min() == image.array.max()),
             tuple(image.array[labeled][::step].astype(np.float32) for image in images),
-            _structures(to_canonical(label), self.dataset.labels),
+            {value: one for value, one in found.items() if value in self.dataset.labels},
         )
 
     def report(self, plan: TrainingPlan | None = None) -> dict[str, Any]:
@@ -108,7 +100,9 @@ class Fingerprint:
         return {name: float(f"{value:.6g}") for name, value in found.items()}
 
     def _label(self, value: int, name: str, splits: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        found = [one.structures[value] for one in self.seen.values() if value in one.structures]
+        showing = [one for one in self.seen.values() if value in one.structures]
+        found = [one.structures[value] for one in showing]
+        volumes = [(one.structures[value].voxels * float(np.prod(one.spacing)) / 1000,) for one in showing]
         total = sum(int(np.prod(one.size)) for one in self.seen.values())
         with_it = {split: sum(value in self.seen[id].structures for id in ids) for split, ids in splits.items()}
         result: dict[str, Any] = {"name": name, "cases": {k: n for k, n in with_it.items() if splits[k]}}
@@ -116,7 +110,7 @@ class Fingerprint:
             result |= {
                 "share_of_voxels": float(f"{sum(one.voxels for one in found) / total:.3g}"),
                 "voxels": _spread([(one.voxels,) for one in found], scalar=True),
-                "volume_ml": _spread([(one.ml,) for one in found], scalar=True),
+                "volume_ml": _spread(volumes, scalar=True),
                 "extent_mm": _spread([one.extent for one in found]),
                 "pieces": _spread([(one.pieces,) for one in found], scalar=True),
             }
@@ -126,21 +120,6 @@ class Fingerprint:
 def write_fingerprint(found: Mapping[str, Any], path: Path) -> None:
     """Write what :meth:`Fingerprint.report` gave as JSON."""
     write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
-
-
-def _structures(label: Image, labels: Mapping[int, str]) -> dict[int, _Structure]:
-    array = label.array.astype(np.int32, copy=False)
-    voxel_ml = float(np.prod(label.spacing)) / 1000
-    found = {}
-    connected = np.ones((3, 3, 3), bool)  # by corners, too
-    for value, box in enumerate(ndimage.find_objects(array, max(labels, default=1)), start=1):
-        if box is None or value not in labels:
-            continue
-        mask = array[box] == value
-        voxels = int(np.count_nonzero(mask))
-        extent = tuple(n * mm for n, mm in zip(mask.shape, label.spacing, strict=True))
-        found[value] = _Structure(voxels, voxels * voxel_ml, extent, int(ndimage.label(mask, connected)[1]))
-    return found
 
 
 def _spread(values: Sequence[Sequence[float] | np.ndarray], scalar: bool = False) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from scipy import ndimage
 from ..card import Normalization, Preprocessing
 from ..card.modality import term
 from ..errors import LLMBoostError
-from ..inference.components import TOUCHING, largest_piece
 from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
 from ..io.image import Image, to_canonical
 from .augment import ANISOTROPY
+from .structures import Structure, measure
 
 # what a step on two CPU cores affords: a patch of 40 x 56 x 40 has 90,000 voxels
 PATCH_VOXELS = 110_000
@@ -65,7 +65,7 @@ class _Facts:
     extent: np.ndarray  # mm
     labeled: np.ndarray  # mm, of the box around all labels
     foreground: list[np.ndarray]  # a sample of labeled voxels' intensities, for each channel
-    widths: dict[int, float]  # of each label, mm, see _widths
+    widths: dict[int, float]  # of each label, mm, see _width
     pieces: dict[int, float]  # of each label, the share of its voxels that its largest piece has
 
 
@@ -161,6 +161,7 @@ def _facts(images: Sequence[Image], label: Image | None, ignore: int | None) -> 
     spacing = np.array(canonical.spacing)
     inside = (label.array > 0) & (label.array != ignore)
     labels = np.where(inside, label.array, 0).astype(np.int32)
+    found = measure(labels, label.spacing)
     box = ndimage.find_objects(to_canonical(label.with_array(inside)).array.astype(np.uint8))
     # every n-th labeled voxel is enough for percentiles
     step = max(1, int(inside.sum()) // 2000)
@@ -169,36 +170,21 @@ def _facts(images: Sequence[Image], label: Image | None, ignore: int | None) -> 
         extent=spacing * canonical.shape,
         labeled=spacing * [part.stop - part.start for part in box[0]] if box else np.zeros(3),
         foreground=[image.array[inside][::step].astype(np.float32) for image in images],
-        widths=_widths(labels, label.spacing),
-        pieces=_wholeness(labels),
+        widths={value: _width(one, labels.shape) for value, one in found.items()},
+        pieces={value: one.largest for value, one in found.items()},
     )
 
 
-def _widths(labels: np.ndarray, spacing: Sequence[float]) -> dict[int, float]:
-    """Of each label, the middle one of its box's three extents, in mm; in one slice, the smaller one of two."""
-    widths = {}
-    for value, box in enumerate(ndimage.find_objects(labels), 1):
-        if box is not None:
-            sides = zip(box, spacing, labels.shape, strict=True)
-            extents = sorted((part.stop - part.start) * mm for part, mm, size in sides if size > 1)
-            widths[value] = extents[(len(extents) - 1) // 2]
-    return widths
+def _width(structure: Structure, shape: Sequence[int]) -> float:
+    """The middle one of its three extents, in mm; in one slice, the smaller one of two."""
+    extents = sorted(mm for mm, size in zip(structure.extent, shape, strict=True) if size > 1)
+    return extents[(len(extents) - 1) // 2]
 
 
 def _whole(facts: Sequence[_Facts]) -> tuple[int, ...]:
     """The labels that are one piece wherever they are."""
     values = sorted({value for fact in facts for value in fact.pieces})
     return tuple(value for value in values if all(fact.pieces.get(value, 1.0) >= WHOLE for fact in facts))
-
-
-def _wholeness(labels: np.ndarray) -> dict[int, float]:
-    """Of each label, the share of its voxels that its largest piece has."""
-    found = {}
-    for value, box in enumerate(ndimage.find_objects(labels), 1):
-        if box is not None:
-            mask = labels[box] == value
-            found[value] = float(largest_piece(mask, TOUCHING).sum() / mask.sum())
-    return found
 
 
 def _narrowest(facts: Sequence[_Facts]) -> float:

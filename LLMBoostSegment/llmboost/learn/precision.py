@@ -64,14 +64,19 @@ class _FloatOnSmallGrids(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _CONVOLUTIONS and _is_small(*args[:2]):
-            whole: list[Any] = [x.float() if isinstance(x, Tensor) else x for x in args]
-            with torch.autocast("cpu", enabled=False):
-                return func(*whole, **kwargs)
+        if func in _CONVOLUTIONS:
+            named = dict(zip(("input", "weight"), args, strict=False)) | kwargs
+            if _is_small(named["input"], named["weight"]):
+                with torch.autocast("cpu", enabled=False):
+                    return func(*map(_float, args), **{name: _float(value) for name, value in kwargs.items()})
         return func(*args, **kwargs)
 
 
 _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
+
+
+def _float(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) else value
 
 
 def _is_small(image: Tensor, kernel: Tensor) -> bool:
