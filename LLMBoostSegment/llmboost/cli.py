@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
-from .commands import adapt, bench, classify, doctor, evaluate, fingerprint, models, segment, train
+from .commands import adapt, bench, classify, doctor, evaluate, fingerprint, models, segment, strokes, train
 from .commands.terminal import console, messages
 from .errors import LLMBoostError
 from .machine import share_cores
@@ -36,6 +36,7 @@ def _options(
 
 for command in (
     segment.segment,
+    strokes.strokes,
     classify.classify,
     fingerprint.fingerprint,
     train.train,

@@ -16,6 +16,7 @@ from llmboost.errors import LLMBoostError
 COMMANDS = [
     (),
     ("segment",),
+    ("strokes",),
     ("classify",),
     ("train",),
     ("adapt",),

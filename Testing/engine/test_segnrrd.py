@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from llmboost.card import Code, Label
 from llmboost.errors import LLMBoostError
 from llmboost.io.image import Image, read_image
-from llmboost.io.segnrrd import read_segmentation, terminology_entry, write_segmentation
+from llmboost.io.segnrrd import read_segmentation, read_segments, terminology_entry, write_segmentation
 
 HIPPOCAMPUS = Code("SCT", "5366008", "Hippocampus")
 LABELS = (
@@ -73,6 +73,20 @@ def test_reads_back(tmp_path, labelmap):
     assert segments == [(label.value, label.name) for label in LABELS]
     assert np.array_equal(read_image(path).array, labelmap.array)
     assert [path.name for path in tmp_path.iterdir()] == ["case.seg.nrrd"]
+
+
+def test_colors_and_codes_are_read_and_odd_ones_do_not_stop_reading(tmp_path, labelmap):
+    path = tmp_path / "case.seg.nrrd"
+    part = Label(
+        2, "part", (1, 2, 3), type=HIPPOCAMPUS, region=HIPPOCAMPUS, region_modifier=Code("SCT", "7771000", "Left")
+    )
+    write_segmentation(labelmap, (LABELS[0], LABELS[1], part), path)
+    assert read_segments(path)[1] == [LABELS[0], LABELS[1], part]
+    odd = path.read_bytes().replace(b"Segment0_Color:=0.901961 0.313725", b"Segment0_Color:=blue nan 1e999")
+    path.write_bytes(odd.replace(b"~SCT^5366008^Hippocampus~", b"~5366008~", 1))
+    found = read_segments(path)[1]
+    assert (found[0].name, found[0].type) == (LABELS[0].name, Label(1, "", (0, 0, 0)).type)
+    assert found[1:] == [LABELS[1], part]
 
 
 def test_large_values_and_no_labels(tmp_path, labelmap):

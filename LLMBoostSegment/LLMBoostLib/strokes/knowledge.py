@@ -7,12 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from llmboost import library
-from llmboost.card import SEGMENTATION, Card, read_card
+from llmboost.card import SEGMENTATION, Card, codes_of, label_of, normalized, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.io.labels import BACKGROUND
 
 from ..training.cases import Kind
-from ..training.mapping import match, normalized
 
 AUTOMATIC, WALKER = "/automatic", "/walker"  # what may be chosen besides a model's name, which holds no slash
 BACKGROUND_VALUE = 255  # of strokes that say: none of the segments
@@ -26,9 +25,8 @@ def isBackground(kind: Kind) -> bool:
 
 def known(card: Card, kinds: Sequence[Kind]) -> dict[Kind, int]:
     """The values of the model's labels that segments are, by name or code without a doubt."""
-    values = {label.name: label.value for label in card.labels}
-    matches = {kind: match(kind, card.labels) for kind in kinds if not isBackground(kind)}
-    return {kind: values[one.label] for kind, one in matches.items() if one.label in values and not one.doubt}
+    labels = {kind: label_of(kind.name, codes_of(kind.terminology), card.labels) for kind in kinds}
+    return {kind: label.value for kind, label in labels.items() if label and not isBackground(kind)}
 
 
 def whoKnow(kinds: Sequence[Kind]) -> list[Card]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from llmboost.card import CROP, LEFT, RIGHT, Card, Target
+from llmboost.card import CROP, LEFT, RIGHT, Card, Target, normalized
 from llmboost.errors import LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.io.image import Image, to_canonical
@@ -17,7 +17,7 @@ from llmboost.io.labels import IGNORE
 from llmboost.io.segnrrd import terminology_entry
 
 from .cases import Kind
-from .mapping import BACKGROUND, normalized
+from .mapping import BACKGROUND
 
 Masks = Sequence[tuple[Kind, np.ndarray]]
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slicer.i18n import tr as _
 
-from llmboost.card import TISSUE, Label
+from llmboost.card import Label, by_codes, by_name, codes_of, normalized
 from llmboost.io.labels import IGNORE
 
 from .cases import Kind
 
 BACKGROUND = "background"  # what a kind can be besides a label: nothing that is to be learned
 UNDECIDED = ""
-_SEPARATORS = re.compile(r"[\s_\-.,/]+")
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,8 @@ class Match:
 def match(kind: Kind, labels: Sequence[Label], chosen: str | None = None) -> Match:
     """What a kind of segment is among these labels; what the user chose comes first."""
     names = [label.name for label in labels]
-    byName, byCode = _byName(kind, labels), _byCode(kind, labels)
+    byName = _name(by_name(kind.name, labels))
+    byCode = _name(by_codes(codes_of(kind.terminology), labels))
     if chosen is not None and (chosen in names or chosen in (BACKGROUND, IGNORE)):
         return Match(chosen, _("chosen"), doubt=_disagreement(kind, chosen, byCode))
     if byName:
@@ -70,36 +69,12 @@ def matchOwn(kind: Kind, names: Sequence[str], chosen: str | None = None) -> Mat
     return Match(own, _("its own name") if own == kind.name else _("name"))
 
 
-def normalized(name: str) -> str:
-    """A name without what people spell differently: case, separators, order of words."""
-    return " ".join(sorted(filter(None, _SEPARATORS.split(name.casefold()))))
-
-
-def codeOf(terminology: str) -> tuple[str, str, str]:
-    """Type, its modifier and the anatomic region of a serialized terminology: scheme and value of each, or empty.
-
-    What Slicer gives to every new segment ("Tissue") counts as nothing.
-    """
-    parts = [part.split("^")[:2] for part in terminology.split("~")]
-    codes = ["^".join(part) if len(part) == 2 and part[1] else "" for part in parts]
-    codes += [""] * (7 - len(codes))
-    if codes[2] == f"{TISSUE.scheme}^{TISSUE.value}" and not codes[5]:
-        return "", "", ""
-    return codes[2], codes[3], codes[5]
-
-
 def meaningOf(terminology: str) -> str:
     """The type's meaning in words, with its modifier; empty where there is none."""
-    if not any(codeOf(terminology)):
+    if not any(codes_of(terminology)):
         return ""
     parts = [part.split("^") for part in terminology.split("~")]
     return " ".join(part[2] for part in (parts[3], parts[2]) if len(part) > 2 and part[2])
-
-
-def labelCode(label: Label) -> tuple[str, str, str]:
-    """The same of a model's label."""
-    codes = [f"{code.scheme}^{code.value}" if code else "" for code in (label.type, label.modifier, label.region)]
-    return ("", "", "") if label.type == TISSUE and label.region is None else (codes[0], codes[1], codes[2])
 
 
 def counts(matches: Mapping[int, Match], voxels: Mapping[int, int]) -> dict[str, int]:
@@ -111,9 +86,8 @@ def counts(matches: Mapping[int, Match], voxels: Mapping[int, int]) -> dict[str,
     return found
 
 
-def _byName(kind: Kind, labels: Sequence[Label]) -> str:
-    key = normalized(kind.name)
-    return next((label.name for label in labels if normalized(label.name) == key), "")
+def _name(label: Label | None) -> str:
+    return label.name if label else ""
 
 
 def _byPart(kind: Kind, labels: Sequence[Label]) -> str:
@@ -121,13 +95,6 @@ def _byPart(kind: Kind, labels: Sequence[Label]) -> str:
     words = set(normalized(kind.name).split())
     names = {label.name: set(normalized(label.name).split()) for label in labels}
     found = [name for name, own in names.items() if words and (words <= own or own <= words)]
-    return found[0] if len(found) == 1 else ""
-
-
-def _byCode(kind: Kind, labels: Sequence[Label]) -> str:
-    """The one label of this code; several of one code are told apart by their names alone."""
-    code = codeOf(kind.terminology)
-    found = [label.name for label in labels if any(code) and labelCode(label) == code]
     return found[0] if len(found) == 1 else ""
 
 

@@ -2,6 +2,8 @@
 
 from .classifying import ClassifyOptions, ClassifyRow, classify_cases
 from .segmenting import FORMATS, SegmentOptions, SegmentRow, segment_cases
+from .stroking import FORMATS as STROKES_FORMATS
+from .stroking import StrokesOptions, StrokesRow, StrokesSource, stroke_cases
 from .summary import FAILED, OK, REFUSED, Row
 
 __all__ = [
@@ -9,11 +11,16 @@ __all__ = [
     "FORMATS",
     "OK",
     "REFUSED",
+    "STROKES_FORMATS",
     "ClassifyOptions",
     "ClassifyRow",
     "Row",
     "SegmentOptions",
     "SegmentRow",
+    "StrokesOptions",
+    "StrokesRow",
+    "StrokesSource",
     "classify_cases",
     "segment_cases",
+    "stroke_cases",
 ]

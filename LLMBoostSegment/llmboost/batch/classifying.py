@@ -13,11 +13,11 @@ from ..io.image import Image
 from ..model import Model
 from .run import run_cases
 from .summary import REFUSED, Row
-from .work import Options, Progress, Work
+from .work import ModelOptions, ModelWork, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyOptions(Options):
+class ClassifyOptions(ModelOptions):
     """What to compute for each case: ``slice_number`` as for :func:`..inference.classify.classify`; with ``anyway``,
     answer for images of another kind than the model knows, too."""
 
@@ -65,7 +65,7 @@ def classify_cases(
     return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report)
 
 
-class _Classifying(Work[ClassifyRow, ClassifyOptions, Finding]):
+class _Classifying(ModelWork[ClassifyRow, ClassifyOptions, Finding]):
     row = ClassifyRow
 
     def ask(self, row: ClassifyRow, channels: list[Image]) -> Finding:

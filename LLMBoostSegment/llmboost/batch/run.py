@@ -12,7 +12,7 @@ from typing import Any, Generic
 
 from ..card import read_card
 from ..errors import LLMBoostError
-from ..files import remove_leftovers, staging
+from ..files import check_regular, digest_of, remove_leftovers, staging
 from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
 from ..library import find
@@ -21,7 +21,7 @@ from .work import R, Work
 
 
 def run_cases(
-    work: Work[R, Any, Any],
+    work: Work[R, Any],
     cases: dict[str, InputCase],
     output: Path,
     *,
@@ -49,7 +49,7 @@ def run_cases(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LLMBoostError(f"{output}: cannot be made ({error.strerror}); choose another folder") from error
-    summary = Summary(output, work.model.card, work.row, overwrite=overwrite)
+    summary = Summary(output, work.card, work.row, overwrite=overwrite)
     remove_leftovers(output)
     run = _Run(work, summary, cases, resume, report)
     return [row for case in cases.values() for row in run.rows_of(case)]
@@ -60,7 +60,7 @@ class _Run(Generic[R]):
 
     def __init__(
         self,
-        work: Work[R, Any, Any],
+        work: Work[R, Any],
         summary: Summary[R],
         cases: dict[str, InputCase],
         resume: bool,
@@ -75,12 +75,12 @@ class _Run(Generic[R]):
         every = self.frame == ALL_FRAMES
         row = self.work.row(case.id, case.names, FAILED)
         try:
-            made_from = {"input": case.digest(), **self.conditions}
+            made_from = {"input": case.digest(), **self.also_read(case), **self.conditions}
             if not every:
                 if self.is_done(case.id, made_from):
                     return [self.summary.rows[case.id]]
                 self.summary.check(case.id, self.work.files(case.id))
-            images, notes = case.read(self.work.model.card.preprocessing, self.frame, self.cases)
+            images, notes = case.read(self.work.card.preprocessing, self.frame, self.cases)
         except Exception as error:
             return [self.failed(row, error)]
         rows = []
@@ -96,6 +96,13 @@ class _Run(Generic[R]):
             except Exception as error:
                 rows.append(self.failed(row, error, gone))
         return rows
+
+    def also_read(self, case: InputCase) -> dict[str, str]:
+        """The digests of what else a case's result depends on."""
+        paths = self.work.also_read(case)
+        for path in paths.values():
+            check_regular(path)
+        return {what: digest_of(path) for what, path in paths.items()}
 
     def is_done(self, id: str, made_from: dict[str, Any]) -> bool:
         if not self.resume:
@@ -141,9 +148,9 @@ class _Run(Generic[R]):
         return row
 
 
-def _conditions(work: Work[Any, Any, Any]) -> dict[str, Any]:
+def _conditions(work: Work[Any, Any]) -> dict[str, Any]:
     """What decides, next to the input and the model, what comes out: as it is read again from JSON."""
-    cascade, localizer = work.model.card.cascade, ""
+    cascade, localizer = work.card.cascade, ""
     if cascade is not None:
         with suppress(LLMBoostError):  # whoever needs it will tell
             localizer = read_card(find(cascade.localizer)).digest
@@ -161,8 +168,11 @@ def _failed(row: R, error: Exception) -> R:
     return row
 
 
-def _spare_inputs(work: Work[Any, Any, Any], cases: dict[str, InputCase], output: Path) -> None:
+def _spare_inputs(work: Work[Any, Any], cases: dict[str, InputCase], output: Path) -> None:
     given = {os.path.realpath(path) for case in cases.values() for path in case.files}
+    for case in cases.values():
+        with suppress(LLMBoostError):  # it will be told when the case's turn comes
+            given |= {os.path.realpath(path) for path in work.also_read(case).values()}
     for id in cases:
         for name in work.files(id):
             if os.path.realpath(output / name) in given:

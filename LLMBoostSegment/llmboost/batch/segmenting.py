@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..card import Card
 from ..errors import LLMBoostError
 from ..inference.memory import describe_need, shortage
 from ..inference.segment import Segmentation, segment
@@ -18,14 +19,14 @@ from ..model import Model
 from ..provenance import provenance
 from .run import run_cases
 from .summary import Row
-from .work import Options, Progress, Work
+from .work import ModelOptions, ModelWork, Progress
 
 DICOM = "dcm"
 FORMATS = ("seg.nrrd", "nii.gz", DICOM)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentOptions(Options):
+class SegmentOptions(ModelOptions):
     """What to compute and write for each case.
 
     Attributes:
@@ -80,7 +81,7 @@ def segment_cases(
     return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report)
 
 
-class _Segmenting(Work[SegmentRow, SegmentOptions, Segmentation]):
+class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
     row = SegmentRow
 
     def files(self, id: str) -> list[str]:
@@ -114,23 +115,32 @@ class _Segmenting(Work[SegmentRow, SegmentOptions, Segmentation]):
         if found.probabilities is not None:
             for path, of_class in zip(maps[: len(self.model.card.labels)], found.probabilities.array[1:], strict=True):
                 write_image(found.probabilities.with_array(of_class), path)
-        self._write_labelmap(found, case, segmentation)
+        made_by = provenance(self.card, found.localizer)
+        write_labelmap(found.labelmap, replace(self.card, labels=found.labels), case, segmentation, made_by)
         row.output = segmentation.name
         row.volumes_ml = {key: round(value, 4) for key, value in found.volumes_ml.items()}
         if found.quality is not None:
             row.quality = {**asdict(found.quality), "predicted_dice": round(found.quality.predicted_dice, 4)}
         row.warnings += found.warnings
 
-    def _write_labelmap(self, found: Segmentation, case: InputCase, path: Path) -> None:
-        card = self.model.card
-        if self.options.format == DICOM:
-            if case.series is None:
-                raise LLMBoostError(
-                    f"{case.names[0]}: is no DICOM series, and --format dcm needs one to refer to;"
-                    " use --format seg.nrrd"
-                )
-            write_dicom_seg(found.labelmap, replace(card, labels=found.labels), case.series, path)
-        elif path.name.endswith(".seg.nrrd"):
-            write_segmentation(found.labelmap, found.labels, path, provenance(card, found.localizer))
-        else:
-            write_image(found.labelmap, path)
+
+def write_labelmap(labelmap: Image, card: Card, case: InputCase, path: Path, made_by: Mapping[str, str]) -> None:
+    """Write a case's segmentation in one of FORMATS.
+
+    Args:
+        card: of what drew it, with the labels that the values mean.
+        made_by: entries of the file's header, if that has room for any.
+
+    Raises:
+        LLMBoostError: as DICOM, of what is no DICOM series; or the file cannot be written.
+    """
+    if path.name.endswith(f".{DICOM}"):
+        if case.series is None:
+            raise LLMBoostError(
+                f"{case.names[0]}: is no DICOM series, and --format dcm needs one to refer to; use --format seg.nrrd"
+            )
+        write_dicom_seg(labelmap, card, case.series, path)
+    elif path.name.endswith(".seg.nrrd"):
+        write_segmentation(labelmap, card.labels, path, made_by)
+    else:
+        write_image(labelmap, path)

@@ -30,6 +30,7 @@ from .fields import (
     same_name,
 )
 from .header import METADATA_KEY, check_weights, read_card, read_header, tensor_digest, write_card
+from .matching import by_codes, by_name, codes_of, label_codes, label_of, normalized
 
 __all__ = [
     "CLASSIFICATION",
@@ -57,7 +58,13 @@ __all__ = [
     "Quality",
     "Subject",
     "Target",
+    "by_codes",
+    "by_name",
     "check_weights",
+    "codes_of",
+    "label_codes",
+    "label_of",
+    "normalized",
     "read_card",
     "read_header",
     "same_name",

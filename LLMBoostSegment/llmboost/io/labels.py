@@ -128,18 +128,26 @@ def read_label_map(path: Path, image: Image | None, names: Mapping[int, str]) ->
             raise LLMBoostError(f"{path}: {wrong}; number the segments as dataset.json does")
     else:
         stored, segments = read_image(path), []
-    label = stored.with_array(_whole(path, stored.array))
+    label = stored.with_array(whole_numbers(path, stored.array))
     if image is None:
         return label, 0.0
-    cropped = bool(path.name.lower().endswith(EXTENSION))
+    return on_grid(label, image, cropped=bool(path.name.lower().endswith(EXTENSION)))
+
+
+def on_grid(label: Image, image: Image, *, cropped: bool) -> tuple[Image, float]:
+    """A label map on the very grid of ``image``, if it lies no further off than :data:`NEAR`, and how far, in voxels.
+
+    Args:
+        cropped: it may hold a part alone, with background around it.
+    """
     far = _distance(label, image, cropped)
     if far <= NEAR and not image.same_grid(label, EXACT):
         label = resample(label, image, "nearest", fill=0.0 if cropped else None)
     return label, far
 
 
-def _whole(path: Path, values: np.ndarray) -> np.ndarray:
-    """Values as whole numbers; those of whole numbers as they are."""
+def whole_numbers(path: Path, values: np.ndarray) -> np.ndarray:
+    """Values as whole numbers; those of whole numbers as they are. Raises LLMBoostError of others."""
     if values.dtype.kind != "f":
         return values
     whole = np.rint(values)

@@ -6,13 +6,14 @@ file is a plain 3D label map to any other reader of NRRD.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..card import Code, Label
+from ..card import PALETTE, Code, Label
 from ..errors import LLMBoostError
 from .image import Image, image_from_sitk, read_sitk, to_sitk, write_sitk
 
@@ -20,6 +21,7 @@ EXTENSION = ".seg.nrrd"
 _TYPES = "Segmentation category and type - 3D Slicer General Anatomy list"
 _REGIONS = "Anatomic codes - DICOM master list"
 _LABELMAP = "Binary labelmap"
+_ENTRY = re.compile(r"TerminologyEntry:([^|]*)")
 
 
 def terminology_entry(label: Label) -> str:
@@ -87,7 +89,13 @@ def write_segmentation(
 
 
 def read_segmentation(path: str | Path) -> tuple[Image, list[tuple[int, str]]]:
-    """The label map of a .seg.nrrd file and the (value, name) of each segment, in the file's order.
+    """The label map of a .seg.nrrd file and the (value, name) of each segment, as :func:`read_segments`."""
+    labelmap, labels = read_segments(path)
+    return labelmap, [(label.value, label.name) for label in labels]
+
+
+def read_segments(path: str | Path) -> tuple[Image, list[Label]]:
+    """The label map of a .seg.nrrd file and its segments, in the file's order.
 
     Raises:
         LLMBoostError: as ``read_image``; or the file is no segmentation, or its segments overlap (several layers).
@@ -101,18 +109,40 @@ def read_segmentation(path: str | Path) -> tuple[Image, list[tuple[int, str]]]:
         raise LLMBoostError(
             f"{path}: its segments overlap (several layers); remove the overlap in Slicer's Segment Editor, save again"
         )
-    segments: list[tuple[int, str]] = []
+    segments: list[Label] = []
     while (prefix := f"Segment{len(segments)}_") + "ID" in keys:
         name = _text(stored, prefix + "Name") or _text(stored, prefix + "ID")
         try:
-            segments.append((int(_text(stored, prefix + "LabelValue") or 1), name))  # 1: files older than Slicer 4.11
+            value = int(_text(stored, prefix + "LabelValue") or 1)  # 1: files older than Slicer 4.11
         except ValueError as error:
             raise LLMBoostError(f"{path}: damaged header ({prefix}LabelValue); save it again in Slicer") from error
+        color = _color(_text(stored, prefix + "Color")) or PALETTE[len(segments) % len(PALETTE)]
+        segments.append(Label(value, name, color, **_meaning(_text(stored, prefix + "Tags"))))
     return image_from_sitk(stored, path), segments
 
 
 def _text(image: sitk.Image, key: str) -> str:
     return image.GetMetaData(key) if image.HasMetaDataKey(key) else ""
+
+
+def _color(text: str) -> tuple[int, int, int] | None:
+    """Of three shares of red, green and blue; None of anything else."""
+    try:
+        r, g, b = (min(max(round(255 * float(part)), 0), 255) for part in text.split())
+    except (ValueError, OverflowError):
+        return None
+    return r, g, b
+
+
+def _meaning(tags: str) -> dict[str, Code]:
+    """The codes of a segment by the names of a label's fields, as far as its tags tell them."""
+    entry = _ENTRY.search(tags)
+    parts = [part.split("^") for part in entry[1].split("~")] if entry else []
+    if len(parts) != 7:
+        return {}
+    fields = {"category": 1, "type": 2, "modifier": 3, "region": 5, "region_modifier": 6}
+    codes = {name: parts[number] for name, number in fields.items()}
+    return {name: Code(*code) for name, code in codes.items() if len(code) == 3 and code[0] and code[1]}
 
 
 def _code(code: Code | None) -> str:

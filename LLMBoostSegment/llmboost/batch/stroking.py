@@ -1,0 +1,144 @@
+"""Segmenting many cases from strokes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..card import SEGMENTATION, Card, Preprocessing
+from ..errors import LLMBoostError
+from ..io.cases import ALL_FRAMES, InputCase
+from ..io.image import Image
+from ..provenance import provenance
+from ..strokes.files import read_strokes, strokes_file
+from ..strokes.strokes import BACKGROUND
+from ..strokes.volume import StrokedVolume
+from .run import run_cases
+from .segmenting import write_labelmap
+from .summary import Row
+from .work import Options, Progress, Work
+
+FORMATS = ("seg.nrrd", "nii.gz")
+WALKER = Card(
+    name="random walker",
+    title="Random walker",
+    description="Spreads strokes as far as the image is alike; no model.",
+    task=SEGMENTATION,
+    labels=(),
+    modality="",
+    preprocessing=Preprocessing(),
+    network={},
+    booster={},
+    version=__version__,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrokesOptions(Options):
+    """What to write for each case: a segmentation of this format."""
+
+    format: str = "seg.nrrd"
+
+
+@dataclass(frozen=True)
+class StrokesSource:
+    """From what cases are segmented.
+
+    Attributes:
+        strokes: the file with them, see :func:`..strokes.files.read_strokes`; of several cases, the folder with theirs.
+    """
+
+    strokes: Path
+    device: torch.device | str = "cpu"
+
+
+@dataclass
+class StrokesRow(Row):
+    """A case in the summary.
+
+    Attributes:
+        method: what answered, see :class:`..messages.words.StrokesMethod`.
+        strokes: how many there were.
+        unsure: places where a stroke would help most, the least sure one first: right, anterior, superior, in mm.
+    """
+
+    method: str = ""
+    strokes: int = 0
+    volumes_ml: dict[str, float] = field(default_factory=dict)
+    unsure: list[list[float]] = field(default_factory=list)
+
+    def columns(self) -> dict[str, object]:
+        answered = {"method": self.method, "strokes": self.strokes, "unsure places": len(self.unsure)}
+        return {**answered, **{f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}} if self.method else {}
+
+
+def stroke_cases(
+    source: StrokesSource,
+    cases: dict[str, InputCase],
+    output: Path,
+    options: StrokesOptions,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Callable[[StrokesRow], None] = lambda row: None,
+    progress: Progress = lambda text, fraction: None,
+) -> list[StrokesRow]:
+    """Segment each case from its strokes into ``output``, see :func:`.run.run_cases`.
+
+    Args:
+        progress: called while a case is computed, with its id and the fraction done.
+
+    Raises:
+        LLMBoostError: as :func:`.run.run_cases`, or one file for several cases or all frames of one.
+    """
+    if not source.strokes.is_dir() and len(cases) > 1:
+        raise LLMBoostError(
+            f"{source.strokes}: one file of strokes for {len(cases)} images; give a folder, with a file of each name"
+        )
+    if options.frame == ALL_FRAMES:
+        raise LLMBoostError("--frame all: strokes are painted in one frame; give its number")
+    return run_cases(
+        _Stroking(source, options, progress), cases, output, resume=resume, overwrite=overwrite, report=report
+    )
+
+
+class _Stroking(Work[StrokesRow, StrokesOptions]):
+    row = StrokesRow
+
+    def __init__(self, source: StrokesSource, options: StrokesOptions, progress: Progress) -> None:
+        super().__init__(WALKER, options, progress)
+        self.source = source
+
+    def files(self, id: str) -> list[str]:
+        return [f"{id}.{self.options.format}"]
+
+    def also_read(self, case: InputCase) -> dict[str, Path]:
+        return {"strokes": strokes_file(self.source.strokes, case)}
+
+    def compute(self, row: StrokesRow, case: InputCase, channels: list[Image], folder: Path) -> None:
+        painted, labels = read_strokes(strokes_file(self.source.strokes, case), channels[0])
+        volume = StrokedVolume(channels, None, self.source.device)
+        try:
+            found = volume.update(painted, self.options.roi, self.watch(row.id))
+        except LLMBoostError as error:  # knows images, but not their files
+            raise LLMBoostError(f"{case.names[0]}: {error}") from error
+        whole = np.zeros_like(painted)
+        whole[found.box] = found.labels
+        np.copyto(whole, np.where(painted == BACKGROUND, 0, painted), where=painted > 0)  # outside of the box, too
+        labelmap = channels[0].with_array(whole)
+        (path,) = (folder / name for name in self.files(row.id))
+        made_by = {**provenance(self.card), "LLMBoost.Method": found.method, "LLMBoost.Strokes": str(found.strokes)}
+        write_labelmap(labelmap, replace(self.card, labels=labels), case, path, made_by)
+        row.output, row.method, row.strokes = path.name, found.method, found.strokes
+        row.seconds = round(found.seconds, 3)
+        row.warnings += found.warnings
+        counts = np.bincount(whole.ravel(), minlength=BACKGROUND)
+        voxel_ml = abs(float(np.linalg.det(labelmap.affine[:3, :3]))) / 1000
+        row.volumes_ml = {label.name: round(float(counts[label.value] * voxel_ml), 4) for label in labels}
+        places = [labelmap.affine @ [*place, 1] for place in found.unsure]
+        row.unsure = [[round(float(mm), 2) for mm in (-x, -y, z)] for x, y, z, _ in places]

@@ -1,0 +1,90 @@
+"""`llmboost strokes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import LLMBoostError
+from ..files import visible
+from .terminal import (
+    DeviceOption,
+    FrameOption,
+    InputsArgument,
+    OutputOption,
+    OverwriteOption,
+    ResumeOption,
+    RoiOption,
+    SeriesOption,
+    box_of,
+    check_frame,
+    conclude,
+    progress_bar,
+    tell,
+    telling_when_stopped,
+)
+
+
+def strokes(
+    inputs: InputsArgument,
+    painted: Annotated[
+        Path,
+        typer.Option(
+            "--strokes",
+            help="A label map on the image's grid (0 nothing painted, 1 to 254 the labels, 255 background), or a"
+            " .seg.nrrd with a segment named background. Of several images: the folder with one of each image's name.",
+        ),
+    ],
+    output: OutputOption,
+    device: DeviceOption = "auto",
+    format: Annotated[str, typer.Option("--format", help="seg.nrrd or nii.gz.")] = "seg.nrrd",
+    series: SeriesOption = None,
+    frame: FrameOption = "",
+    roi: RoiOption = None,
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Segment images from a few strokes in each: one file a case, and summary.json and summary.csv beside them.
+
+    No model is needed. What was painted stays as it was painted.
+    """
+    from ..batch import OK, STROKES_FORMATS, StrokesOptions, StrokesRow, StrokesSource, stroke_cases
+    from ..batch.stroking import WALKER
+    from ..inference.device import choose_device
+    from ..io.cases import find_cases
+
+    if format not in STROKES_FORMATS:
+        raise LLMBoostError(f"--format {format}: use one of {', '.join(STROKES_FORMATS)}")
+    check_frame(frame)
+    cases = find_cases(inputs, WALKER.preprocessing, series, tell)
+    options = StrokesOptions(format=format, roi=box_of(roi), frame=frame)
+    done = 0
+    with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:
+        task = progress.add_task("segmenting from strokes", total=len(cases))
+
+        def advance(text: str, fraction: float) -> None:
+            progress.update(task, description=f"segmenting {visible(text)}", completed=done + fraction)
+
+        def report(row: StrokesRow) -> None:
+            nonlocal done
+            done += 1
+            progress.update(task, completed=done)
+            volumes = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
+            told = f"{row.id}: random walker from {row.strokes} strokes in {row.seconds:.1f} s: {volumes}"
+            lines = [told if row.status == OK else f"failed: {row.error}"]
+            for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
+                progress.console.print(visible(line))
+
+        rows = stroke_cases(
+            StrokesSource(painted, choose_device(device)),
+            cases,
+            output,
+            options,
+            resume=resume,
+            overwrite=overwrite,
+            report=report,
+            progress=advance,
+        )
+    conclude(rows, "segmented", output, computed=done)

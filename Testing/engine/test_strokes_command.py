@@ -1,0 +1,235 @@
+"""`llmboost strokes`: from painted files to segmentations, a file a case."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+
+import nrrd
+import numpy as np
+import pytest
+
+from llmboost.card import Code, Label, read_card
+from llmboost.errors import LLMBoostError
+from llmboost.inference.roi import Roi
+from llmboost.io.image import Image, read_image, write_image
+from llmboost.io.segnrrd import read_segments, write_segmentation
+from llmboost.library import find
+from llmboost.strokes.files import read_strokes
+from llmboost.strokes.simulate import SimulatedUser
+from llmboost.strokes.strokes import BACKGROUND
+from llmboost.strokes.volume import StrokedVolume
+
+from .summaries import names, rows, summary
+
+LIVER = Label(3, "liver", (221, 130, 101), type=Code("SCT", "10200004", "Liver"))
+SPLEEN = Label(7, "spleen", (157, 108, 162), type=Code("SCT", "78961009", "Spleen"))
+NONE = Label(1, "Background", (100, 100, 100))
+
+
+@pytest.fixture
+def case(make_case):
+    """An image, and strokes uint8 [i, j, k] of the labels 1 and 2."""
+    image, label = make_case(3)
+    return image, SimulatedUser(label.array, 1, 0).first_strokes()
+
+
+@pytest.fixture
+def folder(tmp_path, case):
+    """With anna.nii.gz and strokes.nii.gz, and a folder for what comes out."""
+    image, strokes = case
+    write_image(image, tmp_path / "anna.nii.gz")
+    write_image(image.with_array(strokes), tmp_path / "strokes.nii.gz")
+    return tmp_path
+
+
+@pytest.fixture
+def run(llmboost, folder):
+    """``run(input, strokes, option, ...)`` writes into ``folder / "out"``."""
+    return lambda *arguments: llmboost(
+        "strokes", *arguments[:-1], "--strokes", arguments[-1], "--output", folder / "out", "--device", "cpu"
+    )
+
+
+@pytest.fixture
+def refused(run):
+    def refuse(*arguments):
+        done = run(*arguments)
+        assert done.status == 1
+        (line,) = [line for line in (done.out + done.err).splitlines() if line.startswith(("error: ", "failed: "))]
+        return line
+
+    return refuse
+
+
+def whole(answer, strokes):
+    labels = np.zeros_like(strokes)
+    labels[answer.box] = answer.labels
+    return labels
+
+
+# what is written
+
+
+def test_a_label_map_of_strokes_becomes_a_segmentation(run, folder, case):
+    image, strokes = case
+    done = run(folder / "anna.nii.gz", folder / "strokes.nii.gz")
+    assert done.status == 0, done.err
+    assert "random walker from 10 strokes" in done.err
+    assert names(folder / "out") == ["anna.seg.nrrd", "summary.csv", "summary.json"]
+    labelmap, labels = read_segments(folder / "out" / "anna.seg.nrrd")
+    assert [(label.value, label.name) for label in labels] == [(1, "label 1"), (2, "label 2")]
+    assert labelmap.same_grid(image)
+    own = StrokedVolume(read_image(folder / "anna.nii.gz")).update(strokes)
+    np.testing.assert_array_equal(labelmap.array, whole(own, strokes))
+    header = nrrd.read_header(str(folder / "out" / "anna.seg.nrrd"))
+    assert (header["LLMBoost.Model"], header["LLMBoost.Method"], header["LLMBoost.Strokes"]) == (
+        "random walker", "walker", "10"
+    )  # fmt: skip
+    (row,) = summary(folder / "out")["cases"]
+    assert (row["method"], row["strokes"], row["status"]) == ("walker", 10, "ok")
+    assert row["volumes_ml"]["label 1"] == pytest.approx((labelmap.array == 1).sum() / 1000)
+    inverse = np.linalg.inv(image.affine)
+    for right, front, top in row["unsure"]:
+        index = (inverse @ [-right, -front, top, 1])[:3]
+        assert ((index > -1) & (index < image.shape)).all()
+    with (folder / "out" / "summary.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (line["id"], line["method"], line["strokes"]) == ("anna", "walker", "10")
+
+
+def test_a_segmentation_of_slicers_keeps_names_colors_and_meaning(run, folder, case):
+    image, strokes = case
+    values = np.array([0, 3, 7, *[0] * 252, 1], np.uint8)[strokes]
+    i, j, k = (slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(values))
+    start = (image.affine @ [i.start, j.start, k.start, 1])[:3]
+    cropped = Image(values[i, j, k], image.spacing, tuple(start), image.direction)  # as Slicer saves it
+    write_segmentation(cropped, (NONE, LIVER, SPLEEN, replace(LIVER, value=9)), folder / "strokes.seg.nrrd")
+    assert run(folder / "anna.nii.gz", folder / "strokes.seg.nrrd").status == 0
+    labelmap, labels = read_segments(folder / "out" / "anna.seg.nrrd")
+    assert labels == [LIVER, SPLEEN]
+    own = whole(StrokedVolume(read_image(folder / "anna.nii.gz")).update(strokes), strokes)
+    np.testing.assert_array_equal(labelmap.array, np.array([0, 3, 7])[own])
+
+
+def test_what_was_painted_stays_also_outside_the_region_of_interest(run, folder, case):
+    image, strokes = case
+    center = (image.affine @ [12, 14, 12, 1])[:3] * (-1, -1, 1)
+    done = run(
+        folder / "anna.nii.gz", "--format", "nii.gz", "--roi", *center, 16, 16, 16, folder / "strokes.nii.gz"
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    found = read_image(folder / "out" / "anna.nii.gz").array
+    expected = whole(StrokedVolume(image).update(strokes, Roi.of_ras((*center, 16, 16, 16))), strokes)
+    painted = strokes > 0
+    assert painted.sum() > painted[4:21, 6:23, 4:21].sum()
+    expected[painted] = np.where(strokes == BACKGROUND, 0, strokes)[painted]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_folder_goes_on_after_a_bad_case_and_resumes(run, folder, case):
+    image, strokes = case
+    (images := folder / "images").mkdir()
+    (painted := folder / "painted").mkdir()
+    for id in ("anna", "berta", "carl", "dora"):
+        write_image(image, images / f"{id}.nrrd")
+        write_image(image.with_array(strokes if id != "berta" else strokes * 0), painted / f"{id}.nii.gz")
+    (painted / "carl.nii.gz").rename(painted / "karl.nii.gz")
+    write_image(image.with_array(strokes), painted / "dora.nrrd")
+    done = run(images, painted)
+    assert done.status == 1
+    assert "1 of 4 cases segmented" in done.out
+    errors = {id: row["error"] for id, row in rows(folder / "out").items()}
+    assert errors["anna"] == ""
+    assert "no label is painted" in errors["berta"]
+    assert "there is no carl.seg.nrrd" in errors["carl"]
+    assert "dora.nii.gz and dora.nrrd" in errors["dora"] or "dora.nrrd and dora.nii.gz" in errors["dora"]
+    (painted / "dora.nrrd").unlink()
+    assert "1 case done before" in run(images, "--resume", painted).out
+    write_image(image.with_array(np.where(strokes == 1, 0, strokes)), painted / "anna.nii.gz")
+    assert "1 case done before" in run(images, "--resume", painted).out  # dora: anna was painted anew
+    assert list(rows(folder / "out")["anna"]["volumes_ml"]) == ["label 2"]
+
+
+# what is refused
+
+
+def test_strokes_that_cannot_be_used_are_refused_in_a_line(refused, folder, case):
+    image, strokes = case
+    files = {
+        "values.nii.gz": (image.with_array(strokes.astype(np.int16) * 2), "510 are none of strokes'"),
+        "halves.nii.gz": (image.with_array(strokes / np.float32(2)), "whole numbers"),
+        "negative.nii.gz": (image.with_array(strokes.astype(np.int16) * -1), "are none of strokes'"),
+        "shifted.nii.gz": (replace(image, origin=(1, 2, 3), array=strokes), "another grid"),
+        "smaller.nii.gz": (replace(image, array=strokes[:, :, :20]), "another grid"),
+        "empty.nii.gz": (image.with_array(strokes * 0), "no label is painted"),
+        "around.nii.gz": (image.with_array(np.where(strokes == 255, strokes, 0)), "no label is painted"),
+    }
+    for name, (image, reason) in files.items():
+        write_image(image, folder / name)
+        line = refused(folder / "anna.nii.gz", folder / name)
+        assert name in line
+        assert reason in line
+
+
+def test_segments_that_cannot_be_told_apart_are_refused(refused, folder, case):
+    image, strokes = case
+    write_segmentation(image.with_array(strokes % BACKGROUND), (LIVER, *_numbered(1, 2)), folder / "a.seg.nrrd")
+    text = (folder / "a.seg.nrrd").read_bytes()
+    (folder / "a.seg.nrrd").write_bytes(text.replace(b"Segment0_LabelValue:=3", b"Segment0_LabelValue:=1"))
+    assert "is that of 2 segments" in refused(folder / "anna.nii.gz", folder / "a.seg.nrrd")
+    large = image.with_array((strokes % BACKGROUND).astype(np.uint16) * 150)
+    write_segmentation(large, _numbered(150, 300), folder / "b.seg.nrrd")
+    assert "none from 1 to 254" in refused(folder / "anna.nii.gz", folder / "b.seg.nrrd")
+
+
+def test_what_cannot_be_asked_is_refused(refused, folder):
+    (folder / "more").mkdir()
+    (folder / "more" / "berta.nii.gz").write_bytes((folder / "anna.nii.gz").read_bytes())
+    both = folder / "anna.nii.gz", folder / "more"
+    assert "one file of strokes for 2 images" in refused(*both, folder / "strokes.nii.gz")
+    assert "--frame all" in refused(folder / "anna.nii.gz", "--frame", "all", folder / "strokes.nii.gz")
+    assert "seg.nrrd, nii.gz" in refused(folder / "anna.nii.gz", "--format", "stl", folder / "strokes.nii.gz")
+    assert "no such file" in refused(folder / "anna.nii.gz", folder / "none.nii.gz")
+
+
+def test_neither_strokes_nor_what_was_corrected_are_overwritten(run, refused, folder, case):
+    image, strokes = case
+    (folder / "out").mkdir()
+    write_segmentation(image.with_array(strokes % BACKGROUND), _numbered(1, 2), folder / "out" / "anna.seg.nrrd")
+    before = (folder / "out" / "anna.seg.nrrd").read_bytes()
+    for painted in (folder / "out", folder / "out" / "anna.seg.nrrd"):
+        assert "is an input" in refused(folder / "anna.nii.gz", "--overwrite", painted)
+    assert "exists and is not this batch's" in refused(folder / "anna.nii.gz", folder / "strokes.nii.gz")
+    assert (folder / "out" / "anna.seg.nrrd").read_bytes() == before
+    assert run(folder / "anna.nii.gz", "--overwrite", folder / "strokes.nii.gz").status == 0
+
+
+# with a model that is to know what is painted
+
+
+def test_strokes_get_the_values_of_a_models_labels(tmp_path, case):
+    image, strokes = case
+    card = read_card(find("hippocampus"))
+    anterior, posterior = card.labels
+    swapped = (
+        replace(posterior, value=1, name="Segment_1", color=(1, 2, 3)),  # known by its code
+        replace(anterior, value=2, name="hippocampus, anterior"),
+        replace(NONE, value=200),
+    )
+    painted = image.with_array(np.where(strokes == BACKGROUND, 200, strokes).astype(np.uint8))
+    write_segmentation(painted, swapped, tmp_path / "a.seg.nrrd")
+    found, labels = read_strokes(tmp_path / "a.seg.nrrd", image, card)
+    np.testing.assert_array_equal(found, np.array([0, 2, 1, *[0] * 252, 255])[strokes])
+    assert labels == (replace(swapped[0], value=posterior.value), replace(swapped[1], value=anterior.value))
+
+    write_image(image.with_array(np.where(strokes == 2, 0, strokes)), tmp_path / "b.nii.gz")
+    found, labels = read_strokes(tmp_path / "b.nii.gz", image, card)
+    assert labels == (anterior,)
+    write_image(image.with_array(np.where(strokes == 2, 9, strokes)), tmp_path / "c.nii.gz")
+    with pytest.raises(LLMBoostError, match="'hippocampus' does not know 'label 9'"):
+        read_strokes(tmp_path / "c.nii.gz", image, card)
+
+
+def _numbered(*values):
+    return tuple(Label(value, f"segment {value}", (10, 20, 30)) for value in values)
