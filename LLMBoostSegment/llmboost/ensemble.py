@@ -46,7 +46,7 @@ def combine(models: Sequence[Model], output: Path, **fields: Any) -> Card:
         raise LLMBoostError(
             f"{output}: {len(networks)} networks, an ensemble takes up to {MAX_MEMBERS}; leave some out"
         )
-    network = Ensemble(networks)
+    network = Ensemble(networks, first.card.tiling.average)
     entry, booster = describe(network)
     figures = fields.pop("figures", {})
     untaught = [name for name in _untaught(cards[0]) if all(name in _untaught(card) for card in cards)]
@@ -79,6 +79,7 @@ def _check_alike(one: Model, other: Model) -> None:
             ("task", a.task == b.task),
             ("labels", labels[0] == labels[1]),
             ("preprocessing", a.preprocessing == b.preprocessing),
+            ("what is made of their answers", (a.tiling, a.activation) == (b.tiling, b.activation)),
             ("network or booster", kinds[0] == kinds[1]),
             ("cascade", (a.cascade and a.cascade.targets) == (b.cascade and b.cascade.targets)),
             ("subject", a.subject == b.subject),

@@ -8,7 +8,7 @@ from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 
-from .card import Adapter, Card, check_weights, read_card
+from .card import CONTROL, Adapter, Card, check_weights, read_card
 from .errors import LLMBoostError
 from .files import atomic_path, printable
 
@@ -64,6 +64,19 @@ def find_base(adapter: Adapter, path: Path) -> Path:
     )
 
 
+def free_place(name: str, source: Path) -> Path:
+    """Where a model of that name, which comes from ``source``, is to lie in the user's folder.
+
+    Raises:
+        LLMBoostError: it cannot be a file's name, or there is a model of that name.
+    """
+    if not name or Path(name).name != name or name.startswith(".") or CONTROL.search(name):
+        raise LLMBoostError(f"{source}: its name '{printable(name)}' cannot be a file's name")
+    if name in installed():
+        raise LLMBoostError(f"{source}: a model named '{name}' is installed already; remove it first")
+    return user_folder() / (name + EXTENSION)
+
+
 def import_model(path: Path, *, anyway: bool = False) -> Card:
     """Copy a model file into the user's folder, under its card's name.
 
@@ -80,11 +93,7 @@ def import_model(path: Path, *, anyway: bool = False) -> Card:
         raise LLMBoostError(
             f"{path}: {card.doubts}; train it longer or on more cases (--anyway imports it all the same)"
         )
-    if not card.name or Path(card.name).name != card.name or card.name.startswith("."):
-        raise LLMBoostError(f"{path}: its name '{printable(card.name)}' cannot be a file's name")
-    target = user_folder() / (card.name + EXTENSION)
-    if card.name in installed():
-        raise LLMBoostError(f"{path}: a model named '{card.name}' is installed already; remove it first")
+    target = free_place(card.name, path)
     if card.adapter:
         find_base(card.adapter, target)
     _copy(path, target)

@@ -51,21 +51,24 @@ class Model:
     helpers: dict[str, Model] = field(default_factory=dict, compare=False, repr=False)
 
 
-def save_model(network: nn.Module, card: Card, path: Path) -> Card:
+def save_model(network: nn.Module, card: Card, path: Path, precision: torch.dtype = torch.float16) -> Card:
     """Write a model file, whole or not at all: weights in float16, a frozen block in its source's own 4 bits.
+
+    Args:
+        precision: of the weights; float32 where a network is to answer to the last digit as it did elsewhere.
 
     Returns:
         the card with the file's digest.
 
     Raises:
-        LLMBoostError: the file cannot be written, or a weight is not finite in float16.
+        LLMBoostError: the file cannot be written, or a weight is not finite in that precision.
     """
-    return save_tensors(network.state_dict(), card, path)
+    return save_tensors(network.state_dict(), card, path, precision)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], card: Card, path: Path) -> Card:
+def save_tensors(tensors: Mapping[str, Tensor], card: Card, path: Path, precision: torch.dtype = torch.float16) -> Card:
     """Write a file of ``tensors``, as :func:`save_model` does: of an adapter, those that differ from its base."""
-    tensors = {name: _stored(tensor) for name, tensor in tensors.items()}
+    tensors = {name: _stored(tensor, precision) for name, tensor in tensors.items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise LLMBoostError(f"{path}: not written, weights are not finite ({broken[0]}); train with a smaller rate")
@@ -146,5 +149,5 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(memoryview(data)[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
 
 
-def _stored(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().half().contiguous() if tensor.is_floating_point() else tensor.cpu().contiguous()
+def _stored(tensor: Tensor, precision: torch.dtype) -> Tensor:
+    return tensor.detach().cpu().to(precision).contiguous() if tensor.is_floating_point() else tensor.cpu().contiguous()

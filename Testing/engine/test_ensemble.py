@@ -60,7 +60,12 @@ def test_the_card_and_a_second_round(pair, tmp_path):
     assert card.name == "both"
     assert card.labels == models[0].card.labels
     assert card.preprocessing == models[0].card.preprocessing
-    assert card.network == {"name": "ensemble", "members": 2, "network": models[0].card.network}
+    assert card.network == {
+        "name": "ensemble",
+        "members": 2,
+        "average": "probabilities",
+        "network": models[0].card.network,
+    }
     assert [origin["digest"] for origin in card.training["members"]] == [model.card.digest for model in models]
     assert card.figures == {}
     save_model(both.network, card, tmp_path / "again.safetensors")

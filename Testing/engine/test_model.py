@@ -223,7 +223,7 @@ def test_what_is_no_card(text):
 
 
 def test_a_newer_card_asks_for_an_update():
-    text = json.dumps({"format": 2, "novelty": True})
+    text = json.dumps({"format": 3, "novelty": True})
     with pytest.raises(LLMBoostError, match=r"newer LLMBoost.*update"):
         Card.from_json(text)
 

@@ -6,14 +6,16 @@ costs one small read, so that a panel can list models at once; this module needs
 """
 
 from .card import CROP, Card
-from .checks import CONTROL, INPUT_REGIONS, MAX_LABEL
+from .checks import AVERAGES, CONTROL, INPUT_REGIONS, MAX_LABEL
 from .fields import (
     CLASSIFICATION,
     ENSEMBLE,
     LEFT,
     PALETTE,
+    RAS,
     RIGHT,
     SEGMENTATION,
+    STORED,
     TISSUE,
     Adapter,
     Cascade,
@@ -23,16 +25,19 @@ from .fields import (
     Label,
     Looks,
     Normalization,
+    Origin,
     Preprocessing,
     Quality,
     Subject,
     Target,
+    Tiling,
     same_name,
 )
 from .header import METADATA_KEY, check_weights, read_card, read_header, tensor_digest, write_card
 from .matching import by_codes, by_name, codes_of, label_codes, label_of, normalized
 
 __all__ = [
+    "AVERAGES",
     "CLASSIFICATION",
     "CONTROL",
     "CROP",
@@ -42,8 +47,10 @@ __all__ = [
     "MAX_LABEL",
     "METADATA_KEY",
     "PALETTE",
+    "RAS",
     "RIGHT",
     "SEGMENTATION",
+    "STORED",
     "TISSUE",
     "Adapter",
     "Card",
@@ -54,10 +61,12 @@ __all__ = [
     "Label",
     "Looks",
     "Normalization",
+    "Origin",
     "Preprocessing",
     "Quality",
     "Subject",
     "Target",
+    "Tiling",
     "by_codes",
     "by_name",
     "check_weights",

@@ -20,14 +20,16 @@ from .fields import (
     Classification,
     Code,
     Label,
+    Origin,
     Preprocessing,
     Quality,
     Subject,
+    Tiling,
 )
 from .figures import doubts
 from .typed import build, prepare
 
-FORMAT = 1
+FORMAT = 2  # 1: without tiling, activation, origin and the later entries of preprocessing
 CROP = 1.25  # patches of the model: an image that extends further is no crop
 # fields of cards written before version 0.2, by the entry that they stand in
 _FORMER_NAMES = {
@@ -45,7 +47,10 @@ class Card:
     steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
     knows, ``subject`` for a model that draws in images of one subject alone.
     ``largest_component``: of all that is found, the largest piece is kept; ``one_piece``: of each of these labels.
-    ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's.
+    ``activation``: "softmax", or "sigmoid" where each label has an output of its own (there is none of the background):
+    it is drawn where that is above 0, and covers the labels before it.
+    ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's, ``origin`` that of a
+    model that another program trained.
     ``digest`` is the SHA-256 of the file's tensor section.
     """
 
@@ -60,11 +65,14 @@ class Card:
     booster: dict[str, Any]
     largest_component: bool = False
     one_piece: tuple[int, ...] = ()
+    tiling: Tiling = field(default_factory=Tiling)
+    activation: str = "softmax"
     cascade: Cascade | None = None
     subject: Subject | None = None
     classification: Classification | None = None
     adapter: Adapter | None = None
     quality: Quality | None = None
+    origin: Origin | None = None
     license: str = ""
     citation: str = ""
     training: dict[str, Any] = field(default_factory=dict)
@@ -103,6 +111,11 @@ class Card:
     def is_ensemble(self) -> bool:
         """Whether several networks answer together, which cannot be adapted as one."""
         return self.network.get("name") == ENSEMBLE
+
+    @property
+    def adaptable(self) -> bool:
+        """Whether the model can be the base of an adapter."""
+        return self.adapter is None and not self.is_ensemble and self.origin is None
 
     @property
     def learned_from(self) -> int | None:
@@ -162,7 +175,7 @@ def _on_side(label: Label, side: Code | None) -> Label:
 
 
 def _with_todays_names(raw: dict[str, Any]) -> dict[str, Any]:
-    raw = {"one_piece": [], **raw}  # cards of before had no such field
+    raw = {"one_piece": [], "tiling": {}, **raw}  # cards of before had no such fields
     for entry, names in _FORMER_NAMES.items():
         if raw.get(entry) is not None:
             raw[entry] = {names.get(name, name): value for name, value in raw[entry].items()}

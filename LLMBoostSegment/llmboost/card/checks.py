@@ -9,7 +9,18 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .fields import CLASSIFICATION, SEGMENTATION, Adapter, Cascade, Classification, Looks, Subject, same_name
+from .fields import (
+    CLASSIFICATION,
+    RAS,
+    SEGMENTATION,
+    STORED,
+    Adapter,
+    Cascade,
+    Classification,
+    Looks,
+    Subject,
+    same_name,
+)
 
 if TYPE_CHECKING:
     from .card import Card
@@ -17,6 +28,8 @@ if TYPE_CHECKING:
 DIGEST = re.compile("[0-9a-f]{64}")
 MAX_BLOCKS = 16  # of looks, along an axis
 INPUT_REGIONS = ("square", "center", "mask")
+NORMALIZATIONS = ("zscore", "window", "scale", "range", "standard", "standard-content")
+AVERAGES = ("probabilities", "logits")
 MAX_LABEL = 2**16 - 1  # label maps are of 16 bits
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # of a name, it would break files and lines
 
@@ -39,7 +52,24 @@ def check(card: Card) -> None:
     require(len(preprocessing.normalization) == preprocessing.channels, f"{preprocessing.channels} channels")
     require(preprocessing.channels == 3 or not preprocessing.color, "color takes three channels")
     for how in preprocessing.normalization:
-        require(how.kind in ("zscore", "window") and how.std > 0, f"normalization {how}")
+        require(how.kind in NORMALIZATIONS and how.std > 0, f"normalization {how}")
+        as_stored = how.kind != "standard-content" or preprocessing.normalize == "before"
+        require(as_stored, "content is that of an image as it is stored")
+    for name, value, known in (
+        ("orientation", preprocessing.orientation, (RAS, STORED)),
+        ("resampling", preprocessing.resampling, ("smooth", "cubic")),
+        ("normalize", preprocessing.normalize, ("before", "after")),
+        ("places", card.tiling.places, ("fixed", "even")),
+        ("average", card.tiling.average, AVERAGES),
+        ("mirrorings", card.tiling.mirrorings, ("single", "all")),
+        ("activation", card.activation, ("softmax", "sigmoid")),
+    ):
+        require(value in known, f"{name} {value}")
+    require(0 <= card.tiling.overlap < 1, f"overlap {card.tiling.overlap}")
+    by_logits = card.tiling.average == "logits"
+    require(by_logits or card.activation == "softmax", "a sigmoid needs logits")
+    sure = card.quality is not None or card.cascade is not None or card.subject is not None
+    require(not (by_logits and sure), "quality, cascade and subject need probabilities")
     if card.cascade is not None:
         _check_cascade(card, card.cascade, require)
     if card.subject is not None:

@@ -8,6 +8,7 @@ from typing import Any
 SEGMENTATION = "segmentation"
 CLASSIFICATION = "classification"
 ENSEMBLE = "ensemble"  # of several networks, as `llmboost models combine` makes it: the name in the entry ``network``
+RAS, STORED = "RAS", "stored"  # of a card's ``orientation``
 # of labels that come without a color: Okabe & Ito's, told apart by color-blind people too
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
@@ -54,6 +55,10 @@ class Normalization:
 
     ``zscore``: clip to the case's own percentiles (0.5, 99.5), subtract its mean, divide by its standard deviation.
     ``window``: clip to ``low``..``high``, subtract ``mean``, divide by ``std`` (CT: figures of the training set).
+    ``scale``: subtract ``mean``, divide by ``std``.
+    ``range``: from the case's own lowest value at 0 to its highest at 1.
+    ``standard``: subtract the case's own mean, divide by its standard deviation.
+    ``standard-content``: the same by the voxels of its content (:func:`..inference.content.content`); others are 0.
     """
 
     kind: str = "zscore"
@@ -71,6 +76,13 @@ class Preprocessing:
     superior (R, A, S). ``mirror`` lists the axes (0, 1, 2) along which the anatomy may be mirrored. A patch of one
     voxel along one axis makes a 2D model, which takes an image slice by slice. ``color``: the three channels are red,
     green and blue of one color image.
+
+    ``orientation``: "RAS", or "stored" where the network was trained on arrays as files hold them: all that is said of
+    axes R, A, S is then said of i, j, k, and slices are those across the 2D model's own axis.
+    ``crop``: what lies around the content (:func:`..inference.content.content_box`) is cut off first: background.
+    ``resampling``: "smooth", a Gaussian and linear interpolation (:func:`..io.image.resample_to_spacing`); or "cubic",
+    nnU-Net's splines (:func:`..inference.cubic.resize_cubic`).
+    ``normalize``: "after" resampling, or "before" it.
     """
 
     channels: int = 1
@@ -79,11 +91,49 @@ class Preprocessing:
     normalization: tuple[Normalization, ...] = (Normalization(),)
     mirror: tuple[int, ...] = ()
     color: bool = False
+    orientation: str = RAS
+    crop: bool = False
+    resampling: str = "smooth"
+    normalize: str = "after"
 
     @property
     def slice_axis(self) -> int | None:
         """Of a 2D model, the axis (R, A, S: 0, 1, 2) across its slices."""
         return self.patch_size.index(1) if self.patch_size.count(1) == 1 else None
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How patches cover a volume, and how their answers become one.
+
+    Attributes:
+        overlap: the share of a patch that the next one covers, too, at least.
+        places: "fixed", a patch every so many voxels, the last one moved back inside; or "even", spread evenly
+            (nnU-Net). Patches count most in their middle, by a Gaussian.
+        average: "probabilities", or "logits", of which patches, mirror images and members of an ensemble are averaged,
+            and which are brought back to the image's grid.
+        mirrorings: "single", the image as it is and mirrored along each axis in turn; or "all" combinations of axes.
+    """
+
+    overlap: float = 0.5
+    places: str = "fixed"
+    average: str = "probabilities"
+    mirrorings: str = "single"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from that others trained with another program.
+
+    Attributes:
+        program: such as "nnU-Net v2".
+        source: the folder or file that it was read from, by name.
+        digests: SHA-256 of the files that held its weights, by their place in ``source``.
+    """
+
+    program: str
+    source: str
+    digests: dict[str, str]
 
 
 @dataclass(frozen=True)

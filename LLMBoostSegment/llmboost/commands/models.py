@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.table import Column, Table
 
 from .. import library
-from ..card import read_card
+from ..card import STORED, read_card
 from ..card.figures import measured
 from ..errors import LLMBoostError
 from .terminal import console, messages
@@ -75,11 +75,31 @@ def combine_models(
 
 @app.command("import")
 def import_model(
-    file: Annotated[Path, typer.Argument(help="A model file.")],
+    path: Annotated[
+        Path, typer.Argument(help="A model file; or nnU-Net v2's folder of results, at any level, or a zip of it.")
+    ],
     anyway: Annotated[bool, typer.Option("--anyway", help="Also a model that has learned nothing.")] = False,
+    name: Annotated[str, typer.Option("--name", help="Of nnU-Net's: what it is to be called here.")] = "",
+    fold: Annotated[
+        str | None, typer.Option("--fold", help="Of nnU-Net's: which folds: 0, or 0,1,2 together, or all.")
+    ] = None,
+    terms: Annotated[str, typer.Option("--license", help="Of nnU-Net's: under which it may be used.")] = "",
+    orientation: Annotated[
+        Literal["RAS", "stored"] | None,
+        typer.Option("--orientation", help="Of nnU-Net's: how the images lay that it was trained on."),
+    ] = None,
 ) -> None:
-    """Copy a model file into your library."""
-    card = library.import_model(file, anyway=anyway)
+    """Copy a model file into your library, or translate a model that nnU-Net v2 trained into one."""
+    if path.suffix == library.EXTENSION:
+        if name or fold or terms or orientation:
+            raise LLMBoostError(f"{path}: a model file, which says all that itself; leave the options out")
+        card = library.import_model(path, anyway=anyway)
+    else:
+        from ..foreign import import_foreign
+
+        card = import_foreign(path, name=name, folds=fold, terms=terms, orientation=orientation or "")
+        lies = "as they are stored" if card.preprocessing.orientation == STORED else "turned to R, A, S"
+        messages.print(f"license: {card.license}; images are taken {lies} (--orientation says otherwise)")
     console.print(f"imported '{card.name}'")
     if card.doubts:
         messages.print(f"warning: {card.doubts}")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from math import prod
+from itertools import groupby, product
+from math import ceil, prod
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.data.utils import compute_importance_map, dense_patch_slices
+from scipy import ndimage
 from torch import Tensor, nn
 
+from ..card import Tiling
 from ..errors import LLMBoostError
 from .memory import Batches
+from .preprocessing import mirrorings
 from .watch import UNWATCHED, Watch
 
-OVERLAP = 0.5
+USUAL = Tiling()
 GPU_BATCH = 8  # patches at a time; a CPU is as fast with one
 HALF_ABOVE = 2**28  # numbers in a slab; of more, half precision is enough to tell the classes apart
 NOT_A_NUMBER = (
@@ -34,27 +38,31 @@ def probability_slabs(
     axis: int = 0,
     batch: int | None = None,
     mirror: tuple[int, ...] = (),
+    tiling: Tiling = USUAL,
     watch: Watch = UNWATCHED,
 ) -> Iterator[Tensor]:
-    """Probabilities (classes, R, A, S) of a volume (channels, R, A, S), on the CPU, in slabs from first to last.
+    """Probabilities (classes, R, A, S) of a volume (channels, R, A, S), on the CPU, in slabs from first to last; or
+    logits, where the card's tiling averages these.
 
-    Patches overlap by half and count most in their middle (nnU-Net). A slab is yielded as soon as no further patch
-    touches it, so that one patch's depth is all that is held. Its memory is used again for the next one: copy what is
-    to stay.
+    Patches overlap by half, or as ``tiling`` says, and count most in their middle (nnU-Net). A slab is yielded as soon
+    as no further patch touches it, so that one patch's depth is all that is held. Its memory is used again for the next
+    one: copy what is to stay.
 
     Args:
         axis: along which to cut slabs (0, 1, 2: R, A, S).
         batch: patches that are computed at a time; by default 8 on a GPU and 1 on a CPU.
-        mirror: average what the network says of the patch as it is and mirrored along each of these axes.
+        mirror: average what the network says of the patch as it is and mirrored along these axes: each, or all
+            combinations of them.
 
     Raises:
         Cancelled: whoever waits cancelled.
         LLMBoostError: the network's answer is not a number.
         torch.OutOfMemoryError: one patch alone is too much, for the CPU as well.
     """
-    padded, places, inside = tile(volume, patch_size)
+    padded, places, inside = tile(volume, patch_size, tiling)
     sizes = padded.shape[1:]
-    weight = compute_importance_map(patch_size, mode="gaussian")
+    weight = _importance(patch_size, tiling)
+    flips = [axes for axes in mirrorings(mirror) if tiling.mirrorings == "all" or len(axes) <= 1]
 
     places.sort(key=lambda place: place[axis].start)
     groups = [(start, list(group)) for start, group in groupby(places, key=lambda place: place[axis].start)]
@@ -66,7 +74,7 @@ def probability_slabs(
 
     def compute(places: list[tuple[slice, ...]]) -> Tensor:
         patches = torch.stack([padded[(slice(None), *place)] for place in places])
-        return _probabilities(network, patches.to(batches.device), mirror)
+        return _answers(network, patches.to(batches.device), flips, logits=tiling.average == "logits")
 
     with evaluating(network):
         for (start, group), end in zip(groups, ends, strict=True):
@@ -95,11 +103,27 @@ def probability_slabs(
 
 
 @torch.inference_mode()
-def _probabilities(network: nn.Module, patches: Tensor, mirror: tuple[int, ...]) -> Tensor:
-    result = network(patches).float().softmax(dim=1)
-    for axis in mirror:
-        result += network(patches.flip(axis + 2)).float().softmax(dim=1).flip(axis + 2)
-    return result.div_(1 + len(mirror))
+def _answers(network: nn.Module, patches: Tensor, flips: Sequence[tuple[int, ...]], *, logits: bool) -> Tensor:
+    """The mean of what the network says of patches that are mirrored along each of ``flips``."""
+    total = None
+    for axes in flips:
+        dims = [axis + 2 for axis in axes]
+        found = network(patches.flip(dims)).float()
+        found = (found if logits else found.softmax(dim=1)).flip(dims)
+        total = found if total is None else total.add_(found)
+    assert total is not None
+    return total.div_(len(flips))
+
+
+def _importance(patch_size: tuple[int, int, int], tiling: Tiling) -> Tensor:
+    """How much a patch's voxels count: a Gaussian of an eighth of its size, which is nowhere zero."""
+    if tiling.places == "fixed":
+        return compute_importance_map(patch_size, mode="gaussian")
+    peak = np.zeros(patch_size)  # nnU-Net's, whose middle is a voxel
+    peak[tuple(n // 2 for n in patch_size)] = 1
+    weight = ndimage.gaussian_filter(peak, [n / 8 for n in patch_size], mode="constant")
+    result = torch.from_numpy(weight / (weight.max() / 10)).half().float()  # as nnU-Net rounds it
+    return result.clamp_(min=result[result > 0].min())
 
 
 @contextmanager
@@ -114,9 +138,9 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def tile(
-    volume: Tensor, patch_size: tuple[int, int, int]
+    volume: Tensor, patch_size: tuple[int, int, int], tiling: Tiling = USUAL
 ) -> tuple[Tensor, list[tuple[slice, ...]], tuple[slice, slice, slice]]:
-    """Patches that overlap by half and cover a volume (channels, R, A, S).
+    """Patches that overlap, by half or as ``tiling`` says, and cover a volume (channels, R, A, S).
 
     Returns:
         the volume, padded with zeros to the patch's size at least; where in it the patches lie; and where in it the
@@ -128,8 +152,20 @@ def tile(
     # padding copies the volume, which may be large
     padded = F.pad(volume, padding) if any(missing) else volume
     r, a, s = (slice(b, b + size) for b, size in zip(before, volume.shape[1:], strict=True))
-    steps = [max(int(roi * (1 - OVERLAP)), 1) for roi in patch_size]
+    if tiling.places == "even":
+        return padded, _evenly(padded.shape[1:], patch_size, tiling.overlap), (r, a, s)
+    steps = [max(int(roi * (1 - tiling.overlap)), 1) for roi in patch_size]
     return padded, list(dense_patch_slices(padded.shape[1:], patch_size, steps)), (r, a, s)
+
+
+def _evenly(sizes: Sequence[int], patch_size: tuple[int, int, int], overlap: float) -> list[tuple[slice, ...]]:
+    """As few patches as overlap so far, at even distances from the first to the last (nnU-Net)."""
+    places = []
+    for size, roi in zip(sizes, patch_size, strict=True):
+        steps = ceil((size - roi) / (roi * (1 - overlap)))
+        starts = [int(np.round((size - roi) / steps * n)) for n in range(steps + 1)] if steps else [0]
+        places.append([slice(start, start + roi) for start in starts])
+    return list(product(*places))
 
 
 def predict(network: nn.Module, volume: Tensor, patch_size: tuple[int, int, int], **options: Any) -> Tensor:

@@ -7,8 +7,12 @@ from itertools import combinations
 
 import numpy as np
 
-from ..card import Normalization, Preprocessing
+from ..card import STORED, Normalization, Preprocessing
 from ..io.image import Image, resample, resample_to_spacing, to_canonical
+from .content import content
+from .cubic import resize_cubic
+
+LEAST = 1e-8  # that values spread, where one divides by it
 
 
 def preprocess(channels: Sequence[Image], preprocessing: Preprocessing) -> Image:
@@ -18,33 +22,62 @@ def preprocess(channels: Sequence[Image], preprocessing: Preprocessing) -> Image
 
     Args:
         channels: one image a channel; those after the first are brought onto the first one's grid.
-        steps: from the model's card.
+        preprocessing: from the model's card.
 
     Raises:
         ValueError: another number of channels than the model takes.
     """
     if len(channels) != preprocessing.channels:
         raise ValueError(f"{len(channels)} channels given, the model takes {preprocessing.channels}")
+    within = _content(channels, preprocessing)
     result = None
     for n, (image, normalization) in enumerate(zip(channels, preprocessing.normalization, strict=True)):
-        if not image.same_grid(channels[0]):
-            image = resample(image, channels[0], "linear")
-        work = orient(image, preprocessing)
-        work = resample_to_spacing(work, _spacing(work, preprocessing))
+        work = orient(on_grid_of(image, channels[0]), preprocessing)
+        if preprocessing.normalize == "before":
+            work = work.with_array(work.array.astype(np.float32))
+            normalize(work.array, normalization, within)
+        work = _resized(work, preprocessing)
         if result is None:
             result = work.with_array(np.empty((preprocessing.channels, *work.shape), np.float32))
         result.array[n] = work.array
-        normalize(result.array[n], normalization)
+        if preprocessing.normalize == "after":
+            normalize(result.array[n], normalization)
     assert result is not None
     return result
 
 
+def on_grid_of(image: Image, first: Image) -> Image:
+    """The image on the grid of a case's first channel."""
+    return image if image.same_grid(first) else resample(image, first, "linear")
+
+
+def wanted_spacing(image: Image, preprocessing: Preprocessing) -> list[float]:
+    """What the model wants of an oriented image, in mm along its axes; across a 2D model's slices, the image's own."""
+    pairs = zip(image.spacing, preprocessing.spacing, strict=True)
+    return [own if n == preprocessing.slice_axis else mm for n, (own, mm) in enumerate(pairs)]
+
+
+def _resized(work: Image, preprocessing: Preprocessing) -> Image:
+    resize = resize_cubic if preprocessing.resampling == "cubic" else resample_to_spacing
+    return resize(work, wanted_spacing(work, preprocessing))
+
+
+def _content(channels: Sequence[Image], preprocessing: Preprocessing) -> np.ndarray | None:
+    """Where the content of a case lies, on the network's axes, if a normalization asks for that."""
+    if all(how.kind != "standard-content" for how in preprocessing.normalization):
+        return None
+    mask = content([on_grid_of(image, channels[0]) for image in channels])
+    return orient(channels[0].with_array(mask), preprocessing).array
+
+
 def orient(image: Image, preprocessing: Preprocessing) -> Image:
-    """The image as views along the network's axes: Right, Anterior, Superior.
+    """The image as views along the network's axes: Right, Anterior, Superior, or those of the array as it is stored.
 
     For a 2D model, the axis across the image's slices (that of one voxel, else that of the largest spacing) takes the
     place of the one across the model's, whatever its direction in the patient.
     """
+    if preprocessing.orientation == STORED:
+        return image
     image, wanted = to_canonical(image), preprocessing.slice_axis
     if wanted is None or image.shape[wanted] == 1:
         return image
@@ -67,21 +100,27 @@ def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
     return [chosen for count in range(len(axes) + 1) for chosen in combinations(axes, count)]
 
 
-def _spacing(image: Image, preprocessing: Preprocessing) -> list[float]:
-    pairs = zip(image.spacing, preprocessing.spacing, strict=True)
-    return [own if n == preprocessing.slice_axis else mm for n, (own, mm) in enumerate(pairs)]
-
-
-def normalize(array: np.ndarray, how: Normalization) -> None:
+def normalize(array: np.ndarray, how: Normalization, within: np.ndarray | None = None) -> None:
     """Bring the intensities of one channel to the network's scale (about zero mean and unit spread), in place.
 
     Args:
         array: float32; it may be as large as memory allows, so no more than one copy is made.
+        within: where the case's content lies, for a kind of normalization that asks for it.
     """
+    if how.kind == "standard-content":
+        if within is not None and within.any():
+            inside = array[within]
+            array[within] = (inside - inside.mean()) / max(inside.std(), LEAST)
+        return
+    mean, std = how.mean, how.std
     if how.kind == "window":
-        low, high, mean, std = how.low, how.high, how.mean, how.std
-        np.clip(array, low, high, out=array)
-    else:
+        np.clip(array, how.low, how.high, out=array)
+    elif how.kind == "standard":
+        mean, std = float(array.mean()), max(float(array.std()), LEAST)
+    elif how.kind == "range":
+        mean = float(array.min())
+        std = max(float(array.max()) - mean, LEAST)
+    elif how.kind == "zscore":
         # plain floats: NumPy's own would turn the array into float64
         low, high = (float(value) for value in np.percentile(array, (0.5, 99.5)))
         np.clip(array, low, high, out=array)

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from math import floor
 
 import numpy as np
+from scipy.special import expit
 from torch import Tensor
 
-from ..io.image import Image
+from ..card import Card
+from ..io.image import Image, resample
+from .cubic import nearest_planes
 
 
 def slabs_on_grid(
@@ -38,6 +41,57 @@ def slabs_on_grid(
         needed = min(max(floor(first + step * written + 1e-9), start), end)
         slab = slab[(slice(None),) * (axis + 1) + (slice(needed - start, None),)].copy()
         start = needed
+
+
+def class_scores(
+    slab: Image, part: Image, card: Card, across: int | None, *, probabilities: bool
+) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+    """What the network says of each class on a part of an image's grid.
+
+    Args:
+        slab: [c, r, a, s]: probabilities, or the logits that the card's tiling averages.
+        across: the axis across slices that lie far apart, whose values are not mixed.
+        probabilities: are wanted, which of logits takes longer.
+
+    Yields:
+        the number of a class, 0 for the background; scores (float32, on the grid of ``part``), the highest of which,
+        and of equal ones the first yielded, tells a voxel's class; and probabilities, if they are wanted.
+    """
+
+    def on_part(n: int) -> np.ndarray:
+        one = slab.with_array(slab.array[n])
+        return resample(one if across is None else _nearest_planes(one, part, across), part, "linear").array
+
+    if card.tiling.average == "probabilities":
+        for n in range(card.classes):
+            p = on_part(n)
+            yield n, p, p
+    elif card.activation == "softmax":
+        total = None
+        if probabilities:
+            total = on_part(0)
+            for n in range(1, card.classes):
+                total = np.logaddexp(total, on_part(n))
+        for n in range(card.classes):
+            logits = on_part(n)
+            yield n, logits, None if total is None else np.exp(logits - total)
+    else:
+        highest = np.full(part.shape, -np.inf, np.float32)
+        for n in range(1, card.classes):  # what is drawn later covers what was before
+            logits = on_part(n - 1)
+            np.maximum(highest, logits, out=highest)
+            yield n, np.where(logits > 0, np.float32(n), np.float32(-1)), expit(logits) if probabilities else None
+        yield 0, np.zeros(part.shape, np.float32), expit(-highest) if probabilities else None
+
+
+def _nearest_planes(slab: Image, part: Image, axis: int) -> Image:
+    """The planes of ``slab`` that lie nearest to those of ``part`` along ``axis``, as if they lay there."""
+    to_slab = np.linalg.solve(slab.affine, part.affine)
+    places = to_slab[axis, 3] + to_slab[axis, axis] * np.arange(part.shape[axis])
+    array = np.take(slab.array, nearest_planes(places, slab.shape[axis]), axis)
+    shift = slab.direction[:, axis] * slab.spacing[axis] * places[0]
+    spacing = [part.spacing[n] if n == axis else mm for n, mm in enumerate(slab.spacing)]
+    return slab.on_grid(array, spacing, slab.origin + shift, slab.direction)
 
 
 def _planes(grid: Image, axis: int, start: int, content: np.ndarray | int) -> Image:

@@ -65,9 +65,7 @@ class Roi:
 
     def crop(self, image: Image) -> Image:
         """The voxels within :meth:`bounds`, as a view with its place in space kept; channels are kept."""
-        inside = self.bounds(image)
-        origin = image.affine[:3, :3] @ [part.start for part in inside] + image.origin
-        return image.on_grid(image.array[(..., *inside)], image.spacing, origin, image.direction)
+        return image.cut(self.bounds(image))
 
     def contains(self, image: Image) -> np.ndarray:
         """bool [i, j, k]: which voxel centers of ``image`` lie in the box."""

@@ -13,18 +13,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..card import Card, Flag, Label
+from ..card import STORED, Card, Flag, Label
 from ..errors import LLMBoostError, NotExplained
 from ..explanation import Explanation, ExplanationSpec
-from ..io.image import Image, resample
+from ..io.image import Image
 from ..model import Model
 from .canvas import Canvas, empty_canvas
 from .components import cleaned
+from .content import Box, content_box
+from .cubic import across_slices
 from .explain_segment import explain_segment
 from .predict import probability_slabs
-from .preprocessing import longest_axis, orient, preprocess
+from .preprocessing import longest_axis, on_grid_of, orient, preprocess, wanted_spacing
 from .quality import Tally, flag
-from .regrid import slabs_on_grid
+from .regrid import class_scores, slabs_on_grid
 from .roi import Roi
 from .sides import without_sides
 from .subject import another_kind, refusal
@@ -172,9 +174,11 @@ def _notes(card: Card, seen: Views) -> list[str]:
     image, preprocessing = seen.views[0].crop, card.preprocessing
     kind = another_kind(card, image.array, seen.case.modality)
     notes = [f"{kind}: check the segments closely"] if kind and card.subject is None else []
+    if preprocessing.orientation == STORED and not np.array_equal(np.abs(image.direction).argmax(axis=0), range(3)):
+        notes.append("this model goes by how images are stored, and the axes of this one are in an unusual order")
     extent = np.sort(np.array(image.shape) * image.spacing)
     patch_size = np.sort(np.array(preprocessing.patch_size) * preprocessing.spacing)
-    if (extent > EXTENT_FACTOR * patch_size).any():
+    if card.origin is None and (extent > EXTENT_FACTOR * patch_size).any():
         size = " x ".join(f"{mm:.0f}" for mm in patch_size)
         notes.append(f"the image is much larger than what this model knows (about {size} mm): crop it to the structure")
     return notes
@@ -200,8 +204,12 @@ def _draw(model: Model, seen: Views, canvas: Canvas, roi: Roi | None, mirror: bo
 
 def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Watch) -> None:
     """Draw what the model says of all that is seen, if that shows the model's subject."""
-    card, preprocessing, first = model.card, model.card.preprocessing, view.channels[0]
-    work = preprocess(view.channels, preprocessing)
+    card, preprocessing, channels = model.card, model.card.preprocessing, view.channels
+    if preprocessing.crop:
+        channels, box = _content(channels)
+        canvas = canvas.through(lambda array: array[(..., *box)])
+    first = channels[0]
+    work = preprocess(channels, preprocessing)
     axis = longest_axis(work, preprocessing)
     slabs = probability_slabs(
         model.network,
@@ -209,6 +217,7 @@ def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Wa
         preprocessing.patch_size,
         axis=axis,
         mirror=preprocessing.mirror if mirror else (),
+        tiling=card.tiling,
         watch=watch,
     )
     found: list[np.ndarray] = []
@@ -217,14 +226,20 @@ def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Wa
     canvas = canvas.through(lambda array: orient(first.with_array(array), preprocessing).array)
     tally = Tally(card.classes)
     canvas.tallies.append(tally)
-    for planes, slab, part in slabs_on_grid(slabs, work, orient(first, preprocessing), axis):
+    target = orient(first, preprocessing)
+    across = None
+    if preprocessing.resampling == "cubic":
+        across = across_slices(wanted_spacing(target, preprocessing), target.spacing)
+    maps = canvas.probabilities is not None or canvas.entropy is not None or card.quality is not None
+    for planes, slab, part in slabs_on_grid(slabs, work, target, axis):
         here = tuple(planes if n == axis else slice(None) for n in range(3))
-        best, entropy = np.zeros(part.shape, np.float32), np.zeros(part.shape, np.float32)
+        best, entropy = np.full(part.shape, -np.inf, np.float32), np.zeros(part.shape, np.float32)
         winner = np.zeros(part.shape, canvas.indices.dtype)
-        for n in range(card.classes):
-            p = resample(slab.with_array(slab.array[n]), part, "linear").array
-            better = p > best
-            best[better], winner[better] = p[better], n
+        for n, scores, p in class_scores(slab, part, card, across, probabilities=maps):
+            better = scores > best
+            best[better], winner[better] = scores[better], n
+            if p is None:
+                continue
             tally.add_class(n, p)
             if canvas.entropy is not None:
                 entropy += entropy_term(p)
@@ -238,6 +253,13 @@ def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Wa
         canvas.clear()
         for reason in reasons:
             watch.notice(reason)
+
+
+def _content(channels: Sequence[Image]) -> tuple[tuple[Image, ...], Box]:
+    """What of a case is not empty, on the first channel's grid, and where in that it lies."""
+    channels = [on_grid_of(image, channels[0]) for image in channels]
+    box = content_box(channels)
+    return tuple(image.cut(box) for image in channels), box
 
 
 def _noted(slabs: Iterator[torch.Tensor], found: list[np.ndarray]) -> Iterator[torch.Tensor]:

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from ..booster import Booster, BoosterConfig, rebuild
-from ..card import ENSEMBLE
+from ..card import AVERAGES, ENSEMBLE
 from ..errors import LLMBoostError
+from .conv_unet import ConvUNet, ConvUNetConfig, ResidualUNetConfig
 from .ensemble import MAX_MEMBERS, Ensemble
 from .hybrid_vit import HybridViT, HybridViTConfig
 from .peers import DynUNetConfig, Peer, SegResNetConfig, SwinUNETRConfig, UNETRConfig
@@ -36,7 +37,12 @@ PEERS: dict[str, tuple[type[nn.Module], type]] = {
     "swin-unetr": (Peer, SwinUNETRConfig),
     "unetr": (Peer, UNETRConfig),
 }
-NETWORKS = SEGMENTERS | CLASSIFIERS | PEERS
+# of models that other programs trained, see :mod:`..foreign`
+IMPORTED: dict[str, tuple[type[nn.Module], type]] = {
+    "plain-conv-unet": (ConvUNet, ConvUNetConfig),
+    "residual-encoder-unet": (ConvUNet, ResidualUNetConfig),
+}
+NETWORKS = SEGMENTERS | CLASSIFIERS | PEERS | IMPORTED
 DEFAULT_SEGMENTER = "hybrid-vit"
 
 
@@ -46,7 +52,7 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
     Args:
         name: one of ``NETWORKS``, or ``ENSEMBLE``.
         options: fields of its config class that differ from the defaults; of an ensemble, ``members``, their number,
-            and ``network``, the name and options of each.
+            ``average``, of what, and ``network``, the name and options of each.
         booster: a config, whose weights are fetched from their source; or a card's ``booster`` entry, which gives an
             empty one to be filled from the model file; or None.
 
@@ -64,8 +70,8 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
         raise LLMBoostError(f"network '{name}': {error}") from error
     if not booster:
         return network(config, None)
-    if name in PEERS:
-        raise LLMBoostError(f"network '{name}' is there to compare with and takes no booster; use booster 'none'")
+    if name in PEERS | IMPORTED:
+        raise LLMBoostError(f"network '{name}' takes no booster; use booster 'none'")
     width = config.width
     made = Booster.pretrained(width, booster) if isinstance(booster, BoosterConfig) else rebuild(width, booster)
     return network(config, made)
@@ -75,7 +81,8 @@ def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """The card's ``network`` and ``booster`` entries of a network made by :func:`build`."""
     if isinstance(network, Ensemble):
         member, entry = describe(network.members[0])
-        return {"name": ENSEMBLE, "members": len(network.members), "network": member}, entry
+        options = {"members": len(network.members), "average": network.average, "network": member}
+        return {"name": ENSEMBLE, **options}, entry
     config: Any = network.config
     kind = type(network), type(config)
     name = next(name for name, entry in NETWORKS.items() if entry == kind)
@@ -86,13 +93,14 @@ def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
 def _ensemble(options: Mapping[str, Any], booster: BoosterConfig | Mapping[str, Any] | None) -> Ensemble:
     count, own = options.get("members"), options.get("network")
     name = own.get("name") if isinstance(own, Mapping) else None
-    if type(count) is not int or not 1 < count <= MAX_MEMBERS or name not in SEGMENTERS | PEERS:
+    if type(count) is not int or not 1 < count <= MAX_MEMBERS or name not in SEGMENTERS | PEERS | IMPORTED:
         raise LLMBoostError(
             f"network '{ENSEMBLE}' needs segmenters, 2 to {MAX_MEMBERS} of them; `llmboost models combine` makes one"
         )
     assert isinstance(own, Mapping)
     each = {key: value for key, value in own.items() if key != "name"}
-    return Ensemble([build(str(name), each, booster) for _ in range(count)])
+    members = [build(str(name), each, booster) for _ in range(count)]
+    return Ensemble(members, str(options.get("average", AVERAGES[0])))
 
 
 def _tupled(value: Any) -> Any:

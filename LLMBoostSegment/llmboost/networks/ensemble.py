@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..booster import Booster
+from ..card import AVERAGES
 
 MAX_MEMBERS = 64
 
@@ -19,10 +20,14 @@ class Ensemble(nn.Module):
 
     Attributes:
         members: segmenters of one architecture.
+        average: "logits": these, not what softmax makes of them, are the mean of the members' (nnU-Net's folds).
     """
 
-    def __init__(self, members: Sequence[nn.Module]) -> None:
+    def __init__(self, members: Sequence[nn.Module], average: str = "probabilities") -> None:
         super().__init__()
+        if average not in AVERAGES:
+            raise ValueError(f"average of {average}")
+        self.average = average
         self.members = nn.ModuleList(members)
 
     @property
@@ -37,6 +42,11 @@ class Ensemble(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         first, *others = self.members
+        if self.average == "logits":
+            total = first(image)
+            for member in others:
+                total = total + member(image)
+            return total / len(self.members)
         total = first(image).log_softmax(dim=1)
         for member in others:  # one after the other: of a patch, two answers are held at a time
             total = torch.logaddexp(total, member(image).log_softmax(dim=1))

@@ -90,6 +90,11 @@ class Image:
             forms=None,
         )
 
+    def cut(self, box: tuple[slice, slice, slice]) -> Image:
+        """The voxels of a box [i, j, k], as a view with its place in space kept; channels are kept."""
+        origin = self.affine[:3, :3] @ [part.start for part in box] + self.origin
+        return self.on_grid(self.array[(..., *box)], self.spacing, origin, self.direction)
+
     def same_grid(self, other: Image, tolerance: float = 1e-3) -> bool:
         """Whether both grids have equal sizes and all voxel centers within ``tolerance`` voxels of each other."""
         return self.grid_distance(other) <= tolerance

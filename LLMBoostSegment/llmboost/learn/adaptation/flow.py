@@ -137,6 +137,11 @@ def read_adaptation(
         raise LLMBoostError(
             f"model '{base.card.name}' is an ensemble, which cannot be adapted; adapt one of the models in it"
         )
+    if base.card.origin:
+        raise LLMBoostError(
+            f"model '{base.card.name}' was trained with {base.card.origin.program}, and such models cannot be adapted"
+            " yet; adapt another one"
+        )
     if base.card.task == CLASSIFICATION:
         from .classifier import ClassifierAdapter
 

@@ -1,0 +1,85 @@
+"""Where, in what a user names, the files of a trained nnU-Net lie.
+
+nnU-Net writes plans.json, dataset.json and fold_X/checkpoint_final.pth into ``DatasetXXX_NAME/TRAINER__PLANS__CONFIG``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ...errors import LLMBoostError
+from ...files import printable
+
+CHECKPOINT = "checkpoint_final.pth"
+_DEPTH = 6  # folders below the one that is named
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Results:
+    """One configuration's folder.
+
+    Attributes:
+        folder: with plans.json and dataset.json.
+        checkpoints: by fold: "0", "1", ..., or "all", of a network that was trained on all cases.
+    """
+
+    folder: Path
+    checkpoints: dict[str, Path]
+
+    def chosen(self, folds: str | None) -> dict[str, Path]:
+        """The checkpoints of the folds that a user wants: "0", "0,1,2", or "all", which is the network trained on all
+        cases where there is one, else every fold's; by default that one, or the first fold alone.
+
+        Raises:
+            LLMBoostError: there is no such fold.
+        """
+        known = self.checkpoints
+        if folds is None:
+            wanted = [ALL if ALL in known else min(known, key=int)]
+        elif folds == ALL:
+            wanted = [ALL] if ALL in known else sorted(known, key=int)
+        else:
+            wanted = list(dict.fromkeys(fold.strip() for fold in folds.split(",")))
+        if missing := [printable(fold) for fold in wanted if fold not in known]:
+            raise LLMBoostError(f"{self.folder}: no fold {', '.join(missing)}; there are {', '.join(known)}")
+        return {fold: known[fold] for fold in wanted}
+
+
+def wanted(member: PurePosixPath) -> bool:
+    """Which files of an archive are needed."""
+    return member.name in ("plans.json", "dataset.json", CHECKPOINT)
+
+
+def find_results(folder: Path) -> list[Results]:
+    """The configurations' folders at, above or below ``folder``.
+
+    Raises:
+        LLMBoostError: one lacks its description or its weights.
+    """
+    for one in (folder, folder.parent):
+        if (one / "plans.json").is_file():
+            return [_results(one)]
+    found = []
+    for place, folders, files in os.walk(folder):
+        path = Path(place)
+        if "plans.json" in files and any(name.startswith("fold_") for name in folders):
+            found.append(_results(path))
+            folders.clear()
+        folders[:] = sorted(folders) if len(path.relative_to(folder).parts) < _DEPTH else []
+    return found
+
+
+def _results(folder: Path) -> Results:
+    if not (folder / "dataset.json").is_file():
+        raise LLMBoostError(f"{folder}: dataset.json is missing; copy the folder again, as nnU-Net wrote it")
+    checkpoints = {
+        fold: path
+        for path in sorted(folder.glob(f"fold_*/{CHECKPOINT}"))
+        if (fold := path.parent.name.removeprefix("fold_")).isdecimal() or fold == ALL
+    }
+    if not checkpoints:
+        raise LLMBoostError(f"{folder}: no fold_X/{CHECKPOINT}; a training that has not ended, or a folder without it")
+    return Results(folder, checkpoints)
