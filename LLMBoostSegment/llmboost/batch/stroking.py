@@ -124,7 +124,7 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
         painted, labels = read_strokes(strokes_file(self.source.strokes, case), channels[0])
         volume = StrokedVolume(channels, None, self.source.device)
         try:
-            found = volume.update(painted, self.options.roi, self.watch(row.id))
+            found = volume.update(painted, self.options.roi, watch=self.watch(row.id))
         except LLMBoostError as error:  # knows images, but not their files
             raise LLMBoostError(f"{case.names[0]}: {error}") from error
         whole = np.zeros_like(painted)
