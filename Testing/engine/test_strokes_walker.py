@@ -44,14 +44,13 @@ def directly(image, seeds, spacing, edges):
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (1.0, 0.7, 3.0)])
-@pytest.mark.parametrize(("beta", "tolerance"), [(30.0, 5e-3), (1000.0, 1.0)])
-def test_probabilities_are_those_of_a_direct_solver(beta, tolerance, spacing):
-    image, seeds = halves((12, 12, 12), noise=0.2)
+@pytest.mark.parametrize("beta", [30.0, 1000.0])
+def test_probabilities_are_those_of_a_direct_solver(beta, spacing):
+    image, seeds = halves((24, 12, 13), noise=0.2)
     seeds[6, 2, 2] = 2
-    # of a few voxels that all but nothing leads to, the solver does not care
     found, wanted = walk(image, seeds, spacing, Edges(beta)), directly(image, seeds, spacing, Edges(beta))
-    np.testing.assert_allclose(found, wanted, atol=tolerance)
-    assert (found.argmax(0) == wanted.argmax(0)).mean() > 0.995
+    assert np.abs(found - wanted).mean() < 0.01
+    assert (found.argmax(0) == wanted.argmax(0)).mean() > 0.99
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
 
 
@@ -77,17 +76,13 @@ def test_axes_in_another_order_give_the_same():
     np.testing.assert_allclose(turned[:, ::-1].transpose(0, 2, 3, 1), found, atol=5e-3)
 
 
-def test_a_former_result_shortens_the_way_and_changes_nothing():
-    image, seeds = halves()
-    asked = []
-    watch = Watch(cancelled=lambda: bool(asked.append(1)))
-    cold = walk(image, seeds, (1, 1, 1), watch=watch)
-    steps = len(asked)
-    asked.clear()
-    seeds[4, 5, 8] = 0
-    warm = walk(image, seeds, (1, 1, 1), start=cold, watch=watch)
-    assert len(asked) < steps
-    np.testing.assert_allclose(warm, walk(image, seeds, (1, 1, 1)), atol=0.02)
+def test_strokes_reach_far():
+    image = np.random.default_rng(0).standard_normal((1, 12, 13, 240)).astype(np.float32)
+    seeds = np.full(image.shape[1:], -1)
+    seeds[4:8, 4:8, 0], seeds[4:8, 4:8, -1] = 0, 1
+    border = (walk(image, seeds, (1, 1, 1), Edges(30.0)).argmax(0) == 0).sum(2)
+    assert 117 < border.mean() < 123
+    assert border.std() < 3
 
 
 def test_one_axis_of_one_voxel_and_several_channels():
@@ -97,7 +92,7 @@ def test_one_axis_of_one_voxel_and_several_channels():
     assert (labels[11:] == 1).all()
 
 
-def test_a_large_box_is_solved_from_coarse_to_fine():
+def test_a_large_box_is_told_by_two_strokes():
     image, seeds = halves((100, 80, 72))
     labels = walk(image, seeds, (1, 1, 1)).argmax(0)
     assert (labels[:49] == 0).mean() > 0.999

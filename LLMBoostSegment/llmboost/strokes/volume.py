@@ -65,7 +65,6 @@ class StrokedVolume:
             raise LLMBoostError("strokes: all channels must lie on one grid; resample the others first")
         self.image, self.model, self.device = channels[0], model, device
         self._channels = channels
-        self._last: tuple[Box, tuple[int, ...], np.ndarray] | None = None  # box, values and probabilities
 
     def update(self, strokes: np.ndarray, roi: Roi | None = None, watch: Watch = UNWATCHED) -> Answer:
         """Segment from all strokes that there are now.
@@ -101,12 +100,7 @@ class StrokedVolume:
         if len(painted.values) == 1 and not (classes == 0).any():
             classes = with_faces(classes)
         image = np.stack([one.array[box].astype(np.float32) for one in self._channels])
-        start = None
-        if self._last and self._last[:2] == (box, painted.values):
-            start = self._last[2]
-        found = walk(image, classes, self.image.spacing, start=start, device=self.device, watch=watch)
-        self._last = box, painted.values, found
-        return found
+        return walk(image, classes, self.image.spacing, device=self.device, watch=watch)
 
 
 def with_faces(classes: np.ndarray) -> np.ndarray:
