@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from llmboost import library, worker
 from llmboost.card import read_card
+from llmboost.messages.images import Box, Volume
 from llmboost.messages.strokes import (
     StrokesAnswer,
     StrokesCloseRequest,
@@ -74,6 +75,8 @@ class Strokes:
         nearest = ndimage.distance_transform_edt(painted[box] == 0, return_distances=False, return_indices=True)
         labels = painted[box][tuple(nearest)]
         labels[(self.volume.array[box] < (TAUGHT if request.teach else BRIGHT)) | (labels == 255)] = 0
+        if (roi := request.roi) is not None:
+            labels[~_inside(roi, self.volume, box)] = 0
         seen = painted[box] > 0
         labels[seen] = np.where(painted[box] == 255, 0, painted[box])[seen]
         center = self.volume.origin + self.volume.direction @ np.multiply(self.volume.spacing, low[::-1])
@@ -97,6 +100,13 @@ class Strokes:
     def close(self, job: Job[StrokesCloseRequest]) -> Done:
         self.volume = None
         return Done()
+
+
+def _inside(roi: Box, volume: Volume, box: tuple[slice, ...]) -> np.ndarray:
+    """bool [k, j, i] of a part of the volume: what lies in the region of interest."""
+    indices = np.stack(np.meshgrid(*(np.arange(part.start, part.stop) for part in box), indexing="ij"), -1)[..., ::-1]
+    places = indices * volume.spacing @ np.transpose(volume.direction) + volume.origin
+    return (np.abs((places - roi.center) @ roi.axes) <= np.divide(roi.size, 2)).all(-1)
 
 
 if __name__ == "__main__":

@@ -232,19 +232,85 @@ def test_what_knows_can_be_chosen(strokes):
     strokes.waitForAnswer()
 
 
+def seen() -> np.ndarray:
+    """The place (RAS) that the slice views show."""
+    views = slicer.app.layoutManager()
+    nodes = [views.sliceWidget(name).mrmlSliceNode().GetSliceToRAS() for name in ("Yellow", "Green", "Red")]
+    return np.array([node.GetElement(axis, 3) for axis, node in enumerate(nodes)])
+
+
+def test_a_roi_limits_the_whole_and_its_new_place_counts(strokes):
+    editor = strokes.open()
+    editor.paint("first", FRONT)
+    editor.paint("second", BACK)
+    strokes.choose()
+    strokes.waitForAnswer()
+    everywhere = strokes.shown("first").sum()
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+    roi.SetCenter(*FRONT)
+    roi.SetSize(4, 4, 4)
+    options = strokes.effect.options
+    choose(options.roiBox, "box")
+    strokes.waitFor(lambda: strokes.shown("first").sum() < everywhere)
+    inside = np.zeros(blocks().shape, bool)
+    inside[8:13, 13:18, 10:15] = True
+    assert not (strokes.shown("first") & ~inside & ~editor.voxels("first")).any()
+    assert np.array_equal(strokes.shown("second"), editor.voxels("second"))
+
+    roi.SetCenter(*BACK)
+    click(strokes.effect.previewButton)
+    strokes.waitFor(lambda: strokes.shown("second").sum() > editor.voxels("second").sum())
+    assert np.array_equal(strokes.shown("first"), editor.voxels("first"))
+
+    choose(options.roiBox, "Around the strokes")
+    strokes.waitFor(lambda: strokes.shown("first").sum() == everywhere)
+    choose(options.roiBox, "box")
+    strokes.waitFor(lambda: strokes.shown("first").sum() < everywhere)
+    slicer.mrmlScene.RemoveNode(roi)
+    strokes.waitFor(lambda: strokes.shown("first").sum() == everywhere)
+
+
+def surfaces(node: Any) -> list[str]:
+    """The segments that have one."""
+    name = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
+    segmentation = node.GetSegmentation()
+    found = {each: segmentation.GetSegment(each).GetRepresentation(name) for each in segmentation.GetSegmentIDs()}
+    return [each for each, surface in found.items() if surface is not None and surface.GetNumberOfPoints()]
+
+
+def test_surfaces_follow_the_strokes_and_are_kept(eitherBase, strokes):
+    editor = strokes.open()
+    editor.paint("first", FRONT)
+    strokes.choose()
+    strokes.waitForAnswer()
+    assert surfaces(editor.preview) == []
+    click(strokes.effect.previewShow3DButton)
+    assert surfaces(editor.preview) == ["first"]
+    editor.paint("second", BACK)
+    strokes.waitFor(lambda: bool(strokes.shown("second").sum() > 100))
+    assert surfaces(editor.preview) == ["first", "second"]
+    click(strokes.effect.applyButton)
+    assert surfaces(editor.segmentation) == ["first", "second"]
+
+
 def test_the_next_unsure_place_is_shown_by_button_and_key(strokes):
     editor = strokes.open()
     editor.paint("first", FRONT)
     strokes.choose()
     strokes.waitForAnswer()
     assert "2 unsure places" in strokes.status
-    places = slicer.app.layoutManager().sliceWidget("Yellow").mrmlSliceNode().GetSliceToRAS()
     click(strokes.effect.options.unsureButton)
-    first = places.GetElement(0, 3)
-    assert abs(first - FRONT[0]) < 10
+    first = seen()
+    assert np.abs(first - FRONT).max() < 10
     editor.widget.setActiveEffectByName("Paint")
     press(editor.widget, "N")
-    assert places.GetElement(0, 3) == pytest.approx(first - 1)  # LPS to RAS
+    np.testing.assert_allclose(seen(), first - [1, 0, 0])  # LPS to RAS
+    press(editor.widget, "N")
+    np.testing.assert_allclose(seen(), first)  # there are two
+    editor.widget.setActiveEffectByName(NAME)
+    click(strokes.effect.cancelButton)
+    press(editor.widget, "N")
+    np.testing.assert_allclose(seen(), first)  # nothing is unsure any more
 
 
 def test_painted_voxels_become_a_case_and_the_rest_is_not_labeled(strokes):
