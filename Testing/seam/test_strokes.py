@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from llmboost.card import read_card
 from llmboost.io.image import Image
 from llmboost.messages.strokes import StrokesCloseRequest, StrokesKeepRequest, StrokesOpenRequest, StrokesUpdateRequest
 from llmboost.messages.words import Device, ErrorKind, StrokesMethod
@@ -30,8 +31,9 @@ def strokes(image):
     return painted
 
 
-def opened(client, image):
-    return client.call(StrokesOpenRequest(volumes=volumes_of(image), device=Device.CPU)).session
+def opened(client, image, model="", **listeners):
+    request = StrokesOpenRequest(model=model, volumes=volumes_of(image), device=Device.CPU)
+    return client.call(request, **listeners).session
 
 
 def update(session, strokes, **fields):
@@ -87,6 +89,25 @@ def test_what_was_not_taught_cannot_be_kept(warm, image, tmp_path):
     with pytest.raises(WorkerError, match="nothing to keep"):
         warm.call(StrokesKeepRequest(session=opened(warm, image), output=str(tmp_path / "a.safetensors")))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_loaded_when_it_is_to_learn_and_what_it_learnt_is_kept(warm, image, strokes, tmp_path):
+    told = []
+    session = opened(warm, image, "hippocampus", onProgress=told.append)
+    answer = warm.call(update(session, strokes), onProgress=told.append)
+    assert answer.teachable
+    assert answer.method == StrokesMethod.WALKER
+    assert not any("loading model" in news.text for news in told)
+    output = tmp_path / "mine.safetensors"
+    with pytest.raises(WorkerError, match="nothing to keep"):
+        warm.call(StrokesKeepRequest(session=session, output=str(output)))
+    taught = warm.call(update(session, strokes, teach=True), onProgress=told.append)
+    assert any("loading model 'hippocampus'" in news.text for news in told)
+    assert (taught.method, taught.model, taught.share > 0) == (StrokesMethod.TAUGHT, "hippocampus", True)
+    kept = warm.call(StrokesKeepRequest(session=session, output=str(output)))
+    assert kept.output == str(output)
+    assert kept.card.adapter.base == "hippocampus"
+    assert read_card(output) == kept.card
 
 
 def test_strokes_that_cannot_be_used_are_refused(warm, image, strokes):

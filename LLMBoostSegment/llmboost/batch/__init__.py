@@ -1,9 +1,10 @@
-"""Many cases: one result a case, a summary of all, and no case that stops the others."""
+"""Many cases: one result a case, a summary of all, and no case that stops the others.
+
+Segmenting from strokes, from which models learn, is not among what is imported here: using a model needs no training.
+"""
 
 from .classifying import ClassifyOptions, ClassifyRow, classify_cases
 from .segmenting import FORMATS, SegmentOptions, SegmentRow, segment_cases
-from .stroking import FORMATS as STROKES_FORMATS
-from .stroking import StrokesOptions, StrokesRow, StrokesSource, stroke_cases
 from .summary import FAILED, OK, REFUSED, Row
 
 __all__ = [
@@ -11,16 +12,11 @@ __all__ = [
     "FORMATS",
     "OK",
     "REFUSED",
-    "STROKES_FORMATS",
     "ClassifyOptions",
     "ClassifyRow",
     "Row",
     "SegmentOptions",
     "SegmentRow",
-    "StrokesOptions",
-    "StrokesRow",
-    "StrokesSource",
     "classify_cases",
     "segment_cases",
-    "stroke_cases",
 ]

@@ -50,13 +50,13 @@ def strokes(
 
     No model is needed. What was painted stays as it was painted.
     """
-    from ..batch import OK, STROKES_FORMATS, StrokesOptions, StrokesRow, StrokesSource, stroke_cases
-    from ..batch.stroking import WALKER
+    from ..batch import OK
+    from ..batch.stroking import FORMATS, WALKER, StrokesOptions, StrokesRow, StrokesSource, stroke_cases
     from ..inference.device import choose_device
     from ..io.cases import find_cases
 
-    if format not in STROKES_FORMATS:
-        raise LLMBoostError(f"--format {format}: use one of {', '.join(STROKES_FORMATS)}")
+    if format not in FORMATS:
+        raise LLMBoostError(f"--format {format}: use one of {', '.join(FORMATS)}")
     check_frame(frame)
     cases = find_cases(inputs, WALKER.preprocessing, series, tell)
     options = StrokesOptions(format=format, roi=box_of(roi), frame=frame)

@@ -17,7 +17,7 @@ from ..messages.cases import AdaptRequest, CrossCheckRequest, RankRequest
 from ..messages.codec import Answer, Request
 from ..messages.images import ClassifyRequest, ExplainRequest, SegmentRequest
 from ..messages.strokes import StrokesCloseRequest, StrokesKeepRequest, StrokesOpenRequest, StrokesUpdateRequest
-from ..messages.words import ErrorKind
+from ..messages.words import Device, ErrorKind
 from ..messages.worker import (
     ComputeRequest,
     Done,
@@ -33,11 +33,10 @@ from .classify import classify
 from .explain import explain
 from .models import digest_of, models, put_model, received, show
 from .segment import segment
-from .strokes import close, keep, open_volume, update
+from .strokes import StrokesSession, close, keep, open_volume, update
 
 if TYPE_CHECKING:
     from ..model import Model
-    from ..strokes.volume import StrokedVolume
 
 A = TypeVar("A", bound=Answer)
 R = TypeVar("R", bound=Request[Any])
@@ -47,11 +46,11 @@ class Engine:
     """Requests about models and images. The model that was used last stays loaded.
 
     Attributes:
-        stroked: the volume that a user paints in, and the session's number.
+        stroked: the volume that a user paints in.
     """
 
     def __init__(self) -> None:
-        self.stroked: tuple[int, StrokedVolume] | None = None
+        self.stroked: StrokesSession | None = None
         self._loaded: tuple[Card, str, Model] | None = None
 
     @property
@@ -101,7 +100,10 @@ class Engine:
 
     def model(self, job: Job[ComputeRequest[Any]]) -> Model:
         """The model that a request asks for, loaded already or now."""
-        path, device = self.path(job.request.model), job.request.device
+        return self.load(self.path(job.request.model), job.request.device, job)
+
+    def load(self, path: Path, device: Device, job: Job[Any]) -> Model:
+        """A model file, loaded already or now."""
         card = read_card(path)
         if self._loaded and self._loaded[:2] == (card, device):
             return self._loaded[2]

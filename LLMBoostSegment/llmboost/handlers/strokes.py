@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..card import read_card
 from ..errors import LLMBoostError
 from ..messages.strokes import (
     StrokesAnswer,
@@ -16,7 +19,7 @@ from ..messages.strokes import (
     StrokesOpenRequest,
     StrokesUpdateRequest,
 )
-from ..messages.words import ErrorKind
+from ..messages.words import Device, ErrorKind
 from ..messages.worker import Done
 from ..service import Job, RequestError
 from .volumes import box_of, images_of
@@ -27,28 +30,49 @@ if TYPE_CHECKING:
     from . import Engine
 
 
+@dataclass(frozen=True)
+class StrokesSession:
+    """A volume that a user paints in.
+
+    Attributes:
+        number: names it in requests.
+        model: the file of the model that may know what is painted; it is loaded when it is to learn, not before.
+    """
+
+    number: int
+    volume: StrokedVolume
+    model: Path | None
+    device: Device
+
+
 def open_volume(engine: Engine, job: Job[StrokesOpenRequest]) -> StrokesOpened:
     """Keep an image to paint in, in place of the former one."""
     request = job.request
     channels = images_of(request.volumes, request.modality)
-    model = engine.model(job) if request.model else None
+    model = engine.path(request.model) if request.model else None
     from ..inference.device import choose_device
     from ..strokes.volume import StrokedVolume
 
-    engine.stroked = job.id, StrokedVolume(channels, model, choose_device(request.device))
+    volume = StrokedVolume(channels, read_card(model) if model else None, choose_device(request.device))
+    engine.stroked = StrokesSession(job.id, volume, model, request.device)
     return StrokesOpened(job.id)
 
 
 def update(engine: Engine, job: Job[StrokesUpdateRequest]) -> StrokesAnswer:
     """Draw the whole from strokes."""
-    request, volume = job.request, _volume(engine, job.request.session)
+    request, session = job.request, _session(engine, job.request.session)
     from ..inference.watch import Watch
 
-    job.progress(0.0, "spreading the strokes")
+    volume = session.volume
+    teaches = request.teach and session.model is not None
+    model = engine.load(session.model, session.device, job) if teaches and session.model else None
+    doing = f"'{model.card.name}' learns from the strokes" if model else "spreading the strokes"
+    job.progress(0.0, doing)
     found = volume.update(
         _on_grid(request, volume.image),
         box_of(request.roi),
-        Watch(lambda fraction: job.progress(fraction, "spreading the strokes"), job.cancelled),
+        model,
+        Watch(lambda fraction: job.progress(fraction, doing), job.cancelled),
     )
     i, j, k = (part.start for part in found.box)
     places = [volume.image.affine @ [*place, 1] for place in found.unsure]
@@ -59,29 +83,35 @@ def update(engine: Engine, job: Job[StrokesUpdateRequest]) -> StrokesAnswer:
         method=found.method,
         strokes=found.strokes,
         seconds=found.seconds,
+        model=found.model.name if found.model else "",
         unsure=tuple((float(x), float(y), float(z)) for x, y, z, _ in places),
+        teachable=found.teachable,
+        share=found.share,
         warnings=found.warnings,
     )
 
 
 def keep(engine: Engine, job: Job[StrokesKeepRequest]) -> StrokesKept:
     """Write an adapter of what the strokes have taught."""
-    _volume(engine, job.request.session)
-    raise LLMBoostError("the strokes have taught no model yet; there is nothing to keep")
+    session, output = _session(engine, job.request.session), Path(job.request.output)
+    if session.model is None:
+        raise LLMBoostError("no model knows what is painted: there is nothing to keep")
+    card, warnings = session.volume.keep(session.model, output)
+    return StrokesKept(str(output), card, warnings)
 
 
 def close(engine: Engine, job: Job[StrokesCloseRequest]) -> Done:
     """Forget the image."""
-    if engine.stroked and engine.stroked[0] == job.request.session:
+    if engine.stroked and engine.stroked.number == job.request.session:
         engine.stroked = None
     return Done()
 
 
-def _volume(engine: Engine, session: int) -> StrokedVolume:
-    if engine.stroked is None or engine.stroked[0] != session:
+def _session(engine: Engine, number: int) -> StrokesSession:
+    if engine.stroked is None or engine.stroked.number != number:
         text = "the worker no longer has the volume that was painted in"
         raise RequestError(ErrorKind.NOT_AVAILABLE, text, "Open it again; no stroke is lost")
-    return engine.stroked[1]
+    return engine.stroked
 
 
 def _on_grid(request: StrokesUpdateRequest, image: Image) -> np.ndarray:

@@ -75,6 +75,17 @@ class Strokes:
         return replace(self, array=self.array[box])
 
     @cached_property
+    def groups(self) -> np.ndarray:
+        """int16 [i, j, k]: which slice's strokes each painted voxel belongs to, 0 and up, and -1 where nothing is
+        painted. Slices lie across the axis along which the fewest are painted; neighbors count as one."""
+        painted = self.array > 0
+        runs = [ndimage.label(painted.any((axis - 1, axis - 2)))[0] for axis in range(3)]
+        axis = min(range(3), key=lambda axis: int((runs[axis] > 0).sum()))
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        return np.where(painted, runs[axis].reshape(shape) - 1, -1).astype(np.int16)
+
+    @cached_property
     def count(self) -> int:
         """How many strokes there are: connected voxels of one label."""
         everywhere = np.ones((3, 3, 3))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..card import SEGMENTATION, Card
 from ..errors import LLMBoostError
 from ..inference.roi import Roi
+from ..inference.segment import segment
 from ..inference.watch import UNWATCHED, Watch
 from ..io.image import Image
 from ..messages.words import StrokesMethod
 from ..model import Model
-from .strokes import Box, Strokes, strokes_of
+from .keeping import keep
+from .strokes import BACKGROUND, Box, Strokes, strokes_of
+from .teach import Taught, teach
 from .unsure import unsure_places
 from .walker import walk
 
+TEACHING = 0.8  # the share of the work that teaching is, where a model answers
 MOST_VOXELS = 30_000_000  # in the box: more take minutes, and gigabytes
 
 
@@ -30,6 +36,9 @@ class Answer:
         labels: uint8 [i, j, k] of the box: the painted labels' values, 0 is background. What was painted is kept.
         sure: uint8 [i, j, k] of the box: by how much the likeliest label is ahead of the next one, 255 where it is 1.
         method: what answered.
+        model: the card of the model that did.
+        teachable: whether a model that the volume was opened for may answer better.
+        share: of what the model has learned from the strokes that is used, 0 to 1.
         strokes: how many there were.
         seconds: that it took.
         unsure: continuous indices (i, j, k) in the image of the least sure places, see :func:`.unsure.unsure_places`.
@@ -40,9 +49,12 @@ class Answer:
     sure: np.ndarray
     box: Box
     method: StrokesMethod
-    strokes: int
-    seconds: float
+    strokes: int = 0
+    seconds: float = 0.0
     unsure: tuple[tuple[float, float, float], ...] = ()
+    model: Card | None = None
+    teachable: bool = False
+    share: float = 0.0
     warnings: tuple[str, ...] = ()
 
 
@@ -51,30 +63,36 @@ class StrokedVolume:
 
     Args:
         image: one image a channel; strokes lie on the first one's grid.
-        model: that may know what is painted.
+        card: of a model that may know what is painted, and learn from it.
+        device: that the walker computes on.
 
     Raises:
         LLMBoostError: channels on several grids.
     """
 
     def __init__(
-        self, image: Image | Sequence[Image], model: Model | None = None, device: torch.device | str = "cpu"
+        self, image: Image | Sequence[Image], card: Card | None = None, device: torch.device | str = "cpu"
     ) -> None:
         channels = [image] if isinstance(image, Image) else list(image)
         if not all(one.same_grid(channels[0]) for one in channels):
             raise LLMBoostError("strokes: all channels must lie on one grid; resample the others first")
-        self.image, self.model, self.device = channels[0], model, device
+        self.image, self.card, self.device = channels[0], card, device
         self._channels = channels
+        self._taught: tuple[Taught, int] | None = None  # by how many strokes
 
-    def update(self, strokes: np.ndarray, roi: Roi | None = None, watch: Watch = UNWATCHED) -> Answer:
+    def update(
+        self, strokes: np.ndarray, roi: Roi | None = None, model: Model | None = None, watch: Watch = UNWATCHED
+    ) -> Answer:
         """Segment from all strokes that there are now.
 
         Args:
             strokes: uint8 [i, j, k] on the image's grid, see :class:`.strokes.Strokes`.
             roi: the box to segment; by default the strokes' extent and a margin.
+            model: of ``card``, to learn from the strokes and to answer; without, the walker does, at once.
 
         Raises:
-            LLMBoostError: strokes on another grid, none of a label in the box, or a box that is too large.
+            LLMBoostError: strokes on another grid, none of a label in the box, a box that is too large, or a model
+                that does not know what is painted.
             Cancelled: whoever waits cancelled; what was reached is not lost.
         """
         started = time.monotonic()
@@ -82,18 +100,61 @@ class StrokedVolume:
             raise LLMBoostError(f"strokes of {strokes.shape} voxels do not fit the image's {self.image.shape}")
         painted = strokes_of(strokes, self.image.spacing)
         box = painted.box() if roi is None else roi.bounds(self.image)
+        if model is not None and roi is None:
+            box = _wide_enough(box, self.image, model.card)
         painted = painted.within(box)
         if painted.array.size > MOST_VOXELS:
             raise LLMBoostError(
                 f"the box around the strokes holds {painted.array.size / 1e6:.0f} million voxels, at most"
                 f" {MOST_VOXELS / 1e6:.0f} can be computed; set a region of interest"
             )
-        found = self._walk(painted, box, watch)
-        labels, sure = _drawn(found, painted)
+        answer = self._by_model(painted, box, model, watch) if model else self._by_walker(painted, box, watch)
+        return replace(answer, strokes=painted.count, seconds=time.monotonic() - started)
+
+    def teachable(self, strokes: Strokes) -> bool:
+        """Whether the card's model knows all that is painted."""
+        card = self.card
+        return (
+            card is not None
+            and card.task == SEGMENTATION
+            and not card.is_ensemble
+            and card.preprocessing.channels == len(self._channels)
+            and {label.value for label in card.labels} >= set(strokes.values)
+        )
+
+    def keep(self, base: Path, output: Path) -> tuple[Card, tuple[str, ...]]:
+        """Write what the last strokes have taught as an adapter of the model at ``base``; see
+        :func:`.keeping.keep`."""
+        if self._taught is None or not self._taught[0].tensors:
+            raise LLMBoostError("the strokes have taught no model: there is nothing to keep")
+        taught, strokes = self._taught
+        return keep(taught, self._channels, strokes, base, output)
+
+    def _by_walker(self, painted: Strokes, box: Box, watch: Watch) -> Answer:
+        labels, sure = _drawn(self._walk(painted, box, watch), [0, *painted.values], painted)
+        places = self._unsure(sure, box)
+        return Answer(labels, sure, box, StrokesMethod.WALKER, unsure=places, teachable=self.teachable(painted))
+
+    def _by_model(self, painted: Strokes, box: Box, model: Model, watch: Watch) -> Answer:
+        if not self.teachable(painted):
+            raise LLMBoostError(f"model '{model.card.name}' does not know all that is painted; the walker can draw it")
+        channels = [_part(one, box) for one in self._channels]
+        taught = teach(model, channels, painted, watch.part(0, TEACHING))
+        self._taught = taught, painted.count
+        found = segment(taught.model, channels, probabilities=True, watch=watch.part(TEACHING, 1))
+        assert found.probabilities is not None
+        values = [0, *(label.value for label in model.card.labels)]
+        labels, sure = _drawn(found.probabilities.array, values, painted)
+        method = StrokesMethod.TAUGHT if taught.tensors else StrokesMethod.MODEL
+        places = self._unsure(sure, box)
+        return Answer(
+            labels, sure, box, method, unsure=places, model=model.card, share=taught.share, warnings=found.warnings
+        )
+
+    def _unsure(self, sure: np.ndarray, box: Box) -> tuple[tuple[float, float, float], ...]:
+        """The least sure places of a box, in the image."""
         i, j, k = (part.start for part in box)
-        places = tuple((a + i, b + j, c + k) for a, b, c in unsure_places(sure, self.image.spacing))
-        seconds = time.monotonic() - started
-        return Answer(labels, sure, box, StrokesMethod.WALKER, painted.count, seconds, places)
+        return tuple((a + i, b + j, c + k) for a, b, c in unsure_places(sure, self.image.spacing))
 
     def _walk(self, painted: Strokes, box: Box, watch: Watch) -> np.ndarray:
         classes = painted.classes
@@ -114,13 +175,31 @@ def with_faces(classes: np.ndarray) -> np.ndarray:
     return result
 
 
-def _drawn(found: np.ndarray, painted: Strokes) -> tuple[np.ndarray, np.ndarray]:
-    """The labels' values and how sure they are; what is painted stays."""
-    best = found.argmax(0)
-    labels = np.array([0, *painted.values], np.uint8)[best]
+def _wide_enough(box: Box, image: Image, card: Card) -> Box:
+    """A box of an image, grown to what the model's network looks at at once, as far as the image goes."""
+    size = max(n * mm for n, mm in zip(card.preprocessing.patch_size, card.preprocessing.spacing, strict=True))
+    grown = []
+    for part, mm, count in zip(box, image.spacing, image.shape, strict=True):
+        missing = max(int(np.ceil(size / mm)) - (part.stop - part.start), 0)
+        start = max(min(part.start - missing // 2, count - (part.stop - part.start) - missing), 0)
+        grown.append(slice(start, min(start + part.stop - part.start + missing, count)))
+    i, j, k = grown
+    return i, j, k
+
+
+def _part(image: Image, box: Box) -> Image:
+    """What of an image lies in a box of its grid."""
+    origin = image.affine @ [*(part.start for part in box), 1]
+    return image.on_grid(image.array[box], image.spacing, origin[:3], image.direction)
+
+
+def _drawn(found: np.ndarray, values: Sequence[int], painted: Strokes) -> tuple[np.ndarray, np.ndarray]:
+    """Of probabilities [classes, i, j, k] the likeliest of the labels' ``values``, and how sure they are; what is
+    painted stays."""
+    labels = np.array(values, np.uint8)[found.argmax(0)]
     two = np.partition(found, -2, axis=0)[-2:] if len(found) > 1 else np.stack([np.zeros_like(found[0]), found[0]])
     sure = np.rint((two[1] - two[0]).clip(0, 1) * 255).astype(np.uint8)
-    seen = painted.classes >= 0
-    labels[seen] = np.array([0, *painted.values], np.uint8)[painted.classes[seen]]
+    seen = painted.array > 0
+    labels[seen] = np.where(painted.array == BACKGROUND, 0, painted.array)[seen]
     sure[seen] = 255
     return labels, sure

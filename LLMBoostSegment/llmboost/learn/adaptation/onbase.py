@@ -41,7 +41,7 @@ class OnBase(ABC):
     def begin(self) -> Start:
         settings = self.settings
         torch.manual_seed(settings.seed)
-        network = _network_of(self.base, fresh=settings.scope == "scratch", **self.options).to(self.device)
+        network = network_of(self.base, fresh=settings.scope == "scratch", **self.options).to(self.device)
         started = now(settings.clock)
         before = self.measure(network)  # of new labels for the time that it takes alone
         old = self.measure_old(self.base.network)
@@ -57,14 +57,14 @@ class OnBase(ABC):
         settings, base = self.settings, self.base.network
         alpha = 1.0 if settings.wise_alpha is None else settings.wise_alpha
         tensors = interpolate(base.cpu(), adapter_state(network), alpha)
-        result = _network_of(self.base, **self.options)
+        result = network_of(self.base, **self.options)
         if settings.block:
             dequantize(result)
         result.load_state_dict(merged(base, result, tensors))
         return result.eval().to(self.device), tensors
 
 
-def _network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module:
+def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module:
     """The base's network in evaluation mode, with other ``options`` (classes, strides) and the base's weights as far as
     they fit; ``fresh`` has no more of the base than its language model's block."""
     options = {**base.card.network, **options}
