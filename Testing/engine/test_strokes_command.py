@@ -231,5 +231,43 @@ def test_strokes_get_the_values_of_a_models_labels(tmp_path, case):
         read_strokes(tmp_path / "c.nii.gz", image, card)
 
 
+def test_a_model_learns_and_answers(run, folder, make_case, trained_model):
+    image, truth = make_case(30)
+    strokes = SimulatedUser(truth.array, 1, 0).first_strokes()
+    ramp = np.linspace(0, 1, image.shape[0])[:, None, None]  # as another scanner might have it
+    write_image(image.with_array((image.array + 180 * ramp).astype(np.float32)), folder / "anna.nii.gz")
+    write_image(image.with_array(strokes), folder / "strokes.nii.gz")
+    done = run(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz")
+    assert done.status == 0, done.err
+    assert "'ellipsoids', taught by" in done.err
+    labelmap, labels = read_segments(folder / "out" / "anna.seg.nrrd")
+    assert labels == list(read_card(trained_model).labels)
+    seen = strokes > 0
+    np.testing.assert_array_equal(labelmap.array[seen], np.where(strokes == BACKGROUND, 0, strokes)[seen])
+    header = nrrd.read_header(str(folder / "out" / "anna.seg.nrrd"))
+    assert (header["LLMBoost.Model"], header["LLMBoost.Method"]) == ("ellipsoids", "taught")
+    (row,) = summary(folder / "out")["cases"]
+    assert row["method"] == "taught"
+    assert 0 < row["share"] == float(header["LLMBoost.Share"]) <= 1
+
+
+def test_a_model_draws_what_is_asked_for_alone(run, folder, case, trained_model):
+    image, strokes = case
+    write_image(image.with_array(np.where(strokes == 2, 0, strokes)), folder / "strokes.nii.gz")
+    assert (
+        "'ellipsoids' as it is" in run(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz").err
+    )
+    labelmap, labels = read_segments(folder / "out" / "anna.seg.nrrd")
+    assert labels == [read_card(trained_model).labels[0]]
+    assert set(np.unique(labelmap.array)) == {0, 1}
+
+
+def test_what_a_model_does_not_know_is_refused(refused, folder, case, trained_model):
+    image, strokes = case
+    write_image(image.with_array(np.where(strokes == 2, 9, strokes)), folder / "strokes.nii.gz")
+    line = refused(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz")
+    assert "model 'ellipsoids' does not know 'label 9'" in line
+
+
 def _numbered(*values):
     return tuple(Label(value, f"segment {value}", (10, 20, 30)) for value in values)

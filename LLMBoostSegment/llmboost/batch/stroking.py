@@ -14,6 +14,7 @@ from ..card import SEGMENTATION, Card, Preprocessing
 from ..errors import LLMBoostError
 from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
+from ..model import Model
 from ..provenance import provenance
 from ..strokes.files import read_strokes, strokes_file
 from ..strokes.strokes import BACKGROUND
@@ -51,9 +52,12 @@ class StrokesSource:
 
     Attributes:
         strokes: the file with them, see :func:`..strokes.files.read_strokes`; of several cases, the folder with theirs.
+        model: that knows what is painted, and learns from it before it answers; without, the walker does.
+        device: that the walker computes on.
     """
 
     strokes: Path
+    model: Model | None = None
     device: torch.device | str = "cpu"
 
 
@@ -64,17 +68,22 @@ class StrokesRow(Row):
     Attributes:
         method: what answered, see :class:`..messages.words.StrokesMethod`.
         strokes: how many there were.
+        share: of what the model has learned from them that is used, 0 to 1.
         unsure: places where a stroke would help most, the least sure one first: right, anterior, superior, in mm.
     """
 
     method: str = ""
     strokes: int = 0
+    share: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
     unsure: list[list[float]] = field(default_factory=list)
 
     def columns(self) -> dict[str, object]:
-        answered = {"method": self.method, "strokes": self.strokes, "unsure places": len(self.unsure)}
-        return {**answered, **{f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}} if self.method else {}
+        if not self.method:
+            return {}
+        answered = {"method": self.method, "strokes": self.strokes, "share": self.share}
+        volumes = {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
+        return {**answered, "unsure places": len(self.unsure), **volumes}
 
 
 def stroke_cases(
@@ -111,7 +120,7 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
     row = StrokesRow
 
     def __init__(self, source: StrokesSource, options: StrokesOptions, progress: Progress) -> None:
-        super().__init__(WALKER, options, progress)
+        super().__init__(source.model.card if source.model else WALKER, options, progress)
         self.source = source
 
     def files(self, id: str) -> list[str]:
@@ -121,20 +130,25 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
         return {"strokes": strokes_file(self.source.strokes, case)}
 
     def compute(self, row: StrokesRow, case: InputCase, channels: list[Image], folder: Path) -> None:
-        painted, labels = read_strokes(strokes_file(self.source.strokes, case), channels[0])
-        volume = StrokedVolume(channels, None, self.source.device)
+        model = self.source.model
+        card = model.card if model else None
+        painted, labels = read_strokes(strokes_file(self.source.strokes, case), channels[0], card)
         try:
-            found = volume.update(painted, self.options.roi, watch=self.watch(row.id))
+            volume = StrokedVolume(channels, card, self.source.device)
+            found = volume.update(painted, self.options.roi, model, self.watch(row.id))
         except LLMBoostError as error:  # knows images, but not their files
             raise LLMBoostError(f"{case.names[0]}: {error}") from error
+        drawn = np.zeros(BACKGROUND + 1, np.uint8)  # no more than what the strokes are about
+        drawn[[label.value for label in labels]] = [label.value for label in labels]
         whole = np.zeros_like(painted)
-        whole[found.box] = found.labels
+        whole[found.box] = drawn[found.labels]
         np.copyto(whole, np.where(painted == BACKGROUND, 0, painted), where=painted > 0)  # outside of the box, too
         labelmap = channels[0].with_array(whole)
         (path,) = (folder / name for name in self.files(row.id))
-        made_by = {**provenance(self.card), "LLMBoost.Method": found.method, "LLMBoost.Strokes": str(found.strokes)}
+        answered = {"Method": found.method, "Strokes": found.strokes, "Share": found.share}
+        made_by = {**provenance(self.card), **{f"LLMBoost.{what}": str(value) for what, value in answered.items()}}
         write_labelmap(labelmap, replace(self.card, labels=labels), case, path, made_by)
-        row.output, row.method, row.strokes = path.name, found.method, found.strokes
+        row.output, row.method, row.strokes, row.share = path.name, found.method, found.strokes, found.share
         row.seconds = round(found.seconds, 3)
         row.warnings += found.warnings
         counts = np.bincount(whole.ravel(), minlength=BACKGROUND)

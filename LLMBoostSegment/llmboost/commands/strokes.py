@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import LLMBoostError
 from ..files import visible
+from ..messages.words import StrokesMethod
 from .terminal import (
     DeviceOption,
     FrameOption,
@@ -21,10 +22,14 @@ from .terminal import (
     box_of,
     check_frame,
     conclude,
+    load_for,
     progress_bar,
     tell,
     telling_when_stopped,
 )
+
+if TYPE_CHECKING:
+    from ..batch.stroking import StrokesRow
 
 
 def strokes(
@@ -38,6 +43,14 @@ def strokes(
         ),
     ],
     output: OutputOption,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="A model that knows what is painted, by name, SNOMED code or value: it learns from the strokes, and"
+            " draws the whole. By default, a random walker does.",
+        ),
+    ] = "",
     device: DeviceOption = "auto",
     format: Annotated[str, typer.Option("--format", help="seg.nrrd or nii.gz.")] = "seg.nrrd",
     series: SeriesOption = None,
@@ -48,17 +61,19 @@ def strokes(
 ) -> None:
     """Segment images from a few strokes in each: one file a case, and summary.json and summary.csv beside them.
 
-    No model is needed. What was painted stays as it was painted.
+    What was painted stays as it was painted.
     """
     from ..batch import OK
-    from ..batch.stroking import FORMATS, WALKER, StrokesOptions, StrokesRow, StrokesSource, stroke_cases
+    from ..batch.stroking import FORMATS, WALKER, StrokesOptions, StrokesSource, stroke_cases
+    from ..card import SEGMENTATION
     from ..inference.device import choose_device
     from ..io.cases import find_cases
 
     if format not in FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(FORMATS)}")
     check_frame(frame)
-    cases = find_cases(inputs, WALKER.preprocessing, series, tell)
+    loaded = load_for(SEGMENTATION, model, device) if model else None
+    cases = find_cases(inputs, (loaded.card if loaded else WALKER).preprocessing, series, tell)
     options = StrokesOptions(format=format, roi=box_of(roi), frame=frame)
     done = 0
     with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:
@@ -72,13 +87,13 @@ def strokes(
             done += 1
             progress.update(task, completed=done)
             volumes = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
-            told = f"{row.id}: random walker from {row.strokes} strokes in {row.seconds:.1f} s: {volumes}"
+            told = f"{row.id}: {_answered(row, loaded.card.name if loaded else '')} in {row.seconds:.1f} s: {volumes}"
             lines = [told if row.status == OK else f"failed: {row.error}"]
             for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))
 
         rows = stroke_cases(
-            StrokesSource(painted, choose_device(device)),
+            StrokesSource(painted, loaded, choose_device(device)),
             cases,
             output,
             options,
@@ -88,3 +103,12 @@ def strokes(
             progress=advance,
         )
     conclude(rows, "segmented", output, computed=done)
+
+
+def _answered(row: StrokesRow, model: str) -> str:
+    """Who did, in words."""
+    if row.method == StrokesMethod.TAUGHT:
+        return f"'{model}', taught by {row.strokes} strokes (by {row.share:.0%} of what they say)"
+    if row.method == StrokesMethod.MODEL:
+        return f"'{model}' as it is, for it agrees with {row.strokes} strokes"
+    return f"random walker from {row.strokes} strokes"
