@@ -254,9 +254,7 @@ def test_a_model_learns_and_answers(run, folder, make_case, trained_model):
 def test_a_model_draws_what_is_asked_for_alone(run, folder, case, trained_model):
     image, strokes = case
     write_image(image.with_array(np.where(strokes == 2, 0, strokes)), folder / "strokes.nii.gz")
-    assert (
-        "'ellipsoids' as it is" in run(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz").err
-    )
+    assert run(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz").status == 0
     labelmap, labels = read_segments(folder / "out" / "anna.seg.nrrd")
     assert labels == [read_card(trained_model).labels[0]]
     assert set(np.unique(labelmap.array)) == {0, 1}

@@ -30,6 +30,7 @@ from .terminal import (
 
 if TYPE_CHECKING:
     from ..batch.stroking import StrokesRow
+    from ..card import Card
 
 
 def strokes(
@@ -73,7 +74,8 @@ def strokes(
         raise LLMBoostError(f"--format {format}: use one of {', '.join(FORMATS)}")
     check_frame(frame)
     loaded = load_for(SEGMENTATION, model, device) if model else None
-    cases = find_cases(inputs, (loaded.card if loaded else WALKER).preprocessing, series, tell)
+    card = loaded.card if loaded else WALKER
+    cases = find_cases(inputs, card.preprocessing, series, tell)
     options = StrokesOptions(format=format, roi=box_of(roi), frame=frame)
     done = 0
     with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:
@@ -87,7 +89,7 @@ def strokes(
             done += 1
             progress.update(task, completed=done)
             volumes = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
-            told = f"{row.id}: {_answered(row, loaded.card.name if loaded else '')} in {row.seconds:.1f} s: {volumes}"
+            told = f"{row.id}: {_answered(row, card)} in {row.seconds:.1f} s: {volumes}"
             lines = [told if row.status == OK else f"failed: {row.error}"]
             for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))
@@ -105,10 +107,10 @@ def strokes(
     conclude(rows, "segmented", output, computed=done)
 
 
-def _answered(row: StrokesRow, model: str) -> str:
+def _answered(row: StrokesRow, card: Card) -> str:
     """Who did, in words."""
     if row.method == StrokesMethod.TAUGHT:
-        return f"'{model}', taught by {row.strokes} strokes (by {row.share:.0%} of what they say)"
+        return f"'{card.name}', taught by {row.strokes} strokes (by {row.share:.0%} of what they say)"
     if row.method == StrokesMethod.MODEL:
-        return f"'{model}' as it is, for it agrees with {row.strokes} strokes"
+        return f"'{card.name}' as it is, for it agrees with {row.strokes} strokes"
     return f"random walker from {row.strokes} strokes"
