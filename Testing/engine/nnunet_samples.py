@@ -21,7 +21,8 @@ def nnunet_network(classes=3, channels=1, seed=0, *, residual=False, flat=False)
     name = "residual-encoder-unet" if residual else "plain-conv-unet"
     network = build(name, {"channels": channels, "classes": classes, **options}, None).eval()
     with torch.no_grad():
-        network.head.weight.mul_(4)  # sure enough that rounding decides nothing
+        network.head.weight -= network.head.weight.mean(dim=1, keepdim=True)  # no class is everywhere
+        network.head.bias.zero_()
     return network
 
 
@@ -32,15 +33,17 @@ def nnunet_state(network, *, flat=False):
         tensor = tensor[:, :, 0] if flat and tensor.ndim == 5 else tensor
         if name.startswith("head."):
             state[name.replace("head", "decoder.seg_layers.1")] = tensor
-            state[name.replace("head", "decoder.seg_layers.0")] = tensor[:, :1] if tensor.ndim > 1 else tensor
+            coarser = tensor.repeat(1, 2, *(1,) * (tensor.ndim - 2)) if tensor.ndim > 1 else tensor
+            state[name.replace("head", "decoder.seg_layers.0")] = coarser  # of deep supervision, on twice the features
             continue
         if name.startswith("encoder.stages") and ".blocks." not in name:
             stage, _, rest = name.removeprefix("encoder.stages.").partition(".")
             name = f"encoder.stages.{stage}.0.{rest}"
-        state[name] = tensor
-        if name.startswith("encoder"):
-            state[f"decoder.{name}"] = tensor
-        state[name.replace(".conv.", ".all_modules.0.").replace(".norm.", ".all_modules.1.")] = tensor
+        again = name.replace(".conv.", ".all_modules.0.").replace(".norm.", ".all_modules.1.")
+        for one in {name, again}:
+            state[one] = tensor
+            if name.startswith("encoder"):
+                state[f"decoder.{one}"] = tensor
     return state
 
 
@@ -84,6 +87,7 @@ def plans_of(network, *, flat=False, **configuration):
                 "nonlin": "torch.nn.LeakyReLU",
                 "nonlin_kwargs": {"inplace": True},
             },
+            "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
         },
         **configuration,
     }

@@ -31,6 +31,7 @@ COMMANDS = [
     ("models", "export"),
     ("models", "remove"),
     ("models", "combine"),
+    ("models", "find"),
 ]
 
 

@@ -23,12 +23,7 @@ from .nnunet_samples import PATCH, nnunet_network, plans_of, write_results
 TERMS = "CC-BY 4.0"
 LPS = np.diag([-1.0, -1.0, 1.0])
 
-
-@pytest.fixture(autouse=True)
-def library(tmp_path, monkeypatch):
-    """An empty folder of models."""
-    monkeypatch.setenv("LLMBOOST_MODELS", str(tmp_path / "library"))
-    return tmp_path / "library"
+pytestmark = pytest.mark.usefixtures("library_folder")
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ def logits_of(network, arrays):
     return found.numpy().transpose(0, 3, 2, 1)
 
 
-@pytest.mark.parametrize("level", ["", "..", "fold_0", "../..", "zip"])
+@pytest.mark.parametrize("level", ["", "..", "fold_0", "../..", "plans.json", "zip"])
 def test_any_level_of_the_folder_or_a_zip_of_it(results, tmp_path, level):
     path = results / level
     if level == "zip":
@@ -272,12 +267,12 @@ def architecture(**entries):
         (plans_of(nnunet_network()) | {"transpose_forward": [0, 0, 1]}, "damaged"),
     ],
 )
-def test_what_cannot_be_translated_is_refused_with_the_reason(tmp_path, library, plans, reason):
+def test_what_cannot_be_translated_is_refused_with_the_reason(tmp_path, library_folder, plans, reason):
     write_results(tmp_path / "results", {0: nnunet_network()}, plans)
     with pytest.raises(LLMBoostError, match=reason) as refused:
         imported(tmp_path / "results")
     assert "\n" not in str(refused.value)
-    assert not library.exists()
+    assert not library_folder.exists()
 
 
 class Harmful:
@@ -290,13 +285,13 @@ class Harmful:
         return os.mkdir, (str(self.place),)
 
 
-def test_programs_in_a_checkpoint_are_not_run(results, tmp_path, library):
+def test_programs_in_a_checkpoint_are_not_run(results, tmp_path, library_folder):
     checkpoint = results / "fold_0" / "checkpoint_final.pth"
     torch.save({"network_weights": Harmful(tmp_path / "harm")}, checkpoint)
     with pytest.raises(LLMBoostError, match=r"refused, it holds programs and not weights alone \(.*mkdir\)"):
         imported(results)
     assert not (tmp_path / "harm").exists()
-    assert not library.exists()
+    assert not library_folder.exists()
 
 
 @pytest.mark.parametrize(
@@ -383,6 +378,21 @@ def test_archives_that_are_none_and_files_that_are_in_one_twice(tmp_path):
         imported(tmp_path / "nothing")
     with pytest.raises(LLMBoostError, match="folder of nnU-Net's results is expected, there is none"):
         imported(tmp_path)
+
+
+def test_models_on_this_machine_are_listed_and_imported(tmp_path, monkeypatch, llmboost):
+    for name in ("nnUNet_results", "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert "none found" in llmboost("models", "find").err
+    home = tmp_path / ".totalsegmentator" / "nnunet" / "results"
+    folder = write_results(home, {0: nnunet_network(), 1: nnunet_network(seed=1)})
+    monkeypatch.setenv("nnUNet_results", str(home))  # one place by two names
+    told = llmboost("models", "import", folder, "--license", TERMS, "--name", "mine", "--fold", "0,1")
+    assert "turned to R, A, S" in told.err.replace("\n", " ")
+    shown = llmboost("models", "find").out.replace("\n", "")
+    assert shown.count("0, 1") == shown.count("mine") == 1
 
 
 def test_what_is_wrong_in_an_archive_is_told_of_the_archive(tmp_path):

@@ -151,7 +151,7 @@ def _extent(card: Card, volumeNode: Any, roiNode: Any) -> str:
     sizes = {"extent": _mm(extent), "window": _mm(window)}
     if (extent < THIN * window)[across].any():
         return _("Too thin: {extent}; the model looks at {window} at once.").format(**sizes)
-    if card.cascade is None and (extent > LARGE * window)[across].any():
+    if card.cascade is None and card.origin is None and (extent > LARGE * window)[across].any():
         if roiNode is not None:
             text = _("The ROI ({extent}) is much larger than what the model looks at at once ({window}).")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -103,6 +104,28 @@ def import_model(
     console.print(f"imported '{card.name}'")
     if card.doubts:
         messages.print(f"warning: {card.doubts}")
+
+
+@app.command("find")
+def find_models() -> None:
+    """List models that nnU-Net and TotalSegmentator keep on this machine, for `llmboost models import`."""
+    from ..foreign.nnunet import results_at_hand
+
+    imported = {}
+    for name, path in library.installed().items():
+        with suppress(LLMBoostError):
+            if origin := read_card(path).origin:
+                imported[origin.source] = name
+    table = Table("folds", "MB", "imported as", Column("folder", overflow="fold"))
+    found = results_at_hand()
+    for results in found:
+        megabytes = sum(path.stat().st_size for path in results.checkpoints.values()) / 1e6
+        name = imported.get(f"{results.folder.parent.name}/{results.folder.name}", "")
+        table.add_row(", ".join(results.checkpoints), f"{megabytes:.0f}", name, str(results.folder))
+    if found:
+        console.print(table)
+    else:
+        messages.print("none found; nnUNet_results and TOTALSEG_WEIGHTS_PATH tell where to look")
 
 
 @app.command("export")

@@ -44,6 +44,7 @@ def import_foreign(
         LLMBoostError: nothing of that kind is there, it cannot be translated, no license is told, or there is a model
             of that name.
     """
+    path = path.parent if path.suffix in (".pth", ".json") else path  # a file of it names the folder
     with opened(path, nnunet.wanted) as folder:
         found = nnunet.find_results(folder)
         if len(found) != 1:

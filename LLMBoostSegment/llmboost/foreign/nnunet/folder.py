@@ -6,6 +6,8 @@ nnU-Net writes plans.json, dataset.json and fold_X/checkpoint_final.pth into ``D
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -62,14 +64,33 @@ def find_results(folder: Path) -> list[Results]:
     for one in (folder, folder.parent):
         if (one / "plans.json").is_file():
             return [_results(one)]
-    found = []
+    return [_results(one) for one in _described(folder)]
+
+
+def results_at_hand() -> list[Results]:
+    """What lies where nnU-Net and TotalSegmentator keep their models on this machine; what is not whole is left out."""
+    found = {}
+    for place in _usual_places():
+        for folder in _described(place) if place.is_dir() else ():
+            with suppress(LLMBoostError):
+                found[folder.resolve()] = _results(folder)
+    return list(found.values())
+
+
+def _usual_places() -> Iterator[Path]:
+    named = [os.environ.get(name) for name in ("nnUNet_results", "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR")]
+    yield from (Path(text) for text in named if text)
+    yield Path.home() / ".totalsegmentator" / "nnunet" / "results"
+
+
+def _described(folder: Path) -> Iterator[Path]:
+    """The folders below with a description and folds, in the order of their names."""
     for place, folders, files in os.walk(folder):
         path = Path(place)
         if "plans.json" in files and any(name.startswith("fold_") for name in folders):
-            found.append(_results(path))
+            yield path
             folders.clear()
         folders[:] = sorted(folders) if len(path.relative_to(folder).parts) < _DEPTH else []
-    return found
 
 
 def _results(folder: Path) -> Results:
