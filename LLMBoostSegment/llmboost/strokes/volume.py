@@ -18,6 +18,7 @@ from ..inference.watch import UNWATCHED, Watch
 from ..io.image import Image
 from ..messages.words import StrokesMethod
 from ..model import Model
+from .choose import EdgeChoice
 from .keeping import keep
 from .strokes import BACKGROUND, Box, Strokes, strokes_of
 from .teach import Taught, teach
@@ -77,7 +78,7 @@ class StrokedVolume:
         if not all(one.same_grid(channels[0]) for one in channels):
             raise LLMBoostError("strokes: all channels must lie on one grid; resample the others first")
         self.image, self.card, self.device = channels[0], card, device
-        self._channels = channels
+        self._channels, self._choice = channels, EdgeChoice()
         self._taught: tuple[Taught, int] | None = None  # by how many strokes
 
     def update(
@@ -161,7 +162,8 @@ class StrokedVolume:
         if len(painted.values) == 1 and not (classes == 0).any():
             classes = with_faces(classes)
         image = np.stack([one.array[box].astype(np.float32) for one in self._channels])
-        return walk(image, classes, self.image.spacing, device=self.device, watch=watch)
+        edges = self._choice.edges(image, painted.classes, self.image.spacing, self.device, watch)
+        return walk(image, classes, self.image.spacing, edges, device=self.device, watch=watch)
 
 
 def with_faces(classes: np.ndarray) -> np.ndarray:

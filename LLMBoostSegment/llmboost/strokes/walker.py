@@ -22,7 +22,7 @@ from torch import Tensor
 from ..inference.watch import UNWATCHED, Watch
 
 FLOOR = 3e-4  # of a weight: whatever the intensities, there is a way
-TOLERANCE = 3e-3  # of the error that is left, by an estimate, relative to the solution
+TOLERANCE = 3e-3
 MOST_STEPS = 200
 DAMPING = 0.7  # of Jacobi's smoothing
 
@@ -86,8 +86,14 @@ def weights_of(
     return weights
 
 
-def walk_on(weights: Sequence[Tensor], classes: np.ndarray, watch: Watch = UNWATCHED) -> np.ndarray:
-    """:func:`walk` on edges of these strengths, see :func:`weights_of`."""
+def walk_on(
+    weights: Sequence[Tensor], classes: np.ndarray, watch: Watch = UNWATCHED, tolerance: float = TOLERANCE
+) -> np.ndarray:
+    """:func:`walk` on edges of these strengths, see :func:`weights_of`.
+
+    Args:
+        tolerance: of the error that is left, by an estimate, relative to the solution.
+    """
     if classes.max() < 0:
         raise ValueError("a walker needs seeds")
     known = torch.from_numpy(np.ascontiguousarray(classes, np.int16)).to(weights[0].device)
@@ -96,7 +102,9 @@ def walk_on(weights: Sequence[Tensor], classes: np.ndarray, watch: Watch = UNWAT
     if len(fixed) > 1:
         # the last class is what the others leave
         grid, right = _Grid.of(weights, known < 0, fixed[:-1])
-        torch.add(_solve(grid, right.flatten(1), watch).view_as(right), fixed[:-1], out=found[:-1]).clamp_(0, 1)
+        torch.add(_solve(grid, right.flatten(1), tolerance, watch).view_as(right), fixed[:-1], out=found[:-1]).clamp_(
+            0, 1
+        )
         torch.sub(1, found[:-1].sum(0), out=found[-1]).clamp_(0, 1)
         found /= found.sum(0)
     return found.cpu().numpy()
@@ -198,12 +206,12 @@ def _neighbors(edges: Sequence[tuple[Tensor, int]], x: Tensor) -> Tensor:
     return result
 
 
-def _solve(grid: _Grid, right: Tensor, watch: Watch) -> Tensor:
+def _solve(grid: _Grid, right: Tensor, tolerance: float, watch: Watch) -> Tensor:
     """The values that lead to ``right``, from those that do in blocks."""
     if grid.blocks is None:
         return grid.roughly(right)
-    x = grid.finer(_solve(grid.blocks, grid.coarser(right), watch))
-    goal = (right * grid.roughly(right)).sum(1) * TOLERANCE**2
+    x = grid.finer(_solve(grid.blocks, grid.coarser(right), tolerance, watch))
+    goal = (right * grid.roughly(right)).sum(1) * tolerance**2
     residual = right - grid.apply(x)
     direction, former = torch.zeros_like(x), goal.new_ones(len(x))
     for _ in range(MOST_STEPS):

@@ -1,0 +1,135 @@
+"""Segmenting by strokes: a simulated user paints in three slices, and then corrects one slice a round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import LLMBoostError
+from ...io.dataset import load, read_dataset
+from ...io.image import Image
+from ...metrics.segmentation import segmentation_scores
+from ...strokes.simulate import SimulatedUser
+from ...strokes.strokes import BACKGROUND, strokes_of
+from ...strokes.volume import StrokedVolume
+from ..phantom import write_phantom
+from ..shift import shifted
+from ..strokers import STROKERS, stroker
+from ..subjects import with_subjects
+from . import Context, Measure, settings_of
+
+ROUNDS = 4
+MEASURES = (
+    *(Measure(f"dice_{n}", f"Dice, round {n}") for n in range(1, ROUNDS + 1)),
+    *(Measure(f"hd95_mm_{n}", f"HD95 (mm), round {n}", better="lower") for n in range(1, ROUNDS + 1)),
+)
+PHANTOM = "phantom"
+PRODUCT = "product"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a row may set.
+
+    Attributes:
+        data: a data set in the folder of data, or ``phantom``, which is made up; images of one channel.
+        how: ``product`` answers as the worker does, with edges chosen by image; or one of :mod:`..strokers`, in the
+            same box around the strokes.
+        axis: across which the user looks at slices, 0 to 2.
+        split, every: what is measured: every n-th case of this split.
+        shift: images are as another scanner would have made them (see :mod:`..shift`).
+        sides: how many cases, numbered one after the other, show one subject.
+    """
+
+    data: str
+    how: str = PRODUCT
+    axis: int = 2
+    split: str = "val"
+    every: int = 1
+    shift: bool = False
+    sides: int = 1
+
+
+# of strokes uint8 [i, j, k]: the labels' values uint8 [i, j, k], and how many voxels the box has that was computed
+Answering = Callable[[np.ndarray], tuple[np.ndarray, int]]
+
+
+def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Paint and correct; the row's seed is that of the strokes."""
+    settings = settings_of(row, Settings)
+    if settings.how not in (PRODUCT, *STROKERS):
+        raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join((PRODUCT, *STROKERS))}")
+    folder = context.data / settings.data
+    if settings.data == PHANTOM:
+        folder = context.folder / "data"
+        write_phantom(folder)
+    dataset = with_subjects(read_dataset(folder), settings.sides)
+    chosen = dataset.split(settings.split)[:: settings.every]
+    cases: list[dict[str, Any]] = []
+    seconds: list[float] = []
+    voxels: list[int] = []
+    for case in chosen:
+        images, label = load(case)
+        assert label is not None
+        image = shifted(images[0], case.id) if settings.shift else images[0]
+        truth = label.array.round().astype(np.uint8)
+        entry: dict[str, Any] = {"id": case.id, "subject": dataset.subjects[case.id]}
+        user, answer = SimulatedUser(truth, settings.axis, row["seed"]), _answering(settings.how, image)
+        strokes = user.first_strokes()
+        for number in range(1, ROUNDS + 1):
+            started = time.process_time()
+            found, count = answer(strokes)
+            seconds.append(time.process_time() - started)
+            voxels.append(count)
+            entry |= {f"{name}_{number}": value for name, value in _scores(found, truth, label.spacing).items()}
+            strokes = user.correct(strokes, found)
+        cases.append(entry)
+        context.report({"event": "step", "fraction": len(cases) / len(chosen)})
+    return {
+        "val": float(np.mean([case[f"dice_{ROUNDS}"] for case in cases])),
+        "cases": cases,
+        "numbers": {
+            "CPU s a round": float(np.mean(seconds)),
+            "its 95th percentile": float(np.percentile(seconds, 95)),
+            "voxels in the box": float(np.mean(voxels)),
+        },
+    }
+
+
+def _answering(how: str, image: Image) -> Answering:
+    """What answers, for one image. What is painted is kept."""
+    labels = np.zeros(image.shape, np.uint8)
+    if how == PRODUCT:
+        volume = StrokedVolume(image)
+
+        def product(strokes: np.ndarray) -> tuple[np.ndarray, int]:
+            answer = volume.update(strokes)
+            found = labels.copy()
+            found[answer.box] = answer.labels
+            return found, answer.labels.size
+
+        return product
+    method = stroker(how)
+
+    def other(strokes: np.ndarray) -> tuple[np.ndarray, int]:
+        painted = strokes_of(strokes, image.spacing)
+        box = painted.box()
+        inner = painted.within(box)
+        classes = method(image.array[box].astype(np.float32), inner.classes, image.spacing)
+        found = labels.copy()
+        found[box] = np.array([0, *painted.values], np.uint8)[classes]
+        return np.where(strokes > 0, np.where(strokes == BACKGROUND, 0, strokes), found), inner.array.size
+
+    return other
+
+
+def _scores(found: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, float]:
+    """Means over the labels of the truth; the HD95 of one that was not found is the length of the image's diagonal."""
+    scores = segmentation_scores(found, truth, spacing, [int(value) for value in np.unique(truth) if value])
+    diagonal = float(np.linalg.norm(np.multiply(truth.shape, spacing)))
+    distances = [diagonal if mm is None else mm for mm in scores["hd95_mm"].values()]
+    return {"dice": float(np.mean(list(scores["dice"].values()))), "hd95_mm": float(np.mean(distances))}

@@ -1,0 +1,65 @@
+"""The kind of experiment in which a simulated user paints strokes."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+from llmboost.bench.kinds import Context, load_kind
+from llmboost.bench.recipe import read_recipe
+from llmboost.bench.strokers import STROKERS
+from llmboost.errors import LLMBoostError
+
+
+@pytest.fixture
+def run(tmp_path):
+    """``run(how, ...)``: the figures of a row on the phantom."""
+
+    def figures(how, seed=0, **settings):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        row = {"id": "row", "arm": how, "seed": seed, "settings": {"data": "phantom", "how": how, **settings}}
+        return load_kind("strokes").run(row, Context(tmp_path, folder, torch.device("cpu")))
+
+    return figures
+
+
+def test_rounds_make_it_better_and_repeat_themselves(run):
+    result, again, other = run("product"), run("product"), run("product", seed=1)
+    assert result["cases"] == again["cases"]
+    assert result["cases"] != other["cases"]
+    first, last = (np.mean([case[f"dice_{n}"] for case in result["cases"]]) for n in (1, 4))
+    assert 0.5 < first < last == result["val"]
+    assert len(result["cases"]) == 2
+    assert result["numbers"]["voxels in the box"] <= 24 * 28 * 24
+
+
+def test_slicers_own_filter_is_a_peer(run):
+    walker, grow = run("walker", every=2), run("grow-from-seeds", every=2)
+    assert [case["id"] for case in walker["cases"]] == [case["id"] for case in grow["cases"]]
+    assert 0.2 < grow["val"] < 1
+    assert walker["numbers"]["voxels in the box"] > 1000
+
+
+@pytest.mark.parametrize("how", sorted(STROKERS))
+def test_a_peer_runs_or_names_the_package_that_it_needs(run, how):
+    modules = {"scikit-walker": "skimage", "forest": "sklearn"}
+    if find_spec(modules.get(how, "torch")):
+        assert run(how, split="val", every=2)["cases"]
+    else:
+        with pytest.raises(LLMBoostError, match=f"needs the package {STROKERS[how][1]}: pip install"):
+            run(how)
+
+
+def test_another_is_refused(run):
+    with pytest.raises(LLMBoostError, match="how 'brush' is none of product, walker"):
+        run("brush")
+
+
+def test_the_recipe_compares_arms_that_there_are():
+    recipe = read_recipe("strokes_walker")
+    for row in recipe.rows(0):
+        assert load_kind(recipe.kind).Settings(**row.settings).how == row.arm
