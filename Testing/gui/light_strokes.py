@@ -43,6 +43,7 @@ class Strokes:
     def open(self, job: Job[StrokesOpenRequest]) -> StrokesOpened:
         (self.volume,), self.model = job.request.volumes, job.request.model
         self.session += 1
+        GATE.with_suffix(".opened").write_text(str(self.session))
         return StrokesOpened(self.session)
 
     def update(self, job: Job[StrokesUpdateRequest]) -> StrokesAnswer:

@@ -207,6 +207,7 @@ def test_a_model_that_knows_the_segments_is_taught_and_kept(strokes):
     strokes.choose()
     strokes.waitFor(lambda: "learns" in strokes.status)
     byWalker = strokes.shown(KNOWN[0]).sum()
+    assert strokes.gate.with_suffix(".opened").read_text() == "1"  # the image is sent once
     assert not strokes.effect.options.keepButton.enabled
     strokes.gate.touch()
     strokes.waitForAnswer("hippocampus, taught by 2 strokes")

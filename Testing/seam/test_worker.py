@@ -10,9 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llmboost.messages.codec import Request, from_message, to_message
+from llmboost.messages.images import Volume
+from llmboost.messages.strokes import StrokesAnswer, StrokesOpened, StrokesOpenRequest, StrokesUpdateRequest
+from llmboost.messages.words import Device
 from llmboost.messages.worker import Progress
 from llmboost.wire import PROTOCOL, Message, read_hello, read_message, write_message
 from LLMBoostLib.worker.launcher import workerEnvironment
@@ -100,6 +104,20 @@ def test_hello_and_the_models_come_before_anything_heavy_is_imported(run, script
     assert "hippocampus" in worker.ask("models")[1].fields["models"]
     assert worker.ask("show", {"model": "hippocampus"})[1].fields["card"]["name"] == "hippocampus"
     assert not HEAVY & set(worker.fake("modules")["modules"])
+
+
+def test_a_random_walk_needs_nothing_of_models(run, script):
+    worker = run(script(ENGINE))
+    image = np.zeros((8, 9, 10), np.float32)
+    image[2:6, 2:6, 2:6] = 100
+    strokes = np.zeros(image.shape, np.uint8)
+    strokes[4, 3:5, 4] = 1
+    volume = Volume(image, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
+    opened = worker.ask(StrokesOpenRequest(volumes=(volume,), model="hippocampus", device=Device.CPU))[1]
+    answer = worker.ask(StrokesUpdateRequest(session=from_message(StrokesOpened, opened).session, strokes=strokes))[1]
+    assert from_message(StrokesAnswer, answer).labels.sum() == 64
+    assert "torch" in (modules := worker.fake("modules")["modules"])
+    assert not {"monai", "llmboost.model"} & set(modules)
 
 
 def test_a_missing_torch_is_none_in_hello(run, script):

@@ -121,13 +121,13 @@ class Session:
         if question is None:
             return
         self._asked, self._reopened = question, False
-        if self._opened is not None and self._opened[0] == question.place:
+        if self._opened == (question.place, question.model):
             self._update(teach=False)
         else:
-            self._open("")  # a model would have to be loaded first
+            self._open()
 
-    def _open(self, model: str) -> None:
-        """Send the image, with the model that is to learn if the walker has answered without one, then the strokes."""
+    def _open(self) -> None:
+        """Send the image, then the strokes; the model that is to learn is loaded once the walker has answered."""
         question = self._asked
         assert question
         try:
@@ -135,10 +135,12 @@ class Session:
         except Exception as error:
             self._fail(error)
             return
-        request = StrokesOpenRequest(model=model, volumes=(volume,), modality=question.modality, device=question.device)
+        request = StrokesOpenRequest(
+            model=question.model, volumes=(volume,), modality=question.modality, device=question.device
+        )
 
         def opened(answer: Any) -> None:
-            self._opened, self._session = (question.place, model), answer.session
+            self._opened, self._session = (question.place, question.model), answer.session
             if self._wanted:
                 self._begin()
             else:
@@ -158,11 +160,8 @@ class Session:
             if self._wanted:
                 self._begin()
                 return
-            holdsModel = self._opened == (question.place, question.model)
-            if holdsModel and answer.teachable and not teach:
+            if answer.teachable and not teach:
                 self._update(teach=True)
-            elif not holdsModel and question.model and not teach:
-                self._open(question.model)
             else:
                 self._running = False
             self._onAnswer(answer, question)
@@ -184,7 +183,7 @@ class Session:
             self._begin()
         elif kind == ErrorKind.NOT_AVAILABLE and self._asked and not self._reopened:
             self._reopened = True  # it has opened another image since, or given its memory back
-            self._open("")
+            self._open()
         else:
             self._fail(error)
 

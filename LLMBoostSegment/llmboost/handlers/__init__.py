@@ -42,6 +42,29 @@ A = TypeVar("A", bound=Answer)
 R = TypeVar("R", bound=Request[Any])
 
 
+def _import_walker() -> None:
+    """What strokes need that no model learns from."""
+    from ..strokes import volume  # noqa: F401
+
+
+def _import_engine() -> None:
+    """What computations need."""
+    _import_monai()
+    from .. import explanation, model  # noqa: F401
+    from ..inference import classify, segment  # noqa: F401
+
+
+def _import_monai() -> None:
+    """MONAI imports transformers where that is installed: half of a worker's start, for nothing that is used here."""
+    if "transformers" in sys.modules or "monai" in sys.modules:
+        return
+    sys.modules["transformers"] = None  # type: ignore[assignment]  # makes importing it fail
+    try:
+        import monai  # noqa: F401
+    finally:
+        del sys.modules["transformers"]
+
+
 class Engine:
     """Requests about models and images. The model that was used last stays loaded.
 
@@ -52,6 +75,7 @@ class Engine:
     def __init__(self) -> None:
         self.stroked: StrokesSession | None = None
         self._loaded: tuple[Card, str, Model] | None = None
+        self._imported: set[Callable[[], None]] = set()
 
     @property
     def handlers(self) -> Handlers:
@@ -67,8 +91,8 @@ class Engine:
             RankRequest: partial(self._computed, rank_cases),
             ClassifyRequest: partial(self._computed, classify),
             ExplainRequest: partial(self._computed, explain),
-            StrokesOpenRequest: partial(self._computed, open_volume),
-            StrokesUpdateRequest: partial(self._computed, update),
+            StrokesOpenRequest: partial(self._computed, open_volume, load=_import_walker),
+            StrokesUpdateRequest: partial(self._computed, update, load=_import_walker),
             StrokesKeepRequest: partial(self._computed, keep),
             StrokesCloseRequest: partial(close, self),
         }
@@ -126,11 +150,18 @@ class Engine:
             if places != {choose_device(device).type}:
                 self._loaded = None
 
-    def _computed(self, handler: Callable[[Engine, Job[R]], A], job: Job[R]) -> A:
-        """A handler's answer. The first one waits for what takes seconds, in which cancel finds nobody."""
-        if "monai" not in sys.modules:
+    def _computed(
+        self, handler: Callable[[Engine, Job[R]], A], job: Job[R], load: Callable[[], None] = _import_engine
+    ) -> A:
+        """A handler's answer. The first one waits for what takes seconds, in which cancel finds nobody.
+
+        Args:
+            load: imports what the handler needs.
+        """
+        if load not in self._imported:
             with job.loading("starting"):
-                _import_engine()
+                load()
+            self._imported.add(load)
         try:
             return handler(self, job)
         finally:
@@ -145,21 +176,3 @@ class Engine:
                 if read_card(path).digest == digest:
                     return path
         raise RequestError(ErrorKind.UNKNOWN_MODEL, f"the worker's machine has no model {model}")
-
-
-def _import_engine() -> None:
-    """What computations need."""
-    _import_monai()
-    from .. import explanation, model  # noqa: F401
-    from ..inference import classify, segment  # noqa: F401
-
-
-def _import_monai() -> None:
-    """MONAI imports transformers where that is installed: half of a worker's start, for nothing that is used here."""
-    if "transformers" in sys.modules or "monai" in sys.modules:
-        return
-    sys.modules["transformers"] = None  # type: ignore[assignment]  # makes importing it fail
-    try:
-        import monai  # noqa: F401
-    finally:
-        del sys.modules["transformers"]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,17 +14,17 @@ import torch
 from ..card import SEGMENTATION, Card
 from ..errors import LLMBoostError
 from ..inference.roi import Roi
-from ..inference.segment import segment
 from ..inference.watch import UNWATCHED, Watch
 from ..io.image import Image
 from ..messages.words import StrokesMethod
-from ..model import Model
 from .choose import EdgeChoice
-from .keeping import keep
 from .strokes import BACKGROUND, Box, Strokes, strokes_of
-from .teach import Taught, teach
 from .unsure import unsure_places
 from .walker import walk
+
+if TYPE_CHECKING:  # the walker answers before what models need is imported
+    from ..model import Model
+    from .teach import Taught
 
 TEACHING = 0.8  # the share of the work that teaching is, where a model answers
 MOST_VOXELS = 30_000_000  # in the box: more take minutes, and gigabytes
@@ -128,6 +129,8 @@ class StrokedVolume:
         :func:`.keeping.keep`."""
         if self._taught is None or not self._taught[0].tensors:
             raise LLMBoostError("the strokes have taught no model: there is nothing to keep")
+        from .keeping import keep
+
         taught, strokes = self._taught
         return keep(taught, self._channels, strokes, base, output)
 
@@ -139,6 +142,9 @@ class StrokedVolume:
     def _by_model(self, painted: Strokes, box: Box, model: Model, watch: Watch) -> Answer:
         if not self.teachable(painted):
             raise LLMBoostError(f"model '{model.card.name}' does not know all that is painted; the walker can draw it")
+        from ..inference.segment import segment
+        from .teach import teach
+
         channels = [_part(one, box) for one in self._channels]
         taught = teach(model, channels, painted, watch.part(0, TEACHING))
         self._taught = taught, painted.count
