@@ -26,7 +26,7 @@ from .candidate import AdapterCandidate, freeName, pending
 from .cases import Snapshot
 from .casestore import CaseStore, defaultFolder
 from .plan import Plan, examine, freeze, makePlan
-from .trainingrun import Freeze, TrainingRun
+from .trainingrun import Asked, Freeze, TrainingRun
 
 
 class Task(enum.Enum):
@@ -162,10 +162,9 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             LLMBoostError: something is wrong with the cases; the message says what to do.
             WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
         """
-        listeners = _followed(options)
         if minutes is None and steps is None:
             minutes = 2.0
-        settings = AdaptRequest(
+        request = AdaptRequest(
             base=base,
             dataset="" if dataset is None else str(dataset),
             output="",
@@ -175,11 +174,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             task=chosen(AdaptTask, task, "task"),
             device=chosen(words.Device, device, "device"),
         )
-        freeze = self._freezer(base, task) if dataset is None else None
-        self.training.folder = self.folder
-        onProgress = listeners.get("onProgress") or (lambda news: None)
-        start = partial(self.training.start, name or freeName(base), settings, freeze, onProgress)
-        return run(self.client, start, listeners)
+        return self._begin(partial(self.training.start, name or freeName(base)), request, options)
 
     def goOn(
         self,
@@ -204,7 +199,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
         """
         if steps is None:
             minutes = candidate.seconds / 60 + (2.0 if minutes is None else minutes)
-        settings = AdaptRequest(
+        request = AdaptRequest(
             base=candidate.base,
             dataset=candidate.dataset,
             output="",
@@ -214,11 +209,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             task=chosen(AdaptTask, candidate.task, "task"),
             device=chosen(words.Device, candidate.device, "device"),
         )
-        freeze = None if candidate.dataset else self._freezer(candidate.base, candidate.task)
-        self.training.folder = self.folder
-        listeners = _followed(options)
-        onProgress = listeners.get("onProgress") or (lambda news: None)
-        return run(self.client, partial(self.training.goOn, candidate, settings, freeze, onProgress), listeners)
+        return self._begin(partial(self.training.goOn, candidate), request, options)
 
     def crossCheck(self, candidate: AdapterCandidate, **options: Unpack[Listeners]) -> Any:
         """Tell by every case how good a training of new labels is, in place of the few that were kept aside.
@@ -237,7 +228,7 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             LLMBoostError, WorkerError: as :meth:`goOn`; also of a training for the base's own labels, and of fewer than
                 three patients.
         """
-        settings = CrossCheckRequest(
+        request = CrossCheckRequest(
             base=candidate.base,
             dataset=candidate.dataset,
             output="",
@@ -245,11 +236,15 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             task=chosen(AdaptTask, candidate.task, "task"),
             device=chosen(words.Device, candidate.device, "device"),
         )
-        freeze = None if candidate.dataset else self._freezer(candidate.base, candidate.task)
-        self.training.folder = self.folder
+        return self._begin(partial(self.training.crossCheck, candidate), request, options)
+
+    def _begin(self, begin: Callable[..., None], request: AdaptRequest | CrossCheckRequest, options: Listeners) -> Any:
+        """Begin with one of the training's ways to, on the cases unless the request tells a data set."""
         listeners = _followed(options)
-        onProgress = listeners.get("onProgress") or (lambda news: None)
-        return run(self.client, partial(self.training.crossCheck, candidate, settings, freeze, onProgress), listeners)
+        freeze = None if request.dataset else self._freezer(request.base, request.task or "")
+        self.training.folder = self.folder
+        asked = Asked(request, freeze, listeners.get("onProgress") or (lambda news: None))
+        return run(self.client, partial(begin, asked), listeners)
 
     def _freezer(self, base: str, task: str) -> Freeze:
         """Writes a run's data set; raises LLMBoostError if the cases have problems."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from slicer.i18n import tr as _
 
@@ -28,7 +28,24 @@ from .runfolders import RUN, newRun, removeRun
 
 ALIVE_SECONDS = 60.0
 Freeze = Callable[[Path], Path]
-Listening = tuple[Callable[[Progress], None], Callable[[AdapterCandidate], None], Callable[[Exception], None]]
+R = TypeVar("R", bound=AdaptRequest | CrossCheckRequest)
+OnDone = Callable[[AdapterCandidate], None]
+OnError = Callable[[Exception], None]
+
+
+@dataclass(frozen=True)
+class Asked(Generic[R]):
+    """What is asked of a training.
+
+    Attributes:
+        request: for the worker; the files in it are told when it begins.
+        freeze: writes the data set into a folder and returns where it is; None: the request tells it.
+        onProgress: is called now and then.
+    """
+
+    request: R
+    freeze: Freeze | None
+    onProgress: Callable[[Progress], None]
 
 
 class TrainingRun:
@@ -48,59 +65,36 @@ class TrainingRun:
     def running(self) -> bool:
         return self._run is not None
 
-    def start(
-        self,
-        name: str,
-        settings: AdaptRequest,
-        freeze: Freeze | None,
-        onProgress: Callable[[Progress], None],
-        onDone: Callable[[AdapterCandidate], None],
-        onError: Callable[[Exception], None],
-    ) -> None:
+    def start(self, name: str, asked: Asked[AdaptRequest], onDone: OnDone, onError: OnError) -> None:
         """Begin; one of ``onDone`` and ``onError`` will be called, once.
 
         Args:
             name: of the model to make.
-            settings: the request; its files are told here.
-            freeze: writes the data set into a folder and returns where it is; None: the request tells it.
 
         Raises:
             LLMBoostError: what can be known at once: the name is taken, or a training runs.
         """
         self._check(name)
         run = newRun(self.folder)
-        take = partial(_candidate, settings, candidatePath(self.folder, name))
-        self._begin(run, settings, freeze, run / (name + library.EXTENSION), take, (onProgress, onDone, onError))
+        take = partial(_candidate, asked.request, candidatePath(self.folder, name))
+        self._begin(run, asked, run / (name + library.EXTENSION), take, onDone, onError)
 
-    def goOn(
-        self,
-        candidate: AdapterCandidate,
-        settings: AdaptRequest,
-        freeze: Freeze | None,
-        onProgress: Callable[[Progress], None],
-        onDone: Callable[[AdapterCandidate], None],
-        onError: Callable[[Exception], None],
-    ) -> None:
+    def goOn(self, candidate: AdapterCandidate, asked: Asked[AdaptRequest], onDone: OnDone, onError: OnError) -> None:
         """Train on what waits for a decision, in its place; until the new one is written, the old one stays.
 
         Args:
-            settings: the request, with the budget of the whole.
+            asked: with the budget of the whole.
 
         Raises:
             LLMBoostError: as :meth:`start`; or there is nothing to go on from.
         """
         self._checkRun(candidate)
-        resumed, take = replace(settings, resume=True), partial(_candidate, settings, candidate.path)
-        self._begin(newRun(self.folder), resumed, freeze, candidate.path, take, (onProgress, onDone, onError))
+        resumed = replace(asked, request=replace(asked.request, resume=True))
+        take = partial(_candidate, asked.request, candidate.path)
+        self._begin(newRun(self.folder), resumed, candidate.path, take, onDone, onError)
 
     def crossCheck(
-        self,
-        candidate: AdapterCandidate,
-        settings: CrossCheckRequest,
-        freeze: Freeze | None,
-        onProgress: Callable[[Progress], None],
-        onDone: Callable[[AdapterCandidate], None],
-        onError: Callable[[Exception], None],
+        self, candidate: AdapterCandidate, asked: Asked[CrossCheckRequest], onDone: OnDone, onError: OnError
     ) -> None:
         """Tell by every case how good what waits for a decision is; until that is known, it stays as it was.
 
@@ -108,8 +102,7 @@ class TrainingRun:
             LLMBoostError: as :meth:`goOn`.
         """
         self._checkRun(candidate)
-        take = partial(_crossChecked, candidate)
-        self._begin(newRun(self.folder), settings, freeze, candidate.path, take, (onProgress, onDone, onError))
+        self._begin(newRun(self.folder), asked, candidate.path, partial(_crossChecked, candidate), onDone, onError)
 
     def _checkRun(self, candidate: AdapterCandidate) -> None:
         """Raises LLMBoostError unless something can begin that needs the run of what waits for a decision."""
@@ -128,27 +121,26 @@ class TrainingRun:
     def _begin(
         self,
         run: Path,
-        settings: AdaptRequest | CrossCheckRequest,
-        freeze: Freeze | None,
+        asked: Asked[Any],
         output: Path,
         take: Callable[[Any], AdapterCandidate],
-        listeners: Listening,
+        onDone: OnDone,
+        onError: OnError,
     ) -> None:
         """Freeze the cases into the run's folder, and let the worker write ``output``; ``take`` makes of its answer
         what is to be decided about."""
         self._run = run
-        onProgress, onDone, onError = listeners
 
         def failed(error: Exception) -> None:
             self._tidy()
             onError(error)
 
         def ready() -> None:
-            dataset = freeze(run / "dataset") if freeze else Path(settings.dataset)
+            dataset = asked.freeze(run / "dataset") if asked.freeze else Path(asked.request.dataset)
             makeFolder(run)
             self.client.haveMachineToItself()
-            request: Request[Any] = replace(settings, dataset=str(dataset), output=str(output))
-            self.client.start(request, partial(self._tell, onProgress), done, failed)
+            request: Request[Any] = replace(asked.request, dataset=str(dataset), output=str(output))
+            self.client.start(request, partial(self._tell, asked.onProgress), done, failed)
 
         def done(answer: Any) -> None:
             try:
