@@ -22,7 +22,8 @@ def combine(models: Sequence[Model], output: Path, **fields: Any) -> Card:
     needs no other. Nothing is measured: the card has no figures unless ``fields`` tells them.
 
     Args:
-        fields: of the card, above those that follow from the models.
+        fields: of the card, above those that follow from the models. Classifiers, whose classes exclude each other,
+            need ``classification``, for what one network's answers mean several networks' need not.
 
     Returns:
         the card that was written.
@@ -34,7 +35,7 @@ def combine(models: Sequence[Model], output: Path, **fields: Any) -> Card:
     if len(models) < 2:
         raise LLMBoostError(f"{output}: an ensemble needs two models or more; name another one")
     first, *others = models
-    if first.card.task != SEGMENTATION:
+    if first.card.task != SEGMENTATION and "classification" not in fields:
         raise LLMBoostError(f"model '{first.card.name}' classifies; only segmenters can be combined")
     for other in others:
         _check_alike(first, other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .card import Classification
 from .errors import LLMBoostError
 from .files import printable, write_whole
 from .inference.classify import classify
@@ -23,11 +24,12 @@ from .io.image import Image
 from .io.imageset import ImageSet, is_image_set, read_image_set
 from .io.labels import NEAR, exchanged
 from .jsonfile import append_json
-from .metrics.classification import classification_scores
+from .metrics.classification import RESAMPLES, classification_scores
 from .metrics.segmentation import segmentation_scores, summarize
 from .model import Model
 
 Seen = Callable[[dict[str, Any], Image, Image, Image], None]
+SeenImage = Callable[[dict[str, Any], Sequence[Image]], None]
 LOGGED = ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice", "n", "auc")
 
 
@@ -55,11 +57,11 @@ def evaluate(
     *,
     mirror: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda case: None,
-    seen: Seen | None = None,
+    seen: Any = None,
 ) -> dict[str, Any]:
-    """:func:`evaluate_segmenter` or :func:`evaluate_classifier`, as the data are labeled; ``seen`` of a segmenter's."""
+    """:func:`evaluate_segmenter` or :func:`evaluate_classifier`, as the data are labeled."""
     if isinstance(data, ImageSet):
-        return evaluate_classifier(model, data, split, report=report)
+        return evaluate_classifier(model, data, split, report=report, seen=seen)
     return evaluate_segmenter(model, data, split, mirror=mirror, report=report, seen=seen)
 
 
@@ -176,11 +178,13 @@ def evaluate_classifier(
     split: str,
     *,
     report: Callable[[dict[str, Any]], None] = lambda case: None,
+    seen: SeenImage | None = None,
 ) -> dict[str, Any]:
     """The measures of :mod:`.metrics.classification` over the images of a split, and each image's probabilities.
 
     Args:
         report: called with each image's probabilities as they come.
+        seen: called with those and the image's channels.
 
     Raises:
         LLMBoostError: the split is empty, a file of it cannot be used, or the model has other classes.
@@ -196,7 +200,8 @@ def evaluate_classifier(
     cases = []
     for sample in samples:
         try:
-            found = classify(model, sample.read(card.preprocessing), anyway=True)
+            channels = sample.read(card.preprocessing)
+            found = classify(model, channels, anyway=True)
         except LLMBoostError as error:
             raise LLMBoostError(f"{data.path}: {sample.id}: {error}") from error
         cases.append(
@@ -209,25 +214,49 @@ def evaluate_classifier(
             }
         )
         report(cases[-1])
-    scores = classification_scores(
-        np.array([case["probabilities"] for case in cases]),
-        np.array([case["target"] for case in cases]),
-        positive=names.index(classification.positive) if classification.positive else None,
-        thresholds=classification.thresholds,
-        multi_label=classification.multi_label,
-        ordinal=classification.ordinal,
-    )
+        if seen:
+            seen(cases[-1], channels)
     return {
         "model": card.name,
         "digest": card.digest,
+        "outside": sum(bool(case["outside"]) for case in cases),
+        **judged(data, split, classification, cases),
+    }
+
+
+def judged(
+    data: ImageSet,
+    split: str,
+    meaning: Classification,
+    cases: Sequence[dict[str, Any]],
+    *,
+    thresholds: np.ndarray | None = None,
+    resamples: int = RESAMPLES,
+) -> dict[str, Any]:
+    """The measures of images of a split, each with its ``target`` and ``probabilities``.
+
+    Args:
+        meaning: of the probabilities.
+        thresholds: by default those of ``meaning``.
+        resamples: see :func:`.metrics.classification.classification_scores`.
+    """
+    scores = classification_scores(
+        np.array([case["probabilities"] for case in cases]),
+        np.array([case["target"] for case in cases]),
+        positive=data.classes.index(meaning.positive) if meaning.positive else None,
+        thresholds=meaning.thresholds if thresholds is None else thresholds,
+        multi_label=meaning.multi_label,
+        ordinal=meaning.ordinal,
+        resamples=resamples,
+    )
+    return {
         "dataset": data.name,
         "split": split,
-        "classes": names,
-        "positive": classification.positive,
-        "thresholds": list(classification.thresholds),
-        "outside": sum(bool(case["outside"]) for case in cases),
+        "classes": list(data.classes),
+        "positive": meaning.positive,
+        "thresholds": list(meaning.thresholds),
         **scores,
-        "cases": cases,
+        "cases": list(cases),
     }
 
 

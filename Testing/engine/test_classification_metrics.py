@@ -215,3 +215,12 @@ def test_two_classes_get_delongs_interval():
     chances, targets = answers(60, 2)
     found = classification_scores(chances, targets, resamples=10)
     assert found["auc_ci95"] == delong_interval(chances[:, 1], targets[:, 1])
+
+
+def test_thresholds_of_each_case():
+    """As where cases were judged by several networks."""
+    chances = np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6], [0.9, 0.1]])
+    targets = np.eye(2, dtype=int)[[1, 1, 0, 0]]
+    cuts = np.array([[0.9], [0.2], [0.7], [0.05]])
+    found = classification_scores(chances, targets, positive=1, thresholds=cuts, resamples=0)
+    assert (found["sensitivity"], found["specificity"]) == (0.5, 0.5)

@@ -15,7 +15,7 @@ from llmboost.io.image import write_image
 from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.adaptation.crosscheck import cross_check
 from llmboost.learn.adaptation.flow import adapt
-from llmboost.learn.crossvalidation import RESULT
+from llmboost.learn.folds import RESULT
 from llmboost.learn.train import run_folder
 from llmboost.learn.trainingreport import REPORT
 from llmboost.model import load_model

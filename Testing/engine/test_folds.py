@@ -10,8 +10,8 @@ from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.evaluation import evaluate_segmenter
 from llmboost.io.dataset import read_dataset
-from llmboost.learn.crossvalidation import RESULT, cross_validate, folds_folder
-from llmboost.learn.folds import folds
+from llmboost.learn.crossvalidation import cross_validate
+from llmboost.learn.folds import RESULT, folds, folds_folder
 from llmboost.learn.train import Recipe
 from llmboost.learn.trainer import TrainingConfig
 from llmboost.model import load_model

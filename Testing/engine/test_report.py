@@ -12,12 +12,15 @@ from llmboost.card import Label
 from llmboost.evaluation import evaluate_segmenter
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import Image
-from llmboost.learn.crossvalidation import cross_validate, folds_folder
+from llmboost.learn.crossvalidation import cross_validate
+from llmboost.learn.folds import folds_folder
 from llmboost.learn.train import Recipe, run_folder, train
 from llmboost.learn.trainer import TrainingConfig
 from llmboost.metrics.segmentation import segmentation_scores, summarize
 from llmboost.model import load_model
 from llmboost.report import Observed, write_report
+
+from .class_samples import three_splits, write_npz
 
 CPU = torch.device("cpu")
 TINY = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}
@@ -150,3 +153,18 @@ def test_a_single_slice_is_shown_as_it_is(shape):
     observed = Observed({1: "front"})
     observed.see({"id": "a", "dice": {"1": 0.0}}, *images)
     assert int((observed.worst[0].reference > 0).sum()) == 20
+
+
+def test_a_classifiers_report(llmboost, tmp_path):
+    """Of a training, and of a measurement: what is taken for what, and the worst images as pictures."""
+    data = write_npz(tmp_path / "discs.npz", three_splits(counts=(24, 12, 6)))
+    model = tmp_path / "sizes.safetensors"
+    done = llmboost("train", data, "--output", model, "--steps", 2)
+    assert f"report on 12 validation images in {run_folder(model) / 'report.html'}" in done.out.replace("\n", "")
+    trained = (run_folder(model) / "report.html").read_text(encoding="utf-8")
+    assert all(word in trained for word in ("Learning curve", "validation images of discs", "Plan", "Confusion"))
+    llmboost("evaluate", data, "--model", model, "--json", tmp_path / "e.json", "--report", tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert text.count("<figure>") == 6
+    assert "6</b>images measured" in text
+    assert "Learning curve" not in text

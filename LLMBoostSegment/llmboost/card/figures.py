@@ -21,6 +21,7 @@ _DICE = (
 )
 _AUC = (
     ("test_auc", "test", "test cases"),
+    ("out_of_fold_auc", "out_of_fold", "cross-validated cases"),
     ("val_auc", "val", "validation cases"),
     ("after", "after", "held-out cases"),
 )

@@ -29,7 +29,7 @@ def evaluate(
     ] = "",
     html_file: Annotated[
         Path | None,
-        typer.Option("--report", help="To segment: also write a report with pictures of the worst cases (.html)."),
+        typer.Option("--report", help="Also write a report with pictures of the worst cases (.html)."),
     ] = None,
     device: DeviceOption = "auto",
     mirror: MirrorOption = False,
@@ -37,28 +37,23 @@ def evaluate(
     """Measure a model on the labeled cases of a split."""
     from .. import evaluation
     from ..inference.device import choose_device
-    from ..io.imageset import ImageSet
     from ..model import load_model
-    from ..report import Observed, write_report
+    from ..report import observer, write_report
 
     if json_file.suffix == ".jsonl":
         raise LLMBoostError(f"--json {json_file}: choose another extension, a .jsonl file keeps the history beside it")
     loaded = load_model(library.find(model), choose_device(device))
     data, split = evaluation.open_split(dataset, asked)
-    observed = None
-    if html_file is not None:
-        if isinstance(data, ImageSet) or loaded.card.classification:
-            raise LLMBoostError(f"--report {html_file}: is for models that segment; leave it out")
-        if html_file.exists():
-            raise LLMBoostError(f"--report {html_file}: exists already; choose another name, or remove it")
-        observed = Observed(data.labels, data.ignore)
+    if html_file is not None and html_file.exists():
+        raise LLMBoostError(f"--report {html_file}: exists already; choose another name, or remove it")
+    observed = observer(data)
     with progress_bar() as progress:
         task = progress.add_task(loaded.card.name, total=len(data.split(split)))
         watching: dict[str, Any] = {"report": lambda case: progress.advance(task)}
-        watching |= {"seen": observed.see} if observed else {}
+        watching |= {"seen": observed.see} if html_file is not None else {}
         result = evaluation.evaluate(loaded, data, split, mirror=mirror, **watching)
     evaluation.write_evaluation(result, json_file)
-    if observed and html_file is not None:
+    if html_file is not None:
         write_report(html_file, loaded.card, result, observed)
     title = f"{loaded.card.name}, {split}"
     if loaded.card.classification:

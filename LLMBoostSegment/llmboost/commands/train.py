@@ -66,8 +66,8 @@ def train(
         int,
         typer.Option(
             "--folds",
-            help="To segment: cross-validation in so many folds, kept together as one model. --minutes is then for all"
-            " folds together, --steps for each.",
+            help="Cross-validation in so many folds, kept together as one model. --minutes is then for all folds"
+            " together, --steps for each.",
         ),
     ] = 0,
     seed: Annotated[int, typer.Option("--seed")] = 0,
@@ -109,12 +109,13 @@ def train(
 
 def _result(output: Path, card: Card) -> str:
     """What was reached, and where more stands about it."""
-    from ..learn.crossvalidation import RESULT, folds_folder
+    from ..learn.folds import RESULT, folds_folder
     from ..learn.train import run_folder
 
     figures, folded = card.figures, "folds" in card.training
     if card.classification:
-        result = f"val AUC {figures['val_auc']:.3f}"
+        what, auc = "out-of-fold AUC" if folded else "val AUC", figures.get("out_of_fold_auc" if folded else "val_auc")
+        result = f"{what} {'not measured' if auc is None else f'{auc:.3f}'}"
     else:
         name = "out_of_fold_dice" if folded else "val_dice"
         known, dice = figures[f"{name}_per_label"], figures.get(name)

@@ -13,6 +13,7 @@ from ..booster import BoosterConfig
 from ..card import Card
 from ..errors import LLMBoostError
 from ..io.imageset import is_image_set
+from .classification.crossvalidation import cross_validate_classifier
 from .classification.task import ClassificationConfig
 from .classification.train import ClassificationRecipe, train_classifier
 from .crossvalidation import cross_validate
@@ -32,8 +33,8 @@ class BaseSettings:
         booster: None for a network without one.
         network: of :data:`..networks.NETWORKS`.
         rate: peak learning rate.
-        folds: of segmenters, in how many parts cases are held out in turn, see :func:`.crossvalidation.cross_validate`;
-            0: the data set's split tells.
+        folds: in how many parts cases are held out in turn, see :func:`.crossvalidation.cross_validate`; 0: the data
+            set's split tells.
         size, pretrained: of classifiers, see :class:`.classification.train.ClassificationRecipe`.
     """
 
@@ -92,10 +93,10 @@ def train_base(
     chosen |= {"network": settings.network} if settings.network else {}
     run: dict[str, Any] = {"device": device, "resume": resume, "report": report}
     if is_image_set(data):
-        if settings.folds:
-            raise LLMBoostError(f"{data}: is to be classified, and folds are for data sets that are to be segmented")
         config = ClassificationConfig(**budget)
-        recipe = ClassificationRecipe(config, size=settings.size, pretrained=settings.pretrained, **chosen)
+        recipe = ClassificationRecipe(config, size=settings.size, pretrained=settings.pretrained, **chosen, report=True)
+        if settings.folds:
+            return cross_validate_classifier(data, output, recipe, settings.folds, **run)
         return train_classifier(data, output, recipe, **run)
     if settings.size or settings.pretrained:
         raise LLMBoostError("a size and pretrained weights are for classifiers; this data set is to be segmented")

@@ -6,6 +6,7 @@ looked for, sensitivity and specificity at the model's threshold. Probabilities:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def classification_scores(
     targets: NDArray[np.integer[Any]],
     *,
     positive: int | None = None,
-    thresholds: tuple[float, ...] = (),
+    thresholds: Sequence[float] | Floats = (),
     multi_label: bool = False,
     ordinal: bool = False,
     resamples: int = RESAMPLES,
@@ -36,7 +37,7 @@ def classification_scores(
         probabilities: (N, classes).
         targets: (N, classes) of 0 and 1; one 1 a case, or with ``multi_label`` any number.
         positive: the class that sensitivity and specificity are of, decided at ``thresholds[0]``.
-        thresholds: with ``multi_label``, each class's.
+        thresholds: with ``multi_label``, each class's; (N, ...) where each case has its own.
         ordinal: also give the quadratically weighted kappa of the grades.
         resamples, seed: of the bootstrap over cases; without draws there are no intervals.
 
@@ -51,8 +52,9 @@ def classification_scores(
     targets = np.asarray(targets)
     aucs = [_auc(probabilities[:, c], targets[:, c]) for c in range(targets.shape[1])]
     result: dict[str, Any] = {"n": len(targets), "auc": _mean(aucs), "auc_per_class": aucs}
-    cuts = np.array(thresholds) if multi_label and thresholds else np.full(targets.shape[1], 0.5)
-    result |= _decisions(probabilities, targets, positive, thresholds, cuts, multi_label, ordinal)
+    cuts = np.asarray(thresholds, float) if len(thresholds) else np.array([0.5])
+    cuts = np.broadcast_to(cuts, (len(targets), cuts.shape[-1]))
+    result |= _decisions(probabilities, targets, positive, cuts, multi_label, ordinal)
     result["brier"] = float(((probabilities - targets) ** 2).sum(axis=1).mean())
     if multi_label:
         confidence, right = probabilities.ravel(), targets.ravel()
@@ -66,7 +68,7 @@ def classification_scores(
     samples: dict[str, list[float]] = {}
     for draw in draws:
         p, t = probabilities[draw], targets[draw]
-        figures = _decisions(p, t, positive, thresholds, cuts, multi_label, ordinal)
+        figures = _decisions(p, t, positive, cuts[draw], multi_label, ordinal)
         if targets.shape[1] != 2 or multi_label:
             figures["auc"] = _mean([_auc(p[:, c], t[:, c]) for c in range(t.shape[1])])
         for name, value in figures.items():
@@ -83,7 +85,6 @@ def _decisions(
     probabilities: Floats,
     targets: NDArray[np.integer[Any]],
     positive: int | None,
-    thresholds: tuple[float, ...],
     cuts: Floats,
     multi_label: bool,
     ordinal: bool,
@@ -99,7 +100,7 @@ def _decisions(
         "balanced_accuracy": _mean(recalls),
     }
     if positive is not None:
-        found = probabilities[:, positive] >= (thresholds[0] if thresholds else 0.5)
+        found = probabilities[:, positive] >= cuts[:, 0]
         figures["sensitivity"] = _rate(found, true == positive)
         figures["specificity"] = _rate(~found, true != positive)
     if ordinal:

@@ -93,9 +93,9 @@ def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
 def _ensemble(options: Mapping[str, Any], booster: BoosterConfig | Mapping[str, Any] | None) -> Ensemble:
     count, own = options.get("members"), options.get("network")
     name = own.get("name") if isinstance(own, Mapping) else None
-    if type(count) is not int or not 1 < count <= MAX_MEMBERS or name not in SEGMENTERS | PEERS | IMPORTED:
+    if type(count) is not int or not 1 < count <= MAX_MEMBERS or name not in NETWORKS:
         raise LLMBoostError(
-            f"network '{ENSEMBLE}' needs segmenters, 2 to {MAX_MEMBERS} of them; `llmboost models combine` makes one"
+            f"network '{ENSEMBLE}' needs networks of one kind, 2 to {MAX_MEMBERS}; `llmboost models combine` makes one"
         )
     assert isinstance(own, Mapping)
     each = {key: value for key, value in own.items() if key != "name"}

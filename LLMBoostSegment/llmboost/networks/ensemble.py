@@ -16,10 +16,11 @@ MAX_MEMBERS = 64
 
 
 class Ensemble(nn.Module):
-    """Logits (B, classes, R, A, S) whose softmax is the mean of the members', of images (B, channels, R, A, S).
+    """Logits (B, classes, R, A, S), or (B, classes), whose softmax is the mean of the members', of images (B, channels,
+    R, A, S).
 
     Attributes:
-        members: segmenters of one architecture.
+        members: segmenters, or classifiers whose classes exclude each other, of one architecture.
         average: "logits": these, not what softmax makes of them, are the mean of the members' (nnU-Net's folds).
     """
 

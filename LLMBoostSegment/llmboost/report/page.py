@@ -32,6 +32,7 @@ td.share { padding: 4px 10px; text-align: center; }
 .pictures { display: flex; flex-wrap: wrap; gap: 16px; }
 figure { margin: 0; width: 385px; max-width: 100%; }
 figure img, .curve { max-width: 100%; border-radius: 4px; display: block; }
+.small figure { width: 170px; }
 figcaption { font-size: 13px; color: #5b6675; padding-top: 4px; }
 """
 

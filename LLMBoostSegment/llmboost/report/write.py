@@ -1,207 +1,42 @@
-"""The report itself, from what was measured and what was seen meanwhile."""
+"""A report on a model of either task."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..card import Card, Label
-from ..files import write_whole
+from ..card import Card
+from ..io.dataset import Dataset
+from ..io.imageset import ImageSet
+from . import classification, segmentation
+from .classification import ObservedImages
 from .observed import Observed
-from .page import Cell, hint, page, picture, section, table, text
-from .pictures import draw_view
-
-COLUMNS = (("Dice", "dice", 3), ("HD95 (mm)", "hd95_mm", 2), ("NSD (1 mm)", "nsd_1mm", 3))
-SPLITS = {"train": "training", "val": "validation"}  # as words
-MOST_CASES = 200  # of the table of cases, the worst first
+from .sections import Training
 
 
-@dataclass(frozen=True)
-class Training:
-    """What a report tells of how its model came about: the picture of its curve, and what was told at the start."""
-
-    curve: Path | None = None
-    plan: Sequence[str] = ()
+def observer(data: Dataset | ImageSet) -> Observed | ObservedImages:
+    """Which is to be shown each case of a data set as it is measured."""
+    return ObservedImages() if isinstance(data, ImageSet) else Observed(data.labels, data.ignore)
 
 
 def write_report(
-    path: Path, card: Card, result: Mapping[str, Any], observed: Observed, training: Training | None = None
+    path: Path,
+    card: Card,
+    result: Mapping[str, Any],
+    observed: Observed | ObservedImages,
+    training: Training | None = None,
 ) -> None:
     """Write a report, whole or not at all.
 
     Args:
-        result: what :func:`..evaluation.evaluate_segmenter` gave, or of that form; ``of`` tells of how many cases only
-            some were measured.
+        result: what :func:`..evaluation.evaluate` gave, or of that form.
+        observed: was shown its cases.
 
     Raises:
         LLMBoostError: it cannot be written.
     """
-    labels = [label for label in card.labels if str(label.value) in result["dice"]]
-    how = training or Training()
-    words = f"{SPLITS.get(result['split'], result['split'])} cases of {result['dataset']}"
-    sections = [
-        _summary(card, result),
-        _curve(how.curve),
-        _labels(labels, result),
-        _folds(result),
-        _pictures(labels, observed, {str(case["id"]): case for case in result["cases"]}),
-        _confusion(labels, observed),
-        _cases(labels, result),
-        section("Plan", *(f"<p>{text(line)}</p>" for line in how.plan)) if how.plan else "",
-        _settings(card),
-    ]
-    title = f"{card.name}: {'training' if training else 'measured'}"
-    write_whole(path, page(title, f"{card.title}, measured on the {words}", sections).encode())
-
-
-def _summary(card: Card, result: Mapping[str, Any]) -> str:
-    tiles = []
-    for name, key, digits in COLUMNS:
-        mean, interval = result[f"mean_{key}"], result[f"mean_{key}_ci95"]
-        around = f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval else "no interval"
-        tiles.append((_figure(mean, digits), f"mean {name}", around if mean is not None else ""))
-    subjects = f"of {result['n_groups']} subjects"
-    of = f"of {result['of']}; `evaluate --report` takes all" if "of" in result else subjects
-    tiles.append((str(result["n_cases"]), "cases measured", of))
-    shown = "".join(
-        f'<div class="tile"><b>{text(value)}</b>{text(name)}<br><span class="hint">{text(more)}</span></div>'
-        for value, name, more in tiles
-    )
-    warnings = [*([card.doubts] if card.doubts else []), *result.get("warnings", ())]
-    lines = "".join(f'<p class="warning">{text(line)}</p>' for line in warnings)
-    return section("Summary", f'<div class="tiles">{shown}</div>', lines, hint("Below: 95 % interval over subjects."))
-
-
-def _curve(path: Path | None) -> str:
-    if path is None or not path.is_file():
-        return ""
-    return section("Learning curve", picture(base64.b64encode(path.read_bytes()).decode(), "learning curve", "curve"))
-
-
-def _labels(labels: Sequence[Label], result: Mapping[str, Any]) -> str:
-    rows = []
-    for label in labels:
-        row: list[object] = [_named(label)]
-        for _, key, digits in COLUMNS:
-            found = result[key][str(label.value)]
-            interval = found["ci95"]
-            around = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
-            row.append(_figure(found["mean"], digits) + around)
-        dice = result["dice"][str(label.value)]
-        missing = result["hd95_mm"][str(label.value)]["undefined"] - dice["undefined"]
-        rows.append([*row, dice["n"], missing])
-    head = ["label", *(name for name, *_ in COLUMNS), "cases", "found or drawn alone"]
-    words = "Mean and 95 % interval. Found or drawn alone: where only one of model and expert has it, there is no HD95."
-    return section("Labels", table(head, rows), hint(words))
-
-
-def _folds(result: Mapping[str, Any]) -> str:
-    numbers = sorted({case["fold"] for case in result["cases"] if "fold" in case})
-    if not numbers:
-        return ""
-    rows = []
-    for number in numbers:
-        dice = [_mean(case) for case in result["cases"] if case["fold"] == number]
-        known = [one for one in dice if one is not None]
-        spread = f"{min(known):.3f} to {max(known):.3f}" if known else "-"
-        rows.append([f"fold {number}", len(dice), _figure(float(np.mean(known)) if known else None, 3), spread])
-    words = "Each case is measured by the network that did not see it."
-    return section("Folds", table(["", "cases", "mean Dice", "cases from, to"], rows), hint(words))
-
-
-def _pictures(labels: list[Label], observed: Observed, cases: Mapping[str, Mapping[str, Any]]) -> str:
-    if not observed.worst:
-        return ""
-    figures = []
-    for view in observed.worst:
-        found = cases[view.id]["dice"] if view.id in cases else {}
-        scores = [(found.get(str(label.value)), label.name) for label in labels]
-        low = sorted((dice, name) for dice, name in scores if dice is not None)[:3]
-        told = ", ".join(f"{name} {dice:.2f}" for dice, name in low)
-        caption = f"{view.id}, {view.named}: mean Dice {view.dice:.2f} ({told})"
-        drawn = picture(draw_view(view, labels), f"{view.id}: expert and model")
-        figures.append(f"<figure>{drawn}<figcaption>{text(caption)}</figcaption></figure>")
-    legend = " &nbsp; ".join(_named(label).html for label in labels)
-    words = "The slice in which most is wrong: at the left what the expert drew, at the right what the model drew."
-    return section("Worst cases", hint(words), f"<p>{legend}</p>", f'<div class="pictures">{"".join(figures)}</div>')
-
-
-def _confusion(labels: Sequence[Label], observed: Observed) -> str:
-    places = [0, *(list(observed.labels).index(label.value) + 1 for label in labels)]
-    counts = observed.confusion[np.ix_(places, places)]
-    totals = counts.sum(axis=1)
-    if not totals[1:].any():
-        return ""
-    names = [Cell("background"), *map(_named, labels)]
-    rows = [
-        [name, *(_share(n, total, here == there) for there, n in enumerate(row)), f"{total:,}"]
-        for here, (name, row, total) in enumerate(zip(names, counts, totals, strict=True))
-    ]
-    head = ["drawn by the expert", "background", *(label.name for label in labels), "voxels"]
-    words = "Of the voxels of a row, the share that the model calls so, over all cases."
-    return section("Confusion", table(head, rows), hint(words))
-
-
-def _share(count: int, total: int, right: bool) -> Cell:
-    if not total:
-        return Cell("-", "share")
-    share = count / total
-    color = "46, 125, 80" if right else "200, 70, 40"
-    depth = 0.55 * share if right else min(2 * share, 0.7)
-    shown = "0" if not count else "&lt; 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
-    return Cell(shown, "share", f"background: rgba({color}, {depth:.2f})")
-
-
-def _cases(labels: Sequence[Label], result: Mapping[str, Any]) -> str:
-    ordered = sorted(result["cases"], key=lambda case: (_mean(case) is None, _mean(case) or 0.0))
-    rows = [
-        [case["id"], _figure(_mean(case), 3), *(_figure(case["dice"].get(str(label.value)), 3) for label in labels)]
-        for case in ordered[:MOST_CASES]
-    ]
-    more = f" {len(ordered) - MOST_CASES} better ones are left out." if len(ordered) > MOST_CASES else ""
-    words = f"Dice, the worst case first.{more}"
-    return section("Cases", hint(words), table(["case", "mean", *(label.name for label in labels)], rows))
-
-
-def _settings(card: Card) -> str:
-    told = {key: value for key, value in card.training.items() if isinstance(value, (str, int, float))}
-    config = card.training.get("config")
-    own = card.network.get("network")
-    network = {"members": card.network["members"], **own} if isinstance(own, dict) else card.network
-    booster = card.booster.get("description", "none") if card.booster else "none"
-    rows = [
-        *told.items(),
-        *(config.items() if isinstance(config, dict) else ()),
-        *((f"network: {key}", value) for key, value in network.items()),
-        ("booster", booster),
-        ("spacing (mm)", card.preprocessing.spacing),
-        ("patch (voxels)", card.preprocessing.patch_size),
-        ("digest", card.digest[:16]),
-    ]
-    return section(
-        "Settings and versions", table(["", ""], [(key, Cell(text(_short(value)), "word")) for key, value in rows])
-    )
-
-
-def _short(value: object) -> str:
-    shown = str(value)
-    return shown if len(shown) <= 120 else shown[:120] + "..."
-
-
-def _named(label: Label) -> Cell:
-    red, green, blue = label.color
-    return Cell(f'<span class="swatch" style="background: rgb({red}, {green}, {blue})"></span>{text(label.name)}')
-
-
-def _mean(case: Mapping[str, Any]) -> float | None:
-    known = [dice for dice in case["dice"].values() if dice is not None]
-    return float(np.mean(known)) if known else None
-
-
-def _figure(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    if isinstance(observed, ObservedImages):
+        classification.write_report(path, card, result, observed, training)
+    else:
+        segmentation.write_report(path, card, result, observed, training)

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -18,19 +19,9 @@ from ...io.dataset import Dataset, digest_of, read_dataset
 from ...messages.words import FOLDS, LEAST_FOLDS
 from ...model import load_model, save_model
 from ...report import Training, write_report
-from ..crossvalidation import (
-    RESULT,
-    SPLIT,
-    OutOfFold,
-    folds_in,
-    keep_split,
-    measure_folds,
-    together,
-    train_folds,
-    write_result,
-)
-from ..folds import folds
-from ..train import Recipe
+from ..crossvalidation import OutOfFold, digests_of, folds_in, measure_folds, together
+from ..folds import RESULT, SPLIT, folds, keep_split, train_folds, write_result
+from ..train import Recipe, train
 from ..trainingreport import REPORT
 from .cases import task_of
 from .common import NEW_LABELS, AdaptSettings, Control, Measured, Watching, adapter_entry
@@ -158,16 +149,17 @@ def _learned_without(
     """Train the networks in the folder ``place``, or go on there, and measure them."""
     plan, dataset = adaptation.plan, adaptation.data
     recipe = Recipe(replace(adaptation.config(None), steps=steps))
+    digests = digests_of(dataset, adaptation.showing)
     place.mkdir(exist_ok=True)
     try:
-        keep_split(place / SPLIT, dataset, parts, recipe)
+        keep_split(place / SPLIT, parts, digests, recipe)
     except LLMBoostError:  # of a check that was killed, and was another one
         shutil.rmtree(place)
         place.mkdir()
-        keep_split(place / SPLIT, dataset, parts, recipe)
+        keep_split(place / SPLIT, parts, digests, recipe)
     every = folds_in(place, dataset, adaptation.every, parts)
     watched: dict[str, Callable[..., Any]] = {"report": control.report, "cancelled": control.cancelled}
-    train_folds(every, recipe, plan, device=device, **watched)
+    train_folds(every, partial(train, recipe=recipe, plan=plan, device=device), **watched)
     return measure_folds(every, device, **watched)
 
 

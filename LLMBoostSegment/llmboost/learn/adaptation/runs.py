@@ -18,7 +18,7 @@ from ...files import LOCK, digest_of, write_whole
 from ...jsonfile import read_json
 from ..budget import BUDGET
 from ..checkpoint import differences
-from ..crossvalidation import RESULT
+from ..folds import RESULT
 from ..train import alone, check_free, run_folder
 from ..trainer import check_run, versions
 from ..trainingreport import REPORT

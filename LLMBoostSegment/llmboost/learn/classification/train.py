@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -10,23 +10,26 @@ from typing import Any, cast
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from torch import nn
+from torch import Tensor, nn
 
 from ...booster import Booster, BoosterConfig
 from ...card import CLASSIFICATION, Card, Classification, Label, Normalization, Preprocessing, read_card
 from ...card.figures import NOT_TAUGHT
 from ...card.modality import term
 from ...errors import LLMBoostError
+from ...evaluation import judged
 from ...inference import looks
 from ...inference.classify import distance, features_of, probabilities
 from ...io.imageset import ImageSet, Sample, read_image_set
-from ...metrics.classification import classification_scores
 from ...model import Model, load_model, save_model
 from ...networks import CLASSIFIERS, build
+from ...report import ObservedImages, Training, write_report
+from ...report.classification import MOST, wrongness
 from ..curve import draw_curve
 from ..plan import ct_window, has_side
 from ..train import alone, base_card, check_free, check_output, default_labels
 from ..trainer import Outcome, Trainer
+from ..trainingreport import REPORT
 from .augment import Augmentation
 from .pretrained import load_pretrained
 from .task import ClassificationConfig, ClassificationTask, Images, image_digests, read_images
@@ -55,6 +58,7 @@ class ClassificationRecipe:
         teachers: model files of several trainings, whose answers this one learns, see
             :class:`.task.ClassificationTask`.
         card: fields of the model's card to set.
+        report: whether to write report.html into the run's folder.
     """
 
     config: ClassificationConfig
@@ -69,10 +73,20 @@ class ClassificationRecipe:
     start: Path | None = None
     teachers: tuple[Path, ...] = ()
     card: dict[str, Any] = field(default_factory=dict)
+    report: bool = False
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """How images become what a classifier sees, see :class:`...card.Classification`; and why, in words."""
+
+    preprocessing: Preprocessing
+    input_region: str
+    reasons: tuple[str, ...]
 
 
 def train_classifier(
-    path: Path,
+    data: Path | ImageSet,
     output: Path,
     recipe: ClassificationRecipe,
     *,
@@ -80,10 +94,15 @@ def train_classifier(
     resume: bool = False,
     report: Callable[[dict[str, Any]], None] = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
+    plan: ImagePlan | None = None,
 ) -> Card:
     """Train on the split "train"; select, calibrate and set thresholds on "val"; write a model file.
 
     Log, checkpoint and curve lie beside ``output``, as :func:`llmboost.learn.train.train` leaves them.
+
+    Args:
+        data: a data set, or where it is.
+        plan: by default, :func:`plan_images` of it.
 
     Raises:
         LLMBoostError: anything wrong with the images (all of it at once), a training that cannot go on, or a model that
@@ -91,26 +110,12 @@ def train_classifier(
         Cancelled: before the first validation.
     """
     check_output(output, resume)
-    data = read_image_set(path)
+    data = data if isinstance(data, ImageSet) else read_image_set(data)
     train, val = data.split("train"), data.split("val")
-    preprocessing, input_region, reasons = plan_images(data, recipe)
-    report({"event": "plan", "reasons": reasons, "held_out": [sample.id for sample in val]})
-    name = recipe.network or ("vit-tiny" if data.flat else "vit3d-tiny")
-    if name not in CLASSIFIERS:
-        raise LLMBoostError(f"network '{name}' does not classify; use one of {', '.join(CLASSIFIERS)}")
-
-    torch.manual_seed(recipe.config.seed)
-    options = {
-        "channels": preprocessing.channels,
-        "classes": len(data.classes),
-        "image_size": preprocessing.patch_size,
-        **recipe.options,
-    }
-    network = build(name, options, recipe.booster)
-    if recipe.pretrained:
-        load_pretrained(network, recipe.pretrained)
-    if recipe.start:
-        _take_over(network, load_model(recipe.start).network)
+    plan = plan or plan_images(data, recipe)
+    preprocessing, input_region = plan.preprocessing, plan.input_region
+    report({"event": "plan", "reasons": plan.reasons, "held_out": [sample.id for sample in val]})
+    network = _network(recipe, data, preprocessing)
     images, held_out = (read_images(samples, preprocessing, input_region) for samples in (train, val))
     teachers = [load_model(teacher, device) for teacher in recipe.teachers]
     _check_teachers(recipe, teachers, data, preprocessing)
@@ -144,15 +149,48 @@ def train_classifier(
             network.booster.merge_lora()
         usual = looks.fit(images.images.numpy(), held_out.images.numpy(), preprocessing.mirror, input_region == "mask")
         meaning = replace(calibrate(network, held_out, data, preprocessing, input_region), looks=usual)
-        card = _card(output, recipe, data, task, network, outcome, meaning)
+        result = _judged(data, val, task, network, meaning)
+        card = _card(output, recipe, data, task, network, outcome, meaning, result)
         check_free(output, resume)
         card = save_model(network, card, output)
         draw_curve(run)
+        if recipe.report:
+            told = Training(run / "curve.png", plan.reasons)
+            write_report(run / REPORT, card, result, observe_worst(result, val, preprocessing), told)
+            report({"event": "report", "text": f"report on {len(val)} validation images in {run / REPORT}"})
     return card
 
 
-def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preprocessing, str, tuple[str, ...]]:
-    """Window, spacing, input_region and intensities; and why, in words."""
+def _network(recipe: ClassificationRecipe, data: ImageSet, preprocessing: Preprocessing) -> nn.Module:
+    """The network to train, by the recipe's seed; raises LLMBoostError."""
+    name = recipe.network or ("vit-tiny" if data.flat else "vit3d-tiny")
+    if name not in CLASSIFIERS:
+        raise LLMBoostError(f"network '{name}' does not classify; use one of {', '.join(CLASSIFIERS)}")
+    torch.manual_seed(recipe.config.seed)
+    options = {
+        "channels": preprocessing.channels,
+        "classes": len(data.classes),
+        "image_size": preprocessing.patch_size,
+        **recipe.options,
+    }
+    network = build(name, options, recipe.booster)
+    if recipe.pretrained:
+        load_pretrained(network, recipe.pretrained)
+    if recipe.start:
+        _take_over(network, load_model(recipe.start).network)
+    return network
+
+
+def observe_worst(result: Mapping[str, Any], samples: Sequence[Sample], preprocessing: Preprocessing) -> ObservedImages:
+    """The images that were judged worst, which are read again for their pictures."""
+    observed, known = ObservedImages(), {sample.id: sample for sample in samples}
+    for case in sorted(result["cases"], key=wrongness, reverse=True)[:MOST]:
+        observed.see(case, known[case["id"]].read(preprocessing))
+    return observed
+
+
+def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> ImagePlan:
+    """Window, spacing, input region and intensities, from the images to train with."""
     size = recipe.size or data.size or DEFAULT_SIZE
     survey = data.split("train")[:: max(1, len(data.split("train")) // SURVEYED)]
     sided = [name for name in data.classes if has_side(name)]
@@ -183,7 +221,7 @@ def plan_images(data: ImageSet, recipe: ClassificationRecipe) -> tuple[Preproces
         f"classes: {', '.join(data.classes)}" + (f"; looked for: {data.positive}" if data.positive else ""),
         *data.notes,
     )
-    return preprocessing, input_region, reasons
+    return ImagePlan(preprocessing, input_region, reasons)
 
 
 def _intensities(
@@ -220,10 +258,22 @@ def calibrate(
     where several may be true.
     """
     plain = probabilities(network, val.images, mirror=preprocessing.mirror, multi_label=data.multi_label)
-    logits = (
-        torch.logit(plain.double().clamp(1e-6, 1 - 1e-6)) if data.multi_label else plain.double().clamp(min=1e-9).log()
+    limit = float(distance(network, features_of(network, val.images)).quantile(USUAL))
+    known = Classification(
+        input_region=input_region,
+        positive=data.positive,
+        multi_label=data.multi_label,
+        ordinal=data.ordinal,
+        range_limit=limit,
     )
-    targets = val.targets.double()
+    return fit_meaning(plain, val.targets, data, known)
+
+
+def fit_meaning(plain: Tensor, targets: Tensor, data: ImageSet, known: Classification) -> Classification:
+    """``known`` with the temperature and the thresholds that suit probabilities (N, classes) of images that are not
+    learned from."""
+    targets = targets.double()
+    logits = _logits(plain, data.multi_label)
 
     def cost(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
@@ -233,19 +283,22 @@ def calibrate(
 
     found: Any = minimize_scalar(cost, bounds=(-2.0, 2.0), method="bounded")
     temperature = float(np.exp(found.x))
-    scaled = (logits / temperature).sigmoid() if data.multi_label else (logits / temperature).softmax(dim=1)
+    chances = scaled(plain, temperature, data.multi_label)
     watched = (
         range(len(data.classes)) if data.multi_label else [data.classes.index(data.positive)] if data.positive else []
     )
-    return Classification(
-        input_region=input_region,
-        positive=data.positive,
-        thresholds=tuple(youden(scaled[:, c].numpy(), val.targets[:, c].numpy()) for c in watched),
-        multi_label=data.multi_label,
-        ordinal=data.ordinal,
-        temperature=temperature,
-        range_limit=float(distance(network, features_of(network, val.images)).quantile(USUAL)),
-    )
+    thresholds = tuple(youden(chances[:, c].numpy(), targets[:, c].numpy()) for c in watched)
+    return replace(known, temperature=temperature, thresholds=thresholds)
+
+
+def scaled(plain: Tensor, temperature: float, multi_label: bool = False) -> Tensor:
+    """Probabilities (N, classes) at another temperature than 1."""
+    logits = _logits(plain, multi_label) / temperature
+    return logits.sigmoid() if multi_label else logits.softmax(dim=1)
+
+
+def _logits(plain: Tensor, multi_label: bool) -> Tensor:
+    return torch.logit(plain.double().clamp(1e-6, 1 - 1e-6)) if multi_label else plain.double().clamp(min=1e-9).log()
 
 
 def youden(chances: np.ndarray, truth: np.ndarray) -> float:
@@ -276,6 +329,26 @@ def _check_teachers(
             raise LLMBoostError(f"{path}: classifies something else, or sees images otherwise: no teacher for this")
 
 
+def _judged(
+    data: ImageSet, samples: Sequence[Sample], task: ClassificationTask, network: nn.Module, meaning: Classification
+) -> dict[str, Any]:
+    """What the network makes of the validation images, in the form of :func:`...evaluation.judged`."""
+    chances = probabilities(
+        network,
+        task.val.images,
+        mirror=task.preprocessing.mirror,
+        multi_label=data.multi_label,
+        temperature=meaning.temperature,
+    )
+    return judged(data, "val", meaning, judged_cases(samples, chances), resamples=RESAMPLES)
+
+
+def judged_cases(samples: Sequence[Sample], chances: Tensor) -> list[dict[str, Any]]:
+    """Samples with their probabilities (N, classes), as :func:`...evaluation.judged` takes them."""
+    pairs = zip(samples, chances.tolist(), strict=True)
+    return [{"id": sample.id, "target": list(sample.target), "probabilities": row} for sample, row in pairs]
+
+
 def _card(
     output: Path,
     recipe: ClassificationRecipe,
@@ -284,36 +357,23 @@ def _card(
     network: nn.Module,
     outcome: Outcome,
     classification: Classification,
+    result: Mapping[str, Any],
 ) -> Card:
-    val, preprocessing = task.val, task.preprocessing
-    chances = probabilities(
-        network,
-        val.images,
-        mirror=preprocessing.mirror,
-        multi_label=data.multi_label,
-        temperature=classification.temperature,
-    )
-    scores = classification_scores(
-        chances.numpy(),
-        val.targets.numpy().astype(int),
-        positive=data.classes.index(data.positive) if data.positive else None,
-        thresholds=classification.thresholds,
-        multi_label=data.multi_label,
-        ordinal=data.ordinal,
-        resamples=RESAMPLES,
-    )
     taught = np.sum([sample.target for sample in data.splits["train"]], axis=0)
     untaught = [name for name, count in zip(data.classes, taught, strict=True) if not count]
     gaps = {NOT_TAUGHT: untaught} if untaught else {}
-    intervals = {"val_auc_ci95": scores["auc_ci95"]} if "auc_ci95" in scores else {}
     own = {
         "task": CLASSIFICATION,
         "labels": class_labels(data.classes),
         "modality": data.modality,
         "classification": classification,
         "training": {"teachers": len(recipe.teachers)},
-        "figures": {f"val_{key}": value for key, value in scores.items() if isinstance(value, float)}
-        | intervals
-        | gaps,
+        "figures": figures_of(result, "val") | gaps,
     }
     return base_card(output, data, task, network, outcome, own, recipe.card)
+
+
+def figures_of(result: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What a card tells of images that were judged, as figures called ``what``_auc and so on."""
+    figures = {f"{what}_{key}": value for key, value in result.items() if isinstance(value, float)}
+    return figures | ({f"{what}_auc_ci95": result["auc_ci95"]} if "auc_ci95" in result else {})
