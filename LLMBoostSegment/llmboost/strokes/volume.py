@@ -114,12 +114,12 @@ class StrokedVolume:
         return replace(answer, strokes=painted.count, seconds=time.monotonic() - started)
 
     def teachable(self, strokes: Strokes) -> bool:
-        """Whether the card's model knows all that is painted."""
+        """Whether the card's model knows all that is painted, and can learn."""
         card = self.card
         return (
             card is not None
             and card.task == SEGMENTATION
-            and not card.is_ensemble
+            and not (card.is_ensemble or card.origin)
             and card.preprocessing.channels == len(self._channels)
             and {label.value for label in card.labels} >= set(strokes.values)
         )
@@ -141,7 +141,9 @@ class StrokedVolume:
 
     def _by_model(self, painted: Strokes, box: Box, model: Model, watch: Watch) -> Answer:
         if not self.teachable(painted):
-            raise LLMBoostError(f"model '{model.card.name}' does not know all that is painted; the walker can draw it")
+            raise LLMBoostError(
+                f"model '{model.card.name}' does not know all that is painted, or cannot learn; the walker can draw it"
+            )
         from ..inference.segment import segment
         from .teach import teach
 
