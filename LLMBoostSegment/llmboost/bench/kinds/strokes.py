@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import LLMBoostError
+from ...inference.segment import segment
 from ...io.dataset import load, read_dataset
 from ...io.image import Image
+from ...library import find
 from ...metrics.segmentation import segmentation_scores
+from ...model import Model, load_model
 from ...strokes.simulate import SimulatedUser
 from ...strokes.strokes import BACKGROUND, strokes_of
 from ...strokes.volume import StrokedVolume
@@ -28,7 +31,8 @@ MEASURES = (
     *(Measure(f"hd95_mm_{n}", f"HD95 (mm), round {n}", better="lower") for n in range(1, ROUNDS + 1)),
 )
 PHANTOM = "phantom"
-PRODUCT = "product"
+PRODUCT, MODEL = "product", "model"
+WAYS = (PRODUCT, MODEL, *STROKERS)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,9 @@ class Settings:
 
     Attributes:
         data: a data set in the folder of data, or ``phantom``, which is made up; images of one channel.
-        how: ``product`` answers as the worker does, with edges chosen by image; or one of :mod:`..strokers`, in the
-            same box around the strokes.
+        how: ``product`` answers as the worker does, by the walker, or by ``model`` where one is named, which learns
+            from the strokes; ``model`` is that one as it is; or one of :mod:`..strokers`, in the same box.
+        model: a model's name or file; its labels have the data set's values.
         axis: across which the user looks at slices, 0 to 2.
         split, every: what is measured: every n-th case of this split.
         shift: images are as another scanner would have made them (see :mod:`..shift`).
@@ -47,6 +52,7 @@ class Settings:
 
     data: str
     how: str = PRODUCT
+    model: str = ""
     axis: int = 2
     split: str = "val"
     every: int = 1
@@ -61,8 +67,9 @@ Answering = Callable[[np.ndarray], tuple[np.ndarray, int]]
 def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Paint and correct; the row's seed is that of the strokes."""
     settings = settings_of(row, Settings)
-    if settings.how not in (PRODUCT, *STROKERS):
-        raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join((PRODUCT, *STROKERS))}")
+    if settings.how not in WAYS:
+        raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join(WAYS)}")
+    model = load_model(find(settings.model), context.device) if settings.model else None
     folder = context.data / settings.data
     if settings.data == PHANTOM:
         folder = context.folder / "data"
@@ -78,7 +85,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         image = shifted(images[0], case.id) if settings.shift else images[0]
         truth = label.array.round().astype(np.uint8)
         entry: dict[str, Any] = {"id": case.id, "subject": dataset.subjects[case.id]}
-        user, answer = SimulatedUser(truth, settings.axis, row["seed"]), _answering(settings.how, image)
+        user, answer = SimulatedUser(truth, settings.axis, row["seed"]), _answering(settings.how, model, image)
         strokes = user.first_strokes()
         for number in range(1, ROUNDS + 1):
             started = time.process_time()
@@ -100,19 +107,23 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     }
 
 
-def _answering(how: str, image: Image) -> Answering:
+def _answering(how: str, model: Model | None, image: Image) -> Answering:
     """What answers, for one image. What is painted is kept."""
     labels = np.zeros(image.shape, np.uint8)
     if how == PRODUCT:
-        volume = StrokedVolume(image)
+        volume = StrokedVolume(image, model.card if model else None)
 
         def product(strokes: np.ndarray) -> tuple[np.ndarray, int]:
-            answer = volume.update(strokes)
+            answer = volume.update(strokes, model=model)
             found = labels.copy()
             found[answer.box] = answer.labels
             return found, answer.labels.size
 
         return product
+    if how == MODEL:
+        assert model is not None, "a row of a model names it"
+        known = segment(model, [image]).labelmap.array.astype(np.uint8)
+        return lambda strokes: (_painted_over(known, strokes), known.size)
     method = stroker(how)
 
     def other(strokes: np.ndarray) -> tuple[np.ndarray, int]:
@@ -122,9 +133,14 @@ def _answering(how: str, image: Image) -> Answering:
         classes = method(image.array[box].astype(np.float32), inner.classes, image.spacing)
         found = labels.copy()
         found[box] = np.array([0, *painted.values], np.uint8)[classes]
-        return np.where(strokes > 0, np.where(strokes == BACKGROUND, 0, strokes), found), inner.array.size
+        return _painted_over(found, strokes), inner.array.size
 
     return other
+
+
+def _painted_over(labels: np.ndarray, strokes: np.ndarray) -> np.ndarray:
+    """The labels, and where something is painted, that."""
+    return np.where(strokes > 0, np.where(strokes == BACKGROUND, 0, strokes), labels)
 
 
 def _scores(found: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, float]:
