@@ -98,6 +98,7 @@ def describe(entry: Entry | None, seconds: float | None = None) -> str:
         _("Accuracy"): measured(card),
         _("Doubts"): card.doubts,
         _("Base"): f"{card.adapter.base} {card.adapter.base_version}" if card.adapter else "",
+        _("Origin"): f"{card.origin.program}, {card.origin.source}" if card.origin else "",
         _("License"): card.license,
         _("File"): _("{name} {version}, {size:.1f} MB").format(
             name=card.name, version=card.version, size=entry.size / 1e6

@@ -82,7 +82,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
             segmentationNode: where the segments go, see ``LLMBoostLib.scene.segmentation.writeSegmentation``; by
                 default a new one.
             device: auto, cpu or cuda.
-            mirror: average over mirrored images: twice the time.
+            mirror: average over mirrored images: twice the time or more.
             uncertainty, probabilities: also make volumes of the entropy, or of each label's probability.
             closedSurface: also make the surfaces that 3D views show.
             explain: also make a map of where the model looked, which is ``result.explanation``.

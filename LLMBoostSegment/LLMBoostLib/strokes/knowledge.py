@@ -57,7 +57,7 @@ def valuesOf(card: Card | None, kinds: Sequence[Kind]) -> list[int]:
 
 
 def _suits(card: Card) -> bool:
-    return card.task == SEGMENTATION and card.preprocessing.channels == 1
+    return card.task == SEGMENTATION and card.preprocessing.channels == 1 and card.adaptable
 
 
 def _rank(path: Path, card: Card) -> tuple[bool, float, int]:

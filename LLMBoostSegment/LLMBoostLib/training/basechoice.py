@@ -59,4 +59,4 @@ class BaseChoice:
 
 def _canBeBase(card: Card) -> bool:
     segments = card.task == SEGMENTATION and card.preprocessing.channels == 1
-    return segments and card.adaptable
+    return segments and card.adapter is None and card.adaptable

@@ -114,8 +114,8 @@ class Card:
 
     @property
     def adaptable(self) -> bool:
-        """Whether the model can be the base of an adapter."""
-        return self.adapter is None and not self.is_ensemble and self.origin is None
+        """Whether the network can learn more: it is one, and was trained here."""
+        return not self.is_ensemble and self.origin is None
 
     @property
     def learned_from(self) -> int | None:

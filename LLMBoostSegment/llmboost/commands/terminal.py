@@ -45,7 +45,7 @@ messages = _Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 ModelOption = Annotated[str, typer.Option("--model", help="A model's name (see 'llmboost models list') or file.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-MirrorOption = Annotated[bool, typer.Option("--mirror", help="Average over mirrored images: twice the time.")]
+MirrorOption = Annotated[bool, typer.Option("--mirror", help="Average over mirrored images: twice the time or more.")]
 DatasetArgument = Annotated[
     Path,
     typer.Argument(

@@ -97,7 +97,8 @@ def segment(
         channels: one image a channel, on any grid.
         roi: limits the computation to the voxels of the first channel whose centers it holds; the network sees nothing
             else, and all others are background. By default, the whole image.
-        mirror: average with what the network says of the mirrored image, where the card allows it: twice the time.
+        mirror: average with what the network says of mirrored images, where the card allows that: twice the time or
+            more.
         probabilities, entropy: also give these maps.
         explain: also tell where the model looked for a segment as it is drawn.
 

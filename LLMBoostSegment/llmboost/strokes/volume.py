@@ -119,7 +119,7 @@ class StrokedVolume:
         return (
             card is not None
             and card.task == SEGMENTATION
-            and not (card.is_ensemble or card.origin)
+            and card.adaptable
             and card.preprocessing.channels == len(self._channels)
             and {label.value for label in card.labels} >= set(strokes.values)
         )

@@ -13,7 +13,7 @@ from typing import Any
 from ...card import PALETTE, RAS, STORED, Label, Normalization, Preprocessing, Tiling
 from ...card.modality import term
 from ...errors import LLMBoostError
-from ...files import printable
+from ...files import printable, visible
 from .architecture import Unsupported, network_entry
 from .folder import Results
 
@@ -103,17 +103,17 @@ def _plan(plans: Mapping[str, Any], dataset: Mapping[str, Any], training: Mappin
         normalize="before",
     )
     outputs = len(labels) + (activation == "softmax")
-    words = dict.fromkeys(term(str(channel)) for channel in channels)
+    words = dict.fromkeys(term(str(channel)) or printable(str(channel)) for channel in channels)
     return Plan(
-        name=str(plans["dataset_name"]),
+        name=printable(str(plans["dataset_name"])),
         configuration=name,
         axes=axes,
         network=network_entry(configuration, len(channels), outputs, axes),
         preprocessing=preprocessing,
         labels=labels,
-        modality=", ".join(word for word in words if word),
+        modality=", ".join(words),
         activation=activation,
-        license=str(dataset.get("license") or dataset.get("licence") or ""),
+        license=visible(str(dataset.get("license") or dataset.get("licence") or "")),
     )
 
 
