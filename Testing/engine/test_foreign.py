@@ -12,6 +12,7 @@ import torch
 
 from llmboost.card import Card, Preprocessing, Tiling, read_card
 from llmboost.errors import LLMBoostError
+from llmboost.explanation import ExplanationSpec
 from llmboost.foreign import import_foreign
 from llmboost.inference.segment import segment
 from llmboost.io.image import Image, to_canonical
@@ -414,6 +415,30 @@ def test_cards_of_before_say_how_it_was_then(tiny_network, tiny_card):
     assert card.preprocessing == Preprocessing(patch_size=(24, 32, 24), orientation="RAS", resampling="smooth")
     assert card.origin is None
     assert card.adaptable
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_where_an_imported_model_looked(tmp_path, regions):
+    network = nnunet_network(classes=3)
+    several = {
+        "labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "tip": 3},
+        "regions_class_order": [1, 2, 3],
+    }
+    write_results(tmp_path / "results", {0: network}, **(several if regions else {}))
+    image = volume((26, 20, 14), (1.0, 1.25, 1.5))
+    array = np.pad(image.array, ((3, 2), (4, 0), (0, 1)))
+    model = imported(tmp_path / "results")
+    case = Image(array, image.spacing, (0, 0, 0), LPS)
+    label = model.card.labels[-1]
+    found = segment(model, [case], explain=ExplanationSpec(label.value)).explanation
+    assert found.target == label
+    assert found.warnings == ()
+    heat = found.map.array
+    assert heat.max() == 1
+    assert heat[3:-2, 4:, :-1].mean() > heat.mean()
+    assert not heat[:3].any()
+    with pytest.raises(LLMBoostError, match="no attention"):
+        segment(model, [case], explain=ExplanationSpec(label.value, "attention-rollout"))
 
 
 def test_an_imported_model_is_no_base_yet(results):

@@ -79,7 +79,7 @@ class Preprocessing:
 
     ``orientation``: "RAS", or "stored" where the network was trained on arrays as files hold them: all that is said of
     axes R, A, S is then said of i, j, k, and slices are those across the 2D model's own axis.
-    ``crop``: what lies around the content (:func:`..inference.content.content_box`) is cut off first: background.
+    ``crop``: what lies around the content (:func:`..inference.content.seen_of`) is cut off first: background.
     ``resampling``: "smooth", a Gaussian and linear interpolation (:func:`..io.image.resample_to_spacing`); or "cubic",
     nnU-Net's splines (:func:`..inference.cubic.resize_cubic`).
     ``normalize``: "after" resampling, or "before" it.

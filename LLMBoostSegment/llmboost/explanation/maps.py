@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import LLMBoostError
+from ..networks.conv_unet import ConvUNet
 from ..networks.ensemble import members_of
 from ..networks.tap import Tap
 from .grad_cam import grad_cam, pooled_grad_cam
@@ -30,7 +31,7 @@ def relevance(network: nn.Module, images: Tensor, method: str, layer: str, score
         score: from the network's output to the number that is explained, a sum over the images.
 
     Raises:
-        LLMBoostError: the network has no taps.
+        LLMBoostError: the network has no taps, or none of what the method goes by.
     """
     members = members_of(network)
     if len(members) > 1:
@@ -38,5 +39,7 @@ def relevance(network: nn.Module, images: Tensor, method: str, layer: str, score
     tap = getattr(network, f"{layer}_booster", None)
     if not isinstance(tap, Tap):
         raise LLMBoostError(f"the network {type(network).__name__} has no token grid to make maps on")
+    if METHODS[method] is attention_rollout and isinstance(network, ConvUNet):
+        raise LLMBoostError("this network has no attention that could be rolled out; explain it by grad-cam")
     coarse = METHODS[method](network, images, tap, score)
     return F.interpolate(coarse[:, None], images.shape[2:], mode="trilinear")[:, 0].cpu()

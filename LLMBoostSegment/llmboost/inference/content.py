@@ -7,16 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from ..io.image import Image
+from ..card import Preprocessing
+from ..io.image import Image, resample
 
 Box = tuple[slice, slice, slice]
 
 
-def content_box(channels: Sequence[Image]) -> Box:
-    """The box [i, j, k] around all that is not zero in any of some images on one grid; all of it, if nothing is."""
-    found = ndimage.find_objects(_nonzero(channels).view(np.uint8))
-    i, j, k = found[0] if found else (slice(0, n) for n in channels[0].shape)
-    return i, j, k
+def seen_of(channels: Sequence[Image], preprocessing: Preprocessing) -> tuple[tuple[Image, ...], Box]:
+    """What a model sees of a case: all of it, or, if the card says so, what is not empty.
+
+    Returns:
+        the channels, on the first one's grid if they are cut; and where in that they lie, [i, j, k].
+    """
+    i, j, k = (slice(0, n) for n in channels[0].shape)
+    if not preprocessing.crop:
+        return tuple(channels), (i, j, k)
+    channels = [on_grid_of(image, channels[0]) for image in channels]
+    if found := ndimage.find_objects(_nonzero(channels).view(np.uint8)):
+        i, j, k = found[0]  # the box around all that is not zero in any channel
+    return tuple(image.cut((i, j, k)) for image in channels), (i, j, k)
+
+
+def on_grid_of(image: Image, first: Image) -> Image:
+    """The image on the grid of a case's first channel."""
+    return image if image.same_grid(first) else resample(image, first, "linear")
 
 
 def content(channels: Sequence[Image]) -> np.ndarray:

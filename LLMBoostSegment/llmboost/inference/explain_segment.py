@@ -16,9 +16,11 @@ from ..explanation.spec import scaled
 from ..io.image import Image, resample
 from ..model import Model
 from .components import cleaned
+from .content import seen_of
 from .memory import Batches
 from .predict import evaluating, probability_slabs, tile
 from .preprocessing import longest_axis, orient, preprocess
+from .regrid import classes_of
 from .sides import without_sides
 from .views import View, Views
 from .watch import UNWATCHED, Watch
@@ -62,30 +64,34 @@ def _explain_view(
     model: Model, view: View, heat: Image, number: int, spec: ExplanationSpec, reference: Image | None, watch: Watch
 ) -> bool:
     """Put the map of what is seen of class ``number`` into ``heat``; False where there is no such segment."""
-    preprocessing, first = model.card.preprocessing, view.channels[0]
-    work = preprocess(view.channels, preprocessing)
+    card, preprocessing = model.card, model.card.preprocessing
+    channels, box = seen_of(view.channels, preprocessing)
+    first, work = channels[0], preprocess(channels, preprocessing)
     volume = torch.from_numpy(work.array)
     if reference is None:
         mask = _drawn(model, work, watch.part(0, 1 / 3)) == number
     else:
-        there = first.with_array(view.turned(view.part(reference.array)))
+        there = first.with_array(view.turned(view.part(reference.array))[box])
         mask = mask_on(there, work.with_array(work.array[0])).array
     if not mask.any():
         return False
     marked, patch_size = torch.from_numpy(mask), preprocessing.patch_size
-    found = segment_relevance(model.network, volume, marked, patch_size, number, spec, watch.part(1 / 3, 1))
-    place = orient(first.with_array(view.turned(view.part(heat.array))), preprocessing)
+    output = number - (card.activation == "sigmoid")  # which has none of the background
+    found = segment_relevance(model.network, volume, marked, patch_size, output, spec, watch.part(1 / 3, 1))
+    place = orient(first.with_array(view.turned(view.part(heat.array))[box]), preprocessing)
     place.array[...] = resample(work.with_array(found.numpy()), place, "linear").array
     return True
 
 
 def _drawn(model: Model, work: Image, watch: Watch) -> np.ndarray:
     """The class that the model gives to each voxel of the network's grid."""
-    preprocessing = model.card.preprocessing
+    card, preprocessing = model.card, model.card.preprocessing
     axis, volume = longest_axis(work, preprocessing), torch.from_numpy(work.array)
-    slabs = probability_slabs(model.network, volume, preprocessing.patch_size, axis=axis, watch=watch)
-    indices = torch.cat([slab.argmax(dim=0).to(torch.int16) for slab in slabs], dim=axis).numpy()
-    return cleaned(indices, model.card)
+    slabs = probability_slabs(
+        model.network, volume, preprocessing.patch_size, axis=axis, tiling=card.tiling, watch=watch
+    )
+    indices = torch.cat([classes_of(slab, card) for slab in slabs], dim=axis).numpy()
+    return cleaned(indices, card)
 
 
 def mask_on(segment: Image, grid: Image) -> Image:
@@ -104,7 +110,7 @@ def segment_relevance(
     spec: ExplanationSpec,
     watch: Watch = UNWATCHED,
 ) -> Tensor:
-    """How much each voxel of a volume (channels, R, A, S) matters for the mean logit of class ``number`` over ``mask``
+    """How much each voxel of a volume (channels, R, A, S) matters for the mean logit of output ``number`` over ``mask``
     (R, A, S): float32 (R, A, S), not negative, that much above its mean over the volume."""
     weight = compute_importance_map(patch_size, mode="gaussian")
     padded, places, inside = tile(volume, patch_size)

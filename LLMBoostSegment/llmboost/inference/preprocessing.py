@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 
 from ..card import STORED, Normalization, Preprocessing
-from ..io.image import Image, resample, resample_to_spacing, to_canonical
-from .content import content
+from ..io.image import Image, resample_to_spacing, to_canonical
+from .content import content, on_grid_of
 from .cubic import resize_cubic
 
 LEAST = 1e-8  # that values spread, where one divides by it
@@ -44,11 +44,6 @@ def preprocess(channels: Sequence[Image], preprocessing: Preprocessing) -> Image
             normalize(result.array[n], normalization)
     assert result is not None
     return result
-
-
-def on_grid_of(image: Image, first: Image) -> Image:
-    """The image on the grid of a case's first channel."""
-    return image if image.same_grid(first) else resample(image, first, "linear")
 
 
 def wanted_spacing(image: Image, preprocessing: Preprocessing) -> list[float]:

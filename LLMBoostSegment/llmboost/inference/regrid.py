@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from math import floor
 
 import numpy as np
+import torch
 from scipy.special import expit
 from torch import Tensor
 
@@ -82,6 +83,14 @@ def class_scores(
             np.maximum(highest, logits, out=highest)
             yield n, np.where(logits > 0, np.float32(n), np.float32(-1)), expit(logits) if probabilities else None
         yield 0, np.zeros(part.shape, np.float32), expit(-highest) if probabilities else None
+
+
+def classes_of(slab: Tensor, card: Card) -> Tensor:
+    """The class of each voxel (int16, [r, a, s]) of a slab on the network's own grid."""
+    if card.activation == "softmax":
+        return slab.argmax(dim=0).to(torch.int16)
+    numbers = torch.arange(1, len(slab) + 1, dtype=torch.int16).view(-1, 1, 1, 1)
+    return ((slab > 0) * numbers).amax(dim=0)  # what is drawn later covers what was before
 
 
 def _nearest_planes(slab: Image, part: Image, axis: int) -> Image:

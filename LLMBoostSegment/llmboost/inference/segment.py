@@ -20,11 +20,11 @@ from ..io.image import Image
 from ..model import Model
 from .canvas import Canvas, empty_canvas
 from .components import cleaned
-from .content import Box, content_box
+from .content import seen_of
 from .cubic import across_slices
 from .explain_segment import explain_segment
 from .predict import probability_slabs
-from .preprocessing import longest_axis, on_grid_of, orient, preprocess, wanted_spacing
+from .preprocessing import longest_axis, orient, preprocess, wanted_spacing
 from .quality import Tally, flag
 from .regrid import class_scores, slabs_on_grid
 from .roi import Roi
@@ -205,11 +205,9 @@ def _draw(model: Model, seen: Views, canvas: Canvas, roi: Roi | None, mirror: bo
 
 def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Watch) -> None:
     """Draw what the model says of all that is seen, if that shows the model's subject."""
-    card, preprocessing, channels = model.card, model.card.preprocessing, view.channels
-    if preprocessing.crop:
-        channels, box = _content(channels)
-        canvas = canvas.through(lambda array: array[(..., *box)])
-    first = channels[0]
+    card, preprocessing = model.card, model.card.preprocessing
+    channels, box = seen_of(view.channels, preprocessing)
+    canvas, first = canvas.through(lambda array: array[(..., *box)]), channels[0]
     work = preprocess(channels, preprocessing)
     axis = longest_axis(work, preprocessing)
     slabs = probability_slabs(
@@ -254,13 +252,6 @@ def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Wa
         canvas.clear()
         for reason in reasons:
             watch.notice(reason)
-
-
-def _content(channels: Sequence[Image]) -> tuple[tuple[Image, ...], Box]:
-    """What of a case is not empty, on the first channel's grid, and where in that it lies."""
-    channels = [on_grid_of(image, channels[0]) for image in channels]
-    box = content_box(channels)
-    return tuple(image.cut(box) for image in channels), box
 
 
 def _noted(slabs: Iterator[torch.Tensor], found: list[np.ndarray]) -> Iterator[torch.Tensor]:

@@ -14,6 +14,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from .tap import Tap
+
 Size = tuple[int, int, int]
 MOST = 64  # stages, and blocks of one: a damaged card must not keep a machine busy
 
@@ -68,6 +70,7 @@ class ConvUNet(nn.Module):
         self.config = config
         self.booster = None
         self.encoder = Encoder(config)
+        self.before_booster, self.after_booster = Tap(), Tap()
         self.decoder = Decoder(config)
         self.head = nn.Conv3d(config.features[0], config.classes, 1)
 
@@ -78,7 +81,9 @@ class ConvUNet(nn.Module):
         return r, a, s
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.decoder(self.encoder(image)))
+        *skips, coarsest = self.encoder(image)
+        coarsest = self.after_booster(self.before_booster(coarsest))
+        return self.head(self.decoder([*skips, coarsest]))
 
 
 class Encoder(nn.Module):
