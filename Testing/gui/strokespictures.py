@@ -1,4 +1,4 @@
-"""Pictures for the tutorial on strokes: painted, the whole, an unsure place, applied."""
+"""Pictures for the tutorial on strokes: painted, the whole, an unsure place, applied, and what was learnt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ def takePictures(folder: Path) -> None:
         views = [windows.enter_context(SliceView(session, name, VIEW)) for name in ("Green", "Red")]
         host = qthost.install()
         host.start(session, Path(own))
-        Walk(host, views, folder).go()
+        walk = Walk(host, views, folder)
+        walk.go()
+        walk.learn()
         sharedClient().shutDown()
         host.stop()
         host.check()

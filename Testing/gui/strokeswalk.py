@@ -24,6 +24,8 @@ from LLMBoostLib.strokes.registration import NAME
 from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
 BACKGROUND = "background"
+NEW = "Head", "Body and tail"  # what no installed model knows by these names
+KNOWN = tuple(label.name for label in samples.LABELS)
 VIEW = 330, 330  # pixels
 PANEL = 430  # pixels
 FIELD = 58.0  # mm across a slice view
@@ -40,7 +42,8 @@ class Walk:
 
     Attributes:
         clicks: of the mouse and keys, but for strokes: how many there were.
-        strokes: how many were painted.
+        strokes: how many were painted in the image that is open.
+        kept: how many clicks there were when a model was kept.
         rounds: Dice of each structure after the first strokes, and after the further ones.
     """
 
@@ -49,15 +52,15 @@ class Walk:
 
         qt.QSettings().setValue(COMMAND_SETTING, shlex.join([sys.executable, "-u", "-m", "llmboost.worker"]))
         self.host, self.views, self.folder = host, views, folder
-        self.clicks = self.strokes = 0
+        self.clicks = self.strokes = self.kept = 0
         self.rounds: list[list[float]] = []
         host.loadModule(Path(__file__).parents[2] / "LLMBoostSegment" / "LLMBoostSegment.py")
         self.truths = [samples.drawLabels(_shift(number)) for number in (1, 2)]
         self.editor: Any = None
 
     def go(self) -> None:
-        """All steps on one image, with a picture of each."""
-        self.open(1)
+        """All steps on one image whose structures no model knows, with a picture of each."""
+        self.open(1, NEW)
         for j in SLICES:
             self.paintSlice(j)
         self.look()
@@ -77,20 +80,39 @@ class Walk:
         self.look()
         self.picture("applied")
 
+    def learn(self) -> None:
+        """Strokes teach a model that knows the structures, but not such images; it is kept, and starts the next one."""
+        self.open(1, KNOWN)
+        for j in SLICES:
+            self.paintSlice(j)
+        self.choose()
+        self.finish()
+        self.rounds.append(self.dice())
+        self.click(self.effect.options.keepButton)
+        self.waitFor(lambda: "Kept as model" in self.status)
+        self.kept = self.clicks
+        self.click(self.effect.applyButton)
+        self.open(2, KNOWN)
+        self.paintSlice(SLICES[1])
+        self.choose()
+        self.finish()
+        self.rounds.append(self.dice())
+        self.picture("learnt")
+
     def finish(self) -> None:
         """Wait until the newest strokes are answered, by all who have a say."""
         self.waitFor(lambda: f" {self.strokes} strokes" in self.status and "learns" not in self.status)
 
-    def open(self, number: int) -> None:
-        """The editor on a phantom, with its segments, none painted."""
+    def open(self, number: int, names: Sequence[str]) -> None:
+        """The editor on a phantom, with its segments, called so, none painted."""
         array = samples.drawPhantom(_shift(number), number, inverted=True)
         matrix = np.eye(4)
         matrix[:3, 3] = np.array(samples.CENTER) - (np.array(samples.SIZE[::-1]) - 1) / 2
-        names = [label.name for label in samples.LABELS]
+        self.names, self.strokes = tuple(names), 0
         self.editor = Editor(self.host, matrix, array=array, names=[*names, BACKGROUND])
         segmentation = self.editor.segmentation.GetSegmentation()
-        for label in samples.LABELS:
-            segmentation.GetSegment(label.name).SetColor(*(part / 255 for part in label.color))
+        for name, label in zip(names, samples.LABELS, strict=True):
+            segmentation.GetSegment(name).SetColor(*(part / 255 for part in label.color))
         segmentation.GetSegment(BACKGROUND).SetColor(0.65, 0.65, 0.65)
         self.truth = self.truths[number - 1]
         for view in self.views:
@@ -106,12 +128,12 @@ class Walk:
     def paintSlice(self, j: int) -> None:
         """A stroke in each structure of a coronal slice, and two around them."""
         plane = self.truth[:, j]
-        for label in samples.LABELS:
+        for name, label in zip(self.names, samples.LABELS, strict=True):
             k, i = np.nonzero(plane == label.value)
             if len(i) > 8:
                 row = int(np.median(k))
                 inside = np.sort(i[k == row])[1:-1]
-                self.paint(label.name, (inside[0], j, row), (inside[-1], j, row))
+                self.paint(name, (inside[0], j, row), (inside[-1], j, row))
         k, i = np.nonzero(plane)
         if len(i):
             for row in (max(int(k.min()) - 4, 1), min(int(k.max()) + 4, plane.shape[0] - 2)):
@@ -156,8 +178,9 @@ class Walk:
         """Of each structure, in the preview or another segmentation."""
         node = node or self.editor.preview
         found = []
-        for label in samples.LABELS:
-            drawn, true = self.editor.voxels(label.name, node), self.truth == label.value
+        for name, label in zip(self.names, samples.LABELS, strict=True):
+            segmentID = node.GetSegmentation().GetSegmentIdBySegmentName(name)
+            drawn, true = self.editor.voxels(segmentID, node), self.truth == label.value
             found.append(2 * float((drawn & true).sum()) / float(drawn.sum() + true.sum()))
         return found
 

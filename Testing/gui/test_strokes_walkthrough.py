@@ -1,21 +1,28 @@
-"""Paint, get the whole, see where it is unsure, correct, add the case, apply: with the real worker, on real MRML."""
+"""Paint, get the whole, see where it is unsure, correct, add the case, apply; teach a model, keep it, start the next
+image from it: with the real worker, on real MRML."""
 
 from __future__ import annotations
 
-from Testing.gui.strokeswalk import Walk
+import pytest
+from Testing.gui.strokeswalk import NEW, Walk
 
+from llmboost import library
+from llmboost.card import read_card
+from LLMBoostLib.segment.logic import LLMBoostSegmentLogic
 from LLMBoostLib.strokes.session import sharedClient
 from LLMBoostLib.training.casestore import CaseStore
 
 
-def test_from_the_first_stroke_to_a_case(host, tmp_path, monkeypatch):
+@pytest.fixture
+def walk(host, tmp_path, monkeypatch):
     monkeypatch.setenv("LLMBOOST_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("LLMBOOST_TRAINING", str(tmp_path / "cases"))
-    walk = Walk(host)
-    try:
-        walk.go()
-    finally:
-        sharedClient().shutDown()
+    yield Walk(host)
+    sharedClient().shutDown()
+
+
+def test_from_the_first_stroke_to_a_case(walk):
+    walk.go()
     first, then = (sum(dice) / len(dice) for dice in walk.rounds)
     assert first > 0.4
     assert then > first
@@ -23,3 +30,18 @@ def test_from_the_first_stroke_to_a_case(host, tmp_path, monkeypatch):
     assert walk.clicks == 4  # the effect, the next unsure place, Add this case, Apply
     (case,) = CaseStore().cases.values()
     assert case.partly
+    kinds = CaseStore().kinds
+    assert {kinds[value].name for value in case.voxels} == {*NEW, "background"}
+
+
+def test_what_strokes_taught_is_kept_and_starts_the_next_image(walk):
+    walk.learn()
+    (path,) = library.user_folder().iterdir()
+    adapter = read_card(path).adapter
+    assert (path.stem, adapter.base) == ("hippocampus-local-1", "hippocampus")
+    assert walk.kept == 2  # from the first stroke: the effect, Keep what it learnt
+    assert "hippocampus-local-1" in walk.status
+    assert all(sum(dice) / len(dice) > 0.6 for dice in walk.rounds)
+    logic = LLMBoostSegmentLogic(sharedClient())  # without a stroke
+    before, after = (logic.process(walk.editor.volume, model) for model in ("hippocampus", path.stem))
+    assert sum(walk.dice(after)) > sum(walk.dice(before)) + 0.1
