@@ -97,6 +97,7 @@ class Walk:
         self.choose()
         self.finish()
         self.rounds.append(self.dice())
+        self.look()
         self.picture("learnt")
 
     def finish(self) -> None:
@@ -108,6 +109,8 @@ class Walk:
         array = samples.drawPhantom(_shift(number), number, inverted=True)
         matrix = np.eye(4)
         matrix[:3, 3] = np.array(samples.CENTER) - (np.array(samples.SIZE[::-1]) - 1) / 2
+        if self.editor:
+            self.editor.segmentation.GetDisplayNode().SetVisibility(False)
         self.names, self.strokes = tuple(names), 0
         self.editor = Editor(self.host, matrix, array=array, names=[*names, BACKGROUND])
         segmentation = self.editor.segmentation.GetSegmentation()
