@@ -29,14 +29,19 @@ def combine(models: Sequence[Model], output: Path, **fields: Any) -> Card:
         the card that was written.
 
     Raises:
-        LLMBoostError: too few or too many models, one twice, classifiers, models that differ in labels, preprocessing
-            or architecture, or a file that cannot be written.
+        LLMBoostError: too few or too many models, one twice, classifiers, models that another program trained or that
+            differ in labels, preprocessing or architecture, or a file that cannot be written.
     """
     if len(models) < 2:
         raise LLMBoostError(f"{output}: an ensemble needs two models or more; name another one")
     first, *others = models
     if first.card.task != SEGMENTATION and "classification" not in fields:
         raise LLMBoostError(f"model '{first.card.name}' classifies; only segmenters can be combined")
+    if imported := [model.card for model in models if model.card.origin]:
+        raise LLMBoostError(
+            f"model '{imported[0].name}' was trained with another program; folds of such a model are put together as"
+            " they are imported (`llmboost models import --fold 0,1,2`)"
+        )
     for other in others:
         _check_alike(first, other)
     cards = [model.card for model in models]
@@ -47,7 +52,7 @@ def combine(models: Sequence[Model], output: Path, **fields: Any) -> Card:
         raise LLMBoostError(
             f"{output}: {len(networks)} networks, an ensemble takes up to {MAX_MEMBERS}; leave some out"
         )
-    network = Ensemble(networks, first.card.tiling.average)
+    network = Ensemble(networks)
     entry, booster = describe(network)
     figures = fields.pop("figures", {})
     untaught = [name for name in _untaught(cards[0]) if all(name in _untaught(card) for card in cards)]
@@ -80,7 +85,6 @@ def _check_alike(one: Model, other: Model) -> None:
             ("task", a.task == b.task),
             ("labels", labels[0] == labels[1]),
             ("preprocessing", a.preprocessing == b.preprocessing),
-            ("what is made of their answers", (a.tiling, a.activation) == (b.tiling, b.activation)),
             ("network or booster", kinds[0] == kinds[1]),
             ("cascade", (a.cascade and a.cascade.targets) == (b.cascade and b.cascade.targets)),
             ("subject", a.subject == b.subject),

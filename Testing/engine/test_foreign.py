@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from llmboost.card import Card, Preprocessing, Tiling, read_card
+from llmboost.ensemble import combine
 from llmboost.errors import LLMBoostError
 from llmboost.explanation import ExplanationSpec
 from llmboost.foreign import import_foreign
@@ -135,6 +136,8 @@ def test_folds_answer_with_the_mean_of_their_logits(tmp_path):
         assert np.array_equal(found.labelmap.array, mean.argmax(axis=0))
         expected = torch.from_numpy(mean).softmax(dim=0).numpy()
         assert np.abs(found.probabilities.array - expected).max() < 1e-5
+    with pytest.raises(LLMBoostError, match=r"put together as they are imported"):
+        combine([load_model(find(f"of {folds}")) for folds in ("all", None)], tmp_path / "both.safetensors")
     with pytest.raises(LLMBoostError, match=r"no fold 7; there are 0, 1, 2"):
         imported(tmp_path / "results", folds="7")
 
