@@ -36,7 +36,8 @@ def stroker(how: str) -> Stroker:
     try:
         return make()
     except ImportError as error:
-        raise LLMBoostError(f"how '{how}' needs the package {package}: pip install {package}") from error
+        reason = f"how '{how}' needs the package {package} ({error}): pip install {package}"
+        raise LLMBoostError(reason) from error
 
 
 def _walker() -> Stroker:
@@ -68,12 +69,13 @@ def _grow_from_seeds() -> Stroker:
 
 
 def _scikit_walker() -> Stroker:
-    """scikit-image's random walker with its own edge strength."""
+    """scikit-image's random walker with its own edge strength, which expects intensities that vary by about one."""
     segmentation = importlib.import_module("skimage.segmentation")
 
     def walker(image: np.ndarray, classes: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
         labels = classes.astype(np.int32) + 1
-        found = segmentation.random_walker(image, labels, beta=130, mode="cg_j", spacing=np.array(spacing))
+        scaled = image / max(float(image.std()), 1e-6)
+        found = segmentation.random_walker(scaled, labels, beta=130, mode="cg_j", spacing=np.array(spacing))
         return np.maximum(found - 1, 0)
 
     return walker

@@ -6,6 +6,9 @@ labels. It is solved by conjugate gradients, all labels at once, without a matri
 shifted multiplication and addition of flat arrays. They are preconditioned by multigrid: blocks of two voxels along
 each axis that have one value each are a grid again, with fewer voxels and the same kind of system. On one grid alone,
 nothing would come through in time from strokes that are far.
+
+Edges to a class's strokes are the stronger the fewer voxels of it are painted, by the square root of how many times
+fewer. Otherwise what is painted thinly comes out too small, among the background's longer strokes.
 """
 
 from __future__ import annotations
@@ -100,8 +103,9 @@ def walk_on(
     fixed = torch.stack([(known == n).float() for n in range(int(known.max()) + 1)])
     found = torch.ones_like(fixed)
     if len(fixed) > 1:
+        counts = fixed.flatten(1).sum(1).view(-1, 1, 1, 1)
         # the last class is what the others leave
-        grid, right = _Grid.of(weights, known < 0, fixed[:-1])
+        grid, right = _Grid.of(weights, known < 0, fixed * (counts.max() / counts.clamp(min=1)).sqrt())
         torch.add(_solve(grid, right.flatten(1), tolerance, watch).view_as(right), fixed[:-1], out=found[:-1]).clamp_(
             0, 1
         )
@@ -129,14 +133,18 @@ class _Grid:
         self.blocks = _Grid(*_in_blocks(weights, load)) if load.numel() > 1 else None
 
     @classmethod
-    def of(cls, weights: Sequence[Tensor], free: Tensor, fixed: Tensor) -> tuple[_Grid, Tensor]:
-        """The system and its right side: the weights of edges to each class's seeds, [c, i, j, k]."""
+    def of(cls, weights: Sequence[Tensor], free: Tensor, seeds: Tensor) -> tuple[_Grid, Tensor]:
+        """The system and its right side: the weights of edges to each class's seeds but the last one's, [c, i, j, k].
+
+        Args:
+            seeds: how much stronger than others the edges to each class's seeds are, 0 elsewhere, [c + 1, i, j, k].
+        """
         inner = []
         for axis, weight in enumerate(weights):
             both = torch.zeros_like(free)
             both.narrow(axis, 0, free.shape[axis] - 1).copy_(free.narrow(axis, 1, free.shape[axis] - 1))
             inner.append(weight * (both & free))
-        towards = torch.stack([(~free).float(), *fixed])
+        towards = torch.cat([seeds.sum(0, keepdim=True), seeds[:-1]])
         towards = _neighbors(_edges(weights), towards.flatten(1)).view_as(towards) * free
         return cls(inner, towards[0]), towards[1:]
 
