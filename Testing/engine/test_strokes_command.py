@@ -20,6 +20,7 @@ from llmboost.strokes.simulate import SimulatedUser
 from llmboost.strokes.strokes import BACKGROUND
 from llmboost.strokes.volume import StrokedVolume
 
+from .dicom_samples import write_series
 from .summaries import names, rows, summary
 
 LIVER = Label(3, "liver", (221, 130, 101), type=Code("SCT", "10200004", "Liver"))
@@ -127,6 +128,29 @@ def test_what_was_painted_stays_also_outside_the_region_of_interest(run, folder,
     np.testing.assert_array_equal(found, expected)
 
 
+def test_dicom_in_and_out(run, refused, folder, case):
+    import highdicom
+
+    image, strokes = case
+    image = replace(image, array=image.array.round().astype(np.int16), origin=tuple(np.round(image.origin, 3)))
+    place = {"spacing": image.spacing, "origin": image.origin, "direction": image.direction}
+    write_series(folder / "berta", image.array.transpose(), **place)
+    write_image(image.with_array(strokes), folder / "strokes.nii.gz")
+    done = run(folder / "berta", "--format", "dcm", folder / "strokes.nii.gz")
+    assert done.status == 0, done.err
+    written = highdicom.seg.segread(folder / "out" / "berta.dcm")
+    described = [written.get_segment_description(n) for n in (1, 2)]
+    assert [(one.segment_label, one.SegmentAlgorithmType) for one in described] == [
+        ("label 1", "SEMIAUTOMATIC"),
+        ("label 2", "SEMIAUTOMATIC"),
+    ]
+    own = whole(StrokedVolume(image).update(strokes), strokes)
+    pixels = written.get_volume(combine_segments=True).array
+    assert np.bincount(pixels.ravel()).tolist()[1:] == np.bincount(own.ravel()).tolist()[1:]
+    assert "frame" in refused(folder / "berta", "--format", "dcm", "--frame", "0", folder / "strokes.nii.gz")
+    assert "no DICOM series" in refused(folder / "anna.nii.gz", "--format", "dcm", folder / "strokes.nii.gz")
+
+
 def test_a_folder_goes_on_after_a_bad_case_and_resumes(run, folder, case):
     image, strokes = case
     (images := folder / "images").mkdir()
@@ -189,7 +213,7 @@ def test_what_cannot_be_asked_is_refused(refused, folder):
     both = folder / "anna.nii.gz", folder / "more"
     assert "one file of strokes for 2 images" in refused(*both, folder / "strokes.nii.gz")
     assert "--frame all" in refused(folder / "anna.nii.gz", "--frame", "all", folder / "strokes.nii.gz")
-    assert "seg.nrrd, nii.gz" in refused(folder / "anna.nii.gz", "--format", "stl", folder / "strokes.nii.gz")
+    assert "seg.nrrd, nii.gz, dcm" in refused(folder / "anna.nii.gz", "--format", "stl", folder / "strokes.nii.gz")
     assert "no such file" in refused(folder / "anna.nii.gz", folder / "none.nii.gz")
 
 

@@ -75,10 +75,15 @@ def segment_cases(
     Raises:
         LLMBoostError: as :func:`.run.run_cases`, or options contradict.
     """
-    if options.format == DICOM and options.frame:
-        raise LLMBoostError("--format dcm: a frame of a series in time cannot be written so; use --format seg.nrrd")
+    check_format(options.format, options.frame)
     work = _Segmenting(model, options, progress)
     return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report)
+
+
+def check_format(format: str, frame: str) -> None:
+    """Raises LLMBoostError for a frame in a format that has no room for one."""
+    if format == DICOM and frame:
+        raise LLMBoostError("--format dcm: a frame of a series in time cannot be written so; use --format seg.nrrd")
 
 
 class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
@@ -124,12 +129,15 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         row.warnings += found.warnings
 
 
-def write_labelmap(labelmap: Image, card: Card, case: InputCase, path: Path, made_by: Mapping[str, str]) -> None:
+def write_labelmap(
+    labelmap: Image, card: Card, case: InputCase, path: Path, made_by: Mapping[str, str], *, guided: bool = False
+) -> None:
     """Write a case's segmentation in one of FORMATS.
 
     Args:
         card: of what drew it, with the labels that the values mean.
         made_by: entries of the file's header, if that has room for any.
+        guided: by a person's strokes.
 
     Raises:
         LLMBoostError: as DICOM, of what is no DICOM series; or the file cannot be written.
@@ -139,7 +147,7 @@ def write_labelmap(labelmap: Image, card: Card, case: InputCase, path: Path, mad
             raise LLMBoostError(
                 f"{case.names[0]}: is no DICOM series, and --format dcm needs one to refer to; use --format seg.nrrd"
             )
-        write_dicom_seg(labelmap, card, case.series, path)
+        write_dicom_seg(labelmap, card, case.series, path, guided=guided)
     elif path.name.endswith(".seg.nrrd"):
         write_segmentation(labelmap, card.labels, path, made_by)
     else:

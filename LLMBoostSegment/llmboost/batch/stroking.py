@@ -20,11 +20,10 @@ from ..strokes.files import read_strokes, strokes_file
 from ..strokes.strokes import BACKGROUND
 from ..strokes.volume import StrokedVolume
 from .run import run_cases
-from .segmenting import write_labelmap
+from .segmenting import check_format, write_labelmap
 from .summary import Row
 from .work import Options, Progress, Work
 
-FORMATS = ("seg.nrrd", "nii.gz")
 WALKER = Card(
     name="random walker",
     title="Random walker",
@@ -111,6 +110,7 @@ def stroke_cases(
         )
     if options.frame == ALL_FRAMES:
         raise LLMBoostError("--frame all: strokes are painted in one frame; give its number")
+    check_format(options.format, options.frame)
     return run_cases(
         _Stroking(source, options, progress), cases, output, resume=resume, overwrite=overwrite, report=report
     )
@@ -147,7 +147,7 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
         (path,) = (folder / name for name in self.files(row.id))
         answered = {"Method": found.method, "Strokes": found.strokes, "Share": found.share}
         made_by = {**provenance(self.card), **{f"LLMBoost.{what}": str(value) for what, value in answered.items()}}
-        write_labelmap(labelmap, replace(self.card, labels=labels), case, path, made_by)
+        write_labelmap(labelmap, replace(self.card, labels=labels), case, path, made_by, guided=True)
         row.output, row.method, row.strokes, row.share = path.name, found.method, found.strokes, found.share
         row.seconds = round(found.seconds, 3)
         row.warnings += found.warnings

@@ -11,6 +11,7 @@ from ..files import visible
 from .terminal import (
     DeviceOption,
     ExplainOption,
+    FormatOption,
     FrameOption,
     InputsArgument,
     LayerOption,
@@ -39,9 +40,7 @@ def segment(
     model: ModelOption,
     output: OutputOption,
     device: DeviceOption = "auto",
-    format: Annotated[
-        str, typer.Option("--format", help="seg.nrrd, nii.gz, or dcm: a DICOM segmentation of a DICOM series.")
-    ] = "seg.nrrd",
+    format: FormatOption = "seg.nrrd",
     series: SeriesOption = None,
     frame: FrameOption = "",
     roi: RoiOption = None,

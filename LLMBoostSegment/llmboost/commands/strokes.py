@@ -12,6 +12,7 @@ from ..files import visible
 from ..messages.words import StrokesMethod
 from .terminal import (
     DeviceOption,
+    FormatOption,
     FrameOption,
     InputsArgument,
     OutputOption,
@@ -53,7 +54,7 @@ def strokes(
         ),
     ] = "",
     device: DeviceOption = "auto",
-    format: Annotated[str, typer.Option("--format", help="seg.nrrd or nii.gz.")] = "seg.nrrd",
+    format: FormatOption = "seg.nrrd",
     series: SeriesOption = None,
     frame: FrameOption = "",
     roi: RoiOption = None,
@@ -64,8 +65,8 @@ def strokes(
 
     What was painted stays as it was painted.
     """
-    from ..batch import OK
-    from ..batch.stroking import FORMATS, WALKER, StrokesOptions, StrokesSource, stroke_cases
+    from ..batch import FORMATS, OK
+    from ..batch.stroking import WALKER, StrokesOptions, StrokesSource, stroke_cases
     from ..card import SEGMENTATION
     from ..inference.device import choose_device
     from ..io.cases import find_cases

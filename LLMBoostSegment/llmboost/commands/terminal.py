@@ -57,6 +57,9 @@ InputsArgument = Annotated[
     list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images or DICOM.")
 ]
 OutputOption = Annotated[Path, typer.Option("--output", help="Folder for the results; made if missing.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="seg.nrrd, nii.gz, or dcm: a DICOM segmentation of a DICOM series.")
+]
 SeriesOption = Annotated[
     str | None, typer.Option("--series", help="UID of the DICOM series to take, where a folder holds several.")
 ]

@@ -67,7 +67,7 @@ _MAY_BE_EMPTY = [
 ]
 
 
-def write_dicom_seg(labelmap: Image, card: Card, series: Series, path: Path) -> None:
+def write_dicom_seg(labelmap: Image, card: Card, series: Series, path: Path, *, guided: bool = False) -> None:
     """Write a label map (integers [i, j, k], 0 is background) as a DICOM segmentation of ``series``.
 
     The labels become segments 1, 2, ... by ascending value; an absent one is a segment without frames. If none was
@@ -79,6 +79,7 @@ def write_dicom_seg(labelmap: Image, card: Card, series: Series, path: Path) -> 
         labelmap: on any grid in the frame of reference of the series, its axes in any order and sense.
         card: of the model that drew the labels.
         series: what they were drawn on, single-frame or multi-frame images.
+        guided: a person told by strokes where the segments lie.
 
     Raises:
         LLMBoostError: highdicom is missing or too old; the series lacks what a segmentation must say; the file cannot
@@ -105,7 +106,7 @@ def write_dicom_seg(labelmap: Image, card: Card, series: Series, path: Path) -> 
             further_source_images=sources[main:],
             pixel_array=pixels,
             segmentation_type="BINARY",
-            segment_descriptions=[_segment(hd, number, label, card) for number, label in enumerate(labels, 1)],
+            segment_descriptions=[_segment(hd, number, label, card, guided) for number, label in enumerate(labels, 1)],
             omit_empty_frames=bool(found.size),
             **_geometry(hd, grid, planes, sources),
             **_identity(hd, card, sources[0]),
@@ -262,16 +263,16 @@ def _stored_positions(grid: Image, sources: Sequence[Dataset]) -> dict[int, Sequ
     return found
 
 
-def _segment(hd: ModuleType, number: int, label: Label, card: Card) -> Any:
+def _segment(hd: ModuleType, number: int, label: Label, card: Card, guided: bool) -> Any:
     described = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=_text(label.name) or f"Label {label.value}",
         segmented_property_category=_code(hd, label.category),
         segmented_property_type=_code(hd, label.type),
-        algorithm_type="AUTOMATIC",
+        algorithm_type="SEMIAUTOMATIC" if guided else "AUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=_text(f"LLMBoost {card.name}"),
-            family=codes.DCM.ArtificialIntelligence,
+            family=codes.DCM.ArtificialIntelligence if card.network else codes.DCM.NeighborhoodAnalysis,
             version=_text(card.version),
             source="LLMBoost",
             parameters={"sha256": card.digest} if card.digest else None,
