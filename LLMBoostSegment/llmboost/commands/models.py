@@ -111,17 +111,17 @@ def find_models() -> None:
     """List models that nnU-Net and TotalSegmentator keep on this machine, for `llmboost models import`."""
     from ..foreign.nnunet import results_at_hand
 
-    imported = {}
+    imported: dict[str, list[str]] = {}
     for name, path in library.installed().items():
         with suppress(LLMBoostError):
             if origin := read_card(path).origin:
-                imported[origin.source] = name
+                imported.setdefault(origin.source, []).append(name)
     table = Table("folds", "MB", "imported as", Column("folder", overflow="fold"))
     found = results_at_hand()
     for results in found:
         megabytes = sum(path.stat().st_size for path in results.checkpoints.values()) / 1e6
-        name = imported.get(f"{results.folder.parent.name}/{results.folder.name}", "")
-        table.add_row(", ".join(results.checkpoints), f"{megabytes:.0f}", name, str(results.folder))
+        names = imported.get(f"{results.folder.parent.name}/{results.folder.name}", [])
+        table.add_row(", ".join(results.checkpoints), f"{megabytes:.0f}", ", ".join(names), str(results.folder))
     if found:
         console.print(table)
     else:
