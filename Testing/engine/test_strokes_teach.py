@@ -101,6 +101,19 @@ def test_what_was_learned_is_kept_as_an_adapter(model, case, trained_model, libr
         volume.keep(base, tmp_path / "mine.safetensors")
 
 
+def test_a_model_that_learns_too_little_leaves_the_answer_to_the_walker(model, case):
+    """With bright and dark exchanged, it finds far less of the strokes that are left out."""
+    image, truth, strokes = case
+    volume = StrokedVolume(image.with_array(300 - image.array), model.card)
+    walker, answer = volume.update(strokes), volume.update(strokes, model=model)
+    assert answer.method == StrokesMethod.WALKER
+    assert "the walker finds strokes that are left out better than 'ellipsoids' does" in answer.warnings[0]
+    inside = [found.labels == truth[found.box] for found in (walker, answer)]
+    assert inside[1].mean() > 0.9
+    with pytest.raises(LLMBoostError, match="nothing to keep"):
+        volume.keep(None, None)
+
+
 def test_what_a_model_does_not_know_is_the_walkers(model, case):
     image, _truth, strokes = case
     unknown = np.where(strokes == 1, 9, strokes).astype(np.uint8)

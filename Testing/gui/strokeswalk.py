@@ -83,8 +83,9 @@ class Walk:
     def learn(self) -> None:
         """Strokes teach a model that knows the structures, but not such images; it is kept, and starts the next one."""
         self.open(1, KNOWN)
-        for j in SLICES:
-            self.paintSlice(j)
+        self.paintSlice(
+            SLICES[1]
+        )  # of strokes in several, the walker would find those left out better: it would answer
         self.choose()
         self.finish()
         self.rounds.append(self.dice())

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 
 from ..inference.watch import UNWATCHED, Watch
+from .strokes import stroked_slices
 from .walker import Edges, walk_on, weights_of
 
 DEFAULT = Edges()
@@ -91,18 +92,6 @@ def choose(
                 break
             best = other
     return best if score(best) > score(DEFAULT) + MARGIN else DEFAULT
-
-
-def stroked_slices(classes: np.ndarray) -> tuple[int, list[slice]]:
-    """The axis that strokes were painted across, and the runs of neighboring planes that hold any: of the axes with
-    several runs the one whose runs are thinnest."""
-    found = []
-    for axis in range(3):
-        planes = (classes >= 0).any(tuple({0, 1, 2} - {axis}))
-        runs = [one[0] for one in ndimage.find_objects(ndimage.label(planes)[0])]
-        found.append((len(runs) < 2, planes.sum() / len(runs), axis, runs))
-    _, _, axis, runs = min(found, key=lambda one: one[:3])
-    return axis, runs
 
 
 def _every_second(classes: np.ndarray) -> np.ndarray:

@@ -76,14 +76,14 @@ class Strokes:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """int16 [i, j, k]: which slice's strokes each painted voxel belongs to, 0 and up, and -1 where nothing is
-        painted. Slices lie across the axis along which the fewest are painted; neighbors count as one."""
-        painted = self.array > 0
-        runs = [ndimage.label(painted.any((axis - 1, axis - 2)))[0] for axis in range(3)]
-        axis = min(range(3), key=lambda axis: int((runs[axis] > 0).sum()))
-        shape = [1, 1, 1]
-        shape[axis] = -1
-        return np.where(painted, runs[axis].reshape(shape) - 1, -1).astype(np.int16)
+        """int16 [i, j, k]: which slice's strokes (:func:`stroked_slices`) each painted voxel belongs to, 0 and up, and
+        -1 where nothing is painted."""
+        axis, runs = stroked_slices(self.classes)
+        result = np.full(self.array.shape, -1, np.int16)
+        for number, run in enumerate(runs):
+            result[(slice(None),) * axis + (run,)] = number
+        result[self.array == 0] = -1
+        return result
 
     @cached_property
     def count(self) -> int:
@@ -97,3 +97,15 @@ def strokes_of(array: np.ndarray, spacing: Sequence[float]) -> Strokes:
     """Strokes of a label map, with spacing as a triple."""
     i, j, k = spacing
     return Strokes(array, (i, j, k))
+
+
+def stroked_slices(classes: np.ndarray) -> tuple[int, list[slice]]:
+    """The axis that strokes were painted across, and the runs of neighboring planes that hold any: of the axes with
+    several runs the one whose runs are thinnest."""
+    found = []
+    for axis in range(3):
+        planes = (classes >= 0).any(tuple({0, 1, 2} - {axis}))
+        runs = [one[0] for one in ndimage.find_objects(ndimage.label(planes)[0])]
+        found.append((len(runs) < 2, planes.sum() / len(runs), axis, runs))
+    _, _, axis, runs = min(found, key=lambda one: one[:3])
+    return axis, runs

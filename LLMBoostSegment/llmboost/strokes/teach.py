@@ -47,12 +47,16 @@ class Taught:
         tensors: the adapter's, empty where nothing was learned.
         share: of what was learned that is used, 0 to 1.
         right: the share of the painted voxels that the model had right before, the mean over the classes.
+        left_out: of :attr:`.strokes.Strokes.groups`, those that were left out to see how much of it to use.
+        found: the share that it has right of those voxels without having learned from them; 0 where there are none.
     """
 
     model: Model
     tensors: dict[str, Tensor] = field(default_factory=dict)
     share: float = 0.0
     right: float = 1.0
+    left_out: tuple[int, ...] = ()
+    found: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,15 +94,21 @@ def teach(model: Model, channels: Sequence[Image], strokes: Strokes, watch: Watc
     if right >= RIGHT:
         return Taught(model, right=right)
     left_out = teaching.to_leave_out()
-    wrong = []  # by strokes left out and by share
+    judged = []  # by strokes left out and by share: how much is right, and the cross-entropy
     for n, group in enumerate(left_out):
         part = watch.part(n / (len(left_out) + 1), (n + 1) / (len(left_out) + 1))
         tensors = teaching.learn([other for other in teaching.groups if other != group], part)
-        wrong.append([teaching.judge(teaching.knowing(tensors, share), [group])[1] for share in SHARES])
-    share = SHARES[int(np.mean(wrong, axis=0).argmin())] if wrong else SHARES[0]
+        judged.append([teaching.judge(teaching.knowing(tensors, share), [group]) for share in SHARES])
+    # where all strokes lie in one slice, nothing tells that more would be better
+    shares_right, wrong = np.mean(judged, axis=0).T if judged else np.zeros((2, len(SHARES)))
+    best = int(wrong.argmin())
+    share = SHARES[best]
     tensors = teaching.learn(teaching.groups, watch.part(len(left_out) / (len(left_out) + 1), 1))
     tensors = interpolate(model.network, tensors, share)
-    return Taught(replace(model, network=teaching.knowing(tensors)), tensors, share, right)
+    network = teaching.knowing(tensors)
+    return Taught(
+        replace(model, network=network), tensors, share, right, tuple(left_out), found=float(shares_right[best])
+    )
 
 
 class _Teaching:
