@@ -83,9 +83,8 @@ class Walk:
     def learn(self) -> None:
         """Strokes teach a model that knows the structures, but not such images; it is kept, and starts the next one."""
         self.open(1, KNOWN)
-        self.paintSlice(
-            SLICES[1]
-        )  # of strokes in several, the walker would find those left out better: it would answer
+        # of strokes in several slices, the walker would find those left out better, and answer
+        self.paintSlice(SLICES[1])
         self.choose()
         self.finish()
         self.rounds.append(self.dice())
