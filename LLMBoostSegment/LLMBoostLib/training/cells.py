@@ -10,7 +10,7 @@ import qt
 from ..panels import plaintext
 
 ROWS = 2, 8  # at least and at most, seen without scrolling
-CHARACTERS = 8  # of a choice that are seen at least
+CHARACTERS = 5  # of a choice that are seen at least
 NARROW = 64  # pixels of a column that gives its room to others: its tool tips tell the rest
 PROBLEM_COLOR, NOTE_COLOR = "#d55e00", "#b07800"
 
