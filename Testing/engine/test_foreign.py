@@ -15,6 +15,7 @@ from llmboost.ensemble import combine
 from llmboost.errors import LLMBoostError
 from llmboost.explanation import ExplanationSpec
 from llmboost.foreign import import_foreign
+from llmboost.foreign.checkpoint import read_checkpoint
 from llmboost.inference.segment import segment
 from llmboost.io.image import Image, to_canonical
 from llmboost.library import find
@@ -320,7 +321,7 @@ def test_checkpoints_that_are_none(results, content, reason):
 
 def test_weights_that_repeat_a_number_beyond_their_file_are_refused(results):
     checkpoint = results / "fold_0" / "checkpoint_final.pth"
-    content = torch.load(checkpoint, weights_only=False)  # of our own making
+    content = read_checkpoint(checkpoint)
     weight = content["network_weights"]["encoder.stages.1.0.convs.0.conv.weight"]
     content["network_weights"]["encoder.stages.1.0.convs.0.conv.weight"] = weight[:1, :1].expand(10**6, 10**3, 3, 3, 3)
     torch.save(content, checkpoint)

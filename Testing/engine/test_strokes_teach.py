@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.segment import segment
 from llmboost.inference.watch import Watch
 from llmboost.io.image import Image
-from llmboost.library import import_model
+from llmboost.library import find, import_model
 from llmboost.messages.words import StrokesMethod
 from llmboost.model import load_model
 from llmboost.strokes.simulate import SimulatedUser
@@ -112,6 +114,15 @@ def test_a_model_that_learns_too_little_leaves_the_answer_to_the_walker(model, c
     assert inside[1].mean() > 0.9
     with pytest.raises(LLMBoostError, match="nothing to keep"):
         volume.keep(None, None)
+
+
+def test_a_model_that_does_not_look_at_such_images_leaves_the_answer_to_the_walker(model, case):
+    image, _truth, strokes = case
+    looks = replace(model, card=replace(model.card, modality="MR", subject=read_card(find("brain")).subject))
+    volume = StrokedVolume(replace(image, modality="CT"), looks.card)
+    answer = volume.update(strokes, model=looks)
+    assert answer.method == StrokesMethod.WALKER
+    assert answer.warnings == ("'ellipsoids' does not look at such an image, so the walker answers",)
 
 
 def test_what_a_model_does_not_know_is_the_walkers(model, case):

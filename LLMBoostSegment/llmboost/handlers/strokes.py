@@ -64,8 +64,7 @@ def update(engine: Engine, job: Job[StrokesUpdateRequest]) -> StrokesAnswer:
     from ..inference.watch import Watch
 
     volume = session.volume
-    teaches = request.teach and session.model is not None
-    model = engine.load(session.model, session.device, job) if teaches and session.model else None
+    model = engine.load(session.model, session.device, job) if request.teach and session.model else None
     doing = f"'{model.card.name}' learns from the strokes" if model else "spreading the strokes"
     job.progress(0.0, doing)
     found = volume.update(

@@ -78,8 +78,9 @@ class Lesson:
         return self.label.masked_fill(~torch.isin(self.group, torch.tensor(groups)), IGNORED)
 
 
-def teach(model: Model, channels: Sequence[Image], strokes: Strokes, watch: Watch = UNWATCHED) -> Taught:
-    """Let a segmenter learn from strokes; neither its file nor its weights change.
+def teach(model: Model, channels: Sequence[Image], strokes: Strokes, watch: Watch = UNWATCHED) -> Taught | None:
+    """Let a segmenter learn from strokes; neither its file nor its weights change. None: it does not look at what is
+    painted, as in images of another kind.
 
     Args:
         channels: one image a channel, the part of the case that is to be segmented.
@@ -89,7 +90,10 @@ def teach(model: Model, channels: Sequence[Image], strokes: Strokes, watch: Watc
         LLMBoostError: what :func:`..inference.views.views` refuses, or PEFT is not installed.
         Cancelled: whoever waits cancelled.
     """
-    teaching = _Teaching(model, strokes, lessons(model, channels, strokes))
+    patches = lessons(model, channels, strokes)
+    if not patches:
+        return None
+    teaching = _Teaching(model, strokes, patches)
     right, _ = teaching.judge(model.network, teaching.groups)
     if right >= RIGHT:
         return Taught(model, right=right)

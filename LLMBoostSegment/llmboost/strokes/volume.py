@@ -150,11 +150,13 @@ class StrokedVolume:
 
         channels = [_part(one, box) for one in self._channels]
         taught = teach(model, channels, painted, watch.part(0, TEACHING))
-        self._taught = None
-        if taught.left_out and self._walked(painted, box, taught.left_out, watch) > taught.found + AHEAD:
-            answer = self._by_walker(painted, box, watch)
-            better = f"the walker finds strokes that are left out better than '{model.card.name}' does, so it answers"
-            return replace(answer, warnings=(better,))
+        self._taught, name, why = None, model.card.name, ""
+        if taught is None:
+            why = f"'{name}' does not look at such an image, so the walker answers"
+        elif taught.left_out and self._walked(painted, box, taught.left_out, watch) > taught.found + AHEAD:
+            why = f"the walker finds strokes that are left out better than '{name}' does, so it answers"
+        if taught is None or why:
+            return replace(self._by_walker(painted, box, watch), warnings=(why,))
         self._taught = taught, painted.count
         found = segment(taught.model, channels, probabilities=True, watch=watch.part(TEACHING, 1))
         assert found.probabilities is not None
