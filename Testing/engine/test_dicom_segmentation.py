@@ -178,6 +178,15 @@ def test_a_part_of_a_region_is_told(make_series, write):
     assert highdicom.seg.segread(path).get_segment_description(1).anatomic_regions[0].value == "1"
 
 
+def test_codes_that_were_guessed_say_so(make_series, write):
+    first, *others = LABELS
+    path = write(
+        labelmap(), make_series(), dataclasses.replace(CARD, labels=(dataclasses.replace(first, guessed=True), *others))
+    )
+    told = [segment.get("SegmentDescription", "") for segment in pydicom.dcmread(path).SegmentSequence]
+    assert sorted(told) == ["", "", "Codes guessed from the name"]
+
+
 def test_patient_study_and_space_are_those_of_the_series(make_series, write):
     series = make_series(
         PatientName="Ямада^太郎",

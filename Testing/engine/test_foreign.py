@@ -88,6 +88,14 @@ def test_an_image_is_segmented_as_it_is_stored(tmp_path, residual, direction):
     assert len(np.unique(expected)) > 1
 
 
+def test_labels_get_the_codes_and_colors_that_their_names_say(tmp_path):
+    labels = {"background": 0, "kidney_left": 1, "something": 2}
+    write_results(tmp_path / "results", {0: nnunet_network()}, labels=labels)
+    kidney, other = imported(tmp_path / "results").card.labels
+    assert (kidney.type.value, kidney.modifier.meaning, kidney.guessed) == ("64033007", "Left", True)
+    assert (other.type.meaning, other.guessed) == ("Tissue", False)
+
+
 def test_images_that_the_reader_turns_are_turned(tmp_path):
     network = nnunet_network()
     plans = plans_of(network) | {"image_reader_writer": "NibabelIOWithReorient"}

@@ -1,5 +1,7 @@
 """Slicer's segmentation files; pynrrd is the independent reader."""
 
+from dataclasses import replace
+
 import nrrd
 import numpy as np
 import pytest
@@ -87,6 +89,14 @@ def test_colors_and_codes_are_read_and_odd_ones_do_not_stop_reading(tmp_path, la
     found = read_segments(path)[1]
     assert (found[0].name, found[0].type) == (LABELS[0].name, Label(1, "", (0, 0, 0)).type)
     assert found[1:] == [LABELS[1], part]
+
+
+def test_codes_that_were_guessed_say_so(tmp_path, labelmap):
+    path = tmp_path / "case.seg.nrrd"
+    first, second, third = LABELS
+    write_segmentation(labelmap, [replace(first, guessed=True), second, third], path)
+    assert nrrd.read_header(str(path))["Segment0_Tags"].endswith("|LLMBoost.Codes:guessed from the name|")
+    assert [label.guessed for label in read_segments(path)[1]] == [True, False, False]
 
 
 def test_large_values_and_no_labels(tmp_path, labelmap):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import slicer
@@ -87,6 +89,14 @@ def test_a_new_segmentation_has_all_that_slicer_shows(session, write, volumeNode
     assert {key: node.GetAttribute(key) for key in answer.provenance} == answer.provenance
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is volumeNode
     assert node.GetDisplayNode() is not None
+
+
+def test_codes_that_were_guessed_say_so(write, volumeNode, answer):
+    labels = [replace(label, guessed=number == 0) for number, label in enumerate(answer.labels)]
+    node = writeSegmentation(answer.labelmap, labels, volumeNode, provenance={}, name="organs").segmentationNode
+    segmentation = node.GetSegmentation()
+    told = [tag(segmentation.GetNthSegment(n), "LLMBoost.Codes") for n in range(segmentation.GetNumberOfSegments())]
+    assert told == ["guessed from the name", "", ""]
 
 
 def test_the_result_lies_in_the_study_of_the_volume(scene, write, volumeNode):

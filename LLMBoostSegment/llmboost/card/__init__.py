@@ -5,6 +5,7 @@ then the raw tensors. The header's ``__metadata__`` holds the card as JSON under
 costs one small read, so that a panel can list models at once; this module needs the standard library alone.
 """
 
+from .anatomy import synonyms, with_codes
 from .card import CROP, Card
 from .checks import AVERAGES, CONTROL, INPUT_REGIONS, MAX_LABEL
 from .fields import (
@@ -77,6 +78,8 @@ __all__ = [
     "read_card",
     "read_header",
     "same_name",
+    "synonyms",
     "tensor_digest",
+    "with_codes",
     "write_card",
 ]

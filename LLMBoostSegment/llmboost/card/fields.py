@@ -37,6 +37,7 @@ class Label:
     """One segment that a model draws: its voxel value, name, color (RGB, 0-255) and terminology.
 
     ``region`` and ``region_modifier`` tell the anatomic region that it belongs to, where ``type`` does not say all.
+    ``guessed``: the codes were found by the name alone (:mod:`.anatomy`).
     """
 
     value: int
@@ -47,6 +48,7 @@ class Label:
     modifier: Code | None = None
     region: Code | None = None
     region_modifier: Code | None = None
+    guessed: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..card import RAS, SEGMENTATION, Card, Origin
+from ..card import RAS, SEGMENTATION, Card, Origin, with_codes
 from ..errors import LLMBoostError
 from ..files import digest_of, printable
 from ..jsonfile import read_json
@@ -71,7 +71,7 @@ def import_foreign(
         title=f"{short.replace('_', ' ')} (nnU-Net {plan.configuration})",
         description=printable(str(dataset.get("description") or f"Trained with nnU-Net, {plan.configuration}")),
         task=SEGMENTATION,
-        labels=plan.labels,
+        labels=with_codes(plan.labels),
         modality=plan.modality,
         preprocessing=replace(plan.preprocessing, orientation=orientation or turned),
         network=entry,

@@ -44,7 +44,9 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
     chances = {label.value: as_bytes(chance) for label, chance in zip(model.card.labels, maps, strict=False)}
     return SegmentAnswer(
         labelmap=np.ascontiguousarray(result.labelmap.array.transpose()),
-        labels=tuple(DrawnLabel(one.value, one.name, one.color, terminology_entry(one)) for one in result.labels),
+        labels=tuple(
+            DrawnLabel(one.value, one.name, one.color, terminology_entry(one), one.guessed) for one in result.labels
+        ),
         classes=tuple(LabelMaps(one.value, one.name, chances.get(one.value)) for one in model.card.labels),
         volumes_ml=result.volumes_ml,
         entropy=None if result.entropy is None else as_bytes(result.entropy.array),

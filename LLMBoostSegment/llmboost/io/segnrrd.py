@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..card import PALETTE, Code, Label
+from ..card.anatomy import GUESSED
 from ..errors import LLMBoostError
 from .image import Image, image_from_sitk, read_sitk, to_sitk, write_sitk
 
@@ -76,7 +77,8 @@ def write_segmentation(
             "Layer": "0",
             "Extent": extent,
             # In progress: no person has confirmed the segment yet.
-            "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{terminology_entry(label)}|",
+            "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{terminology_entry(label)}|"
+            + (":".join(GUESSED) + "|" if label.guessed else ""),
         }
         header |= {f"Segment{number}_{key}": text for key, text in fields.items()}
     for key, text in (attributes or {}).items():
@@ -117,7 +119,8 @@ def read_segments(path: str | Path) -> tuple[Image, list[Label]]:
         except ValueError as error:
             raise LLMBoostError(f"{path}: damaged header ({prefix}LabelValue); save it again in Slicer") from error
         color = _color(_text(stored, prefix + "Color")) or PALETTE[len(segments) % len(PALETTE)]
-        segments.append(Label(value, name, color, **_meaning(_text(stored, prefix + "Tags"))))
+        tags = _text(stored, prefix + "Tags")
+        segments.append(Label(value, name, color, **_meaning(tags), guessed=":".join(GUESSED) in tags))
     return image_from_sitk(stored, path), segments
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..booster import Booster, BoosterConfig
-from ..card import PALETTE, SEGMENTATION, Card, Label, read_card
+from ..card import PALETTE, SEGMENTATION, Card, Label, read_card, with_codes
 from ..card.figures import NOT_TAUGHT
 from ..errors import LLMBoostError
 from ..files import locked
@@ -199,8 +199,9 @@ def made_with() -> dict[str, str]:
 
 
 def default_labels(names: dict[int, str]) -> tuple[Label, ...]:
-    """Labels by name and value, colored in turn; their terminology says no more than "tissue"."""
-    return tuple(Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
+    """Labels by name and value, with what their names say, or colored in turn."""
+    plain = (Label(value, name, PALETTE[n % len(PALETTE)]) for n, (value, name) in enumerate(names.items()))
+    return with_codes(tuple(plain))
 
 
 def _start_from(network: torch.nn.Module, path: Path) -> None:

@@ -91,12 +91,16 @@ class ImageRequest(ComputeRequest[B]):
 
 @dataclass(frozen=True)
 class DrawnLabel:
-    """A segment of a label map: its value, name, color (RGB, 0-255) and terminology as Slicer writes it."""
+    """A segment of a label map: its value, name, color (RGB, 0-255) and terminology as Slicer writes it.
+
+    ``guessed``: the terminology was found by the name alone.
+    """
 
     value: int
     name: str
     color: tuple[int, int, int]
     terminology: str = ""
+    guessed: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from pydicom.valuerep import DA, TM, DSfloat
 
 from ... import __version__
 from ...card import Card, Code, Label
+from ...card.anatomy import GUESSED
 from ...errors import LLMBoostError
 from ...files import atomic_path, printable
 from ..image import Image, to_canonical
@@ -280,6 +281,8 @@ def _segment(hd: ModuleType, number: int, label: Label, card: Card, guided: bool
         display_color=hd.color.CIELabColor.from_rgb(*label.color),
         anatomic_regions=[_code(hd, label.region)] if label.region else None,
     )
+    if label.guessed:
+        described.SegmentDescription = f"Codes {GUESSED[1]}"
     if label.modifier is not None:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [_code(hd, label.modifier)]
