@@ -36,7 +36,8 @@ def merged(base: nn.Module, network: nn.Module, adapter: Mapping[str, Tensor]) -
 
 
 def low_rank_update(a: Tensor, b: Tensor) -> Tensor:
-    """The change (out, in * kernel) of a weight by low-rank factors (rank, in, ...) and (out, rank, ...)."""
+    """The change (out, in * kernel) of a weight by low-rank factors (rank, in, ...) and (out, rank, ...); of a
+    transposed convolution's, (in, out * kernel) by (rank, out, ...) and (in, rank, ...)."""
     return b.float().flatten(1) @ a.float().flatten(1)
 
 

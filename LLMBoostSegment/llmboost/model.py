@@ -51,11 +51,12 @@ class Model:
     helpers: dict[str, Model] = field(default_factory=dict, compare=False, repr=False)
 
 
-def save_model(network: nn.Module, card: Card, path: Path, precision: torch.dtype = torch.float16) -> Card:
+def save_model(network: nn.Module, card: Card, path: Path, precision: torch.dtype | None = None) -> Card:
     """Write a model file, whole or not at all: weights in float16, a frozen block in its source's own 4 bits.
 
     Args:
-        precision: of the weights; float32 where a network is to answer to the last digit as it did elsewhere.
+        precision: of the weights; by default float32 of models of other programs, which are to answer to the last
+            digit as they did there, and of what is adapted from them.
 
     Returns:
         the card with the file's digest.
@@ -66,8 +67,9 @@ def save_model(network: nn.Module, card: Card, path: Path, precision: torch.dtyp
     return save_tensors(network.state_dict(), card, path, precision)
 
 
-def save_tensors(tensors: Mapping[str, Tensor], card: Card, path: Path, precision: torch.dtype = torch.float16) -> Card:
+def save_tensors(tensors: Mapping[str, Tensor], card: Card, path: Path, precision: torch.dtype | None = None) -> Card:
     """Write a file of ``tensors``, as :func:`save_model` does: of an adapter, those that differ from its base."""
+    precision = precision or (torch.float32 if card.origin else torch.float16)
     tensors = {name: _stored(tensor, precision) for name, tensor in tensors.items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:

@@ -1,5 +1,8 @@
 """Adapters: what is trained, that merging gives what was trained, and what a base of volumes makes of slices."""
 
+import re
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import nn
@@ -15,6 +18,7 @@ from llmboost.learn.adaptation.lora import (
     AdapterConfig,
     adapter_state,
     default_rank,
+    default_scope,
     default_wise_alpha,
     dequantize,
     inject,
@@ -22,10 +26,21 @@ from llmboost.learn.adaptation.lora import (
     layer_by_layer,
 )
 from llmboost.networks import build, describe
+from llmboost.networks.parts import Parts
 
+CONVOLUTIONAL = {
+    "channels": 1,
+    "classes": 3,
+    "features": (4, 8, 16),
+    "kernels": ((1, 3, 3), (3, 3, 3), (3, 3, 3)),
+    "strides": ((1, 1, 1), (1, 2, 2), (2, 2, 2)),
+    "blocks": (1, 2, 2),
+    "decoder_convs": (1, 2),
+}
 SMALL = {
     "hybrid-vit": {"stem": (4, 6, 8), "width": 16, "depth": 2, "heads": 2},
     "plain-vit": {"image_size": (16, 16, 16), "width": 16, "depth": 2, "heads": 2},
+    **dict.fromkeys(("plain-conv-unet", "residual-encoder-unet"), CONVOLUTIONAL),
 }
 SHAPE = BlockShape(width=32, heads=4, kv_heads=2, head_dim=8, ffn=64)
 
@@ -125,7 +140,10 @@ def test_base_is_frozen_and_little_is_adapter_state(name):
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
     network(image(16, 16, 16)).square().mean().backward()
     optimizer.step()
-    after = {key.replace(".base_layer", ""): tensor for key, tensor in network.state_dict().items()}
+    state = network.state_dict()
+    after = {
+        re.sub(r"[.]base_layer|[.]parametrizations([.]weight)[.]original", r"\1", key): state[key] for key in state
+    }
     changed = {key for key, tensor in before.items() if not torch.equal(tensor, after[key])}
     assert changed <= names
     assert changed
@@ -212,3 +230,87 @@ def test_modules_that_only_hold_others_are_no_targets():
     assert set(adapter_state(network)) == {f"heads.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")}
     assert not any("lora" in name for name, _ in network.named_parameters())
     assert isinstance(network.heads, nn.ModuleList)
+
+
+class Odd(nn.Module):
+    """Convolutions of every kind, with batch norms."""
+
+    parts: ClassVar = Parts(first=("enter",), decoder=("up",), head=("out",), convolutional=True)
+
+    def __init__(self):
+        super().__init__()
+        self.enter = nn.Conv3d(1, 4, 3, padding=1)
+        self.dilated = nn.Sequential(nn.Conv3d(4, 8, 3, padding=2, dilation=2), nn.BatchNorm3d(8), nn.ReLU())
+        self.grouped = nn.Conv3d(8, 8, 3, 2, padding=1, groups=4)
+        self.mix = nn.Conv3d(8, 6, 1)
+        self.up = nn.ConvTranspose3d(6, 4, 2, 2)
+        self.up_grouped = nn.ConvTranspose3d(4, 4, 3, padding=1, groups=2)
+        self.out = nn.Conv3d(4, 2, 1)
+
+    def forward(self, x):
+        x = self.mix(self.grouped(self.dilated(self.enter(x))))
+        return self.out(self.up_grouped(self.up(x)))
+
+
+def odd():
+    torch.manual_seed(0)
+    network = Odd()
+    network.train()
+    for _ in range(3):
+        network(2 * torch.randn(2, 1, 8, 8, 8) + 1)  # means and variances of its batch norm
+    return network.eval()
+
+
+@pytest.mark.parametrize("decoder", [False, True])
+def test_convolutions_of_every_kind(decoder):
+    base, network, x = odd(), odd(), image(8, 8, 8)
+    inject(network, AdapterConfig(2, decoder=decoder))
+    with torch.no_grad():
+        torch.testing.assert_close(network.eval()(x), base(x), rtol=0, atol=0)
+    tensors = adapter_state(network)
+    low_rank = {name.removesuffix(".weight.lora_A") for name in tensors if name.endswith("lora_A")}
+    assert low_rank == {"dilated.0", "grouped", "up_grouped", *(() if decoder else ("up",))}
+    assert {"enter.weight", "out.weight", "dilated.1.weight"} <= tensors.keys()
+    assert ("up.weight" in tensors) == decoder
+    assert "mix.weight" not in tensors
+    learnt(network)
+    result = odd()
+    result.load_state_dict(merged(base, result, adapter_state(network)))
+    with torch.no_grad():
+        assert not torch.allclose(network(x), base(x), atol=1e-2)
+        torch.testing.assert_close(result(x), network(x), rtol=1e-5, atol=1e-5)
+
+
+def test_batch_norms_keep_their_means_in_training():
+    network, x = odd(), image(8, 8, 8)
+    with torch.no_grad():
+        before = network(x)
+        inject(network, AdapterConfig(2))
+        network.train()
+        torch.testing.assert_close(network(x), before)
+        assert network.training
+
+
+def test_of_small_networks_of_convolutions_all_is_trained():
+    assert default_scope(boosted("plain-conv-unet")) == "full"
+    assert default_scope(boosted("hybrid-vit")) == "adapter"
+    large = build("plain-conv-unet", {**CONVOLUTIONAL, "features": (8, 64, 256)}, None)
+    assert default_scope(large) == "adapter"
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_a_new_booster_adds_nothing_before_it_has_learned(alpha):
+    """And none of it is left where none of the changes is kept."""
+    base = build("plain-conv-unet", CONVOLUTIONAL, None).eval()
+    network, x = boosted("plain-conv-unet"), image(16, 16, 16)
+    network.load_state_dict(transfer_weights(base, network))
+    nn.init.zeros_(network.booster.adapter_out.weight)
+    with torch.no_grad():
+        assert torch.equal(network(x), base(x))
+    inject(network, AdapterConfig(2))
+    learnt(network)
+    tensors = adapter_state(network) | {n: t for n, t in network.state_dict().items() if n.startswith(BLOCKS)}
+    result = empty_like(network)
+    result.load_state_dict(merged(base, result, interpolate(base, tensors, alpha)), assign=True)
+    with torch.no_grad():
+        torch.testing.assert_close(result.eval()(x), network(x) if alpha else base(x), rtol=1e-4, atol=1e-4)

@@ -91,4 +91,3 @@ def test_answers_as_the_original_does(name, axes, dimensions):
         expected, found = theirs(image), own(volume.permute(to_ours).contiguous()).permute(back)
     found = found if dimensions == 3 else found[:, :, 0]
     assert torch.allclose(found, expected, atol=1e-5)
-    assert torch.equal(found, expected) or (axes, dimensions) != ((0, 1, 2), 3)

@@ -451,10 +451,3 @@ def test_where_an_imported_model_looked(tmp_path, regions):
     assert not heat[:3].any()
     with pytest.raises(LLMBoostError, match="no attention"):
         segment(model, [case], explain=ExplanationSpec(label.value, "attention-rollout"))
-
-
-def test_an_imported_model_is_no_base_yet(results, dataset_folder, tmp_path, refusal):
-    card = imported(results).card
-    assert not card.adaptable
-    told = refusal("adapt", card.name, dataset_folder, "--output", tmp_path / "adapted.safetensors")
-    assert "trained with nnU-Net v2, and such models cannot be adapted yet" in told

@@ -114,8 +114,10 @@ class Card:
 
     @property
     def adaptable(self) -> bool:
-        """Whether the network can learn more: it is one, and was trained here."""
-        return not self.is_ensemble and self.origin is None
+        """Whether the network can learn more: it is one, its labels exclude each other, and it segments where others
+        trained it."""
+        ours = self.origin is None or self.task == SEGMENTATION
+        return not self.is_ensemble and self.activation == "softmax" and ours
 
     @property
     def learned_from(self) -> int | None:

@@ -41,6 +41,17 @@ def adapt(
     block: Annotated[
         bool, typer.Option("--block", help="Low-rank updates of the language model's block, too.")
     ] = False,
+    scope: Annotated[
+        str | None,
+        typer.Option(
+            "--scope",
+            help="What learns: own (a small network of its own, by default of new labels), adapter, or full (all"
+            " weights; by default of a small imported model).",
+        ),
+    ] = None,
+    booster: Annotated[
+        str, typer.Option("--booster", help="A booster for a base without one: none (default), smollm2 or random.")
+    ] = "none",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
     folds: Annotated[
@@ -67,7 +78,9 @@ def adapt(
     from ..learn.adaptation.flow import adapt as run
     from ..learn.adaptation.runs import has_ended
 
-    settings = AdaptSettings(steps=steps, minutes=minutes, rank=rank, task=task, block=block, seed=seed)
+    settings = AdaptSettings(
+        steps=steps, minutes=minutes, rank=rank, task=task, scope=scope, block=block, booster=booster, seed=seed
+    )
     path, where = library.find(base), choose_device(device)
     if folds is not None:
         check_folds(read_card(path), dataset, settings, folds)

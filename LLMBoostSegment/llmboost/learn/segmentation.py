@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..card import Preprocessing
 from ..errors import LLMBoostError
+from ..inference.content import seen_of
 from ..inference.predict import predict, tile
 from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
@@ -107,7 +108,7 @@ def read_volume(
     """A labeled case as the network sees it. Labels are resampled as probabilities; values become 0, 1, 2, ..."""
     images, label = load(case)
     assert label is not None
-    work = preprocess(images, preprocessing)
+    work = preprocess(seen_of(images, preprocessing)[0], preprocessing)
     values = [0, *dataset.labels] + ([dataset.ignore] if dataset.ignore is not None else [])
     classes = resample(label.with_array(np.stack([label.array == value for value in values])), _grid(work), "linear")
     indices = classes.array.argmax(axis=0).astype(np.int16)

@@ -70,7 +70,7 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
         raise LLMBoostError(f"network '{name}': {error}") from error
     if not booster:
         return network(config, None)
-    if name in PEERS | IMPORTED:
+    if not hasattr(config, "width"):
         raise LLMBoostError(f"network '{name}' takes no booster; use booster 'none'")
     width = config.width
     made = Booster.pretrained(width, booster) if isinstance(booster, BoosterConfig) else rebuild(width, booster)

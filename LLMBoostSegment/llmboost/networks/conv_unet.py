@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from .tap import Tap
+from ..booster import Booster
+from .hybrid_vit import Conv3d
+from .parts import Parts
+from .tap import Tap, to_grid, to_tokens
 
 Size = tuple[int, int, int]
 MOST = 64  # stages, and blocks of one: a damaged card must not keep a machine busy
@@ -56,6 +60,11 @@ class ConvUNetConfig:
         if {len(self.kernels), len(self.strides), len(self.blocks), len(self.decoder_convs) + 1} != {stages}:
             raise ValueError(f"{stages} stages, but not as many kernels, strides or blocks")
 
+    @property
+    def width(self) -> int:
+        """Of the coarsest features, which a booster takes as tokens."""
+        return self.features[-1]
+
 
 @dataclass(frozen=True)
 class ResidualUNetConfig(ConvUNetConfig):
@@ -65,14 +74,19 @@ class ResidualUNetConfig(ConvUNetConfig):
 class ConvUNet(nn.Module):
     """Logits (B, classes, R, A, S) of images (B, channels, R, A, S), whose sizes are multiples of :attr:`stride`."""
 
-    def __init__(self, config: ConvUNetConfig, booster: None = None) -> None:  # noqa: ARG002  # all networks take one
+    parts: ClassVar = Parts(
+        first=("encoder.stem", "encoder.stages.0"), decoder=("decoder",), head=("head",), convolutional=True
+    )
+
+    def __init__(self, config: ConvUNetConfig, booster: Booster | None = None) -> None:
         super().__init__()
         self.config = config
-        self.booster = None
         self.encoder = Encoder(config)
-        self.before_booster, self.after_booster = Tap(), Tap()
+        self.before_booster = Tap()
+        self.booster = booster
+        self.after_booster = Tap()
         self.decoder = Decoder(config)
-        self.head = nn.Conv3d(config.features[0], config.classes, 1)
+        self.head = Conv3d(config.features[0], config.classes, 1)
 
     @property
     def stride(self) -> Size:
@@ -82,8 +96,14 @@ class ConvUNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         *skips, coarsest = self.encoder(image)
-        coarsest = self.after_booster(self.before_booster(coarsest))
-        return self.head(self.decoder([*skips, coarsest]))
+        coarsest = self.before_booster(coarsest)
+        if self.booster is not None:
+            coarsest = to_grid(self.booster(to_tokens(coarsest)), coarsest)
+        return self.head(self.decoder([*skips, self.after_booster(coarsest)]))
+
+    def deep(self, image: Tensor) -> list[Tensor]:
+        """The logits alone, as other networks' of several resolutions: what others trained has lost these heads."""
+        return [self(image)]
 
 
 class Encoder(nn.Module):
@@ -190,7 +210,7 @@ class Unit(nn.Module):
     ) -> None:
         super().__init__()
         r, a, s = ((size - 1) // 2 for size in kernel)
-        self.conv = nn.Conv3d(before, width, kernel, stride, (r, a, s), bias=config.bias if bias is None else bias)
+        self.conv = Conv3d(before, width, kernel, stride, (r, a, s), bias=config.bias if bias is None else bias)
         self.norm = nn.InstanceNorm3d(width, config.eps, affine=config.affine)
         self.activation = nn.LeakyReLU(config.slope, inplace=True) if active else nn.Identity()
 

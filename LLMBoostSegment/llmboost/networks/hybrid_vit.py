@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from monai.networks.utils import pixelshuffle, pixelunshuffle
 from torch import Tensor, nn
 
 from ..booster import Booster
+from .parts import Parts
 from .tap import Tap, place_of, to_grid, to_tokens
 
 Size = tuple[int, int, int]
@@ -57,6 +59,8 @@ class HybridViTConfig:
 
 class HybridViT(nn.Module):
     """Logits (B, classes, R, A, S) of images (B, channels, R, A, S), whose sizes are multiples of ``stride``."""
+
+    parts: ClassVar = Parts(first=("stem", "down"), decoder=("fusion", "up", "decoder"), head=("heads",))
 
     def __init__(self, config: HybridViTConfig, booster: Booster | None = None) -> None:
         super().__init__()

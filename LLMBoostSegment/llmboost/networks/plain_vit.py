@@ -8,12 +8,14 @@ measurably harmful: positions are added before the booster, not after it; patche
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..booster import Booster
+from .parts import Parts
 from .tap import Tap, place_of, to_grid, to_tokens
 
 Size = tuple[int, int, int]
@@ -43,6 +45,8 @@ class PlainViTConfig:
 
 class PlainViT(nn.Module):
     """Logits (B, classes, R, A, S) of images (B, channels, R, A, S), whose sizes are multiples of ``patch``."""
+
+    parts: ClassVar = Parts(first=("embed", "position"), decoder=(), head=("head",))
 
     def __init__(self, config: PlainViTConfig, booster: Booster | None = None) -> None:
         super().__init__()

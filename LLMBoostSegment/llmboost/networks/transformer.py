@@ -13,6 +13,7 @@ from ..booster import Booster
 from .tap import Tap, place_of, to_grid, to_tokens
 
 Size = tuple[int, int, int]
+POSITIONS = ("class_token", "position", "class_position")  # of a :class:`Transformer`, that are learned
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ variants, which train on a CPU in minutes, have a convolutional stem and read th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from ..booster import Booster
 from .classifier import Classifier
-from .transformer import BlockSizes, Size, Transformer, grid_of, stem_of
+from .parts import Parts
+from .transformer import POSITIONS, BlockSizes, Size, Transformer, grid_of, stem_of
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class ViT3DTinyConfig(ViTTinyConfig):
 
 class ViT(Classifier):
     """Logits (B, classes) of images (B, channels, R, A, S)."""
+
+    parts: ClassVar = Parts(first=("stem", *(f"transformer.{name}" for name in POSITIONS)), decoder=(), head=("head",))
 
     def __init__(self, config: ViTConfig, booster: Booster | None = None) -> None:
         super().__init__()

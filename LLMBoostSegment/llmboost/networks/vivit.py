@@ -7,12 +7,14 @@ Only these few tokens reach the booster.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from ..booster import Booster
 from .classifier import Classifier
-from .transformer import BlockSizes, Size, Transformer, grid_of, stem_of
+from .parts import Parts
+from .transformer import POSITIONS, BlockSizes, Size, Transformer, grid_of, stem_of
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,12 @@ class ViViTTinyConfig(ViViTConfig):
 
 class ViViT(Classifier):
     """Logits (B, classes) of images (B, channels, R, A, S)."""
+
+    parts: ClassVar = Parts(
+        first=("stem", *(f"{one}.{name}" for one in ("spatial", "transformer") for name in POSITIONS)),
+        decoder=(),
+        head=("head",),
+    )
 
     def __init__(self, config: ViViTConfig, booster: Booster | None = None) -> None:
         super().__init__()

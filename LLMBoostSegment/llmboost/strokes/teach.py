@@ -18,12 +18,20 @@ from torch import Tensor, nn
 
 from ..adapter import merged
 from ..card import Card
+from ..inference.content import Box, seen_of
 from ..inference.predict import evaluating, tile
 from ..inference.preprocessing import preprocess
 from ..inference.views import View, views
 from ..inference.watch import UNWATCHED, Watch
 from ..io.image import Image
-from ..learn.adaptation.lora import AdapterConfig, adapter_state, inject, interpolate, layer_by_layer
+from ..learn.adaptation.lora import (
+    AdapterConfig,
+    adapter_state,
+    default_scope,
+    inject,
+    interpolate,
+    layer_by_layer,
+)
 from ..learn.adaptation.onbase import network_of
 from ..learn.learner import Learner
 from ..learn.loss import IGNORED, SegmentationLoss, marginal
@@ -136,7 +144,7 @@ class _Teaching:
         """The adapter's tensors after learning from the strokes of these groups."""
         torch.manual_seed(0)
         network = network_of(self.model)
-        inject(network, AdapterConfig(RANK))
+        inject(network, AdapterConfig(RANK, default_scope(network)))
         batches = [(lesson, label) for lesson in self.lessons if ((label := lesson.of(groups)) != IGNORED).any()]
         learner = Learner(network, TrainingConfig(steps=STEPS * len(batches), batch=1, rate=RATE), self.device)
         with layer_by_layer():
@@ -180,8 +188,9 @@ def lessons(model: Model, channels: Sequence[Image], strokes: Strokes) -> list[L
     """The patches that strokes lie in, as few as hold all of them."""
     found: list[Lesson] = []
     for view in views(model, channels).views:
-        work = preprocess(view.channels, model.card.preprocessing)
-        painted = _on_grid(work, view, model.card, strokes)
+        channels, box = seen_of(view.channels, model.card.preprocessing)
+        work = preprocess(channels, model.card.preprocessing)
+        painted = _on_grid(work, view, box, model.card, strokes)
         image, size = torch.from_numpy(work.array), model.card.preprocessing.patch_size
         padded, places, inside = tile(image, size)
         label, group = (torch.full((1, *padded.shape[1:]), nothing) for nothing in (IGNORED, -1))
@@ -195,15 +204,19 @@ def lessons(model: Model, channels: Sequence[Image], strokes: Strokes) -> list[L
     return found
 
 
-def _on_grid(work: Image, view: View, card: Card, strokes: Strokes) -> tuple[np.ndarray, np.ndarray]:
+def _on_grid(work: Image, view: View, seen: Box, card: Card, strokes: Strokes) -> tuple[np.ndarray, np.ndarray]:
     """The network's class and the group of strokes, int64, of each voxel of ``work``; IGNORED and -1 where nothing is
-    painted."""
+    painted.
+
+    Args:
+        seen: what of the view the network sees, on its first channel's grid.
+    """
     classes = np.full(256, IGNORED)
     classes[[label.value for label in card.labels]] = np.arange(1, card.classes)
     classes[BACKGROUND] = 0
     values, groups = (view.turned(view.part(array)) for array in (strokes.array, strokes.groups))
     grid = view.channels[0]
-    indices = np.argwhere(groups >= 0)
+    indices = np.argwhere(groups[seen] >= 0) + [part.start for part in seen]
     # background first: where a voxel of the network holds several strokes, labels stay
     indices = indices[np.argsort(classes[values[tuple(indices.T)]], kind="stable")]
     to_work = np.linalg.solve(work.affine, grid.affine)

@@ -18,8 +18,10 @@ from ...library import find_base
 from ...messages.words import AdaptTask, StopReason, chosen
 from ...model import Model
 from ...networks import describe
+from ..base import NO_BOOSTER
 from ..train import made_with
 from ..trainer import Task
+from .lora import SCOPES
 
 if TYPE_CHECKING:
     from ...io.dataset import Dataset
@@ -44,8 +46,9 @@ class AdaptSettings:
         task: ``improve`` (the base's labels) or ``new-labels``; None: what the data set's labels say.
         scope: what learns. ``own``: a small network of its own, from random weights, by the plan for minutes
             (:func:`..plan.make_plan`); else see :class:`.lora.AdapterConfig`. None: of a segmenter that is to learn
-            new labels ``own``; for all else ``adapter``.
+            new labels ``own``; for all else :func:`.lora.default_scope`.
         block: see :class:`.lora.AdapterConfig`.
+        booster: one that the base lacks and gets, by the name that :func:`..base.booster_of` takes.
         batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`. Without a rate, 1e-3, or of an own network
             what a training from random weights takes, as it takes the plan's batch.
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.
@@ -63,6 +66,7 @@ class AdaptSettings:
     task: str | None = None
     scope: str | None = None
     block: bool = False
+    booster: str = NO_BOOSTER
     batch: int = 1
     rate: float | None = None
     contrast: float = 0.0
@@ -82,6 +86,8 @@ class AdaptSettings:
             raise LLMBoostError("the budget must be greater than zero")
         if self.task is not None:
             chosen(AdaptTask, self.task, "task")
+        if self.scope not in (None, OWN, *SCOPES):
+            raise LLMBoostError(f"scope '{self.scope}': use one of {', '.join((OWN, *SCOPES))}")
         if self.task == IMPROVE and self.scope == OWN:
             raise LLMBoostError("a network of its own has no base to improve; choose new-labels, or another scope")
 

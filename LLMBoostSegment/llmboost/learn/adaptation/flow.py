@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 import torch
 
-from ...card import CLASSIFICATION, SEGMENTATION
+from ...card import CLASSIFICATION, SEGMENTATION, Card
 from ...card.figures import ADVICE
 from ...errors import Cancelled, LLMBoostError
 from ...io.dataset import read_dataset
@@ -34,7 +34,7 @@ from .common import (
     adapter_entry,
     where_to_keep,
 )
-from .lora import layer_by_layer
+from .lora import default_scope, layer_by_layer
 from .runs import Run, run_of, training_minutes
 
 
@@ -111,7 +111,7 @@ def adapt(
 
 def _tell_plan(adaptation: Adaptation, run: Run, control: Control) -> None:
     reasons, settings = list(adaptation.reasons()), adaptation.settings
-    if adaptation.aim == NEW_LABELS and adaptation.base.card.task == SEGMENTATION and settings.steps is None:
+    if settings.scope == OWN and settings.steps is None:
         cases, minutes = sum(adaptation.counts), settings.minutes or MINUTES
         outlook = forecast(cases, minutes, len(adaptation.labels))
         reasons += [outlook] if outlook else []
@@ -133,15 +133,8 @@ def read_adaptation(
     base: Model, folder: Path, settings: AdaptSettings, device: torch.device, old: Path | None = None
 ) -> Adaptation:
     """What is learned, from which cases, and how: all cases are read here."""
-    if base.card.is_ensemble:
-        raise LLMBoostError(
-            f"model '{base.card.name}' is an ensemble, which cannot be adapted; adapt one of the models in it"
-        )
-    if base.card.origin:
-        raise LLMBoostError(
-            f"model '{base.card.name}' was trained with {base.card.origin.program}, and such models cannot be adapted"
-            " yet; adapt another one"
-        )
+    if not base.card.adaptable:
+        raise LLMBoostError(f"model '{base.card.name}' {_why_not(base.card)}")
     if base.card.task == CLASSIFICATION:
         from .classifier import ClassifierAdapter
 
@@ -151,11 +144,21 @@ def read_adaptation(
 
     dataset = read_dataset(folder)
     aim = settings.task or task_of(base.card, dataset)
-    scope = settings.scope or (OWN if aim == NEW_LABELS else "adapter")
+    scope = settings.scope or (OWN if aim == NEW_LABELS else default_scope(base.network))
     settings, cases = replace(settings, scope=scope), read_cases(dataset)
     if scope == OWN:
         return OwnNetwork(base, cases, settings, device)
     return SegmenterAdapter(base, cases, aim, settings, device, old)
+
+
+def _why_not(card: Card) -> str:
+    """Why a model cannot be adapted, and what to do."""
+    if card.is_ensemble:
+        one = "import one fold of it" if card.origin else "adapt one of the models in it"
+        return f"is an ensemble, which cannot be adapted; {one}"
+    if card.activation != "softmax":
+        return "draws labels over each other, which cannot be learned yet; adapt another one"
+    return "is a classifier of another program, which cannot be adapted; adapt another one"
 
 
 def _train(trainer: Trainer, run: Run, control: Control) -> tuple[Outcome, StopReason]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ...adapter import merged, transfer_weights
+from ...booster import BoosterConfig
+from ...errors import LLMBoostError
 from ...model import Model
 from ...networks import build
+from ..base import booster_of
 from ..trainer import now
 from .common import IMPROVE, NEW_LABELS, AdaptSettings, Measured, Start
 from .lora import BLOCKS, AdapterConfig, adapter_state, dequantize, inject, interpolate
@@ -41,7 +44,8 @@ class OnBase(ABC):
     def begin(self) -> Start:
         settings = self.settings
         torch.manual_seed(settings.seed)
-        network = network_of(self.base, fresh=settings.scope == "scratch", **self.options).to(self.device)
+        network = network_of(self.base, self._boosted, fresh=settings.scope == "scratch", **self.options)
+        network.to(self.device)
         started = now(settings.clock)
         before = self.measure(network)  # of new labels for the time that it takes alone
         old = self.measure_old(self.base.network)
@@ -56,19 +60,40 @@ class OnBase(ABC):
         """The base with what ``network`` has learned, as users will have it, and the adapter's tensors."""
         settings, base = self.settings, self.base.network
         alpha = 1.0 if settings.wise_alpha is None else settings.wise_alpha
-        tensors = interpolate(base.cpu(), adapter_state(network), alpha)
-        result = network_of(self.base, **self.options)
+        tensors = interpolate(base.cpu(), adapter_state(network) | self._new_booster(network), alpha)
+        result = network_of(self.base, self._boosted, **self.options)
         if settings.block:
             dequantize(result)
         result.load_state_dict(merged(base, result, tensors))
         return result.eval().to(self.device), tensors
 
+    @property
+    def _boosted(self) -> BoosterConfig | None:
+        """A booster that the base lacks, and gets."""
+        config = booster_of(self.settings.booster, seed=self.settings.seed)
+        if config and self.base.card.booster:
+            raise LLMBoostError(f"model '{self.base.card.name}' has a booster already; leave --booster out")
+        return config
 
-def network_of(base: Model, *, fresh: bool = False, **options: Any) -> nn.Module:
+    def _new_booster(self, network: nn.Module) -> dict[str, Tensor]:
+        """The frozen block of a booster that the base lacks."""
+        if not self._boosted:
+            return {}
+        state = cast(nn.Module, cast(Any, network).booster).state_dict()
+        return {
+            f"booster.{name}": tensor.detach().cpu() for name, tensor in state.items() if name.startswith("blocks.")
+        }
+
+
+def network_of(base: Model, booster: BoosterConfig | None = None, *, fresh: bool = False, **options: Any) -> nn.Module:
     """The base's network in evaluation mode, with other ``options`` (classes, strides) and the base's weights as far as
-    they fit; ``fresh`` has no more of the base than its language model's block."""
+    they fit; ``fresh`` has no more of the base than its language model's block.
+
+    Args:
+        booster: a new one, for a base without; the network computes what it did before.
+    """
     options = {**base.card.network, **options}
-    network = build(options.pop("name"), options, base.card.booster)
+    network = build(options.pop("name"), options, booster or base.card.booster)
     state = transfer_weights(base.network, network)
     kept = {name: tensor for name, tensor in state.items() if not fresh or BLOCKS in name}
     network.load_state_dict(kept, strict=not fresh)

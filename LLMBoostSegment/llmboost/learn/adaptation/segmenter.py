@@ -16,6 +16,7 @@ from ...adapter import merged
 from ...card import Card, Preprocessing
 from ...card.figures import NOT_TAUGHT
 from ...errors import LLMBoostError
+from ...inference.content import seen_of
 from ...inference.preprocessing import preprocess
 from ...io.dataset import Dataset, DatasetCase, digest_of, load, read_dataset, unlabeled_cases
 from ...io.datasetcheck import gaps
@@ -24,7 +25,7 @@ from ...model import Model
 from ..advice import advise, facts_of
 from ..loss import IGNORED
 from ..patches import TrainingPatches, Volume
-from ..plan import TrainingPlan, make_plan
+from ..plan import TrainingPlan, has_side, make_plan
 from ..precision import computing, training_dtype
 from ..regularizers import Consistency, Distillation
 from ..segmentation import Regularizer, SegmentationTask, mean_dice_of, read_volume
@@ -180,7 +181,7 @@ class SegmenterAdapter(SegmenterAdaptation, OnBase):
         return (
             f"model '{self.base.card.name}' {self.base.card.version}, {goal}",
             *self.learned_from("choose the best by"),
-            f"rank {self.rank}",
+            "all weights learn" if self.settings.scope == "full" else f"rank {self.rank}",
             *(self.plan.reasons if self.plan else ()),
         )
 
@@ -247,7 +248,10 @@ def _goal(base: Model, cases: Cases, aim: str) -> tuple[Dataset, TrainingPlan | 
         return replace(dataset, labels=labels), None, card
     plan = None
     preprocessing = card.preprocessing
-    if "strides" in card.network:
+    if card.origin:  # it sees images as it always did
+        sided = any(map(has_side, dataset.labels.values()))
+        preprocessing = replace(preprocessing, mirror=() if sided else preprocessing.mirror)
+    elif "strides" in card.network:
         unshuffle = card.network.get("unshuffle", 1)
         plan = make_plan(
             dataset, train, levels=_strides(card), unshuffle=unshuffle, quick=True, load=cases.checked.load
@@ -259,6 +263,7 @@ def _goal(base: Model, cases: Cases, aim: str) -> tuple[Dataset, TrainingPlan | 
         modality=", ".join(dataset.modalities),
         preprocessing=preprocessing,
         largest_component=False,
+        one_piece=(),
         cascade=None,
     )
     return dataset, plan, goal
@@ -276,7 +281,7 @@ def _unlabeled_volume(case: DatasetCase, preprocessing: Preprocessing) -> Volume
     images, _ = load(case)
     if len(images) != preprocessing.channels:
         raise LLMBoostError(f"{case.images[0]}: {len(images)} channel(s), the model takes {preprocessing.channels}")
-    image = torch.from_numpy(preprocess(images, preprocessing).array)
+    image = torch.from_numpy(preprocess(seen_of(images, preprocessing)[0], preprocessing).array)
     return Volume(case.id, image, torch.full((1, *image.shape[1:]), IGNORED, dtype=torch.int16))
 
 
