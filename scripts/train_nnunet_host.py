@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 
@@ -20,7 +21,7 @@ from llmboost.io.dataset import read_dataset
 from llmboost.learn.plan import QUICK_TRAINING
 from llmboost.learn.segmentation import SegmentationTask, read_volume
 from llmboost.learn.train import default_labels, made_with, run_folder
-from llmboost.learn.trainer import Trainer, TrainingConfig
+from llmboost.learn.trainer import CHECKPOINT, Trainer, TrainingConfig
 from llmboost.model import save_model
 from llmboost.networks import build, describe
 
@@ -41,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--minutes", type=float, default=2, help="of the CPU's time")
+    parser.add_argument("--minutes", type=float, default=4, help="of the CPU's time; with more, it goes on")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     dataset = read_dataset(arguments.data)
@@ -49,8 +50,9 @@ def main() -> None:
         [read_volume(dataset, case, PREPROCESSING) for case in cases]
         for cases in (dataset.split("train"), dataset.split("val")[:VAL])
     )
+    quick = cast("dict[str, Any]", QUICK_TRAINING)
     config = TrainingConfig(
-        minutes=arguments.minutes, clock="cpu", batch=1, validations=1, last=True, seed=arguments.seed, **QUICK_TRAINING
+        minutes=arguments.minutes, clock="cpu", batch=1, validations=1, last=True, seed=arguments.seed, **quick
     )
     torch.manual_seed(arguments.seed)
     stages = len(FEATURES)
@@ -59,7 +61,11 @@ def main() -> None:
     own = {"channels": 1, "classes": 1 + len(dataset.labels), "features": FEATURES}
     network = build("plain-conv-unet", {**own, **sizes, **counts}, None)
     task = SegmentationTask(train, val, PREPROCESSING, config, dataset.labels)
-    outcome = Trainer(network, task, run_folder(arguments.output), torch.device("cpu"), print_event).run()
+    run = run_folder(arguments.output)
+    trainer = Trainer(network, task, run, torch.device("cpu"), print_event)
+    if (run / CHECKPOINT).exists():
+        trainer.resume()
+    outcome = trainer.run()
     network.load_state_dict(outcome.state)
     card = Card(
         name=arguments.output.stem,

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ..errors import Cancelled, LLMBoostError
+from ..inference.content import seen_of
 from ..inference.predict import predict
 from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, unlabeled_cases
@@ -80,7 +81,7 @@ def look(model: Model, case: DatasetCase) -> tuple[float, np.ndarray]:
     channels = [image for path in case.images for image in read_volumes(path)]
     if len(channels) != preprocessing.channels:
         raise LLMBoostError(f"{case.images[0]}: {len(channels)} channel(s), the model takes {preprocessing.channels}")
-    volume = torch.from_numpy(preprocess(channels, preprocessing).array)
+    volume = torch.from_numpy(preprocess(seen_of(channels, preprocessing)[0], preprocessing).array)
     network = cast(Any, members_of(model.network)[0])  # features of several networks cannot be averaged
     tokens: list[torch.Tensor] = []
 
