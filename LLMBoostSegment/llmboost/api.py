@@ -295,7 +295,8 @@ def train(
         >>> card.name, [label.name for label in card.labels]
         ('mine', ['front', 'back'])
     """
-    from .learn.base import BaseSettings, booster_of, train_base
+    from .booster import booster_of
+    from .learn.base import BaseSettings, train_base
 
     settings = BaseSettings(steps, minutes, booster_of(booster, seed=seed), network, seed=seed)
     return train_base(Path(dataset), Path(output), settings, device=choose_device("auto"), resume=resume)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import LLMBoostError
 from .block import BlockShape, LanguageModelBlock
 from .sources import INITS, load_blocks
 from .weights import BlockWeights
@@ -19,6 +20,7 @@ PLACES = ("head", "middle", "tail")
 STATES = ("frozen", "lora", "full")
 LANGUAGE_MODEL = "language-model"
 BLOCKS = (LANGUAGE_MODEL, "identity", "linear", "mlp")
+NO_BOOSTER = "none"
 KEPT = 0.5  # the share of training images that an auxiliary branch sees
 
 
@@ -81,6 +83,24 @@ class BoosterConfig:
     def position(self, depth: int) -> int:
         """After how many of an encoder's ``depth`` transformer blocks the booster stands."""
         return {"head": 0, "middle": depth // 2, "tail": depth}[self.place]
+
+
+def booster_of(name: str, *, seed: int = 0, **details: Any) -> BoosterConfig | None:
+    """What boosts a network, by the name that a user gives: ``none``, ``smollm2``, ``random``, a folder, ``hub:NAME``.
+
+    Args:
+        details: fields of :class:`BoosterConfig`.
+
+    Raises:
+        LLMBoostError: there is no such value of one of ``details``.
+    """
+    if name == NO_BOOSTER:
+        return None
+    source, init = ("smollm2", "random") if name == "random" else (name, "pretrained")
+    try:
+        return BoosterConfig(source, init=init, seed=seed, **details)
+    except ValueError as error:
+        raise LLMBoostError(str(error)) from error
 
 
 class Booster(nn.Module):

@@ -75,9 +75,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
 ) -> None:
     """Train a base model on a data set, within a budget."""
-    from ..booster import hub
+    from ..booster import NO_BOOSTER, booster_of, hub
     from ..inference.device import choose_device
-    from ..learn.base import NO_BOOSTER, BaseSettings, booster_of, train_base
+    from ..learn.base import BaseSettings, train_base
 
     if (minutes is None) == (steps is None):
         raise LLMBoostError("give a budget: either --minutes N or --steps N")

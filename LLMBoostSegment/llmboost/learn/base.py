@@ -21,8 +21,6 @@ from .plan import QUICK_MINUTES
 from .train import Recipe, train
 from .trainer import TrainingConfig
 
-NO_BOOSTER = "none"
-
 
 @dataclass(frozen=True)
 class BaseSettings:
@@ -53,24 +51,6 @@ class BaseSettings:
             raise LLMBoostError("give one budget: minutes or steps")
         if (self.minutes or self.steps or 0) <= 0:
             raise LLMBoostError("the budget must be greater than zero")
-
-
-def booster_of(name: str, *, seed: int = 0, **details: Any) -> BoosterConfig | None:
-    """What boosts a network, by the name that a user gives: ``none``, ``smollm2``, ``random``, a folder, ``hub:NAME``.
-
-    Args:
-        details: fields of :class:`..booster.BoosterConfig`.
-
-    Raises:
-        LLMBoostError: there is no such value of one of ``details``.
-    """
-    if name == NO_BOOSTER:
-        return None
-    source, init = ("smollm2", "random") if name == "random" else (name, "pretrained")
-    try:
-        return BoosterConfig(source, init=init, seed=seed, **details)
-    except ValueError as error:
-        raise LLMBoostError(str(error)) from error
 
 
 def train_base(

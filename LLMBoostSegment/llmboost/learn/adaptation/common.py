@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 import numpy as np
 from torch import Tensor, nn
 
+from ...booster import NO_BOOSTER
 from ...card import Adapter, Card
 from ...errors import LLMBoostError
 from ...library import find_base
 from ...messages.words import AdaptTask, StopReason, chosen
 from ...model import Model
 from ...networks import describe
-from ..base import NO_BOOSTER
 from ..train import made_with
 from ..trainer import Task
 from .lora import SCOPES
@@ -48,7 +48,7 @@ class AdaptSettings:
             (:func:`..plan.make_plan`); else see :class:`.lora.AdapterConfig`. None: of a segmenter that is to learn
             new labels ``own``; for all else :func:`.lora.default_scope`.
         block: see :class:`.lora.AdapterConfig`.
-        booster: one that the base lacks and gets, by the name that :func:`..base.booster_of` takes.
+        booster: one that the base lacks and gets, by the name that :func:`...booster.booster_of` takes.
         batch, rate, contrast, thick: see :class:`.trainer.TrainingConfig`. Without a rate, 1e-3, or of an own network
             what a training from random weights takes, as it takes the plan's batch.
         distill: how much the frozen base's answers count where it was right, see :class:`.regularizers.Distillation`.

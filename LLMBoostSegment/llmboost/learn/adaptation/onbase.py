@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...adapter import merged, transfer_weights
-from ...booster import BoosterConfig
+from ...booster import BoosterConfig, booster_of
 from ...errors import LLMBoostError
 from ...model import Model
 from ...networks import build
-from ..base import booster_of
 from ..trainer import now
 from .common import IMPROVE, NEW_LABELS, AdaptSettings, Measured, Start
 from .lora import BLOCKS, AdapterConfig, adapter_state, dequantize, inject, interpolate
