@@ -364,7 +364,7 @@ def linked():
         ("a\\..\\plans.json", b"{}", "written elsewhere"),
         (linked(), b"/etc/passwd", "a link or a device"),
         ("results/plans.json", bytes(2**26), "bytes when unpacked"),
-        ("results/plans.json", b"{}", "folder of nnU-Net's results is expected"),
+        ("results/plans.json", b"{}", "is expected"),
     ],
 )
 def test_harmful_archives_are_refused(tmp_path, entry, data, reason):
@@ -389,12 +389,14 @@ def test_archives_that_are_none_and_files_that_are_in_one_twice(tmp_path):
         imported(path)
     with pytest.raises(LLMBoostError, match="no such file"):
         imported(tmp_path / "nothing")
-    with pytest.raises(LLMBoostError, match="folder of nnU-Net's results is expected, there is none"):
+    with pytest.raises(
+        LLMBoostError, match="model of nnU-Net, MONAI's bundles or Auto3DSeg is expected, there is none"
+    ):
         imported(tmp_path)
 
 
 def test_models_on_this_machine_are_listed_and_imported(tmp_path, monkeypatch, llmboost):
-    for name in ("nnUNet_results", "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR"):
+    for name in ("nnUNet_results", "TOTALSEG_WEIGHTS_PATH", "TOTALSEG_HOME_DIR", "MONAI_DATA_DIRECTORY", "TORCH_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))

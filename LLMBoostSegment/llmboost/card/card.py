@@ -178,6 +178,8 @@ def _on_side(label: Label, side: Code | None) -> Label:
 
 def _with_todays_names(raw: dict[str, Any]) -> dict[str, Any]:
     raw = {"one_piece": [], "tiling": {}, **raw}  # cards of before had no such fields
+    if isinstance(raw.get("preprocessing"), dict):
+        raw["preprocessing"] = {"further": [], **raw["preprocessing"]}
     for entry, names in _FORMER_NAMES.items():
         if raw.get(entry) is not None:
             raw[entry] = {names.get(name, name): value for name, value in raw[entry].items()}

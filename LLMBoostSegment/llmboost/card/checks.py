@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import re
 import struct
@@ -18,6 +19,7 @@ from .fields import (
     Cascade,
     Classification,
     Looks,
+    Preprocessing,
     Subject,
     same_name,
 )
@@ -27,8 +29,13 @@ if TYPE_CHECKING:
 
 DIGEST = re.compile("[0-9a-f]{64}")
 MAX_BLOCKS = 16  # of looks, along an axis
-INPUT_REGIONS = ("square", "center", "mask")
-NORMALIZATIONS = ("zscore", "window", "scale", "range", "standard", "standard-content")
+INPUT_REGIONS = ("square", "center", "mask", "whole")
+NORMALIZATIONS = (
+    *("zscore", "window", "scale", "range", "standard", "standard-content", "standard-nonzero"),
+    *("percentiles", "lowest", "sigmoid", "tanh"),
+)
+RESAMPLINGS = ("smooth", "cubic", "linear", "fit", "none")
+MAX_STEPS = 8  # of a channel's intensities
 AVERAGES = ("probabilities", "logits")
 MAX_LABEL = 2**16 - 1  # label maps are of 16 bits
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # of a name, it would break files and lines
@@ -45,31 +52,8 @@ def check(card: Card) -> None:
     for name in (card.name, *(label.name for label in card.labels)):
         require(not CONTROL.search(name), f"the name {name!r}")
     _check_labels(card, require)
-    preprocessing = card.preprocessing
-    require(min(preprocessing.spacing) > 0, f"spacing {preprocessing.spacing}")
-    require(min(preprocessing.patch_size) > 0, f"patch size {preprocessing.patch_size}")
-    require(set(preprocessing.mirror) <= {0, 1, 2}, f"mirror {preprocessing.mirror}")
-    require(len(preprocessing.normalization) == preprocessing.channels, f"{preprocessing.channels} channels")
-    require(preprocessing.channels == 3 or not preprocessing.color, "color takes three channels")
-    for how in preprocessing.normalization:
-        require(how.kind in NORMALIZATIONS and how.std > 0, f"normalization {how}")
-        as_stored = how.kind != "standard-content" or preprocessing.normalize == "before"
-        require(as_stored, "content is that of an image as it is stored")
-    for name, value, known in (
-        ("orientation", preprocessing.orientation, (RAS, STORED)),
-        ("resampling", preprocessing.resampling, ("smooth", "cubic")),
-        ("normalize", preprocessing.normalize, ("before", "after")),
-        ("places", card.tiling.places, ("fixed", "even")),
-        ("average", card.tiling.average, AVERAGES),
-        ("mirrorings", card.tiling.mirrorings, ("single", "all")),
-        ("activation", card.activation, ("softmax", "sigmoid")),
-    ):
-        require(value in known, f"{name} {value}")
-    require(0 <= card.tiling.overlap < 1, f"overlap {card.tiling.overlap}")
-    by_logits = card.tiling.average == "logits"
-    require(by_logits or card.activation == "softmax", "a sigmoid needs logits")
-    sure = card.quality is not None or card.cascade is not None or card.subject is not None
-    require(not (by_logits and sure), "quality, cascade and subject need probabilities")
+    _check_preprocessing(card.preprocessing, require)
+    _check_tiling(card, require)
     if card.cascade is not None:
         _check_cascade(card, card.cascade, require)
     if card.subject is not None:
@@ -79,6 +63,53 @@ def check(card: Card) -> None:
         _check_classification(card, card.classification, require)
     if card.adapter is not None:
         _check_adapter(card.adapter, require)
+
+
+def _check_preprocessing(preprocessing: Preprocessing, require: Callable[[bool, str], None]) -> None:
+    require(min(preprocessing.spacing) > 0, f"spacing {preprocessing.spacing}")
+    require(min(preprocessing.patch_size) > 0, f"patch size {preprocessing.patch_size}")
+    require(set(preprocessing.mirror) <= {0, 1, 2}, f"mirror {preprocessing.mirror}")
+    require(len(preprocessing.normalization) == preprocessing.channels, f"{preprocessing.channels} channels")
+    require(len(preprocessing.further) in (0, preprocessing.channels), "further steps of each channel")
+    require(preprocessing.channels == 3 or not preprocessing.color, "color takes three channels")
+    for how in (*preprocessing.normalization, *itertools.chain(*preprocessing.further)):
+        require(how.kind in NORMALIZATIONS and how.std > 0, f"normalization {how}")
+        as_stored = how.kind != "standard-content" or preprocessing.normalize == "before"
+        require(as_stored, "content is that of an image as it is stored")
+        require(how.kind != "percentiles" or 0 <= how.low < how.high <= 100, f"percentiles {how.low}, {how.high}")
+    require(all(len(steps) <= MAX_STEPS for steps in preprocessing.further), "so many steps")
+    require(not preprocessing.joint or preprocessing.normalize == "after", "channels are joined after resampling")
+    if (foreground := preprocessing.foreground) is not None:
+        require(not preprocessing.crop, "what is cut off is said twice")
+        require(foreground.margin >= 0, f"margin {foreground.margin}")
+        require(foreground.when in ("first", "last"), f"when {foreground.when}")
+    require(0 <= preprocessing.slack < 1, f"slack {preprocessing.slack}")
+    for name, value, known in (
+        ("orientation", preprocessing.orientation, (RAS, STORED)),
+        ("resampling", preprocessing.resampling, RESAMPLINGS),
+        ("normalize", preprocessing.normalize, ("before", "after")),
+    ):
+        require(value in known, f"{name} {value}")
+
+
+def _check_tiling(card: Card, require: Callable[[bool, str], None]) -> None:
+    for name, value, known in (
+        ("places", card.tiling.places, ("fixed", "even", "whole")),
+        ("average", card.tiling.average, AVERAGES),
+        ("mirrorings", card.tiling.mirrorings, ("single", "all")),
+        ("weight", card.tiling.weight, ("gaussian", "constant")),
+        ("padding", card.tiling.padding, ("zero", "replicate")),
+        ("back", card.tiling.back, ("averaged", "probabilities", "classes")),
+        ("activation", card.activation, ("softmax", "sigmoid")),
+    ):
+        require(value in known, f"{name} {value}")
+    require(0 <= card.tiling.overlap < 1, f"overlap {card.tiling.overlap}")
+    by_logits = card.tiling.average == "logits"
+    require(by_logits or card.activation == "softmax", "a sigmoid needs logits")
+    require(by_logits or card.tiling.back != "probabilities", "probabilities are averaged already")
+    sure = card.quality is not None or card.cascade is not None or card.subject is not None
+    require(not (by_logits and sure), "quality, cascade and subject need probabilities")
+    require(card.tiling.back != "classes" or not sure, "quality, cascade and subject need the image's grid")
 
 
 def _check_labels(card: Card, require: Callable[[bool, str], None]) -> None:

@@ -61,6 +61,11 @@ class Normalization:
     ``range``: from the case's own lowest value at 0 to its highest at 1.
     ``standard``: subtract the case's own mean, divide by its standard deviation.
     ``standard-content``: the same by the voxels of its content (:func:`..inference.content.content`); others are 0.
+    ``standard-nonzero``: the same by the voxels that are not 0; these stay 0.
+    ``percentiles``: from the case's own percentile ``low`` at 0 to its percentile ``high`` at 1.
+    ``lowest``: subtract the case's own lowest value, divide by its standard deviation.
+    ``sigmoid``: 1 / (1 + exp(-x)).
+    ``tanh``: ``std`` tanh(x / ``std``).
     """
 
     kind: str = "zscore"
@@ -68,6 +73,20 @@ class Normalization:
     high: float = 0.0
     mean: float = 0.0
     std: float = 1.0
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """The part of an image that a model sees: the box around what is brighter than ``above`` in any channel.
+
+    ``margin``: by how many voxels the box is larger on each side, within the image.
+    ``when``: "first", of the image as it is stored, or "last", of what the network would see, whose spacing and
+    intensities are then the network's.
+    """
+
+    above: float = 0.0
+    margin: int = 0
+    when: str = "first"
 
 
 @dataclass(frozen=True)
@@ -82,9 +101,15 @@ class Preprocessing:
     ``orientation``: "RAS", or "stored" where the network was trained on arrays as files hold them: all that is said of
     axes R, A, S is then said of i, j, k, and slices are those across the 2D model's own axis.
     ``crop``: what lies around the content (:func:`..inference.content.seen_of`) is cut off first: background.
-    ``resampling``: "smooth", a Gaussian and linear interpolation (:func:`..io.image.resample_to_spacing`); or "cubic",
-    nnU-Net's splines (:func:`..inference.cubic.resize_cubic`).
+    ``foreground``: another way to cut off background.
+    ``resampling``: "smooth", a Gaussian and linear interpolation (:func:`..io.image.resample_to_spacing`); "cubic",
+    nnU-Net's splines (:func:`..inference.cubic.resize_cubic`); "linear", linear interpolation from the first voxel on
+    (MONAI's Spacing); "fit", linear interpolation of all that is seen to the size of the patch (MONAI's Resize); or
+    "none", as it is.
+    ``slack``: of "linear", the share by which a spacing may differ from the model's and stay.
     ``normalize``: "after" resampling, or "before" it.
+    ``further``: for each channel, what happens to intensities after its ``normalization``, in order; or nothing.
+    ``joint``: a case's own figures are those of all its channels together, not of each.
     """
 
     channels: int = 1
@@ -95,13 +120,21 @@ class Preprocessing:
     color: bool = False
     orientation: str = RAS
     crop: bool = False
+    foreground: Foreground | None = None
     resampling: str = "smooth"
+    slack: float = 0.0
     normalize: str = "after"
+    further: tuple[tuple[Normalization, ...], ...] = ()
+    joint: bool = False
 
     @property
     def slice_axis(self) -> int | None:
         """Of a 2D model, the axis (R, A, S: 0, 1, 2) across its slices."""
         return self.patch_size.index(1) if self.patch_size.count(1) == 1 else None
+
+    def steps(self, channel: int) -> tuple[Normalization, ...]:
+        """What happens to the intensities of a channel, in order."""
+        return (self.normalization[channel], *(self.further[channel] if self.further else ()))
 
 
 @dataclass(frozen=True)
@@ -110,17 +143,23 @@ class Tiling:
 
     Attributes:
         overlap: the share of a patch that the next one covers, too, at least.
-        places: "fixed", a patch every so many voxels, the last one moved back inside; or "even", spread evenly
-            (nnU-Net). Patches count most in their middle, by a Gaussian.
-        average: "probabilities", or "logits", of which patches, mirror images and members of an ensemble are averaged,
-            and which are brought back to the image's grid.
+        places: "fixed", a patch every so many voxels, the last one moved back inside; "even", spread evenly (nnU-Net);
+            or "whole", all of the image at once, however large.
+        average: "probabilities", or "logits", of which patches, mirror images and members of an ensemble are averaged.
         mirrorings: "single", the image as it is and mirrored along each axis in turn; or "all" combinations of axes.
+        weight: "gaussian", patches count most in their middle; or "constant", everywhere alike.
+        padding: what lies around an image that is smaller than a patch: "zero", or "replicate", its border.
+        back: what is brought back to the image's grid: "averaged", what was averaged; "probabilities", made of averaged
+            logits; or "classes", decided for on the network's grid, of the nearest voxel.
     """
 
     overlap: float = 0.5
     places: str = "fixed"
     average: str = "probabilities"
     mirrorings: str = "single"
+    weight: str = "gaussian"
+    padding: str = "zero"
+    back: str = "averaged"
 
 
 @dataclass(frozen=True)
@@ -250,7 +289,8 @@ class Classification:
 
     Attributes:
         input_region: what of an image comes into the patch: ``square``, the largest square in its middle, resized;
-            ``center``, its middle at the card's spacing; ``mask``, the same around the middle of a mask.
+            ``center``, its middle at the card's spacing; ``mask``, the same around the middle of a mask; ``whole``, all
+            of it, resized along each axis on its own.
         positive: the class that is looked for, by name, and whose probability the threshold is for; empty where none
             is special.
         thresholds: the probability from which the positive class, or with ``multi_label`` each class, is reported;
@@ -260,7 +300,7 @@ class Classification:
         temperature: divides the logits, so that probabilities say how often they are right (Guo et al. 2017, arXiv
             1706.04599); fitted on validation cases.
         range_limit: the distance from the training images (see :mod:`.networks.ood_score`) beyond which an image
-            counts as another kind than the model knows; for files without ``looks``.
+            counts as another kind than the model knows; for files without ``looks``; 0: the model does not tell.
         looks: of the training images, which tell more surely than the network what is of another kind.
     """
 

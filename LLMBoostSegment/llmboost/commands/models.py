@@ -14,8 +14,10 @@ from .. import library
 from ..card import STORED, read_card
 from ..card.figures import measured
 from ..errors import LLMBoostError
+from ..files import visible
 from .terminal import console, messages
 
+TOLD = 300  # characters of the terms of a model's data
 LISTED = 3  # labels of a model in the list of models
 
 app = typer.Typer(help="The models at hand.", no_args_is_help=True)
@@ -77,30 +79,39 @@ def combine_models(
 @app.command("import")
 def import_model(
     path: Annotated[
-        Path, typer.Argument(help="A model file; or nnU-Net v2's folder of results, at any level, or a zip of it.")
+        Path,
+        typer.Argument(
+            help="A model file; or nnU-Net v2's folder of results, a MONAI bundle or a model of Auto3DSeg: a folder, or"
+            " a zip of it."
+        ),
     ],
     anyway: Annotated[bool, typer.Option("--anyway", help="Also a model that has learned nothing.")] = False,
-    name: Annotated[str, typer.Option("--name", help="Of nnU-Net's: what it is to be called here.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Of others: what it is to be called here.")] = "",
     fold: Annotated[
-        str | None, typer.Option("--fold", help="Of nnU-Net's: which folds: 0, or 0,1,2 together, or all.")
+        str | None,
+        typer.Option("--fold", help="Of nnU-Net's and Auto3DSeg's: which folds: 0, or 0,1,2 together, or all."),
     ] = None,
-    terms: Annotated[str, typer.Option("--license", help="Of nnU-Net's: under which it may be used.")] = "",
+    terms: Annotated[str, typer.Option("--license", help="Of others: under which it may be used.")] = "",
     orientation: Annotated[
         Literal["RAS", "stored"] | None,
         typer.Option("--orientation", help="Of nnU-Net's: how the images lay that it was trained on."),
     ] = None,
 ) -> None:
-    """Copy a model file into your library, or translate a model that nnU-Net v2 trained into one."""
+    """Copy a model file into your library, or translate a model of nnU-Net v2, MONAI or Auto3DSeg into one."""
     if path.suffix == library.EXTENSION:
         if name or fold or terms or orientation:
             raise LLMBoostError(f"{path}: a model file, which says all that itself; leave the options out")
         card = library.import_model(path, anyway=anyway)
     else:
         from ..foreign import import_foreign
+        from ..foreign.nnunet import PROGRAM
 
         card = import_foreign(path, name=name, folds=fold, terms=terms, orientation=orientation or "")
         lies = "as they are stored" if card.preprocessing.orientation == STORED else "turned to R, A, S"
-        messages.print(f"license: {card.license}; images are taken {lies} (--orientation says otherwise)")
+        other = " (--orientation says otherwise)" if card.origin and card.origin.program == PROGRAM else ""
+        messages.print(f"license: {card.license}; images are taken {lies}{other}")
+        if told := card.training.get("data_license"):
+            messages.print(f"its data have terms of their own: {visible(str(told))[:TOLD]}")
     console.print(f"imported '{card.name}'")
     if card.doubts:
         messages.print(f"warning: {card.doubts}")
@@ -108,24 +119,24 @@ def import_model(
 
 @app.command("find")
 def find_models() -> None:
-    """List models that nnU-Net and TotalSegmentator keep on this machine, for `llmboost models import`."""
-    from ..foreign.nnunet import results_at_hand
+    """List models that nnU-Net, TotalSegmentator, MONAI and Auto3DSeg keep on this machine, for `models import`."""
+    from ..foreign import models_at_hand
 
-    imported: dict[str, list[str]] = {}
+    imported: dict[tuple[str, str], list[str]] = {}
     for name, path in library.installed().items():
         with suppress(LLMBoostError):
             if origin := read_card(path).origin:
-                imported.setdefault(origin.source, []).append(name)
-    table = Table("folds", "MB", "imported as", Column("folder", overflow="fold"))
-    found = results_at_hand()
-    for results in found:
-        megabytes = sum(path.stat().st_size for path in results.checkpoints.values()) / 1e6
-        names = imported.get(f"{results.folder.parent.name}/{results.folder.name}", [])
-        table.add_row(", ".join(results.checkpoints), f"{megabytes:.0f}", ", ".join(names), str(results.folder))
+                imported.setdefault((origin.program, origin.source), []).append(name)
+    table = Table("of", "folds", "MB", "imported as", Column("folder", overflow="fold"))
+    found = models_at_hand()
+    for model in found:
+        megabytes = sum(path.stat().st_size for path in model.checkpoints.values()) / 1e6
+        names = ", ".join(imported.get((model.program, model.source), []))
+        table.add_row(model.program, ", ".join(model.checkpoints), f"{megabytes:.0f}", names, str(model.folder))
     if found:
         console.print(table)
     else:
-        messages.print("none found; nnUNet_results and TOTALSEG_WEIGHTS_PATH tell where to look")
+        messages.print("none found; nnUNet_results, TOTALSEG_WEIGHTS_PATH and MONAI_DATA_DIRECTORY tell where to look")
 
 
 @app.command("export")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import LLMBoostError
 from ..networks.conv_unet import ConvUNet
 from ..networks.ensemble import members_of
+from ..networks.monai_network import MonaiNetwork
 from ..networks.tap import Tap
 from .grad_cam import grad_cam, pooled_grad_cam
 from .rollout import attention_rollout
@@ -39,7 +40,7 @@ def relevance(network: nn.Module, images: Tensor, method: str, layer: str, score
     tap = getattr(network, f"{layer}_booster", None)
     if not isinstance(tap, Tap):
         raise LLMBoostError(f"the network {type(network).__name__} has no token grid to make maps on")
-    if METHODS[method] is attention_rollout and isinstance(network, ConvUNet):
+    if METHODS[method] is attention_rollout and isinstance(network, (ConvUNet, MonaiNetwork)):
         raise LLMBoostError("this network has no attention that could be rolled out; explain it by grad-cam")
     coarse = METHODS[method](network, images, tap, score)
     return F.interpolate(coarse[:, None], images.shape[2:], mode="trilinear")[:, 0].cpu()

@@ -4,6 +4,6 @@ Nothing in such a folder is imported or evaluated: names are compared with those
 what is not known is refused.
 """
 
-from .importing import import_foreign
+from .importing import AtHand, import_foreign, models_at_hand
 
-__all__ = ["import_foreign"]
+__all__ = ["AtHand", "import_foreign", "models_at_hand"]

@@ -14,13 +14,14 @@ from torch import Tensor
 from ..errors import LLMBoostError
 from ..files import check_regular, printable
 
-_SCALAR = np.float64(0).__reduce__()[0]
+_SCALAR, _ARRAY = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]
 # all that is allowed beside what torch allows itself: NumPy's numbers, by their names before and since its version 2
 _ALLOWED: list[Any] = [
-    (_SCALAR, "numpy.core.multiarray.scalar"),
-    (_SCALAR, "numpy._core.multiarray.scalar"),
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
     np.dtype,
-    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64")),
+    np.ndarray,
+    *(type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32")),
 ]
 
 
@@ -44,7 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     except pickle.UnpicklingError as error:
         raise LLMBoostError(f"{path}: refused, it holds programs and not weights alone{_named(error)}") from error
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, MemoryError) as error:
         raise LLMBoostError(f"{path}: a damaged checkpoint, or none; copy it again") from error
     if not isinstance(content, dict):
         raise LLMBoostError(f"{path}: not a checkpoint (a table of weights is expected)")
@@ -52,8 +53,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def check_size(tensors: dict[str, Tensor], path: Path) -> None:
-    """Raises LLMBoostError where tensors take more than their file, as views that repeat the same numbers would."""
-    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
+    """Raises LLMBoostError where tensors take more than their file, as views that repeat the same numbers would; one
+    that is there under several names counts once."""
+    different = {(tensor.data_ptr(), tensor.shape, tensor.dtype): tensor for tensor in tensors.values()}
+    if sum(tensor.numel() * tensor.element_size() for tensor in different.values()) > path.stat().st_size:
         raise LLMBoostError(f"{path}: refused, its weights are larger than the file")
 
 

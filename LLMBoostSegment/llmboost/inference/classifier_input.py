@@ -10,7 +10,8 @@ import numpy as np
 from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..io.image import Image, resample, resample_to_spacing
-from .preprocessing import normalize, orient
+from .linear import resize_to
+from .preprocessing import normalize_channels, orient
 from .views import View
 
 LABELS = 256  # a label map's values lie below
@@ -64,11 +65,12 @@ def classifier_input(
         work = orient(image, preprocessing)
         if input_region == "mask":
             work = _with_border(work.with_array((work.array > 0).astype(np.float32)), preprocessing)
-        work = (
-            _square(work, preprocessing)
-            if input_region == "square"
-            else _centered(work, preprocessing, input_region == "mask")
-        )
+        if input_region == "whole":
+            work = resize_to(work, _sizes(work, preprocessing))
+        elif input_region == "square":
+            work = _square(work, preprocessing)
+        else:
+            work = _centered(work, preprocessing, input_region == "mask")
         grid = grid or work
         volumes.append(work.array)
     assert grid is not None
@@ -76,8 +78,7 @@ def classifier_input(
     stacked = np.stack(volumes).astype(np.float32)
     parts = stacked[np.newaxis] if axis is None else np.stack(np.split(stacked, stacked.shape[axis + 1], axis + 1))
     for part in parts:
-        for channel, how in zip(part, preprocessing.normalization, strict=True):
-            normalize(channel, how)
+        normalize_channels(part, preprocessing)
     return parts, grid.with_array(np.broadcast_to(np.float32(0), grid.shape))
 
 
@@ -134,16 +135,19 @@ def _centered(image: Image, preprocessing: Preprocessing, mask: bool) -> Image:
                 for axis in range(3)
             ]
         )
-    count = [
-        n if axis == preprocessing.slice_axis else w
-        for axis, (n, w) in enumerate(zip(image.shape, preprocessing.patch_size, strict=True))
-    ]
+    count = _sizes(image, preprocessing)
     # symmetric masks lie between two voxels: the nudge makes them fall to the same one, however they are stored
     start = [
         0 if n == c and not mask else int(np.floor(m - (c - 1) / 2 + 0.5 + 1e-3))
         for n, c, m in zip(image.shape, count, middle, strict=True)
     ]
     return _cut(image, start, count)
+
+
+def _sizes(image: Image, preprocessing: Preprocessing) -> list[int]:
+    """The patch's, with as many slices as a 2D model's image has."""
+    pairs = zip(image.shape, preprocessing.patch_size, strict=True)
+    return [n if axis == preprocessing.slice_axis else m for axis, (n, m) in enumerate(pairs)]
 
 
 def _cut(image: Image, start: Sequence[int], count: Sequence[int], outside: float | None = None) -> Image:

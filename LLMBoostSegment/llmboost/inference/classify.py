@@ -159,6 +159,8 @@ def _known_range(model: Model, framed: Framed, watch: Watch) -> tuple[Range, Ten
     assert classification is not None
     if classification.looks is not None:
         score, limit = float(np.median(looks.distance(classification.looks, framed.images))), classification.looks.limit
+    elif not classification.range_limit:
+        score = limit = 0.0
     else:
         plain = watch.part(0, 1 / len(mirrorings(card.preprocessing.mirror)))
         features = features_of(model.network, torch.from_numpy(framed.images), plain)

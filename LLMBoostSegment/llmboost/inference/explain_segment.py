@@ -18,9 +18,9 @@ from ..model import Model
 from .components import cleaned
 from .content import seen_of
 from .memory import Batches
-from .predict import evaluating, probability_slabs, tile
+from .predict import evaluating, probability_slabs, size_at_once, tile
 from .preprocessing import longest_axis, orient, preprocess
-from .regrid import classes_of
+from .regrid import classes_of, covered
 from .sides import without_sides
 from .views import View, Views
 from .watch import UNWATCHED, Watch
@@ -75,11 +75,13 @@ def _explain_view(
         mask = mask_on(there, work.with_array(work.array[0])).array
     if not mask.any():
         return False
-    marked, patch_size = torch.from_numpy(mask), preprocessing.patch_size
+    marked = torch.from_numpy(mask)
+    patch_size = size_at_once(model.network, volume.shape[1:], preprocessing.patch_size, card.tiling)
     output = number - (card.activation == "sigmoid")  # which has none of the background
     found = segment_relevance(model.network, volume, marked, patch_size, output, spec, watch.part(1 / 3, 1))
     place = orient(first.with_array(view.turned(view.part(heat.array))[box]), preprocessing)
-    place.array[...] = resample(work.with_array(found.numpy()), place, "linear").array
+    near = covered(place, work)
+    place.array[near] = resample(work.with_array(found.numpy()), place.cut(near), "linear").array
     return True
 
 

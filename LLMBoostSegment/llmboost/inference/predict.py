@@ -59,6 +59,7 @@ def probability_slabs(
         LLMBoostError: the network's answer is not a number.
         torch.OutOfMemoryError: one patch alone is too much, for the CPU as well.
     """
+    patch_size = size_at_once(network, volume.shape[1:], patch_size, tiling)
     padded, places, inside = tile(volume, patch_size, tiling)
     sizes = padded.shape[1:]
     weight = _importance(patch_size, tiling)
@@ -116,14 +117,29 @@ def _answers(network: nn.Module, patches: Tensor, flips: Sequence[tuple[int, ...
 
 
 def _importance(patch_size: tuple[int, int, int], tiling: Tiling) -> Tensor:
-    """How much a patch's voxels count: a Gaussian of an eighth of its size, which is nowhere zero."""
-    if tiling.places == "fixed":
+    """How much a patch's voxels count: a Gaussian of an eighth of its size, which is nowhere zero; or all alike."""
+    if tiling.weight == "constant":
+        return torch.ones(patch_size)
+    if tiling.places != "even":
         return compute_importance_map(patch_size, mode="gaussian")
     peak = np.zeros(patch_size)  # nnU-Net's, whose middle is a voxel
     peak[tuple(n // 2 for n in patch_size)] = 1
     weight = ndimage.gaussian_filter(peak, [n / 8 for n in patch_size], mode="constant")
     result = torch.from_numpy(weight / (weight.max() / 10)).half().float()  # as nnU-Net rounds it
     return result.clamp_(min=result[result > 0].min())
+
+
+def size_at_once(
+    network: nn.Module, sizes: Sequence[int], patch_size: tuple[int, int, int], tiling: Tiling
+) -> tuple[int, int, int]:
+    """What the network sees at once of a volume of such ``sizes``: a patch, or all of it, as far as it must be padded
+    for the network."""
+    if tiling.places != "whole":
+        return patch_size
+    stride: tuple[int, int, int] = network.stride  # type: ignore[assignment]
+    r, a, s = (size if one == 1 else -(-size // one) * one for size, one in zip(sizes, stride, strict=True))
+    across = patch_size.index(1) if patch_size.count(1) == 1 else None
+    return tuple(1 if n == across else size for n, size in enumerate((r, a, s)))  # type: ignore[return-value]
 
 
 @contextmanager
@@ -143,14 +159,15 @@ def tile(
     """Patches that overlap, by half or as ``tiling`` says, and cover a volume (channels, R, A, S).
 
     Returns:
-        the volume, padded with zeros to the patch's size at least; where in it the patches lie; and where in it the
+        the volume, padded to the patch's size at least; where in it the patches lie; and where in it the
         volume lies.
     """
     missing = [max(roi - size, 0) for size, roi in zip(volume.shape[1:], patch_size, strict=True)]
     before = [n // 2 for n in missing]
     padding = [p for n, b in zip(reversed(missing), reversed(before), strict=True) for p in (b, n - b)]
     # padding copies the volume, which may be large
-    padded = F.pad(volume, padding) if any(missing) else volume
+    mode = "replicate" if tiling.padding == "replicate" else "constant"
+    padded = F.pad(volume, padding, mode) if any(missing) else volume
     r, a, s = (slice(b, b + size) for b, size in zip(before, volume.shape[1:], strict=True))
     if tiling.places == "even":
         return padded, _evenly(padded.shape[1:], patch_size, tiling.overlap), (r, a, s)

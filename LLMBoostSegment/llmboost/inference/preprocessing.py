@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from scipy.special import expit
 
 from ..card import STORED, Normalization, Preprocessing
 from ..io.image import Image, resample_to_spacing, to_canonical
-from .content import content, on_grid_of
+from .content import content, foreground_box, on_grid_of
 from .cubic import resize_cubic
+from .linear import resize_linear, resize_to
 
 LEAST = 1e-8  # that values spread, where one divides by it
 
@@ -31,19 +33,33 @@ def preprocess(channels: Sequence[Image], preprocessing: Preprocessing) -> Image
         raise ValueError(f"{len(channels)} channels given, the model takes {preprocessing.channels}")
     within = _content(channels, preprocessing)
     result = None
-    for n, (image, normalization) in enumerate(zip(channels, preprocessing.normalization, strict=True)):
+    for n, image in enumerate(channels):
         work = orient(on_grid_of(image, channels[0]), preprocessing)
         if preprocessing.normalize == "before":
             work = work.with_array(work.array.astype(np.float32))
-            normalize(work.array, normalization, within)
+            for step in preprocessing.steps(n):
+                normalize(work.array, step, within)
         work = _resized(work, preprocessing)
         if result is None:
             result = work.with_array(np.empty((preprocessing.channels, *work.shape), np.float32))
         result.array[n] = work.array
-        if preprocessing.normalize == "after":
-            normalize(result.array[n], normalization)
     assert result is not None
+    if preprocessing.normalize == "after":
+        normalize_channels(result.array, preprocessing)
+    if preprocessing.foreground is not None and preprocessing.foreground.when == "last":
+        result = result.cut(foreground_box(result.array, preprocessing.foreground))
     return result
+
+
+def normalize_channels(array: np.ndarray, preprocessing: Preprocessing) -> None:
+    """Bring intensities [c, i, j, k], float32, to the network's scale, in place."""
+    if preprocessing.joint:
+        for step in preprocessing.steps(0):
+            normalize(array, step)
+        return
+    for n, channel in enumerate(array):
+        for step in preprocessing.steps(n):
+            normalize(channel, step)
 
 
 def wanted_spacing(image: Image, preprocessing: Preprocessing) -> list[float]:
@@ -53,6 +69,13 @@ def wanted_spacing(image: Image, preprocessing: Preprocessing) -> list[float]:
 
 
 def _resized(work: Image, preprocessing: Preprocessing) -> Image:
+    if preprocessing.resampling == "none":
+        return work
+    if preprocessing.resampling == "fit":
+        across = preprocessing.slice_axis
+        return resize_to(work, [work.shape[n] if n == across else m for n, m in enumerate(preprocessing.patch_size)])
+    if preprocessing.resampling == "linear":
+        return resize_linear(work, wanted_spacing(work, preprocessing), preprocessing.slack)
     resize = resize_cubic if preprocessing.resampling == "cubic" else resample_to_spacing
     return resize(work, wanted_spacing(work, preprocessing))
 
@@ -96,16 +119,24 @@ def mirrorings(axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def normalize(array: np.ndarray, how: Normalization, within: np.ndarray | None = None) -> None:
-    """Bring the intensities of one channel to the network's scale (about zero mean and unit spread), in place.
+    """Bring intensities to the network's scale (about zero mean and unit spread), in place.
 
     Args:
-        array: float32; it may be as large as memory allows, so no more than one copy is made.
+        array: float32, of one channel or several; it may be as large as memory allows, so one copy is made at most.
         within: where the case's content lies, for a kind of normalization that asks for it.
     """
-    if how.kind == "standard-content":
+    if how.kind in ("standard-content", "standard-nonzero"):
+        within = array != 0 if how.kind == "standard-nonzero" else within
         if within is not None and within.any():
             inside = array[within]
             array[within] = (inside - inside.mean()) / max(inside.std(), LEAST)
+        return
+    if how.kind == "sigmoid":
+        expit(array, out=array)
+        return
+    if how.kind == "tanh":
+        np.tanh(array / how.std, out=array)
+        array *= how.std
         return
     mean, std = how.mean, how.std
     if how.kind == "window":
@@ -115,6 +146,11 @@ def normalize(array: np.ndarray, how: Normalization, within: np.ndarray | None =
     elif how.kind == "range":
         mean = float(array.min())
         std = max(float(array.max()) - mean, LEAST)
+    elif how.kind == "percentiles":
+        mean, high = (float(value) for value in np.percentile(array, (how.low, how.high)))
+        std = max(high - mean, LEAST)
+    elif how.kind == "lowest":
+        mean, std = float(array.min()), max(float(array.std()), LEAST)
     elif how.kind == "zscore":
         # plain floats: NumPy's own would turn the array into float64
         low, high = (float(value) for value in np.percentile(array, (0.5, 99.5)))

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..card import Card
 from ..io.image import Image, resample
 from .cubic import nearest_planes
+from .linear import interpolated
 
 
 def slabs_on_grid(
@@ -50,7 +51,7 @@ def class_scores(
     """What the network says of each class on a part of an image's grid.
 
     Args:
-        slab: [c, r, a, s]: probabilities, or the logits that the card's tiling averages.
+        slab: [c, r, a, s], what the card's tiling brings back: probabilities, or logits.
         across: the axis across slices that lie far apart, whose values are not mixed.
         probabilities: are wanted, which of logits takes longer.
 
@@ -61,13 +62,25 @@ def class_scores(
 
     def on_part(n: int) -> np.ndarray:
         one = slab.with_array(slab.array[n])
+        if card.preprocessing.resampling in ("linear", "fit"):
+            return interpolated(one, part).array
         return resample(one if across is None else _nearest_planes(one, part, across), part, "linear").array
 
-    if card.tiling.average == "probabilities":
+    if card.activation == "sigmoid":
+        by_logits = card.tiling.back == "averaged"
+        highest = np.full(part.shape, -np.inf if by_logits else 0, np.float32)
+        for n in range(1, card.classes):  # what is drawn later covers what was before
+            found = on_part(n - 1)
+            np.maximum(highest, found, out=highest)
+            drawn = np.where(found > (0 if by_logits else 0.5), np.float32(n), np.float32(-1))
+            yield n, drawn, (expit(found) if by_logits else found) if probabilities else None
+        rest = (expit(-highest) if by_logits else 1 - highest) if probabilities else None
+        yield 0, np.zeros(part.shape, np.float32), rest
+    elif card.tiling.average == "probabilities" or card.tiling.back != "averaged":
         for n in range(card.classes):
             p = on_part(n)
             yield n, p, p
-    elif card.activation == "softmax":
+    else:
         total = None
         if probabilities:
             total = on_part(0)
@@ -76,13 +89,14 @@ def class_scores(
         for n in range(card.classes):
             logits = on_part(n)
             yield n, logits, None if total is None else np.exp(logits - total)
-    else:
-        highest = np.full(part.shape, -np.inf, np.float32)
-        for n in range(1, card.classes):  # what is drawn later covers what was before
-            logits = on_part(n - 1)
-            np.maximum(highest, logits, out=highest)
-            yield n, np.where(logits > 0, np.float32(n), np.float32(-1)), expit(logits) if probabilities else None
-        yield 0, np.zeros(part.shape, np.float32), expit(-highest) if probabilities else None
+
+
+def as_probabilities(slab: Tensor, card: Card, axis: int) -> Tensor:
+    """Of logits (classes, R, A, S), probabilities, in their place: plane by plane along ``axis``, for that copies."""
+    for plane in slab.unbind(axis + 1):
+        logits = plane.float()
+        plane.copy_(logits.softmax(dim=0) if card.activation == "softmax" else logits.sigmoid())
+    return slab
 
 
 def classes_of(slab: Tensor, card: Card) -> Tensor:
@@ -91,6 +105,19 @@ def classes_of(slab: Tensor, card: Card) -> Tensor:
         return slab.argmax(dim=0).to(torch.int16)
     numbers = torch.arange(1, len(slab) + 1, dtype=torch.int16).view(-1, 1, 1, 1)
     return ((slab > 0) * numbers).amax(dim=0)  # what is drawn later covers what was before
+
+
+def covered(target: Image, work: Image) -> tuple[slice, slice, slice]:
+    """Where, on the grid ``target``, voxels lie less than one of the network's from its grid ``work``, whose axes are
+    the same: what lies further off was cut away before the network saw the image."""
+    to_work = np.linalg.solve(work.affine, target.affine)
+    parts = []
+    for axis, count in enumerate(target.shape):
+        places = to_work[axis, 3] + to_work[axis, axis] * np.arange(count)
+        inside = np.flatnonzero((places > -1) & (places < work.shape[axis]))
+        parts.append(slice(int(inside[0]), int(inside[-1]) + 1) if len(inside) else slice(0, 0))
+    i, j, k = parts
+    return i, j, k
 
 
 def _nearest_planes(slab: Image, part: Image, axis: int) -> Image:

@@ -16,7 +16,7 @@ import torch
 from ..card import STORED, Card, Flag, Label
 from ..errors import LLMBoostError, NotExplained
 from ..explanation import Explanation, ExplanationSpec
-from ..io.image import Image
+from ..io.image import Image, resample
 from ..model import Model
 from .canvas import Canvas, empty_canvas
 from .components import cleaned
@@ -26,7 +26,7 @@ from .explain_segment import explain_segment
 from .predict import probability_slabs
 from .preprocessing import longest_axis, orient, preprocess, wanted_spacing
 from .quality import Tally, flag
-from .regrid import class_scores, slabs_on_grid
+from .regrid import as_probabilities, class_scores, classes_of, covered, slabs_on_grid
 from .roi import Roi
 from .sides import without_sides
 from .subject import another_kind, refusal
@@ -197,7 +197,8 @@ def _draw(model: Model, seen: Views, canvas: Canvas, roi: Roi | None, mirror: bo
         _draw_view(model, view, own.through(view.turned), mirror, watch.part(start, start + share))
         if roi:
             own.indices[...] *= roi.contains(view.crop)
-        own.indices[...] = cleaned(own.indices, card)
+        if card.tiling.back != "classes":  # those were cleaned where they were decided
+            own.indices[...] = cleaned(own.indices, card)
         if seen.by_cascade:
             part.add(own, view.number * len(card.labels))
     watch.progress(1.0)
@@ -220,12 +221,35 @@ def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Wa
         watch=watch,
     )
     found: list[np.ndarray] = []
-    if card.subject is not None:
-        slabs = _noted(slabs, found)
-    canvas = canvas.through(lambda array: orient(first.with_array(array), preprocessing).array)
-    tally = Tally(card.classes)
-    canvas.tallies.append(tally)
+    if card.subject is not None or card.tiling.back == "classes":
+        slabs = _noted(slabs, found, card)
+    if card.tiling.back != "averaged":
+        slabs = (as_probabilities(slab, card, axis) for slab in slabs)
     target = orient(first, preprocessing)
+    canvas = canvas.through(lambda array: orient(first.with_array(array), preprocessing).array)
+    if preprocessing.foreground is not None and preprocessing.foreground.when == "last":
+        seen = covered(target, work)
+        target, canvas = target.cut(seen), canvas.through(lambda array: array[(..., *seen)])
+    canvas.tallies.append(Tally(card.classes))
+    if card.tiling.back == "classes" and canvas.probabilities is None and canvas.entropy is None:
+        for _ in slabs:  # what is decided on the network's grid needs no more than that
+            pass
+    else:
+        _draw_scores(slabs, work, target, axis, canvas, card)
+    if card.tiling.back == "classes":
+        decided = cleaned(np.concatenate(found, axis=axis), card)
+        canvas.indices[...] = resample(work.with_array(decided), target, "nearest").array
+    if card.subject is not None and (reasons := refusal(card, np.concatenate(found, axis=axis), work, first)):
+        canvas.clear()
+        for reason in reasons:
+            watch.notice(reason)
+
+
+def _draw_scores(
+    slabs: Iterator[torch.Tensor], work: Image, target: Image, axis: int, canvas: Canvas, card: Card
+) -> None:
+    """Draw, on the grid ``target``, the class of the highest score at each voxel, and the maps that the canvas has."""
+    preprocessing, tally = card.preprocessing, canvas.tallies[-1]
     across = None
     if preprocessing.resampling == "cubic":
         across = across_slices(wanted_spacing(target, preprocessing), target.spacing)
@@ -248,16 +272,12 @@ def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Wa
         tally.add_winners(winner, best)
         if canvas.entropy is not None:
             canvas.entropy[here] = np.clip(entropy / np.log(card.classes), 0, 1)
-    if found and (reasons := refusal(card, np.concatenate(found, axis=axis), work, first)):
-        canvas.clear()
-        for reason in reasons:
-            watch.notice(reason)
 
 
-def _noted(slabs: Iterator[torch.Tensor], found: list[np.ndarray]) -> Iterator[torch.Tensor]:
+def _noted(slabs: Iterator[torch.Tensor], found: list[np.ndarray], card: Card) -> Iterator[torch.Tensor]:
     """The slabs, of which the class of each voxel is kept."""
     for slab in slabs:
-        found.append(slab.argmax(dim=0).to(torch.int16).numpy())
+        found.append(classes_of(slab, card).numpy())
         yield slab
 
 

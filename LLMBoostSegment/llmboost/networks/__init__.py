@@ -14,6 +14,7 @@ from ..errors import LLMBoostError
 from .conv_unet import ConvUNet, ConvUNetConfig, ResidualUNetConfig
 from .ensemble import MAX_MEMBERS, Ensemble
 from .hybrid_vit import HybridViT, HybridViTConfig
+from .monai_network import MonaiConfig, MonaiNetwork
 from .peers import DynUNetConfig, Peer, SegResNetConfig, SwinUNETRConfig, UNETRConfig
 from .plain_vit import PlainViT, PlainViTConfig
 from .vit import ViT, ViT3DConfig, ViT3DTinyConfig, ViTConfig, ViTTinyConfig
@@ -41,6 +42,7 @@ PEERS: dict[str, tuple[type[nn.Module], type]] = {
 IMPORTED: dict[str, tuple[type[nn.Module], type]] = {
     "plain-conv-unet": (ConvUNet, ConvUNetConfig),
     "residual-encoder-unet": (ConvUNet, ResidualUNetConfig),
+    "monai": (MonaiNetwork, MonaiConfig),
 }
 NETWORKS = SEGMENTERS | CLASSIFIERS | PEERS | IMPORTED
 DEFAULT_SEGMENTER = "hybrid-vit"

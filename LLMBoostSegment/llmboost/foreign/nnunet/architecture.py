@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...files import printable
+from ..translation import Unsupported
 
 _NAMES = {"PlainConvUNet": "plain-conv-unet", "ResidualEncoderUNet": "residual-encoder-unet"}
 _LAYERS = {  # nnU-Net's argument -> the layers that ours has
@@ -17,10 +18,6 @@ _SIZES = {
     *("n_stages", "features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage", "n_blocks_per_stage"),
     *("n_conv_per_stage_decoder", "conv_bias", "norm_op_kwargs", "nonlin_kwargs", "deep_supervision"),
 }
-
-
-class Unsupported(Exception):
-    """What our engine does not do as nnU-Net does, in words."""
 
 
 def network_entry(configuration: Mapping[str, Any], channels: int, classes: int, axes: Sequence[int]) -> dict[str, Any]:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ...errors import LLMBoostError
-from ...files import printable
+from ..translation import ALL
 
 CHECKPOINT = "checkpoint_final.pth"
 _DEPTH = 6  # folders below the one that is named
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -30,24 +29,6 @@ class Results:
 
     folder: Path
     checkpoints: dict[str, Path]
-
-    def chosen(self, folds: str | None) -> dict[str, Path]:
-        """The checkpoints of the folds that a user wants: "0", "0,1,2", or "all", which is the network trained on all
-        cases where there is one, else every fold's; by default that one, or the first fold alone.
-
-        Raises:
-            LLMBoostError: there is no such fold.
-        """
-        known = self.checkpoints
-        if folds is None:
-            wanted = [ALL if ALL in known else min(known, key=int)]
-        elif folds == ALL:
-            wanted = [ALL] if ALL in known else sorted(known, key=int)
-        else:
-            wanted = list(dict.fromkeys(fold.strip() for fold in folds.split(",")))
-        if missing := [printable(fold) for fold in wanted if fold not in known]:
-            raise LLMBoostError(f"{self.folder}: no fold {', '.join(missing)}; there are {', '.join(known)}")
-        return {fold: known[fold] for fold in wanted}
 
 
 def wanted(member: PurePosixPath) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...card import PALETTE, RAS, STORED, Label, Normalization, Preprocessing, Tiling
+from ...card import RAS, STORED, Label, Normalization, Preprocessing, Tiling
 from ...card.modality import term
 from ...errors import LLMBoostError
 from ...files import printable, visible
-from .architecture import Unsupported, network_entry
+from ..translation import Unsupported, label
+from .architecture import network_entry
 from .folder import Results
 
 _READERS = {"SimpleITKIO": STORED, "NibabelIO": STORED, "NibabelIOWithReorient": RAS}
@@ -194,11 +195,11 @@ def _labels(dataset: Mapping[str, Any]) -> tuple[tuple[Label, ...], str]:
         values = sorted(by_value)
         if values != list(range(1, len(named) + 1)):
             raise Unsupported(f"its labels {values} are not numbered from 1 on")
-        return tuple(_label(n, by_value[n]) for n in values), "softmax"
+        return tuple(label(n, by_value[n]) for n in values), "softmax"
     order = [int(value) for value in dataset["regions_class_order"]]
     regions = [(name, set(values)) for name, values in named.items()]
     names = [_visible_part(n, regions) for n in range(len(regions))]
-    return tuple(_label(value, name) for value, name in zip(order, names, strict=True)), "sigmoid"
+    return tuple(label(value, name) for value, name in zip(order, names, strict=True)), "sigmoid"
 
 
 def _visible_part(n: int, regions: Sequence[tuple[str, set[int]]]) -> str:
@@ -207,7 +208,3 @@ def _visible_part(n: int, regions: Sequence[tuple[str, set[int]]]) -> str:
     above = [(other, values) for other, values in regions[n + 1 :] if values & own]
     outer = [other for other, values in above if not any(values < more for _, more in above)]
     return f"{name} outside {', '.join(outer)}" if outer else name
-
-
-def _label(value: int, name: str) -> Label:
-    return Label(value, " ".join(name.replace("_", " ").split()), PALETTE[(value - 1) % len(PALETTE)])
