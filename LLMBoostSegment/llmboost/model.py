@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .adapter import merged
 from .card import METADATA_KEY, Card, check_weights, read_card
+from .card.tiles import can_be_faster, faster
 from .errors import LLMBoostError
 from .files import printable, write_whole
 from .library import find_base
@@ -49,6 +50,12 @@ class Model:
     card: Card
     network: nn.Module
     helpers: dict[str, Model] = field(default_factory=dict, compare=False, repr=False)
+
+    def faster(self) -> Model:
+        """The same model, with a larger step from patch to patch; raises LLMBoostError where that saves nothing."""
+        if not can_be_faster(self.card):
+            raise LLMBoostError(f"model '{self.card.name}' has no fast mode: its patches hardly overlap; leave it out")
+        return dataclasses.replace(self, card=faster(self.card))
 
 
 def save_model(network: nn.Module, card: Card, path: Path, precision: torch.dtype | None = None) -> Card:

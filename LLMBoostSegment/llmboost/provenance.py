@@ -8,6 +8,9 @@ from .card import Card
 NOTICE = "Not for clinical use"
 
 
+FAST = {"LLMBoost.Fast": "with a larger step from patch to patch"}
+
+
 def provenance(card: Card, localizer: Card | None = None) -> dict[str, str]:
     """Entries of a file's header: the model that made it, and ``localizer``, the one that told where to look."""
     first = {}

@@ -10,13 +10,14 @@ from typing import Any
 from ..card import Card
 from ..errors import LLMBoostError
 from ..inference.memory import describe_need, shortage
+from ..inference.pace import about, expected_seconds
 from ..inference.segment import Segmentation, segment
 from ..io.cases import InputCase
 from ..io.dicom import write_dicom_seg
 from ..io.image import Image, write_image
 from ..io.segnrrd import write_segmentation
 from ..model import Model
-from ..provenance import provenance
+from ..provenance import FAST, provenance
 from .run import run_cases
 from .summary import Row
 from .work import ModelOptions, ModelWork, Progress
@@ -33,12 +34,14 @@ class SegmentOptions(ModelOptions):
         format: of the segmentation; ``dcm`` (DICOM SEG) needs DICOM input.
         uncertainty, probabilities: also write these maps (.nii.gz).
         mirror: as for :func:`..inference.segment.segment`.
+        fast: with a larger step from patch to patch, see :meth:`..model.Model.faster`.
     """
 
     format: str = "seg.nrrd"
     uncertainty: bool = False
     probabilities: bool = False
     mirror: bool = False
+    fast: bool = False
 
 
 @dataclass
@@ -76,6 +79,8 @@ def segment_cases(
         LLMBoostError: as :func:`.run.run_cases`, or options contradict.
     """
     check_format(options.format, options.frame)
+    if options.fast and options.mirror:
+        raise LLMBoostError("--fast and --mirror contradict each other; leave one out")
     work = _Segmenting(model, options, progress)
     return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report)
 
@@ -99,11 +104,13 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         return names + super().files(id)
 
     def ask(self, row: SegmentRow, channels: list[Image]) -> Segmentation:
-        card, options = self.model.card, self.options
-        watch = self.watch(f"{row.id}, {describe_need(card, channels[0], options.roi)}")
-        row.warnings += shortage(card, channels[0], options.roi)
+        options, image = self.options, channels[0]
+        model = self.model.faster() if options.fast else self.model
+        time = about(expected_seconds(model, image, options.roi, mirror=options.mirror))
+        watch = self.watch(", ".join(filter(None, (row.id, time, describe_need(model.card, image, options.roi)))))
+        row.warnings += shortage(model.card, image, options.roi)
         return segment(
-            self.model,
+            model,
             channels,
             roi=options.roi,
             mirror=options.mirror,
@@ -120,7 +127,7 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         if found.probabilities is not None:
             for path, of_class in zip(maps[: len(self.model.card.labels)], found.probabilities.array[1:], strict=True):
                 write_image(found.probabilities.with_array(of_class), path)
-        made_by = provenance(self.card, found.localizer)
+        made_by = provenance(self.card, found.localizer) | (FAST if self.options.fast else {})
         write_labelmap(found.labelmap, replace(self.card, labels=found.labels), case, segmentation, made_by)
         row.output = segmentation.name
         row.volumes_ml = {key: round(value, 4) for key, value in found.volumes_ml.items()}

@@ -11,6 +11,7 @@ from ..files import visible
 from .terminal import (
     DeviceOption,
     ExplainOption,
+    FastOption,
     FormatOption,
     FrameOption,
     InputsArgument,
@@ -29,6 +30,7 @@ from .terminal import (
     conclude,
     explanation_of,
     load_for,
+    messages,
     progress_bar,
     tell,
     telling_when_stopped,
@@ -47,6 +49,7 @@ def segment(
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write an entropy map a case.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write a map a label.")] = False,
     mirror: MirrorOption = False,
+    fast: FastOption = False,
     explain: ExplainOption = False,
     target: TargetOption = None,
     method: MethodOption = "grad-cam",
@@ -63,6 +66,8 @@ def segment(
         raise LLMBoostError(f"--format {format}: use one of {', '.join(batch.FORMATS)}")
     check_frame(frame)
     loaded = load_for(SEGMENTATION, model, device)
+    if fast:
+        loaded.faster()  # where it cannot be, that is told before anything is read
     cases = find_cases(inputs, loaded.card.preprocessing, series, tell)
     explanation = explanation_of(explain, target, method, layer)
     options = batch.SegmentOptions(
@@ -70,6 +75,7 @@ def segment(
         uncertainty=uncertainty,
         probabilities=probabilities,
         mirror=mirror,
+        fast=fast,
         roi=box_of(roi),
         frame=frame,
         explain=explanation,
@@ -80,6 +86,8 @@ def segment(
 
         def advance(text: str, fraction: float) -> None:
             progress.update(task, description=f"segmenting {visible(text)}", completed=done + fraction)
+            if not (messages.is_terminal or fraction or done):  # where there is no bar, the first case's alone
+                tell(text)
 
         def report(row: batch.SegmentRow) -> None:
             nonlocal done

@@ -19,15 +19,19 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
     """Draw a model's segments."""
     request, channels = job.request, images_of(job.request.volumes, job.request.modality)
     model = engine.model(job)
+    if request.fast:
+        model = model.faster()
     from ..inference.memory import expected_peak, shortage
+    from ..inference.pace import about, expected_seconds
     from ..inference.segment import segment
     from ..inference.watch import Watch
     from ..io.segnrrd import terminology_entry
-    from ..provenance import provenance
+    from ..provenance import FAST, provenance
 
     roi = roi_of(request)
     memory = int(expected_peak(model.card, channels[0], roi))
-    job.progress(0.0, "segmenting", memory)
+    text = " ".join(filter(None, ("segmenting", about(expected_seconds(model, channels[0], roi, mirror=request.mirror)))))
+    job.progress(0.0, text, memory)
     result = even_without_map(
         lambda: segment(
             model,
@@ -37,7 +41,7 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
             probabilities=request.probabilities,
             entropy=request.uncertainty,
             explain=spec_of(request.explain),
-            watch=Watch(lambda fraction: job.progress(fraction, "segmenting", memory), job.cancelled),
+            watch=Watch(lambda fraction: job.progress(fraction, text, memory), job.cancelled),
         )
     )
     maps = () if result.probabilities is None else result.probabilities.array[1:]
@@ -54,5 +58,5 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
         explanation=map_of(result.explanation),
         warnings=(*shortage(model.card, channels[0], roi), *result.warnings),
         seconds=result.seconds,
-        provenance=provenance(model.card, result.localizer),
+        provenance=provenance(model.card, result.localizer) | (FAST if request.fast else {}),
     )

@@ -127,9 +127,14 @@ class SegmentAnswer(ImageAnswer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SegmentRequest(ImageRequest[SegmentAnswer], sent_as=RequestKind.SEGMENT):
-    """Draw a model's segments."""
+    """Draw a model's segments.
+
+    Attributes:
+        fast: with a larger step from patch to patch.
+    """
 
     mirror: bool = False
+    fast: bool = False
     uncertainty: bool = False
     probabilities: bool = False
     explain: ExplainOptions | None = None

@@ -1,0 +1,55 @@
+"""How long a segmentation will take on this machine: the patches to compute, at the pace of one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from ..card.tiles import patch_count
+from .preprocessing import mirrorings, orient
+
+if TYPE_CHECKING:
+    from ..io.image import Image
+    from ..model import Model
+    from .roi import Roi
+
+FEW = 8  # patches: fewer are computed about as soon as one is timed
+AROUND = 1.2  # times what the network takes: resampling, drawing and the like
+
+
+def seconds_a_patch(model: Model) -> float:
+    """What the network takes for one patch, here and now."""
+    import torch
+
+    weight = next(model.network.parameters())
+    patch = torch.zeros(1, model.card.preprocessing.channels, *model.card.preprocessing.patch_size).to(weight.device)
+    with torch.inference_mode():
+        if weight.is_cuda:  # where the first one takes far longer than others
+            model.network(patch)
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        model.network(patch).cpu()
+        return time.perf_counter() - started
+
+
+def expected_seconds(model: Model, image: Image, roi: Roi | None = None, *, mirror: bool = False) -> float | None:
+    """About what segmenting an image will take, by timing one patch of many; None where there are few, or a cascade
+    chooses what is looked at."""
+    card, preprocessing = model.card, model.card.preprocessing
+    seen = orient(roi.crop(image) if roi else image, preprocessing)
+    extent = [n * mm for n, mm in zip(seen.shape, seen.spacing, strict=True)]
+    if (axis := preprocessing.slice_axis) is not None:  # along which nothing is resampled
+        extent[axis] = seen.shape[axis] * preprocessing.spacing[axis]
+    count = patch_count(card, extent)
+    if count < FEW or card.needs_cascade(extent):
+        return None
+    axes = preprocessing.mirror if mirror else ()
+    flips = sum(len(one) <= 1 or card.tiling.mirrorings == "all" for one in mirrorings(axes))
+    return AROUND * count * flips * seconds_a_patch(model)
+
+
+def about(seconds: float | None) -> str:
+    """Such as ``about 40 s``, ``about 3 min``; empty for None."""
+    if seconds is None:
+        return ""
+    return f"about {max(1, round(seconds))} s" if seconds < 100 else f"about {round(seconds / 60)} min"
