@@ -6,16 +6,19 @@ A slow run goes on until the file GATE exists; ``slow-explain`` is one whose exp
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from llmboost import library, worker
-from llmboost.card import Flag, read_card
+from llmboost.card import Flag, Origin, read_card, write_card
 from llmboost.errors import LLMBoostError
+from llmboost.messages.foreign import Imported, ImportRequest, LookRequest, ModelOffer, Offers
 from llmboost.messages.images import (
     ClassChance,
     ClassifyAnswer,
@@ -60,9 +63,10 @@ def compute(job: Job, text: str, slow: bool):
     if HOW == "deaf":
         job.progress(0.1, text, 2_000_000_000)
         time.sleep(SLOW)
-    card = read_card(library.find(job.request.model.replace(DIGEST, "hippocampus")))
-    volume = job.request.volumes[0]
-    if not np.isfinite(volume.array).all():
+    importing = isinstance(job.request, ImportRequest)
+    name = "hippocampus" if importing else job.request.model.replace(DIGEST, "hippocampus")
+    card, volume = read_card(library.find(name)), None if importing else job.request.volumes[0]
+    if volume is not None and not np.isfinite(volume.array).all():
         raise LLMBoostError("the volume holds NaN or infinite voxels; replace them by numbers")
     for step in range(STEPS):
         job.progress(step / STEPS, text, 2_000_000_000)
@@ -154,6 +158,41 @@ def explain(job: Job[ExplainRequest]) -> ExplainAnswer:
     )
 
 
+def look(job: Job[LookRequest]) -> Offers:
+    """A model a file or folder in the folder that is named, and one in an archive; in "bad" ones, none."""
+    path = Path(job.request.path)
+    if "bad" in path.name:
+        raise LLMBoostError(f"{path}: no model that can be imported is in it; choose the folder that holds its files")
+    found = (sorted(path.iterdir()) if path.is_dir() else []) or [path]
+    offers = (
+        ModelOffer(str(one), f"{one.stem}, 3d_fullres", "nnU-Net v2", ("0", "1") if "folds" in one.name else ("0",),
+                   "" if "own" in one.name else "CC0")
+        for one in (found if job.request.path else [])
+    )  # fmt: skip
+    return Offers(tuple(offers))
+
+
+def importModel(job: Job[ImportRequest]) -> Imported:
+    """The shipped model under the name that is asked for, with what was asked in its card."""
+    compute(job, "reading", slow=HOW == "slow-import")
+    request, source = job.request, library.find("hippocampus")
+    name = request.name or Path(request.path).stem
+    card = replace(
+        read_card(source),
+        name=name,
+        title=f"Model {name}",
+        cascade=None,
+        license=request.terms or "CC0",
+        citation=f"folds {request.folds}",
+        origin=Origin("nnU-Net v2", request.path, {}),
+    )
+    target = library.free_place(name, Path(request.path))
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source, target)
+    write_card(target, card)
+    return Imported(card, 2.0)
+
+
 def mapOf(card, volume, what, first=None):
     """The map that is asked for, if one is; of ``first`` where that is left open."""
     if what is None:
@@ -175,4 +214,12 @@ def provenance(card) -> dict[str, str]:
 
 if __name__ == "__main__":
     GATE, HOW = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else ""
-    worker.main({SegmentRequest: segment, ClassifyRequest: classify, ExplainRequest: explain})
+    worker.main(
+        {
+            SegmentRequest: segment,
+            ClassifyRequest: classify,
+            ExplainRequest: explain,
+            LookRequest: look,
+            ImportRequest: importModel,
+        }
+    )

@@ -18,12 +18,14 @@ from unittest.mock import patch
 import numpy as np
 import slicer
 from Testing.gui import qthost
+from Testing.gui.importpictures import pictureImport
 from Testing.gui.panelcase import MODULE, grabPanel
 from Testing.gui.qthost import Host, choose, click
 from Testing.host import SliceView, ThreeDView, emptySession, mosaic
 
 from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
+WORKER = shlex.join([sys.executable, "-u", "-m", "llmboost.worker"])
 TEMPLATE = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 CHESTS = "medmnist/pneumoniamnist.npz"
 VIEW = 230, 230  # pixels
@@ -46,6 +48,7 @@ def takePictures(folder: Path, data: Path) -> None:
         else:
             print(f"no pictures of a classification: {data / CHESTS} is not there")
         walk.fail()
+        walk.importModel(Path(own))
         host.stop()
         host.check()
 
@@ -53,7 +56,7 @@ def takePictures(folder: Path, data: Path) -> None:
 class _Walk:
     def __init__(self, host: Host, views: list[Any], folder: Path) -> None:
         self._host, self._views, self._folder = host, views, folder
-        self._setCommand(shlex.join([sys.executable, "-u", "-m", "llmboost.worker"]))
+        self._setCommand(WORKER)
         self._widget = host.openModule(MODULE)
         self._ui = self._widget.ui
 
@@ -101,6 +104,12 @@ class _Walk:
         self._finish()
         self._picture("error")
         self._save(self._host.dialogs.take("error").picture, "message")
+
+    def importModel(self, work: Path) -> None:
+        """A model of nnU-Net's, see :mod:`.importpictures`."""
+        self._setCommand(WORKER)
+        choose(self._ui.inputSelector, "MNI152_T1")
+        pictureImport(self._host, self._widget, work, self._folder)
 
     def _loadHead(self) -> None:
         path = next(path for folder in map(Path, sys.path) if (path := folder / TEMPLATE).is_file())

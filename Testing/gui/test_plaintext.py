@@ -90,7 +90,6 @@ def test_models_nodes_and_segments_of_such_names(case, makeModel, host):
     choose(case.ui.outputSelector, case.result.segmentationNode.GetName())
     assert f"Replaces {LINK}" in case.ui.fitLabel.text
     assertPlain(case.widget.parent)
-    case.ui.advancedButton.collapsed = False
     host.answer(False)
     click(case.ui.removeModelButton)
     assert host.dialogs.take("question").isPlain

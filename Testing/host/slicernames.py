@@ -186,7 +186,6 @@ NAMES = {
         ctkPathLineEdit.currentPath
         ctkPathLineEdit.currentPathChanged(QString)
         ctkPathLineEdit.filters
-        ctkPathLineEdit.nameFilters
         ctkPathLineEdit.settingKey
     """,
     "CTK/Libs/Widgets/ctkSliderWidget.h": """

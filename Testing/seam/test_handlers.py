@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from Testing.engine.nnunet_samples import nnunet_network, write_results
 
 from llmboost.errors import LLMBoostError
 from llmboost.handlers import Engine
 from llmboost.library import find
 from llmboost.messages.codec import Answer, Request, from_parts, to_parts
+from llmboost.messages.foreign import ImportRequest, LookRequest
 from llmboost.messages.images import SegmentRequest, Volume
 from llmboost.messages.worker import ModelsRequest, ShowRequest
 from llmboost.service import Job
@@ -47,6 +50,36 @@ def test_a_model_is_shown_by_name_path_and_digest(ask, tmp_path):
     assert shown.size == find("hippocampus").stat().st_size
     assert ask(ShowRequest(model=str(tmp_path / "copy.safetensors"))) == shown
     assert ask(ShowRequest(model="sha256:" + shown.card.digest)) == shown
+
+
+def test_a_model_of_another_program_is_offered_imported_and_timed(ask, tmp_path):
+    for folds, name in (((0, 1), "many"), ((0,), "one")):
+        write_results(tmp_path / name, {fold: nnunet_network(seed=fold) for fold in folds}, license="CC0")
+    (offer,) = ask(LookRequest(path=str(tmp_path / "many"))).offers
+    assert (offer.title, offer.folds) == ("Dataset007_Test_Organ, 3d_fullres", ("0", "1"))
+    assert (offer.program, offer.license) == ("nnU-Net v2", "CC0")
+    assert len(ask(LookRequest(path=str(tmp_path))).offers) == 2
+    made = ask(ImportRequest(path=offer.path, name="mine", folds="all", terms="", device="cpu"))
+    assert made.card.training["folds"] == ["0", "1"]
+    assert 0 < made.seconds < 60
+    assert ask(ShowRequest(model="mine")).card == made.card
+    with pytest.raises(LLMBoostError, match="installed already"):
+        ask(ImportRequest(path=offer.path, name="mine"))
+
+
+def test_folders_and_archives_without_one_model_are_refused(ask, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, reason in ((tmp_path / "empty", "no model that can be imported"), (tmp_path / "x.zip", "no such file")):
+        with pytest.raises(LLMBoostError, match=reason):
+            ask(LookRequest(path=str(path)))
+    write_results(tmp_path / "a", {0: nnunet_network()})
+    write_results(tmp_path / "b", {0: nnunet_network()})
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        for file in (tmp_path / "a").rglob("*.*"):
+            archive.write(file, f"a/{file.relative_to(tmp_path / 'a')}")
+            archive.write(file, f"b/{file.relative_to(tmp_path / 'a')}")
+    with pytest.raises(LLMBoostError, match="holds 2 models; unpack it"):
+        ask(LookRequest(path=str(tmp_path / "both.zip")))
 
 
 @pytest.mark.parametrize("fields", [{}, {"model": ""}, {"model": None}, {"model": 3}, {"model": "nothing"}])

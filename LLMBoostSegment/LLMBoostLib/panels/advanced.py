@@ -1,11 +1,10 @@
-"""The section Advanced of the panel: models, the worker and its environment, and what a report about them needs."""
+"""The section Advanced of the panel: the worker and its environment, and what a report about them needs."""
 
 from __future__ import annotations
 
 import shlex
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import ctk
@@ -13,7 +12,6 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from llmboost import library
 from llmboost.errors import LLMBoostError
 from llmboost.messages.worker import Hello, HelloRequest
 
@@ -24,7 +22,7 @@ from ..worker.commandline import Cancelled
 from ..worker.consent import checkCommand
 from ..worker.launcher import COMMAND_SETTING, defaultCommand
 from .errordisplay import errorsShown, sentence, showError
-from .modelchooser import ModelChooser, entries, importModel
+from .modelentries import entries
 from .plaintext import boxOptions, confirmed
 from .run import Run, State, Work
 
@@ -38,13 +36,10 @@ class Widgets(Protocol):
     createEnvironmentButton: qt.QPushButton
     environmentGroup: qt.QGroupBox
     environmentLabel: qt.QLabel
-    importButton: qt.QPushButton
     interpreterEdit: ctk.ctkPathLineEdit
     logEdit: qt.QPlainTextEdit
-    modelFileEdit: ctk.ctkPathLineEdit
     releaseButton: qt.QPushButton
     removeEnvironmentButton: qt.QPushButton
-    removeModelButton: qt.QPushButton
     useEnvironmentButton: qt.QPushButton
     versionsLabel: qt.QLabel
     wheelsEdit: ctk.ctkPathLineEdit
@@ -55,9 +50,7 @@ class Advanced:
 
     Args:
         client: of the worker that the panel uses.
-        chooser: is filled again when models come or go.
         run: what goes on in the panel; what is done here is one, too.
-        onModels: is called after models came or went.
         onWorker: is called after another worker, or what it runs in, may be there.
     """
 
@@ -65,13 +58,10 @@ class Advanced:
         self,
         ui: Widgets,
         client: Client,
-        chooser: ModelChooser,
         run: Run,
-        onModels: Callable[[], None],
         onWorker: Callable[[], None],
     ) -> None:
-        self._ui, self._client, self._chooser, self._run = ui, client, chooser, run
-        self._onModels, self._onWorker = onModels, onWorker
+        self._ui, self._client, self._run, self._onWorker = ui, client, run, onWorker
         self._closed = False
         ui.commandEdit.setPlaceholderText(shlex.join(defaultCommand()))
         self._showCommand()
@@ -79,8 +69,6 @@ class Advanced:
         ui.versionsLabel.text = " · ".join(f"{name} {version}" for name, version in diagnostics.versions().items())
         ui.commandEdit.connect("editingFinished()", self._onCommand)
         for button, slot in (
-            (ui.importButton, self._onImport),
-            (ui.removeModelButton, self._onRemoveModel),
             (ui.releaseButton, self._onRelease),
             (ui.copyButton, self._onCopy),
             (ui.createEnvironmentButton, self._onCreate),
@@ -101,44 +89,13 @@ class Advanced:
         self._closed = True
 
     def refresh(self) -> None:
-        """While an image is computed, its model, its worker and its environment stay as they are."""
+        """While an image is computed, or a model imported, the worker and its environment stay as they are."""
         if self._closed:
             return
-        ui, entry, running = self._ui, self._chooser.current, self._run.does(Work.IMAGE)
-        for widget in (ui.commandEdit, ui.releaseButton, ui.importButton, ui.environmentGroup):
+        ui, running = self._ui, self._run.does(Work.IMAGE, Work.MODEL)
+        for widget in (ui.commandEdit, ui.releaseButton, ui.environmentGroup):
             widget.enabled = not running
-        ui.removeModelButton.enabled = not running and entry is not None and entry.imported
         self._showEnvironment()
-
-    # Models
-
-    def _onImport(self) -> None:
-        with errorsShown():
-            text = self._ui.modelFileEdit.currentPath
-            if not text:
-                raise LLMBoostError(_("Choose a model file first"))
-            card = importModel(Path(text))
-            if card is None:
-                return
-            self._chooser.refresh()
-            self._chooser.choose(card.name)
-            self._onModels()
-            self._ui.modelFileEdit.currentPath = ""
-            self.say(_("model {name} imported").format(name=card.name))
-
-    def _onRemoveModel(self) -> None:
-        entry = self._chooser.current
-        assert entry  # else the button is disabled
-        question = _("Delete the model '{name}' from this computer?").format(name=entry.title)
-        if not confirmed(question):
-            return
-        with errorsShown():
-            try:
-                library.remove_model(entry.name)
-                self.say(_("model {name} removed").format(name=entry.name))
-            finally:  # it may have been removed already
-                self._chooser.refresh()
-                self._onModels()
 
     # The worker
 

@@ -30,6 +30,7 @@ class Work(enum.Enum):
     CASES = enum.auto()  # ranks, compares or segments them
     ENVIRONMENT = enum.auto()  # makes a private one
     DIAGNOSTICS = enum.auto()
+    MODEL = enum.auto()  # imports one
 
 
 class Run:

@@ -12,6 +12,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from llmboost.card import Card
+from llmboost.card.tiles import can_be_faster, faster
 from llmboost.errors import LLMBoostError
 
 from ..scene import fit, samples
@@ -24,12 +25,14 @@ from ..scene.segmentinput import SegmentInput
 from ..training.casestore import CaseStore
 from ..training.snapshot import addCases
 from ..worker.consent import hint, needsEnvironment, whenReady
-from . import advanced, explainview, inputview, modulepanel, resultview, speed
+from . import advanced, explainview, inputview, modelimport, modulepanel, resultview, speed
 from .advanced import Advanced
 from .errordisplay import PROBLEM_STYLE, WARNING_STYLE, errorsShown, sentence
 from .explainview import ExplainView
 from .inputview import MAX_CHANNELS, InputView, classifies
-from .modelchooser import ModelChooser, describe
+from .modelcard import describe
+from .modelchooser import ModelChooser
+from .modelimport import ModelImport
 from .modulepanel import ModulePanel
 from .plaintext import confirmed, tip
 from .resultview import ResultView
@@ -45,13 +48,20 @@ _EVENTS = (
 
 
 class Widgets(
-    advanced.Widgets, explainview.Widgets, inputview.Widgets, modulepanel.Widgets, resultview.Widgets, Protocol
+    advanced.Widgets,
+    explainview.Widgets,
+    inputview.Widgets,
+    modelimport.Widgets,
+    modulepanel.Widgets,
+    resultview.Widgets,
+    Protocol,
 ):
     """All of LLMBoostSegment.ui, by name."""
 
     applyButton: qt.QPushButton
     backButton: qt.QPushButton
     explanationBox: qt.QCheckBox
+    fastBox: qt.QCheckBox
     fitLabel: qt.QLabel
     modelDetails: qt.QLabel
     modelList: qt.QListWidget
@@ -82,7 +92,8 @@ class Panel(ModulePanel):
         self.explanations = ExplainView(ui, self.run)
         self.inputs = InputView(ui)
         self.chooser = ModelChooser(ui.searchEdit, ui.modelList, self._onModel)
-        self.advanced = Advanced(ui, logic.client, self.chooser, self.run, self._onModels, self._onWorker)
+        self.advanced = Advanced(ui, logic.client, self.run, self._onWorker)
+        self.imports = ModelImport(ui, logic.client, self.chooser, self.run, self.runner, self.progress, self._onModels)
         self.run.observe(self._showApply)
         ui.applyButton.connect("clicked()", self._onApply)
         ui.explainButton.connect("clicked()", self._onExplain)
@@ -93,6 +104,7 @@ class Panel(ModulePanel):
         ui.backButton.connect("clicked()", self._onBack)
         ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onNewRoi)
         ui.tryButton.connect("clicked()", self._onTry)
+        ui.searchEdit.connect("textChanged(QString)", lambda _text: self.update())
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
 
     # The module's life
@@ -160,22 +172,25 @@ class Panel(ModulePanel):
         everyFrame = self.inputs.show(self._card, inputs, usable=not self._problem)
         self._showFit(notes, hidden=inputs[0] is None)
         self._showOutput(everyFrame)
-        text = describe(self.chooser.current, self._expectedSeconds(inputs))
+        text = describe(
+            self.chooser.current, self._expectedSeconds(inputs), self._expectedMemory(inputs[0]), self.chooser.words
+        )
         if text != self.ui.modelDetails.text:
             self.ui.modelDetails.text = text
         self._showApply()
         self.advanced.refresh()
+        self.imports.refresh()
 
     def _examine(self, node: Any, inputs: list[Any]) -> tuple[str, list[str]]:
         """Why there can be no result (empty: nothing is in the way), and what speaks against a good one."""
         entry, card = self.chooser.current, self._card
         if entry is None:
             if node.model:
-                text = _("The model '{name}' is not installed here: choose another, or import it under Advanced")
+                text = _("The model '{name}' is not installed here: choose another, or import it")
                 return text.format(name=node.model), []
             return _("Choose a model"), []
         if card is None:
-            return _("The model's file is damaged: choose another, or remove it under Advanced"), []
+            return _("The model's file is damaged: choose another, or remove it"), []
         if card.preprocessing.channels > MAX_CHANNELS:
             return _("The model takes more images than this panel has room for: use the logic from Python"), []
         try:
@@ -191,14 +206,27 @@ class Panel(ModulePanel):
         node, card = self.parameterNode, self._card
         if card is None or self._extent is None:
             return None
-        one = speed.expected(card, node.device.value, self._extent)
+        one = speed.expected(self._asked(card), node.device.value, self._extent)
         return None if one is None else one * _frameCount(node, inputs)
+
+    def _expectedMemory(self, volumeNode: Any) -> float | None:
+        card = self._card
+        return None if card is None or self._extent is None else fit.memoryNeeded(card, volumeNode, self._extent)
+
+    @property
+    def _isFast(self) -> bool:
+        return bool(self.parameterNode.fast and self._card and can_be_faster(self._card))
+
+    def _asked(self, card: Card) -> Card:
+        """The card as the run will take it."""
+        return faster(card) if self._isFast else card
 
     def _showOutput(self, everyFrame: bool) -> None:
         """What a segmentation makes, or a classification."""
         ui, isClassifier = self.ui, classifies(self._card)
-        for widget in (ui.outputLabel, ui.outputSelector, ui.uncertaintyBox):
+        for widget in (ui.outputLabel, ui.outputSelector, ui.uncertaintyBox, ui.fastBox):
             widget.visible = not isClassifier
+        ui.fastBox.enabled = self._card is not None and can_be_faster(self._card)
         ui.uncertaintyBox.enabled = ui.explanationBox.enabled = not everyFrame
 
     def _showFit(self, notes: list[str], hidden: bool) -> None:
@@ -284,7 +312,7 @@ class Panel(ModulePanel):
         clock = None
         if self._extent:
             count, isWarm = _frameCount(node, inputs), self.logic.client.ready
-            clock = speed.Clock(card, node.device.value, self._extent, count, isWarm)
+            clock = speed.Clock(self._asked(card), node.device.value, self._extent, count, isWarm)
         callbacks = self._callbacks(partial(self._done, clock))
         self.run.go([*(getattr(each, "segmentationNode", each) for each in inputs), *(frames or ())])
         explain = self.explanations.first if node.explanation else None
@@ -292,9 +320,10 @@ class Panel(ModulePanel):
             slice = self.inputs.slice(card, inputs, node.sliceView)
             self.logic.classify(inputs, **asked, slice=slice, explain=explain, **callbacks)
         elif frames:
-            self.logic.processFrames(inputs[0], **asked, **callbacks)
+            self.logic.processFrames(inputs[0], **asked, fast=self._isFast, **callbacks)
         else:
             output = {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
+            output["fast"] = self._isFast
             self.logic.process(inputs, **asked, **output, explain=explain, **callbacks)
 
     def _classifyAnyway(self) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from math import prod
 
-import numpy as np
 from qt import QSettings
 
 from llmboost import library
 from llmboost.card import Card, read_card
+from llmboost.card.tiles import patch_count
 from llmboost.errors import LLMBoostError
-
-from ..scene.fit import patchMm
 
 _SETTING = "LLMBoost/Seconds/{digest}/{device}/{way}"
 _CROP, _CASCADE = "crop", "cascade"  # networks of their own, and other amounts to send: each is remembered for itself
@@ -30,6 +29,11 @@ def remember(card: Card, device: str, extentMm: Sequence[float], seconds: float,
     known = _known(card, device, way)
     beside = beside or (known[1] if known else 0.0)
     QSettings().setValue(_key(card, device, way), f"{seconds / _voxels(card, extentMm)!r} {beside!r}")
+
+
+def rememberPatch(card: Card, device: str, seconds: float) -> None:
+    """Keep what one patch takes, by the worker's word, until a run tells it better."""
+    QSettings().setValue(_key(card, device, _CROP), f"{seconds / prod(card.preprocessing.patch_size)!r} 0.0")
 
 
 def expected(card: Card, device: str, extentMm: Sequence[float]) -> float | None:
@@ -75,17 +79,15 @@ def _voxels(card: Card, extentMm: Sequence[float]) -> float:
     if not card.needs_cascade(extentMm):
         return _windows(card, extentMm)
     assert card.cascade is not None
-    crops = len(card.cascade.targets) * float(np.prod(card.preprocessing.patch_size))
+    crops = float(len(card.cascade.targets) * prod(card.preprocessing.patch_size))
     with suppress(LLMBoostError):  # it may lie on the worker's machine alone
         return crops + _windows(read_card(library.find(card.cascade.localizer)), extentMm)
     return crops
 
 
 def _windows(card: Card, extentMm: Sequence[float]) -> float:
-    """The voxels of the windows that cover an image; they overlap by half."""
-    window = patchMm(card)
-    counts = 1 + np.ceil(np.maximum(np.asarray(extentMm) - window, 0) / (window / 2) - 1e-6)
-    return float(np.prod(counts) * np.prod(card.preprocessing.patch_size))
+    """The voxels of the patches that cover an image."""
+    return float(patch_count(card, extentMm) * prod(card.preprocessing.patch_size))
 
 
 class Clock:

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from llmboost.card import CLASSIFICATION, Card
 from llmboost.card.modality import differ, term
 from llmboost.errors import LLMBoostError
+from llmboost.inference.memory import memory_needed
 
 from .segmentinput import SegmentInput, takesSegment
 from .volumes import isLinear, roiFromNode, volumesFromNode, worldFromVoxels
@@ -102,15 +103,30 @@ def extentMm(volumeNode: Any, roiNode: Any = None) -> np.ndarray:
 
     So the engine counts, too: an image that lies askew is not larger for that.
     """
-    matrix = worldFromVoxels(volumeNode)[:3, :3]
+    matrix, order = _axes(volumeNode)
     axes = matrix / np.linalg.norm(matrix, axis=0)
     if roiNode is not None and isLinear(volumeNode):
         box = roiFromNode(roiNode, volumeNode)
         sizes = np.abs((_RAS @ axes).T @ box.axes) @ box.size
     else:
         sizes = np.linalg.norm(matrix, axis=0) * volumeNode.GetImageData().GetDimensions()
+    return np.array(sizes[order])
+
+
+def memoryNeeded(card: Card, volumeNode: Any, extent: Sequence[float]) -> float:
+    """The bytes that segmenting takes, of an image or of its part that reaches so far along R, A and S, in mm."""
+    matrix, order = _axes(volumeNode)
+    spacing = np.linalg.norm(matrix, axis=0)[order].tolist()
+    shape = [max(round(mm / step), 1) for mm, step in zip(extent, spacing, strict=True)]
+    return memory_needed(card, tuple(shape), tuple(spacing))
+
+
+def _axes(volumeNode: Any) -> tuple[np.ndarray, list[int]]:
+    """(3, 3): the steps from voxel to voxel, in mm; and which of them is nearest to R, A and S."""
+    matrix = worldFromVoxels(volumeNode)[:3, :3]
+    axes = matrix / np.linalg.norm(matrix, axis=0)
     order = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())
-    return np.array(sizes[list(order)])
+    return matrix, list(order)
 
 
 def patchMm(card: Card) -> np.ndarray:

@@ -45,6 +45,7 @@ R = TypeVar("R", bound=Result | Classification)
 _COMMAND_LINE = {
     "resume": "--resume",
     "mirror": "--mirror",
+    "fast": "--fast",
     "uncertainty": "--uncertainty",
     "explanation": "--explain",
 }
@@ -83,6 +84,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
                 default a new one.
             device: auto, cpu or cuda.
             mirror: average over mirrored images: twice the time or more.
+            fast: with a larger step from patch to patch: sooner, less sure where patches meet.
             uncertainty, probabilities: also make volumes of the entropy, or of each label's probability.
             closedSurface: also make the surfaces that 3D views show.
             explain: also make a map of where the model looked, which is ``result.explanation``.
@@ -254,6 +256,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         *,
         mirror: bool = False,
+        fast: bool = False,
         **options: Unpack[Listeners],
     ) -> Any:
         """Segment all time points of a sequence, one after the other; nodes are made when all are done.
@@ -279,7 +282,7 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         def start(onDone: Callable[[Result], None], onError: Callable[[Exception], None] | None) -> None:
             """The next time point, and after it those that follow."""
             volumes = frames.volumes(len(answers), color)
-            request = replace(asked.message(SegmentRequest, volumes), mirror=mirror)
+            request = replace(asked.message(SegmentRequest, volumes), mirror=mirror, fast=fast)
 
             def receive(answer: SegmentAnswer) -> None:
                 answers.append(answer)

@@ -13,6 +13,7 @@ class SegmentOptions(Listeners, total=False):
     """Of ``process``."""
 
     mirror: bool
+    fast: bool
     uncertainty: bool
     probabilities: bool
     closedSurface: bool
@@ -42,5 +43,6 @@ class FolderOptions(TypedDict, total=False):
 
     resume: bool
     mirror: bool
+    fast: bool
     uncertainty: bool
     explanation: bool

@@ -19,6 +19,7 @@ class LLMBoostSegmentParameterNode:
         roi: limits the computation.
         outputSegmentation: gets the segments; None: a new one does.
         device: what computes.
+        fast: with a larger step from patch to patch.
         uncertainty: also make a map of the entropy.
         explanation: also make a map of where the model looked.
     """
@@ -35,5 +36,6 @@ class LLMBoostSegmentParameterNode:
     roi: slicer.vtkMRMLMarkupsROINode
     outputSegmentation: slicer.vtkMRMLSegmentationNode
     device: Device = Device.AUTO
+    fast: bool = False
     uncertainty: bool = False
     explanation: bool = False

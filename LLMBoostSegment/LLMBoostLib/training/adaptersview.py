@@ -15,7 +15,7 @@ from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 
 from ..panels.errordisplay import errorsShown
-from ..panels.modelchooser import entries, importModel
+from ..panels.modelentries import entries, importModel
 from ..panels.plaintext import confirmed
 from .cells import PROBLEM_COLOR, Table
 from .figures import change
@@ -125,7 +125,7 @@ class AdaptersView:
 
 
 def importAdapter(path: Path) -> Card | None:
-    """Add a model's file to the library, see :func:`..panels.modelchooser.importModel`.
+    """Add a model's file to the library, see :func:`..panels.modelentries.importModel`.
 
     Raises:
         LLMBoostError: an adapter's base is not here.

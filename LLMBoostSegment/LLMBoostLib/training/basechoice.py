@@ -9,7 +9,7 @@ import qt
 
 from llmboost.card import SEGMENTATION, Card
 
-from ..panels.modelchooser import entries
+from ..panels.modelentries import entries
 from .candidate import freeName
 
 

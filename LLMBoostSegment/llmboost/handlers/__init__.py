@@ -15,6 +15,7 @@ from ..errors import LLMBoostError
 from ..library import find, installed
 from ..messages.cases import AdaptRequest, CrossCheckRequest, RankRequest
 from ..messages.codec import Answer, Request
+from ..messages.foreign import ImportRequest, LookRequest
 from ..messages.images import ClassifyRequest, ExplainRequest, SegmentRequest
 from ..messages.strokes import StrokesCloseRequest, StrokesKeepRequest, StrokesOpenRequest, StrokesUpdateRequest
 from ..messages.words import Device, ErrorKind
@@ -31,7 +32,7 @@ from ..service import Handlers, Job, RequestError
 from .adapt import adapt, cross_check, rank_cases
 from .classify import classify
 from .explain import explain
-from .models import digest_of, models, put_model, received, show
+from .models import digest_of, import_model, look, models, put_model, received, show
 from .segment import segment
 from .strokes import StrokesSession, close, keep, open_volume, update
 
@@ -85,6 +86,8 @@ class Engine:
             ModelsRequest: models,
             PutModelRequest: put_model,
             ShowRequest: partial(show, self),
+            LookRequest: partial(self._computed, look),
+            ImportRequest: partial(self._computed, import_model),
             SegmentRequest: partial(self._computed, segment),
             AdaptRequest: partial(self._computed, adapt),
             CrossCheckRequest: partial(self._computed, cross_check),

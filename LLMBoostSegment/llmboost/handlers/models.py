@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ..card import read_card
 from ..errors import LLMBoostError
 from ..files import write_whole
-from ..library import EXTENSION, installed, user_folder
+from ..library import EXTENSION, find, installed, user_folder
+from ..messages.foreign import Imported, ImportRequest, LookRequest, Offers
 from ..messages.worker import Done, Models, ModelsRequest, PutModelRequest, Shown, ShowRequest
 from ..service import Job
 
@@ -54,6 +55,27 @@ def put_model(job: Job[PutModelRequest]) -> Done:
         path.unlink()
         raise
     return Done()
+
+
+def look(_engine: Engine, job: Job[LookRequest]) -> Offers:
+    """Tell what there is to import."""
+    from ..foreign.offers import offers, offers_at_hand
+
+    path = job.request.path
+    return Offers(tuple(offers(Path(path)) if path else offers_at_hand()))
+
+
+def import_model(engine: Engine, job: Job[ImportRequest]) -> Imported:
+    """Translate a model of another program into the library, and time it."""
+    from ..foreign import import_foreign
+    from ..inference.pace import AROUND, seconds_a_patch
+
+    request = job.request
+    job.progress(None, "reading and checking the weights")
+    card = import_foreign(Path(request.path), name=request.name, folds=request.folds, terms=request.terms)
+    model = engine.load(find(card.name), request.device, job)
+    job.progress(None, "timing it on this machine")
+    return Imported(card, AROUND * seconds_a_patch(model))
 
 
 def digest_of(model: str) -> str:

@@ -30,7 +30,8 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
 
     roi = roi_of(request)
     memory = int(expected_peak(model.card, channels[0], roi))
-    text = " ".join(filter(None, ("segmenting", about(expected_seconds(model, channels[0], roi, mirror=request.mirror)))))
+    time = about(expected_seconds(model, channels[0], roi, mirror=request.mirror))
+    text = f"segmenting, {time}" if time else "segmenting"
     job.progress(0.0, text, memory)
     result = even_without_map(
         lambda: segment(

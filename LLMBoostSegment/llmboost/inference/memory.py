@@ -28,12 +28,12 @@ IMAGE_BYTES = 10
 GRID_BYTES = 9
 RESAMPLING_BYTES = 8
 SLAB_COPIES = 1.3
+HALF_ABOVE = 2**28  # numbers in a slab; of more, half precision is enough to tell the classes apart
+MAPS = 7  # of the finest features, that a U-Net holds at once (31 M parameters, patches of 64, 96 and 128 voxels)
 
 
 def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]) -> float:
     """The expected peak in bytes of segmenting an image of ``shape`` voxels and ``spacing`` mm on the CPU."""
-    from .predict import HALF_ABOVE
-
     preprocessing = card.preprocessing
     voxels = prod(shape)
     grid = voxels * prod(spacing) / prod(preprocessing.spacing) if preprocessing.slice_axis is None else voxels
@@ -50,8 +50,20 @@ def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]
         for n, a, b, w in zip(shape, spacing, preprocessing.spacing, preprocessing.patch_size, strict=True)
     )
     slab = card.classes * grid / max(longest, 1)
-    patches = 4 * 4 * card.classes * prod(preprocessing.patch_size)
+    patches = 4 * (4 * card.classes + MAPS * _finest_features(card)) * prod(preprocessing.patch_size)
     return BASE + voxels * IMAGE_BYTES + work + slab * (2 if slab > HALF_ABOVE else 4) * SLAB_COPIES + patches
+
+
+def _finest_features(card: Card) -> int:
+    """How many features a U-Net has at the patch's own resolution; of other networks, 0: they are small there."""
+    options = card.network.get("network", card.network)  # an ensemble's are those of its members
+    options = options if isinstance(options, dict) else {}
+    for name in ("features", "filters", "init_filters", "feature_size"):
+        first = options.get(name)
+        first = first[0] if isinstance(first, list | tuple) and first else first
+        if type(first) is int and first > 0:
+            return first
+    return 0
 
 
 def expected_peak(card: Card, image: Image, roi: Roi | None = None) -> float:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .roi import Roi
 
 FEW = 8  # patches: fewer are computed about as soon as one is timed
+LONG = 1.0  # seconds: what a first patch takes longer than others is little beside
 AROUND = 1.2  # times what the network takes: resampling, drawing and the like
 
 
@@ -23,13 +24,15 @@ def seconds_a_patch(model: Model) -> float:
 
     weight = next(model.network.parameters())
     patch = torch.zeros(1, model.card.preprocessing.channels, *model.card.preprocessing.patch_size).to(weight.device)
-    with torch.inference_mode():
-        if weight.is_cuda:  # where the first one takes far longer than others
-            model.network(patch)
-            torch.cuda.synchronize()
+    seconds = 0.0
+    for _ in range(2):
         started = time.perf_counter()
-        model.network(patch).cpu()
-        return time.perf_counter() - started
+        with torch.inference_mode():
+            model.network(patch).cpu()
+        seconds = time.perf_counter() - started
+        if seconds > LONG and not weight.is_cuda:
+            break
+    return seconds
 
 
 def expected_seconds(model: Model, image: Image, roi: Roi | None = None, *, mirror: bool = False) -> float | None:

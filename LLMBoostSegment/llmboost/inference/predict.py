@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from ..card import Tiling
 from ..errors import LLMBoostError
-from .memory import Batches
+from .memory import HALF_ABOVE, Batches
 from .preprocessing import mirrorings
 from .watch import UNWATCHED, Watch
 
 USUAL = Tiling()
 GPU_BATCH = 8  # patches at a time; a CPU is as fast with one
-HALF_ABOVE = 2**28  # numbers in a slab; of more, half precision is enough to tell the classes apart
 NOT_A_NUMBER = (
     "what the model says is not a number: its weights are damaged, or its training went wrong; install it again, or"
     " train it again with a smaller rate"

@@ -35,6 +35,7 @@ from .watch import UNWATCHED, Watch
 
 # an image that extends this many times further than the model's patch is hardly the kind it was trained on
 EXTENT_FACTOR = 2.5
+NAMED = 10  # labels in a warning
 DRAWN = 0.4  # the fraction of the work that is drawing, where the result is explained, too
 
 
@@ -137,7 +138,7 @@ def segment(
         warnings=(
             *([card.doubts] if card.doubts else []),
             *notes,
-            *([f"not found: {', '.join(missing)}"] if missing else []),
+            *([_not_found(missing)] if missing else []),
         ),
         probabilities=canvas.probabilities if canvas.probabilities is None else case.with_array(canvas.probabilities),
         entropy=canvas.entropy if canvas.entropy is None else case.with_array(canvas.entropy),
@@ -151,6 +152,11 @@ def segment(
         return replace(result, explanation=explain_segment(model, seen, explain, segment, told.part(DRAWN, 1)))
     except LLMBoostError as error:
         raise NotExplained(str(error), result) from error
+
+
+def _not_found(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return f"not found: {', '.join(names[:NAMED])}" + (f" and {more} more" if more > 0 else "")
 
 
 def _volumes_ml(canvas: Canvas, labels: Sequence[Label], case: Image) -> dict[str, float]:

@@ -19,6 +19,8 @@ class RequestKind(StrEnum):
     RELEASE = "release"
     MODELS = "models"
     PUT_MODEL = "put_model"
+    LOOK = "look"
+    IMPORT_MODEL = "import_model"
     SHOW = "show"
     SEGMENT = "segment"
     CLASSIFY = "classify"
