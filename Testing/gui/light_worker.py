@@ -98,7 +98,7 @@ def answer(job: Job, card, volume):
         quality=QUALITY.get(HOW),
         explanation=mapOf(card, volume, job.request.explain, labels[0]),
         seconds=0.5,
-        warnings=("Posterior hippocampus was not found",) if HOW == "warn" else (),
+        warnings=("Posterior hippocampus was not found",) if HOW == "warn" else ("fast",) * job.request.fast,
         provenance=provenance(card),
     )
 

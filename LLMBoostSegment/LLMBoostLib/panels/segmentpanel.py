@@ -206,20 +206,12 @@ class Panel(ModulePanel):
         node, card = self.parameterNode, self._card
         if card is None or self._extent is None:
             return None
-        one = speed.expected(self._asked(card), node.device.value, self._extent)
+        one = speed.expected(faster(card) if _isFast(node, card) else card, node.device.value, self._extent)
         return None if one is None else one * _frameCount(node, inputs)
 
     def _expectedMemory(self, volumeNode: Any) -> float | None:
         card = self._card
         return None if card is None or self._extent is None else fit.memoryNeeded(card, volumeNode, self._extent)
-
-    @property
-    def _isFast(self) -> bool:
-        return bool(self.parameterNode.fast and self._card and can_be_faster(self._card))
-
-    def _asked(self, card: Card) -> Card:
-        """The card as the run will take it."""
-        return faster(card) if self._isFast else card
 
     def _showOutput(self, everyFrame: bool) -> None:
         """What a segmentation makes, or a classification."""
@@ -309,10 +301,11 @@ class Panel(ModulePanel):
             raise LLMBoostError(self._problem)
         frames = framesOf(inputs[0]) if node.allFrames and not classifies(card) else None
         asked = {"model": card.name, "roiNode": node.roi, "device": node.device.value}
-        clock = None
+        clock, isFast = None, _isFast(node, card)
         if self._extent:
             count, isWarm = _frameCount(node, inputs), self.logic.client.ready
-            clock = speed.Clock(self._asked(card), node.device.value, self._extent, count, isWarm)
+            taken = faster(card) if isFast else card
+            clock = speed.Clock(taken, node.device.value, self._extent, count, isWarm)
         callbacks = self._callbacks(partial(self._done, clock))
         self.run.go([*(getattr(each, "segmentationNode", each) for each in inputs), *(frames or ())])
         explain = self.explanations.first if node.explanation else None
@@ -320,10 +313,10 @@ class Panel(ModulePanel):
             slice = self.inputs.slice(card, inputs, node.sliceView)
             self.logic.classify(inputs, **asked, slice=slice, explain=explain, **callbacks)
         elif frames:
-            self.logic.processFrames(inputs[0], **asked, fast=self._isFast, **callbacks)
+            self.logic.processFrames(inputs[0], **asked, fast=isFast, **callbacks)
         else:
             output = {"segmentationNode": node.outputSegmentation, "uncertainty": node.uncertainty}
-            output["fast"] = self._isFast
+            output["fast"] = isFast
             self.logic.process(inputs, **asked, **output, explain=explain, **callbacks)
 
     def _classifyAnyway(self) -> None:
@@ -442,3 +435,8 @@ def _frameCount(parameterNode: Any, inputs: list[Any]) -> int:
     """How many images are segmented, one after the other."""
     found = framesOf(inputs[0]) if parameterNode.allFrames else None
     return found[1].GetNumberOfDataNodes() if found else 1
+
+
+def _isFast(parameterNode: Any, card: Card) -> bool:
+    """Whether the run takes a larger step from patch to patch."""
+    return bool(parameterNode.fast) and can_be_faster(card)
