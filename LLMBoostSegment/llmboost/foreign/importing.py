@@ -40,7 +40,7 @@ def import_foreign(
             of that name.
     """
     path = path.parent if path.suffix in _FILES else path
-    with opened(path, _wanted) as folder:
+    with opened(path, wanted) as folder:
         found = _found(folder, path, folds, orientation)
         if len(found) != 1:
             names = ", ".join(found) or "none"
@@ -107,7 +107,8 @@ def models_at_hand() -> list[AtHand]:
     ]
 
 
-def _wanted(member: PurePosixPath) -> bool:
+def wanted(member: PurePosixPath) -> bool:
+    """Which files of an archive are needed."""
     return nnunet.wanted(member) or monai.wanted(member)
 
 

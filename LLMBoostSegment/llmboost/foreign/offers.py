@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from ..errors import LLMBoostError
 from ..files import printable, visible
 from ..jsonfile import read_json
 from ..messages.foreign import ModelOffer
-from . import nnunet
+from . import monai, nnunet
 from .archive import opened
+from .importing import models_at_hand, wanted
+from .monai.terms import read_terms
 
 
 def offers(path: Path) -> list[ModelOffer]:
@@ -19,30 +22,34 @@ def offers(path: Path) -> list[ModelOffer]:
     Raises:
         LLMBoostError: there are none, one is not whole, or an archive cannot be used or holds several.
     """
-    with opened(path, nnunet.wanted) as folder:
-        found = [_of_results(results) for results in nnunet.find_results(folder)]
-    if not found:
-        raise LLMBoostError(f"{path}: no model that can be imported is in it; choose the folder that holds its files")
-    if path.is_dir():
-        return found
-    if len(found) > 1:
-        raise LLMBoostError(f"{path}: holds {len(found)} models; unpack it, and choose a folder")
-    return [replace(found[0], path=str(path))]
+    with opened(path, wanted) as folder:
+        found = [
+            *(_offer(one.folder, nnunet.PROGRAM, one.checkpoints) for one in nnunet.find_results(folder)),
+            *(_offer(one.folder, monai.BUNDLE) for one in monai.find_bundles(folder)),
+            *(_offer(one.folder, monai.AUTO3DSEG, one.checkpoints) for one in monai.find_auto3dseg(folder)),
+        ]
+        if not found:
+            raise LLMBoostError(
+                f"{path}: no model that can be imported is in it; choose the folder that holds its files"
+            )
+        if path.is_dir():
+            return found
+        if len(found) > 1:
+            raise LLMBoostError(f"{path}: holds {len(found)} models; unpack it, and choose a folder")
+        title = path.stem if Path(found[0].path) == folder else found[0].title
+        return [replace(found[0], path=str(path), title=printable(title))]
 
 
 def offers_at_hand() -> list[ModelOffer]:
     """The models that other programs keep on this machine; what is not whole is left out."""
-    return [_of_results(results) for results in nnunet.results_at_hand()]
+    return [_offer(one.folder, one.program, filter(None, one.checkpoints)) for one in models_at_hand()]
 
 
-def _of_results(results: nnunet.Results) -> ModelOffer:
-    dataset = read_json(results.folder / "dataset.json")
-    told = dataset.get("license") or dataset.get("licence") if isinstance(dataset, dict) else ""
-    title = f"{results.folder.parent.name}, {results.folder.name.rpartition('__')[2]}"
-    return ModelOffer(
-        path=str(results.folder),
-        title=printable(title),
-        program="nnU-Net v2",
-        folds=tuple(results.checkpoints),
-        license=visible(str(told or "")),
-    )
+def _offer(folder: Path, program: str, folds: Iterable[str] = ()) -> ModelOffer:
+    title, terms = folder.name, read_terms(folder)[0]
+    if program == nnunet.PROGRAM:
+        title = f"{folder.parent.name}, {folder.name.rpartition('__')[2]}"
+        dataset = read_json(folder / "dataset.json")
+        told = dataset.get("license") or dataset.get("licence") if isinstance(dataset, dict) else ""
+        terms = visible(str(told or ""))
+    return ModelOffer(str(folder), printable(title), program, tuple(folds), terms)
