@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from monai.losses.dice import MaskedDiceLoss
-from monai.networks.utils import one_hot
 from torch import Tensor, nn
 
 IGNORED = -1
+SMOOTH = 1e-5  # voxels: a class that is nowhere, and not found, has Dice 1
 
 
 class SegmentationLoss(nn.Module):
@@ -22,8 +21,6 @@ class SegmentationLoss(nn.Module):
     def __init__(self, balance: float = 0.0) -> None:
         super().__init__()
         self.balance = balance
-        # softmax is taken before masking: the other order would mask logits to zero, which is not "no opinion"
-        self.dice = MaskedDiceLoss(include_background=False, batch=True, smooth_nr=1e-5, smooth_dr=1e-5)
 
     def forward(self, levels: list[Tensor], label: Tensor, drawn: Tensor | None = None) -> Tensor:
         """Mean over the levels.
@@ -45,16 +42,23 @@ class SegmentationLoss(nn.Module):
         return total / sum(weights)
 
     def _level(self, logits: Tensor, label: Tensor, drawn: Tensor | None) -> Tensor:
-        known = (label != IGNORED).to(logits.dtype)
-        target = one_hot(label.clamp(min=0), logits.shape[1])
-        shares = target.mul(known).sum(dim=(0, 2, 3, 4)) / known.sum().clamp(min=1)
-        weights = torch.where(shares > 0, shares.clamp(min=1e-12) ** -self.balance, 0)
-        total = (weights * shares).sum().clamp(min=1e-12) * known.sum().clamp(min=1)
-        entropy = F.cross_entropy(logits, label[:, 0], weights, ignore_index=IGNORED, reduction="sum") / total
-        dice = self.dice(torch.softmax(logits, dim=1), target, known)
-        if drawn is not None:  # a label that no case of the batch has drawn lost nothing, and does not count
-            dice = dice * ((drawn.shape[1] - 1) / drawn[:, 1:].any(dim=0).sum().clamp(min=1))
-        return dice + entropy
+        """Of each voxel, only the probability of its own class is looked up: with many classes, a tensor that has ones
+        in place of labels takes most of a step's time."""
+        classes = logits.shape[1]
+        known = (label != IGNORED).flatten()
+        own = label.flatten()[known]
+        log = torch.log_softmax(logits, dim=1).movedim(1, 0).flatten(1)  # (classes, voxels of the batch)
+        log = log if bool(known.all()) else log[:, known]
+        chosen = log.gather(0, own[None])[0]
+        voxels = torch.bincount(own, minlength=classes).to(log.dtype)
+        weights = torch.where(voxels > 0, (voxels / max(len(own), 1)).clamp(min=1e-12) ** -self.balance, 0)
+        entropy = -(weights[own] * chosen).sum() / (weights * voxels).sum().clamp(min=1e-12)
+        overlap = torch.zeros_like(voxels).index_add(0, own, chosen.exp())
+        dice = 1 - (2 * overlap + SMOOTH) / (log.exp().sum(dim=1) + voxels + SMOOTH)
+        if drawn is None:
+            return dice[1:].mean() + entropy
+        # a label that no case of the batch has drawn lost nothing, and does not count
+        return dice[1:].sum() / drawn[:, 1:].any(dim=0).sum().clamp(min=1) + entropy
 
 
 def marginal(logits: Tensor, drawn: Tensor) -> Tensor:
