@@ -143,6 +143,18 @@ def test_a_large_region_of_interest_limits_what_is_found():
     assert not result.labelmap.array[SHAPE[0] // 2 :].any()
 
 
+def test_all_of_the_subject_may_be_the_target():
+    head, truth = make_head()
+    far = np.pad(head.array, ((60, 60), (0, 0), (0, 0)))
+    wide = Image(far, head.spacing, (head.origin[0] + 120, *head.origin[1:]), head.direction)
+    result = segment(make_model(dataclasses.replace(CASCADE, targets=(Target(""),))), [wide], entropy=True)
+    assert [(label.value, label.name) for label in result.labels] == [(1, "Front"), (3, "back")]
+    assert not result.warnings
+    found, drawn = result.labelmap.array[60:-60], truth.array - 3 * (truth.array > 3)
+    assert agreement(found, drawn) > 0.95
+    assert not result.entropy.array[:40].any()  # what lies far from the head is not looked at
+
+
 def test_one_target_out_of_view():
     head, _ = make_head(organs=(24,))
     result = segment(make_model(), [head])

@@ -79,7 +79,10 @@ def _voxels(card: Card, extentMm: Sequence[float]) -> float:
     if not card.needs_cascade(extentMm):
         return _windows(card, extentMm)
     assert card.cascade is not None
-    crops = float(len(card.cascade.targets) * prod(card.preprocessing.patch_size))
+    crops = sum(
+        float(prod(card.preprocessing.patch_size)) if target.structure else _windows(card, extentMm)
+        for target in card.cascade.targets
+    )
     with suppress(LLMBoostError):  # it may lie on the worker's machine alone
         return crops + _windows(read_card(library.find(card.cascade.localizer)), extentMm)
     return crops

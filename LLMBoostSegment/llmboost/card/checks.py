@@ -158,7 +158,7 @@ def _check_adapter(adapter: Adapter, require: Callable[[bool, str], None]) -> No
 
 
 def _check_cascade(card: Card, cascade: Cascade, require: Callable[[bool, str], None]) -> None:
-    texts = (cascade.localizer, cascade.subject, *(target.structure for target in cascade.targets))
+    texts = (cascade.localizer, cascade.subject, *(target.structure or "all" for target in cascade.targets))
     require(all(text and not CONTROL.search(text) for text in texts), "text expected")
     require(cascade.localizer != card.name, "a model cannot be its own localizer")
     sides = [target.side for target in cascade.targets]

@@ -233,7 +233,7 @@ class Target:
     """A structure that a cascade looks closer at.
 
     Attributes:
-        structure: the name of the localizer's label.
+        structure: the name of the localizer's label; none, "", for all that it finds, with what lies around.
         side: of the body, which the labels found there are given; None leaves them as they are.
         mirror: the model sees this one mirrored, left to right.
     """
@@ -249,7 +249,7 @@ class Cascade:
 
     Attributes:
         localizer: that model's name in the library.
-        targets: where to look; each one's crop is as large as the model's patch.
+        targets: where to look; a structure's crop is as large as the model's patch, all of the subject's as it is.
         subject: what the image must show, in words, such as "head".
         subject_ml: how large the largest connected piece of all the localizer's labels is, at least and at most, if the
             image shows that.

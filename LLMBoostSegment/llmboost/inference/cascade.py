@@ -18,6 +18,8 @@ from .sides import without_sides
 from .subject import refusal
 from .watch import UNWATCHED, Watch
 
+AROUND = 12.0  # mm of what surrounds a subject that are seen, too: the localizer is coarse
+
 
 def localizer(model: Model) -> Model:
     """The model that a cascade begins with, on the same device; loaded once.
@@ -36,8 +38,9 @@ def localize(model: Model, image: Image, watch: Watch = UNWATCHED) -> tuple[dict
     """Where the targets of the model's cascade lie in an image.
 
     Returns:
-        a box of the model's patch around each target in view, along the image's own axes; and what a user should know:
-        that the image does not show the subject at all, or which targets are not, or not wholly, in view.
+        a box around each target in view, along the image's own axes, as large as the model's patch, or as the subject
+        where all of it is to be seen; and what a user should know: that the image does not show the subject at all, or
+        which targets are not, or not wholly, in view.
 
     Raises:
         LLMBoostError: the localizer is not installed, or has no such labels.
@@ -46,7 +49,7 @@ def localize(model: Model, image: Image, watch: Watch = UNWATCHED) -> tuple[dict
     card, cascade, finder = model.card, model.card.cascade, localizer(model)
     assert cascade is not None
     numbers = {label.name: n for n, label in enumerate(finder.card.labels, start=1)}
-    unknown = [target.structure for target in cascade.targets if target.structure not in numbers]
+    unknown = [target.structure for target in cascade.targets if target.structure not in {"", *numbers}]
     if unknown:
         raise LLMBoostError(
             f"model '{finder.card.name}' does not find {', '.join(unknown)}, which model '{card.name}' needs;"
@@ -63,8 +66,8 @@ def localize(model: Model, image: Image, watch: Watch = UNWATCHED) -> tuple[dict
         size = piece.sum() * voxel_ml
         return bool(limits[0] <= size <= limits[1] and certainty[piece].mean() >= cascade.certainty)
 
-    constant = work.array.min() == work.array.max()
-    if constant or not is_it(largest_piece(found > 0), cascade.subject_ml):
+    constant, subject = work.array.min() == work.array.max(), largest_piece(found > 0)
+    if constant or not is_it(subject, cascade.subject_ml):
         return {}, (f"this does not look like a {cascade.subject}: nothing was segmented",)
     if told := refusal(finder.card, found, work, image, cascade.subject):
         return {}, tuple(told)
@@ -72,15 +75,22 @@ def localize(model: Model, image: Image, watch: Watch = UNWATCHED) -> tuple[dict
     boxes, notes = {}, []
     merged, kept = without_sides(finder.card.labels)
     for target in cascade.targets:
-        number = numbers[target.structure]
-        structure = largest_piece(found == number)
-        name = target.structure if image.sides_known else merged[kept[number - 1]].name
-        if not is_it(structure, cascade.target_ml):
+        if target.structure:
+            number = numbers[target.structure]
+            structure, limits = largest_piece(found == number), cascade.target_ml
+            name = target.structure if image.sides_known else merged[kept[number - 1]].name
+        else:
+            structure, limits, name = subject, cascade.subject_ml, cascade.subject
+        if not is_it(structure, limits):
             notes.append(f"{name}: not in view")
             continue
         places = np.argwhere(structure)
         if (places == 0).any() or (places == np.array(structure.shape) - 1).any():
             notes.append(f"{name}: reaches the border of the image, so it may be cut")
-        center = work.affine[:3, :3] @ places.mean(axis=0) + work.origin
-        boxes[target] = Roi(list(center), list(edges), work.direction)
+        middle, size = places.mean(axis=0), edges
+        if not target.structure:
+            first, last = places.min(axis=0), places.max(axis=0)
+            middle, size = (first + last) / 2, (last - first + 1) * np.array(work.spacing) + 2 * AROUND
+        center = work.affine[:3, :3] @ middle + work.origin
+        boxes[target] = Roi(list(center), list(size), work.direction)
     return boxes, tuple(notes)
