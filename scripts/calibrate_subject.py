@@ -20,7 +20,7 @@ from llmboost.card import Subject, read_card, write_card
 from llmboost.inference.subject import aligned
 from llmboost.library import find
 from synthesis import head_labels, read_head_map
-from synthesis.patches import CLASS
+from synthesis.patches import classes_of
 
 # what surrounds the brain, and the halves of the cerebrum, lie where the field of view ends
 LOOSE = ("white matter", "cerebral cortex", "fluid")
@@ -64,7 +64,7 @@ def head(maps: Path) -> Subject:
 def middles(path: Path, classes: list[int]) -> np.ndarray:
     """(structures, 3): their middles in mm along R, A, S."""
     head = read_head_map(path)
-    found = CLASS[head.indices.long()].numpy()
+    found = classes_of()[head.indices.long()].numpy()
     return np.array([np.argwhere(found == n).mean(axis=0) * head.spacing for n in classes])
 
 

@@ -7,12 +7,15 @@ import torch
 from llmboost.card import LEFT, RIGHT
 from llmboost.errors import LLMBoostError
 from llmboost.io.image import Image, write_image
-from synthesis import SyntheticHeads, head_labels, read_head_map
+from llmboost.learn.loss import IGNORED
+from synthesis import COARSE, FINE, SyntheticHeads, head_labels, read_head_map
+from synthesis.real import Mixed, RealHeads, classes_of_regions, read_real_heads
 from synthesis.structures import class_of, other_side
 
 RAS = np.diag([-1.0, -1.0, 1.0])
 SPACING = 6.0
 PATCH = (28, 28, 28)  # 168 mm of each axis: all of the head below
+SIDES = ("Left", "Right")
 SKIN, LEFT_WHITE, RIGHT_WHITE, LEFT_HIPPOCAMPUS, RIGHT_HIPPOCAMPUS = 511, 2, 41, 17, 53
 
 
@@ -124,6 +127,66 @@ def test_intensities_are_random_contrasts(samples):
     assert 3 < sum(brighter) < len(brighter) - 3
 
 
+def test_patches_may_show_a_part_of_a_head(heads):
+    """Their middles lie anywhere within reach, and their finest structure is as fine as the map."""
+    parts = heads(length=24, negative=0, reach=(60.0, 60.0, 60.0), structures=FINE)
+    cut = [bool(parts[n]["label"][0][:, :, 0].any()) for n in range(24)]
+    assert 4 < sum(cut) < 20
+
+
+# real heads
+
+
+CALLOSUM, FOREBRAIN = 95, 75
+
+
+def write_real_head(folder, off=0.0):
+    """Two halves of white matter with a strip between, in T1 and, brighter, in FLAIR; at 6 mm."""
+    regions = np.zeros((20, 20, 20), np.int16)
+    regions[4:9, 4:16, 4:16], regions[11:16, 4:16, 4:16] = 81, 82
+    regions[9:11, 4:16, 4:16] = CALLOSUM
+    regions[4:9, 4:6, 4:6] = FOREBRAIN
+    place = ((6.0, 6.0, 6.0), (0.0, 0.0, 0.0), np.eye(3))  # the first index is on the right, in LPS
+    for kind, bright in (("t1", 1), ("flair", 3)):
+        write_image(Image((bright * regions).astype(np.float32), *place), folder / kind / "head.nii.gz")
+    where = (place[0], (off, 0.0, 0.0), place[2])
+    write_image(Image(regions, *where), folder / "muse" / "head.nii.gz")
+
+
+def test_regions_across_the_middle_have_the_nearest_side(tmp_path):
+    write_real_head(tmp_path)
+    left, right = ({x.name: x.value for x in head_labels(FINE)}[f"{side} cerebral white matter"] for side in SIDES)
+    (found,) = read_real_heads(tmp_path, 3.0)
+    classes = found.classes
+    assert classes.shape == (40, 40, 40)
+    assert set(classes.unique().tolist()) == {IGNORED, 0, left, right}
+    middle = classes[:, 20, 20]
+    assert middle[:20].unique().tolist() == [0, left]  # along R: left first
+    assert middle[20:].unique().tolist() == [0, right]
+    assert int((middle > 0).sum()) == 24  # voxels of 3 mm in 12 of 6 mm
+
+
+def test_a_head_whose_regions_lie_elsewhere_is_left_out(tmp_path):
+    write_real_head(tmp_path, off=40.0)
+    assert read_real_heads(tmp_path, 3.0) == []
+
+
+def test_images_and_classes_of_a_real_head_are_bent_alike(tmp_path, heads):
+    write_real_head(tmp_path)
+    real = RealHeads(read_real_heads(tmp_path, 3.0), PATCH, 3.0, 5, (10.0, 10.0, 10.0))
+    for n in range(8):
+        image, label = (real[n][key][0] for key in ("image", "label"))
+        assert image[label > 0].mean() > image[label == 0].mean() + 0.5
+    shown = Mixed(heads(length=40, negative=1), real, 0.5)
+    assert 10 < sum(bool(shown[n]["label"].any()) for n in range(len(shown))) < 30  # the synthetic ones have no brain
+
+
+def test_every_region_of_the_fine_structures_is_known():
+    values = np.arange(208, dtype=np.int16)
+    classes = set(classes_of_regions(values[:, None, None]).ravel().tolist())
+    assert classes == {IGNORED, 0, *(label.value for label in head_labels(FINE))}
+
+
 # maps
 
 
@@ -157,12 +220,13 @@ def test_maps_that_are_of_no_use(read_map, change, spacing, problem):
 # tables
 
 
-def test_every_structure_has_a_side_or_none():
-    labels = {label.value: label for label in head_labels()}
+@pytest.mark.parametrize("structures", [COARSE, FINE], ids=["coarse", "fine"])
+def test_every_structure_has_a_side_or_none(structures):
+    labels = {label.value: label for label in head_labels(structures)}
     assert list(labels) == list(range(1, len(labels) + 1))
     assert len({label.name for label in labels.values()}) == len(labels)
     opposite = {LEFT: RIGHT, RIGHT: LEFT, None: None}
-    classes, mirrored = class_of(), other_side()
+    classes, mirrored = class_of(structures), other_side()
     assert set(classes.values()) == {0, *labels}
     for value, other in mirrored.items():
         assert mirrored[other] == value

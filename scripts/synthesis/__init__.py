@@ -5,6 +5,6 @@ contrast twice learns anatomy instead of intensities, and then works on any.
 """
 
 from .patches import HeadMap, SyntheticHeads, read_head_map
-from .structures import STRUCTURES, Structure, head_labels
+from .structures import COARSE, FINE, Structure, head_labels
 
-__all__ = ["STRUCTURES", "HeadMap", "Structure", "SyntheticHeads", "head_labels", "read_head_map"]
+__all__ = ["COARSE", "FINE", "HeadMap", "Structure", "SyntheticHeads", "head_labels", "read_head_map"]

@@ -17,7 +17,6 @@ TISSUES = (FLUID, GRAY, WHITE)
 # fluid, gray and white matter from dark to bright, as in T1, T2, FLAIR and proton density
 USUAL = ((0, 1, 2), (2, 1, 0), (0, 2, 1))
 ALIKE, ORDERED = 0.85, 0.75  # shares: tissues look as one; from dark to bright in a usual order
-FINEST = 2.0  # mm, the label maps' own
 THICKEST = 8.0  # mm
 NOISE = 0.08  # the most, of the range of intensities
 BIAS = 0.35
@@ -90,7 +89,7 @@ def scan(
         axes, grid: positions in mm of the voxel centers along each axis, before and after.
     """
     image = image * torch.exp(BIAS * random.random() * smooth_field(axes, random.uniform(50, 150), generator)[0])
-    finest = float(grid[0][1] - grid[0][0])
+    finest, painted = (float(one[0][1] - one[0][0]) for one in (grid, axes))
     acquired, blur = [], []
     for fine, out, spacing in zip(axes, grid, random_spacing(finest, random), strict=True):
         first, last = float(out[0]), float(out[-1])
@@ -100,8 +99,8 @@ def scan(
             else torch.arange(first + random.uniform(-0.5, 0) * spacing, last + spacing, spacing)
         )
         # slices may overlap or leave gaps
-        thickness = max(spacing * random.uniform(0.7, 1.3), 1.01 * FINEST)
-        blur.append(gaussian(at, fine, sqrt(thickness**2 - FINEST**2) / FWHM))
+        thickness = max(spacing * random.uniform(0.7, 1.3), 1.01 * painted)
+        blur.append(gaussian(at, fine, sqrt(thickness**2 - painted**2) / FWHM))
         acquired.append(at)
     image = along_axes(image, triple(blur))
     noise = NOISE * random.random() ** 2

@@ -18,19 +18,20 @@ from llmboost.io.image import read_image, to_canonical
 from llmboost.learn.augment import IMAGE, LABEL
 
 from .appearance import Contrast, paint, random_contrast, scan
-from .field import along_axes, gaussian, smooth_field, triple
-from .pose import deform
-from .structures import LESION, OUTSIDE, class_of, other_side
+from .field import Axes, along_axes, gaussian, smooth_field, triple
+from .pose import Reach, deform
+from .structures import COARSE, LESION, OUTSIDE, Structure, class_of, other_side
 
 VALUES = tuple(sorted(class_of()))
 INDEX = {value: n for n, value in enumerate(VALUES)}
-CLASS = torch.tensor([class_of()[value] for value in VALUES], dtype=torch.uint8)
 MIRRORED = torch.tensor([INDEX[other_side()[value]] for value in VALUES], dtype=torch.uint8)
 FIRST_OUTSIDE = INDEX[OUTSIDE[0]]  # values are in order: all that follow lie outside the brain, too
 
 # shares of the samples
 NEGATIVE, STRIPPED, INJURED, CUT, NECK, BLANK = 0.08, 0.35, 0.15, 0.12, 0.5, 0.5
 TIGHT, NARROW = 0.3, 0.15
+PARTLY = 0.2  # as often, of patches that show a part of a head, does the image end inside of them
+WHOLE = (slice(None), slice(None), slice(None))
 SHAPES = 6  # intensities along each of two random fields, of images that show no head
 
 
@@ -67,6 +68,11 @@ def read_head_map(path: Path) -> HeadMap:
     return HeadMap(torch.from_numpy(np.ascontiguousarray(indices[:, :, lowest:])), image.spacing[0], (r, a, s - lowest))
 
 
+def classes_of(structures: Sequence[Structure] = COARSE) -> Tensor:
+    """The network's class, uint8, of each of ``VALUES``."""
+    return torch.tensor([class_of(structures)[value] for value in VALUES], dtype=torch.uint8)
+
+
 class SyntheticHeads(Dataset[dict[str, Tensor]]):
     """Patches {"image": (1, R, A, S) float32, "label": the same shape, classes} of random images of ``maps``.
 
@@ -79,6 +85,8 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
         length: how many there are.
         seed: of all of them.
         negative: the share that shows no brain.
+        structures: what the classes are.
+        reach: for patches that show a part of a head, see :func:`.pose.random_pose`.
     """
 
     def __init__(
@@ -89,14 +97,19 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
         length: int,
         seed: int,
         negative: float = NEGATIVE,
+        structures: Sequence[Structure] = COARSE,
+        reach: Reach | None = None,
     ) -> None:
         self.maps = maps
+        self.classes = classes_of(structures)
+        self.reach = reach
         self.length = length
         self.seed = seed
         self.negative = negative
-        self.grid = triple([(torch.arange(n) - (n - 1) / 2) * spacing for n in patch_size])
-        # twice as fine, with every second voxel at the center of one of the grid's
-        self.fine = triple([(torch.arange(2 * n - 1) / 2 - (n - 1) / 2) * spacing for n in patch_size])
+        self.grid = centered(patch_size, spacing)
+        # what is painted: twice as fine where the maps are, with every second voxel at the center of one of the grid's
+        self.step = step = 2 if spacing >= 2 * min(one.spacing for one in maps) else 1
+        self.fine = centered([step * (n - 1) + 1 for n in patch_size], spacing / step)
 
     def __len__(self) -> int:
         return self.length
@@ -113,11 +126,13 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
             contrast = random_contrast(VALUES, random)
         image = paint(index, contrast, self.fine, random, generator)
         image = scan(image, self.fine, self.grid, random, generator)
-        shown = index[::2, ::2, ::2] > 0
+        every = (slice(None, None, self.step),) * 3
+        shown = index[every] > 0
         if random.random() < BLANK:  # as software leaves what it takes away
             image[~shown] = 0
-        inside = self._field_of_view(shown, random)
-        return _normalized(image, target[::2, ::2, ::2], inside, random)
+        ends = self.reach is None or random.random() < PARTLY
+        inside = self._field_of_view(shown, random) if ends else WHOLE
+        return normalized(image, target[every], inside, random)
 
     def _head(
         self, random: np.random.Generator, generator: torch.Generator, without_brain: bool
@@ -128,12 +143,14 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
         if random.random() < 0.5:
             indices = MIRRORED[indices.flip(0).long()]
             center[0] = len(indices) - 1 - center[0]
-        index = deform(indices, head.spacing, center, self.fine, random, generator, random.random() < NECK)
+        neck = random.random() < NECK
+        where = deform(indices.shape, head.spacing, center, self.fine, random, generator, neck=neck, reach=self.reach)
+        index = where.of(indices)
         brain = (index > 0) & (index < FIRST_OUTSIDE)
         if without_brain:
             index[brain] = int(random.integers(FIRST_OUTSIDE, len(VALUES))) if random.random() < 0.5 else 0
             return index, torch.zeros_like(index)
-        target = CLASS[index.long()]
+        target = self.classes[index.long()]
         if random.random() < STRIPPED:
             keep = self._stripped(brain, random)
             index, target = index * keep, target * keep
@@ -193,7 +210,12 @@ class SyntheticHeads(Dataset[dict[str, Tensor]]):
         return r, a, s
 
 
-def _normalized(
+def centered(sizes: Sequence[int], spacing: float) -> Axes:
+    """Positions of so many voxel centers along each axis, in mm from the middle."""
+    return triple([(torch.arange(n) - (n - 1) / 2) * spacing for n in sizes])
+
+
+def normalized(
     image: Tensor, target: Tensor, inside: tuple[slice, slice, slice], random: np.random.Generator
 ) -> dict[str, Tensor]:
     """The sample: normalized within the field of view, and zero outside, as images smaller than the patch are."""

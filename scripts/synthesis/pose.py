@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import cos, pi, sin
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from .field import Axes, smooth_field
+
+Reach = tuple[float, float, float]  # mm along R, A, S
 
 TILT = np.array([16.0, 8.0, 8.0]) * pi / 180  # standard deviation about R, A, S: oblique stacks are tilted in pitch
 MOST_TILT = np.array([45.0, 25.0, 25.0]) * pi / 180
@@ -22,15 +25,19 @@ BEND = 4.0  # mm, the most that tissue is displaced (standard deviation)
 KNOTS = (20.0, 40.0)  # mm over which displacements vary
 
 
-def random_pose(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def random_pose(random: np.random.Generator, reach: Reach | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A matrix (3, 3) and a shift (3), both in mm: a place in the image is ``matrix @ place + shift`` in the head.
 
-    Both are counted from their middle, along R, A, S.
+    Both are counted from their middle, along R, A, S. With ``reach``, images are parts of a head, whose middles lie
+    anywhere within so many mm of the head's; else they show all of it, mostly in the middle.
     """
     tilt = np.clip(random.normal(0, TILT), -MOST_TILT, MOST_TILT)
     size = random.uniform(*SIZE) * (1 + random.uniform(-PROPORTION, PROPORTION, 3))
     shear = np.eye(3) + np.triu(random.uniform(-SHEAR, SHEAR, (3, 3)), 1)
-    away = random.normal(0, NUDGE, 3) if random.random() < CENTERED else random.uniform(-REACH, REACH)
+    if reach is not None:
+        away = random.uniform(-np.array(reach), reach)
+    else:
+        away = random.normal(0, NUDGE, 3) if random.random() < CENTERED else random.uniform(-REACH, REACH)
     matrix = np.diag(1 / size) @ shear @ _rotation(tilt)
     return matrix, -matrix @ away
 
@@ -46,29 +53,45 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
     return result
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where an image's voxels (I, J, K) lie in a volume: the index of each in the flattened volume, and whether it lies
+    inside at all."""
+
+    index: Tensor
+    inside: Tensor
+
+    def of(self, volume: Tensor) -> Tensor:
+        """The image's values of ``volume``; 0 beyond its ends."""
+        return torch.where(self.inside, volume.flatten()[self.index], 0)
+
+
 def deform(
-    labels: Tensor,
+    shape: Sequence[int],
     spacing: float,
     center: Sequence[float],
     axes: Axes,
     random: np.random.Generator,
     generator: torch.Generator,
-    neck: bool,
-) -> Tensor:
-    """A label map (I, J, K) in a random pose, at the voxel centers ``axes`` (mm from the image's middle).
+    *,
+    neck: bool = False,
+    reach: Reach | None = None,
+) -> Placement:
+    """A head in a random pose, bent, at the voxel centers ``axes`` (mm from the image's middle).
 
     Args:
-        labels: uint8, along R, A, S; beyond its ends lies 0.
+        shape: of the volume that shows the head, along R, A, S.
         spacing: mm between its voxels.
         center: index of the voxel that a centered head has in the middle of the image.
-        neck: below the map, repeat its lowest slice.
+        neck: below the volume, repeat its lowest slice.
+        reach: see :func:`random_pose`.
     """
-    matrix, shift = random_pose(random)
+    matrix, shift = random_pose(random, reach)
     bend = smooth_field(axes, random.uniform(*KNOTS), generator, 3) * (BEND * random.random())
     index = torch.zeros(bend.shape[1:], dtype=torch.int32)
     inside = torch.ones(bend.shape[1:], dtype=torch.bool)
     x, y, z = axes[0][:, None, None], axes[1][:, None], axes[2]
-    for n, size in enumerate(labels.shape):
+    for n, size in enumerate(shape):
         a, b, c = (matrix[n] / spacing).tolist()
         place = bend[n].div_(spacing)
         place += a * x + (shift[n] / spacing + center[n])
@@ -77,4 +100,4 @@ def deform(
         lowest = -10_000 if neck and n == 2 else 0
         inside &= (place >= lowest) & (place < size)
         index = index.mul_(size).add_(place.clamp_(0, size - 1))
-    return torch.where(inside, labels.flatten()[index.long()], 0)
+    return Placement(index.long(), inside)

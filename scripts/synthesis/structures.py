@@ -1,4 +1,4 @@
-"""What the label maps hold, and which of it the network learns to tell apart.
+"""What the label maps hold, and which of it a network learns to tell apart: ``COARSE`` at 4 mm, ``FINE`` at 1 mm.
 
 Values up to 85 are those of FreeSurfer's FreeSurferColorLUT.txt. The maps of SynthSeg add four of the choroid plexus
 (136, 137, 163, 164: FreeSurfer's 31 and 63, see BBillot/SynthSeg issue 119), and tissues outside the brain from 502 on,
@@ -7,7 +7,8 @@ whose names here were read off the maps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from llmboost.card import LEFT, RIGHT, Code, Label
 
@@ -26,7 +27,7 @@ class Structure:
     right: tuple[int, ...] = ()
 
 
-STRUCTURES = (
+COARSE = (
     Structure("hippocampus", Code("SCT", "5366008", "Hippocampus"), (230, 159, 0), (17,), (53,)),
     Structure("amygdala", Code("SCT", "4958002", "Amygdala"), (0, 158, 115), (18,), (54,)),
     # with its inferior horn and the choroid plexus
@@ -61,6 +62,30 @@ STRUCTURES = (
     ),
 )
 
+
+def _told_apart() -> Iterator[Structure]:
+    """The coarse structures, some of them in parts."""
+    for structure in COARSE:
+        match structure.name:
+            case "caudate nucleus":
+                yield replace(structure, left=(11,), right=(50,))
+                code = Code("SCT", "427667007", "Nucleus accumbens")
+                yield Structure("nucleus accumbens", code, (255, 165, 0), (26,), (58,))
+            case "cerebellum":
+                code = Code("SCT", "33060004", "Cerebellar white matter")
+                yield Structure("cerebellar cortex", structure.type, structure.color, (8,), (47,))
+                yield Structure("cerebellar white matter", code, (220, 248, 164), (7,), (46,))
+            case "cerebrospinal fluid":
+                third, fourth = Code("SCT", "49841001", "Third ventricle"), Code("SCT", "35918002", "Fourth ventricle")
+                yield Structure("third ventricle", third, (204, 182, 142), (14,))
+                yield Structure("fourth ventricle", fourth, (42, 204, 164), (15,))
+                yield replace(structure, left=(24, 72, 85))
+            case _:
+                yield structure
+
+
+FINE = tuple(_told_apart())
+
 # outside the brain: arteries, eyes, soft tissue, eye muscles, mucosa, skin, spinal cord, veins, compact and spongy
 # bone, optic nerve
 OUTSIDE = (502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530)
@@ -74,10 +99,10 @@ BONE = (515,)
 LESION = 25
 
 
-def head_labels() -> tuple[Label, ...]:
+def head_labels(structures: Sequence[Structure] = COARSE) -> tuple[Label, ...]:
     """The network's classes above background: each structure in turn, left before right."""
     labels: list[Label] = []
-    for structure in STRUCTURES:
+    for structure in structures:
         for side, values in ((LEFT, structure.left), (RIGHT, structure.right)):
             if values:
                 name = f"{side.meaning} {structure.name}" if structure.right else structure.name.capitalize()
@@ -86,16 +111,16 @@ def head_labels() -> tuple[Label, ...]:
     return tuple(labels)
 
 
-def class_of() -> dict[int, int]:
+def class_of(structures: Sequence[Structure] = COARSE) -> dict[int, int]:
     """The network's class of each value of the maps; what lies outside the brain is background."""
-    sides = [values for structure in STRUCTURES for values in (structure.left, structure.right) if values]
+    sides = [values for structure in structures for values in (structure.left, structure.right) if values]
     inside = {value: n for n, values in enumerate(sides, start=1) for value in values}
     return {0: 0, **inside, **dict.fromkeys(OUTSIDE, 0)}
 
 
 def other_side() -> dict[int, int]:
     """The value that each value of the maps has in a mirror."""
-    pairs = [pair for s in STRUCTURES if s.right for pair in zip(s.left, s.right, strict=True)]
+    pairs = [pair for s in COARSE if s.right for pair in zip(s.left, s.right, strict=True)]
     swapped = {a: b for pair in pairs for a, b in (pair, pair[::-1])}
     return {value: swapped.get(value, value) for value in class_of()}
 
@@ -103,5 +128,5 @@ def other_side() -> dict[int, int]:
 def as_left() -> dict[int, int]:
     """The value of the left side's equal, of a value on either side."""
     mirrored = other_side()
-    right = {value for structure in STRUCTURES for value in structure.right}
+    right = {value for structure in COARSE for value in structure.right}
     return {value: mirrored[value] if value in right else value for value in mirrored}
