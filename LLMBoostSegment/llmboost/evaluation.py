@@ -25,11 +25,12 @@ from .io.imageset import ImageSet, is_image_set, read_image_set
 from .io.labels import NEAR, exchanged
 from .jsonfile import append_json
 from .metrics.classification import RESAMPLES, classification_scores
-from .metrics.segmentation import segmentation_scores, summarize
+from .metrics.segmentation import AVERAGED, segmentation_scores, summarize
 from .model import Model
 
 Seen = Callable[[dict[str, Any], Image, Image, Image], None]
 SeenImage = Callable[[dict[str, Any], Sequence[Image]], None]
+UNJUDGED = 2  # beside the 1 of a region
 LOGGED = ("model", "digest", "dataset", "split", "mirror", "n_cases", "mean_dice", "n", "auc")
 
 
@@ -76,7 +77,8 @@ def evaluate_segmenter(
     limit: float = math.inf,
 ) -> dict[str, Any]:
     """The measures of :mod:`.metrics` for every case of a split, their summary, and warnings of what makes figures
-    doubtful. A label that was not drawn in a case (``partly_labeled``) has none there.
+    doubtful. A label that was not drawn in a case (``partly_labeled``) has none there. Where the data set has regions,
+    a case's ``regions`` are the same measures of each by name, and the summary's their means over the cases.
 
     Args:
         mirror: as for :func:`.inference.segment.segment`.
@@ -122,6 +124,7 @@ def evaluate_segmenter(
         "mirror": mirror,
         **({"of": len(cases)} if len(results) < len(cases) else {}),
         **summary,
+        **({"regions": _means([one["regions"] for one in results])} if dataset.regions else {}),
         "cases": results,
         "warnings": [*warnings, *_lacking(dataset, shown)],
     }
@@ -152,7 +155,32 @@ def _measure(
         ignore=dataset.ignore,
         undrawn=dataset.undrawn(id, set(np.unique(reference.array).tolist())),
     )
-    return {"seconds": round(result.seconds, 3), **scores}, drawn
+    regions = {
+        name: _of_region(drawn.array, reference, sorted(values), dataset.ignore)
+        if all(scores["dice"][str(value)] is not None for value in values)
+        else dict.fromkeys(AVERAGED)
+        for name, values in dataset.regions.items()
+    }
+    return {"seconds": round(result.seconds, 3), **scores, **({"regions": regions} if regions else {})}, drawn
+
+
+def _of_region(drawn: np.ndarray, reference: Image, values: list[int], ignore: int | None) -> dict[str, float | None]:
+    """The measures of several labels as one."""
+    array = reference.array
+    true = np.where(array == ignore, UNJUDGED, np.isin(array, values)) if ignore else np.isin(array, values)
+    scores = segmentation_scores(
+        np.isin(drawn, values).astype(np.int8), true.astype(np.int8), reference.spacing, [1], ignore and UNJUDGED
+    )
+    return {measure: scores[measure]["1"] for measure in AVERAGED}
+
+
+def _means(cases: Sequence[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """The means over the cases that have the measure."""
+    found = {}
+    for name in cases[0]:
+        columns = {m: [value for case in cases if (value := case[name][m]) is not None] for m in AVERAGED}
+        found[name] = {m: float(np.mean(values)) if values else None for m, values in columns.items()}
+    return found
 
 
 def _lacking(dataset: Dataset, shown: list[set[int]]) -> list[str]:

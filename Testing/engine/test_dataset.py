@@ -140,7 +140,7 @@ def test_hidden_and_foreign_files_are_no_cases(folder):
     [
         ({"labels": None}, '"labels" must map values to names'),
         ({"labels": ["background", "liver"]}, '"labels" must map values to names'),
-        ({"labels": {"background": 0, "whole": [1, 2], "core": 2}}, "regions of several labels are not supported"),
+        ({"labels": {"background": 0, "whole": [1, 0], "core": 2}}, "no values of a label map"),
         ({"labels": {"background": 0, "a": 1, "b": 1}}, "same value"),
         ({"labels": {"0": "background"}}, "no labels but background"),
         ({"labels": {}}, "no labels but background"),

@@ -125,17 +125,38 @@ def test_one_name_twice_in_the_file(write):
     assert "'a' stands there twice" in refused(folder)
 
 
-def test_regions_are_told_how_to_be_rewritten(write):
-    """Of BraTS: the line holds labels that can be copied into the file."""
-    labels = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing": [3]}
+TUMOR = {"background": 0, "whole tumor": [1, 2, 3], "tumor core": [2, 3], "enhancing": [3]}  # of BraTS
+
+
+def test_values_of_regions_are_called_by_what_they_alone_show(write):
     folder = write()
-    line = refused(folder, labels)
-    assert "regions of several labels are not supported" in line
+    edit(folder / "dataset.json", labels=TUMOR)
+    dataset = read_dataset(folder)
+    assert dataset.labels == {1: "whole tumor outside tumor core", 2: "tumor core outside enhancing", 3: "enhancing"}
+    assert dataset.regions == {"whole tumor": {1, 2, 3}, "tumor core": {2, 3}, "enhancing": {3}}
+    assert dataset.region_classes == [[1, 2, 3], [2, 3], [3]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({"lungs": [1, 2], "left": 1}, {1: "left", 2: "lungs outside left"}),
+        ({"heart": [1, 2], "rest": 3}, {1: "heart 1", 2: "heart 2", 3: "rest"}),
+        ({"one": [1, 2], "other": [2, 3]}, {1: "one 1", 2: "one 2", 3: "other 3"}),
+        ({"all": [1, 2], "in": [2], "ignore": 3}, {1: "all outside in", 2: "in"}),
+    ],
+)
+def test_names_of_values_of_other_regions(write, labels, names):
+    folder = write()
+    edit(folder / "dataset.json", labels={"background": 0, **labels})
+    assert read_dataset(folder).labels == names
+
+
+@pytest.mark.parametrize("values", [[], [1, 0], [1, "x"], [1, -2], [1, None]])
+def test_regions_of_what_are_no_values(write, values):
+    line = refused(write(), {"background": 0, "whole": values, "core": [1, 2]})
+    assert "region whole" in line
     assert "\n" not in line
-    told = json.loads(line[line.index("{") : line.rindex("}") + 1])
-    assert told == {"0": "background", "1": "whole tumor", "2": "tumor core", "3": "enhancing"}
-    edit(folder / "dataset.json", labels=told)
-    assert read_dataset(folder).labels == {1: "whole tumor", 2: "tumor core", 3: "enhancing"}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

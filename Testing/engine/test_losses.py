@@ -149,3 +149,32 @@ def test_cases_of_which_nothing_was_drawn_teach_nothing(levels):
     value, slopes = gradients(SegmentationLoss(), levels, label, drawn)
     assert value.abs() < 1e-5
     assert all(slope.abs().max() < 1e-6 for slope in slopes)
+
+
+# regions
+
+
+def test_single_classes_as_regions_are_the_plain_loss(label):
+    logits = [torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(1))]
+    for balance in (0.0, 0.5):
+        plain, regions = SegmentationLoss(balance), SegmentationLoss(balance, regions=[[1], [2]])
+        torch.testing.assert_close(regions(logits, label), plain(logits, label))
+
+
+def test_a_region_of_all_labels_counts_as_one(label):
+    """Dice of the region: that of a network which knows no more than the region."""
+    loss = SegmentationLoss(regions=[[1, 2]])
+    logits = torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    p = 1 - logits.softmax(1)[:, 0]
+    truth = (label[:, 0] > 0).float()
+    dice = 1 - 2 * (p * truth).sum() / (p.sum() + truth.sum())
+    entropy = torch.nn.functional.cross_entropy(logits, label[:, 0])
+    torch.testing.assert_close(loss([logits], label), dice + entropy, rtol=1e-4, atol=1e-5)
+
+
+def test_a_region_of_which_a_class_was_not_drawn_has_no_say(label):
+    label[label == 2] = 0
+    logits = torch.randn(2, 3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+    drawn = torch.tensor([[True, True, False]] * 2)
+    one = SegmentationLoss(regions=[[1], [1, 2]])([logits], label, drawn)
+    torch.testing.assert_close(one, SegmentationLoss(regions=[[1]])([logits], label, drawn))

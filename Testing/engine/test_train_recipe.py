@@ -3,9 +3,11 @@
 import dataclasses
 import importlib.util
 import json
+import shutil
 import struct
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -14,6 +16,7 @@ from llmboost.booster import BoosterConfig
 from llmboost.booster.sources import load_blocks
 from llmboost.card import PALETTE, SEGMENTATION, Code, Label, read_card
 from llmboost.errors import Cancelled, LLMBoostError
+from llmboost.evaluation import evaluate
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
 from llmboost.io.image import read_image
@@ -103,6 +106,29 @@ def test_the_best_validations_weights_are_saved(short, monkeypatch):
     saved = load_model(made.path).network.state_dict()
     assert {name for name in saved if torch.equal(stored[f"best.{name}"].half().float(), saved[name])} == set(saved)
     assert any(not torch.equal(stored[f"network.{name}"], stored[f"best.{name}"]) for name in saved)
+
+
+def test_regions_train_and_are_measured(dataset_folder, tmp_path):
+    """As nnU-Net's data sets tell them: each value is a label, and the regions select."""
+    folder, events = tmp_path / "regions", []
+    shutil.copytree(dataset_folder, folder)
+    description = json.loads((folder / "dataset.json").read_text())
+    description["labels"] = {"background": 0, "whole": [1, 2], "back": 2}
+    (folder / "dataset.json").write_text(json.dumps(description))
+    recipe, path = (
+        Recipe(TrainingConfig(steps=20, rate=1e-2, validations=1), options=TINY),
+        tmp_path / "regions.safetensors",
+    )
+    card = train(folder, path, recipe, device=CPU, report=events.append)
+    assert [(label.value, label.name) for label in card.labels] == [(1, "whole outside back"), (2, "back")]
+    found = evaluate(load_model(path), read_dataset(folder), "val")
+    assert list(found["regions"]) == ["whole", "back"]
+    for case in found["cases"]:
+        assert case["regions"]["back"]["dice"] == case["dice"]["2"]
+        assert case["regions"]["whole"]["dice"] >= min(case["dice"].values())
+    dice = [found["regions"][name]["dice"] for name in ("whole", "back")]
+    assert card.figures["val_dice"] == pytest.approx(np.mean(dice), abs=0.1)
+    assert card.figures["val_dice"] != pytest.approx(np.mean([*card.figures["val_dice_per_label"].values()]), abs=1e-4)
 
 
 def test_fields_of_the_card_set_by_hand(short):

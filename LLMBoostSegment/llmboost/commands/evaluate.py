@@ -10,6 +10,7 @@ from rich.table import Table
 
 from .. import library
 from ..errors import LLMBoostError
+from ..files import printable
 from .terminal import DatasetArgument, DeviceOption, MirrorOption, ModelOption, console, messages, progress_bar
 
 if TYPE_CHECKING:
@@ -76,6 +77,9 @@ def _print_segmentation(title: str, card: Card, result: dict[str, Any]) -> None:
     mean, interval = result["mean_dice"], result["mean_dice_ci95"]
     around = f" (95 % interval {interval[0]:.4f} to {interval[1]:.4f})" if interval else ""
     console.print("mean Dice undefined: nothing is labeled" if mean is None else f"mean Dice {mean:.4f}{around}")
+    for name, means in result.get("regions", {}).items():
+        dice = "undefined" if means["dice"] is None else f"{means['dice']:.4f}"
+        console.print(f"Dice of region {printable(name)}: {dice}")
 
 
 def _print_classification(title: str, result: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from ..files import printable
 from ..jsonfile import read_json
 from .case_files import case_id, group_channels, volume_files
 from .image import VOLUMES, Image, read_volumes
-from .labels import BACKGROUND, IGNORE, parse_labels, read_label_map
+from .labels import BACKGROUND, IGNORE, parse_labels, parse_regions, read_label_map
 from .segnrrd import EXTENSION
 
 SPLITS = ("train", "val", "test")
@@ -45,7 +45,8 @@ class Dataset:
     nobody labeled, ``splits`` maps train, val and test to ids of ``cases``, ``subjects`` maps cases to whom they
     show, where somebody appears more than once. ``partly_labeled`` are the values that were not drawn in a case if its
     label map lacks them, by case; where dataset.json does not tell (None), ``presumed`` are those that are taken for
-    such in all cases, see :func:`.datasetcheck.settle`."""
+    such in all cases, see :func:`.datasetcheck.settle`. ``regions`` are nnU-Net's, by name, where there are any:
+    values that are trained and measured as one, and may be in several."""
 
     folder: Path
     name: str
@@ -60,6 +61,13 @@ class Dataset:
     ending: str = ""  # of the files, where dataset.json tells it
     partly_labeled: dict[str, frozenset[int]] | None = None
     presumed: frozenset[int] = frozenset()
+    regions: dict[str, frozenset[int]] = field(default_factory=dict)
+
+    @property
+    def region_classes(self) -> list[list[int]]:
+        """The classes of each region, as a network counts them: the labels from 1 on, in the order of their values."""
+        classes = {value: n for n, value in enumerate(self.labels, start=1)}
+        return [sorted(classes[value] for value in values) for values in self.regions.values()]
 
     def split(self, name: str) -> list[DatasetCase]:
         """The cases of a split, or all labeled ones.
@@ -127,6 +135,7 @@ def read_dataset(folder: Path) -> Dataset:
         reference=str(description.get("reference", "")),
         ending=ending,
         partly_labeled=partly,
+        regions=parse_regions(path, description["labels"]),
     )
 
 

@@ -26,7 +26,9 @@ _DIGITS = re.compile("[0-9]{1,12}")
 
 
 def parse_labels(path: Path, entries: Any) -> dict[int, str]:
-    """Values to names, of either dialect: {"1": "liver"} (Decathlon) or {"liver": 1} (nnU-Net v2).
+    """Values to names, of either dialect: {"1": "liver"} (Decathlon) or {"liver": 1} (nnU-Net v2). Where nnU-Net's
+    overlapping regions are told ({"tumor": [1, 2], "core": [2]}), each value is called by what alone it stands for
+    ("tumor outside core").
 
     Raises:
         LLMBoostError: naming all that is wrong, a line each.
@@ -34,11 +36,8 @@ def parse_labels(path: Path, entries: Any) -> dict[int, str]:
     example = '{"0": "background", "1": "liver"}'
     if not isinstance(entries, dict):
         raise LLMBoostError(f'{path}: "labels" must map values to names, such as {example}')
-    if any(isinstance(value, list) and len(value) != 1 for value in entries.values()):
-        raise LLMBoostError(
-            f'{path}: "labels" must map values to names (regions of several labels are not supported);'
-            f" name each value of the label maps, such as {_apart(entries) or example}"
-        )
+    if parse_regions(path, entries):
+        entries = {str(value): name for value, name in _apart(entries).items()}
     decathlon = all(_NUMBER.fullmatch(key) for key in entries)
     pairs = [(key, value) if decathlon else (value, key) for key, value in entries.items()]
     labels: dict[int, str] = {}
@@ -74,17 +73,42 @@ def _value(told: Any) -> int | None:
     return told if type(told) is int and 0 <= told <= MAX_LABEL else None
 
 
-def _apart(entries: Mapping[str, Any]) -> str:
-    """Names for single values where there are regions: that of the smallest region around each."""
-    regions = {name: value if isinstance(value, list) else [value] for name, value in entries.items()}
-    names: dict[int, str] = {}
-    for name, values in sorted(regions.items(), key=lambda item: -len(item[1])):
-        names |= {value: name for value in map(_value, values) if value is not None}
-    names = {
-        value: name if list(names.values()).count(name) == 1 else f"{name} {value}" for value, name in names.items()
-    }
-    text = json.dumps({str(value): names[value] for value in sorted(names)}, ensure_ascii=False)
-    return text if len(text) < 300 else ""
+def parse_regions(path: Path, entries: Mapping[str, Any]) -> dict[str, frozenset[int]]:
+    """The values of each of nnU-Net's regions by name, if there is one of several values; labels of a single value are
+    then regions, too.
+
+    Raises:
+        LLMBoostError: a value is no whole number above 0.
+    """
+    if not any(isinstance(value, list) and len(value) != 1 for value in entries.values()):
+        return {}
+    regions = {}
+    for name, told in entries.items():
+        if same_name(name) in (BACKGROUND, IGNORE):
+            continue
+        values = [_value(value) for value in (told if isinstance(told, list) else [told])]
+        if not values or None in values or 0 in values:
+            raise LLMBoostError(
+                f"{path}: region {printable(name)}: {printable(json.dumps(told))} are no values of a label map, whole"
+                f" numbers from 1 to {MAX_LABEL}"
+            )
+        regions[name] = frozenset(value for value in values if value is not None)
+    return regions
+
+
+def _apart(entries: Mapping[str, Any]) -> dict[int, str]:
+    """A name for each single value of regions: that of the smallest one around it, less those within that one."""
+    simple = {name: value for name, value in entries.items() if not isinstance(value, list) or len(value) == 1}
+    names = {value[0] if isinstance(value, list) else value: name for name, value in simple.items()}
+    regions = {name: frozenset(told) for name, told in entries.items() if name not in simple}
+    every = {**regions, **{name: frozenset([value]) for value, name in names.items() if value}}
+    for value in sorted(frozenset().union(*regions.values()) - names.keys()):
+        around = min((name for name in regions if value in regions[name]), key=lambda name: len(regions[name]))
+        inner = {name: values for name, values in every.items() if values < regions[around] and value not in values}
+        outer = [name for name, values in inner.items() if not any(values < more for more in inner.values())]
+        alone = len(regions[around].difference(*inner.values())) == 1
+        names[value] = (f"{around} outside {', '.join(outer)}" if outer else around) + ("" if alone else f" {value}")
+    return names
 
 
 def doubled(labels: Mapping[int, str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,11 +18,14 @@ class SegmentationLoss(nn.Module):
     Args:
         balance: in the cross-entropy, a voxel of a class that fills the share f of the labeled voxels weighs
             f^-balance: 0 counts voxels alike, 1 counts classes alike. Small structures among many are learned sooner.
+        regions: classes that count as one in the Dice, each any number of regions' (nnU-Net's, such as a whole tumor
+        and its core: what is judged is learned); by default each class by itself.
     """
 
-    def __init__(self, balance: float = 0.0) -> None:
+    def __init__(self, balance: float = 0.0, regions: Sequence[Collection[int]] = ()) -> None:
         super().__init__()
         self.balance = balance
+        self.regions = regions
 
     def forward(self, levels: list[Tensor], label: Tensor, drawn: Tensor | None = None) -> Tensor:
         """Mean over the levels.
@@ -53,12 +58,22 @@ class SegmentationLoss(nn.Module):
         voxels = torch.bincount(own, minlength=classes).to(log.dtype)
         weights = torch.where(voxels > 0, (voxels / max(len(own), 1)).clamp(min=1e-12) ** -self.balance, 0)
         entropy = -(weights[own] * chosen).sum() / (weights * voxels).sum().clamp(min=1e-12)
-        overlap = torch.zeros_like(voxels).index_add(0, own, chosen.exp())
-        dice = 1 - (2 * overlap + SMOOTH) / (log.exp().sum(dim=1) + voxels + SMOOTH)
-        if drawn is None:
-            return dice[1:].mean() + entropy
-        # a label that no case of the batch has drawn lost nothing, and does not count
-        return dice[1:].sum() / drawn[:, 1:].any(dim=0).sum().clamp(min=1) + entropy
+        seen = torch.ones_like(voxels, dtype=torch.bool) if drawn is None else drawn.any(dim=0)
+        if self.regions:
+            # how much probability each class has where each class is
+            found = torch.zeros(classes, classes, dtype=log.dtype, device=log.device).index_add(1, own, log.exp())
+            members = torch.zeros(len(self.regions), classes, dtype=log.dtype, device=log.device)
+            for n, region in enumerate(self.regions):
+                members[n, list(region)] = 1
+            overlap = ((members @ found) * members).sum(dim=1)
+            total = members @ (found.sum(dim=1) + voxels)
+            seen = members @ (~seen).to(log.dtype) == 0
+        else:
+            overlap = torch.zeros_like(voxels).index_add(0, own, chosen.exp())[1:]
+            total, seen = (log.exp().sum(dim=1) + voxels)[1:], seen[1:]
+        dice = 1 - (2 * overlap + SMOOTH) / (total + SMOOTH)
+        # what no case of the batch has drawn does not count
+        return dice[seen].sum() / seen.sum().clamp(min=1) + entropy
 
 
 def marginal(logits: Tensor, drawn: Tensor) -> Tensor:

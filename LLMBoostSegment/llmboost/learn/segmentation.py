@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -32,7 +32,8 @@ class SegmentationTask:
 
     ``train`` holds cases to cut patches from, or is a source of patches in the form of :class:`TrainingPatches`.
     Without cases in ``val`` nothing is selected. ``regularizers`` are given the network, a step's batch, its logits at
-    every level and how far the training is, and what they return is added to the loss.
+    every level and how far the training is, and what they return is added to the loss. ``regions`` are classes that are
+    learned and judged as one, see :class:`.loss.SegmentationLoss`.
     """
 
     measure = "dice"
@@ -45,13 +46,15 @@ class SegmentationTask:
         config: TrainingConfig,
         labels: Mapping[int, str] | None = None,
         regularizers: Sequence[Regularizer] = (),
+        regions: Sequence[Collection[int]] = (),
     ) -> None:
         self.train, self.val = train, val
         self.preprocessing = preprocessing
         self.config = config
         self.labels = labels or {}
         self.regularizers = regularizers
-        self.criterion = SegmentationLoss()
+        self.regions = regions
+        self.criterion = SegmentationLoss(regions=regions)
 
     @property
     def selects(self) -> bool:
@@ -87,15 +90,19 @@ class SegmentationTask:
         return cast(Tensor, loss)
 
     def score(self, network: nn.Module) -> Score:
-        """The mean Dice of the labels, and of each label over the cases."""
-        scores = np.array([mean_dice_of(network, volume, self.preprocessing) for volume in self.val])
+        """The mean Dice of the labels, or of the regions where there are some, and of each label over the cases."""
+        found = [mean_dice_of(network, volume, self.preprocessing, self.regions) for volume in self.val]
+        scores, of_regions = np.hsplit(np.array(found), [len(found[0]) - len(self.regions)])
         # a label that no case has and nobody predicted, or that was drawn in none, has no score
         values = list(self.labels) or range(1, scores.shape[1] + 1)
         labels = {
             str(value): None if np.isnan(column).all() else float(np.nanmean(column))
             for value, column in zip(values, scores.T, strict=True)
         }
-        dice = float(np.mean([score for score in labels.values() if score is not None]))
+        means = [score for score in labels.values() if score is not None]
+        if self.regions:
+            means = [np.nanmean(column) for column in of_regions.T if not np.isnan(column).all()]
+        dice = float(np.mean(means))
         return Score(dice, {self.measure: dice}, labels)
 
 
@@ -122,16 +129,20 @@ def _grid(work: Image) -> Image:
     return work.with_array(work.array[0])
 
 
-def mean_dice_of(network: nn.Module, volume: Volume, preprocessing: Preprocessing) -> list[float]:
-    """Dice of each label on the network's grid; NaN where neither reference nor prediction has it, or where it was not
-    drawn."""
+def mean_dice_of(
+    network: nn.Module, volume: Volume, preprocessing: Preprocessing, regions: Sequence[Collection[int]] = ()
+) -> list[float]:
+    """Dice of each label, and then of each region, on the network's grid; NaN where neither reference nor prediction
+    has it, or where it was not drawn."""
     probabilities = predict(network, volume.image, preprocessing.patch_size)
     prediction = probabilities.argmax(dim=0)
     known = volume.label[0] != IGNORED
-    scores = []
-    for value in range(1, len(probabilities)):
-        a, b = (prediction == value) & known, (volume.label[0] == value) & known
-        drawn = volume.drawn is None or bool(volume.drawn[value])
+
+    def of(classes: Collection[int]) -> float:
+        wanted = torch.tensor(sorted(classes))
+        a, b = torch.isin(prediction, wanted) & known, torch.isin(volume.label[0], wanted) & known
+        drawn = volume.drawn is None or bool(volume.drawn[wanted].all())
         total = int(a.sum() + b.sum()) if drawn else 0
-        scores.append(2 * int((a & b).sum()) / total if total else math.nan)
-    return scores
+        return 2 * int((a & b).sum()) / total if total else math.nan
+
+    return [of(classes) for classes in (*([value] for value in range(1, len(probabilities))), *regions)]

@@ -101,6 +101,7 @@ def train(
             plan.preprocessing,
             config,
             dataset.labels,
+            regions=dataset.region_classes,
         )
         start = read_card(recipe.start).digest if recipe.start else None
         identity = {**case_digests(dataset, cases, val), "start": start}
