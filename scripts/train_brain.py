@@ -153,11 +153,13 @@ def samples(
     """What is learned from, and what is validated on: of other maps and heads, each with a brain."""
     every = [read_head_map(path) for path in sorted(maps.glob("*.nii.gz"))]
     real = read_real_heads(heads, design.spacing) if heads else []
-    shape, kinds = (design.patch_size, design.spacing), {"structures": design.structures}
-    train: Any = SyntheticHeads(every[:-VAL_MAPS], *shape, config.samples, config.seed, reach=design.reach, **kinds)
+    shape, kinds = (design.patch_size, design.spacing), design.structures
+    train: Any = SyntheticHeads(
+        every[:-VAL_MAPS], *shape, config.samples, config.seed, structures=kinds, reach=design.reach
+    )
     reach = design.reach and (design.reach[0] / 2, design.reach[1] / 2, design.reach[2] / 2)
     synthetic, others = design.validating
-    val: Any = SyntheticHeads(every[-VAL_MAPS:], *shape, synthetic, VAL_SEED, negative=0, reach=reach, **kinds)
+    val: Any = SyntheticHeads(every[-VAL_MAPS:], *shape, synthetic, VAL_SEED, negative=0, structures=kinds, reach=reach)
     shown = [val[n] for n in range(synthetic)]
     if real:
         assert design.reach is not None

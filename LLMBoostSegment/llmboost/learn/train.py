@@ -95,14 +95,11 @@ def train(
         network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
         if recipe.start:
             _start_from(network, recipe.start)
-        task = SegmentationTask(
-            [read_volume(dataset, case, plan.preprocessing, checked.take) for case in cases],
-            [read_volume(dataset, case, plan.preprocessing, checked.take) for case in val],
-            plan.preprocessing,
-            config,
-            dataset.labels,
-            regions=dataset.region_classes,
+        learned, held_out = (
+            [read_volume(dataset, case, plan.preprocessing, checked.take) for case in some] for some in (cases, val)
         )
+        regions = dataset.region_classes
+        task = SegmentationTask(learned, held_out, plan.preprocessing, config, dataset.labels, regions=regions)
         start = read_card(recipe.start).digest if recipe.start else None
         identity = {**case_digests(dataset, cases, val), "start": start}
         trainer = Trainer(network, task, run, device, report, cancelled, identity)

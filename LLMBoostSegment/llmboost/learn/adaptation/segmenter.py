@@ -110,7 +110,9 @@ class SegmenterAdaptation(ABC):
     def training(self, _network: nn.Module, minutes: float | None) -> SegmentationTask:
         config = self.config(minutes)
         preprocessing, regularizers = self.goal.preprocessing, self.regularizers(config)
-        return SegmentationTask(self.train, self.val, preprocessing, config, self.labels, regularizers)
+        # of a base with more labels, classes are counted otherwise
+        regions = self.data.region_classes if list(self.labels) == list(self.data.labels) else ()
+        return SegmentationTask(self.train, self.val, preprocessing, config, self.labels, regularizers, regions)
 
     @abstractmethod
     def config(self, minutes: float | None) -> TrainingConfig:
