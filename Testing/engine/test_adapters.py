@@ -25,8 +25,8 @@ from llmboost.learn.adaptation.lora import (
     interpolate,
     layer_by_layer,
 )
-from llmboost.networks import build, describe
-from llmboost.networks.parts import Parts
+from llmboost.networks import build, describe, with_options
+from llmboost.networks.parts import Parts, lies_in
 
 CONVOLUTIONAL = {
     "channels": 1,
@@ -314,3 +314,43 @@ def test_a_new_booster_adds_nothing_before_it_has_learned(alpha):
     result.load_state_dict(merged(base, result, interpolate(base, tensors, alpha)), assign=True)
     with torch.no_grad():
         torch.testing.assert_close(result.eval()(x), network(x) if alpha else base(x), rtol=1e-4, atol=1e-4)
+
+
+MONAI = {
+    "UNet": {"spatial_dims": 3, "channels": [4, 8, 16], "strides": [2, 2], "num_res_units": 1, "norm": "batch"},
+    "AttentionUnet": {"spatial_dims": 3, "channels": [4, 8, 16], "strides": [2, 2]},
+    "BasicUNet": {"features": [4, 4, 8, 8, 8, 4]},
+    "DynUNet": {"spatial_dims": 3, "kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]},
+    "SegResNet": {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]},
+    "SegResNetDS": {"init_filters": 8, "blocks_down": [1, 1, 1], "dsdepth": 2},
+    "SwinUNETR": {"feature_size": 12},
+    "VNet": {},
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "SwinUNETR" else kind for kind in MONAI]
+)
+def test_monais_networks_adapt(kind):
+    arguments = {"in_channels": 1, "out_channels": 2, **MONAI[kind]}
+    torch.manual_seed(0)
+    base, network = (build("monai", {"kind": kind, "arguments": arguments}, None).eval() for _ in range(2))
+    network.load_state_dict(base.state_dict())
+    for names in (network.parts.first, network.parts.decoder, network.parts.head):
+        assert any(lies_in(name, names) for name, _ in network.named_parameters())
+    inject(network, AdapterConfig(2))
+    x = image(*(64, 32, 32) if kind == "SwinUNETR" else (32,) * 3 if kind in ("VNet", "BasicUNet") else (16,) * 3)
+    with layer_by_layer(), torch.no_grad():
+        torch.testing.assert_close(network(x), base(x), rtol=0, atol=1e-5)
+        learnt(network)
+        result = empty_like(base)
+        result.load_state_dict(merged(base, result, adapter_state(network)), assign=True)
+        assert not torch.allclose(network(x), base(x), atol=1e-2)
+        torch.testing.assert_close(result.eval()(x), network(x), rtol=1e-3, atol=1e-3)
+    assert len([name for name in adapter_state(network) if name.endswith("lora_A")]) > 1
+
+
+def test_networks_of_monai_get_other_classes():
+    entry = {"name": "monai", "kind": "UNet", "arguments": {"out_channels": 3}, "across": None, "outputs": [0, 2]}
+    assert with_options(entry, classes=2) == entry
+    assert with_options(entry, classes=4)["arguments"] == {"out_channels": 4}

@@ -79,6 +79,17 @@ def build(name: str, options: Mapping[str, Any], booster: BoosterConfig | Mappin
     return network(config, made)
 
 
+def with_options(entry: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+    """A card's ``network`` entry with other options, ``classes`` among them, whatever the network calls that."""
+    classes = options.get("classes")
+    if "arguments" not in entry or classes is None:
+        return {**entry, **options}
+    arguments, outputs = entry["arguments"], entry["outputs"]
+    if classes == (len(outputs) or arguments["out_channels"]):
+        return dict(entry)
+    return {**entry, "arguments": {**arguments, "out_channels": classes}, "outputs": ()}
+
+
 def describe(network: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     """The card's ``network`` and ``booster`` entries of a network made by :func:`build`."""
     if isinstance(network, Ensemble):

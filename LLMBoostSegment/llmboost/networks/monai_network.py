@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import LLMBoostError
+from .parts import Parts
 from .tap import Tap
 
 Size = tuple[int, int, int]
@@ -80,6 +81,25 @@ KINDS = {
 }
 
 
+# of those that segment: what sees the image first, the decoder, and the head, see :class:`.parts.Parts`
+_PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "UNet": (("model.0",), ("submodule.2",), ("model.2",)),
+    "AttentionUnet": (("model.0",), ("attention", "upconv", "merge"), ("model.2",)),
+    "BasicUNet": (("conv_0",), ("upcat_4", "upcat_3", "upcat_2", "upcat_1"), ("final_conv",)),
+    "DynUNet": (("input_block",), ("upsamples",), ("output_block",)),
+    "FlexibleUNet": (("encoder._conv_stem", "encoder._bn0"), ("decoder",), ("segmentation_head",)),
+    "SegResNet": (("convInit", "down_layers.0"), ("up_layers", "up_samples"), ("conv_final",)),
+    "SegResNetDS": (
+        ("encoder.conv_init", "encoder.layers.0"),
+        ("up_layers",),
+        tuple(f"up_layers.{n}.head" for n in range(8)),
+    ),
+    "SwinUNETR": (("swinViT.patch_embed", "encoder1"), tuple(f"decoder{n}" for n in range(1, 6)), ("out",)),
+    "UNETR": (("vit.patch_embedding", "encoder1"), tuple(f"decoder{n}" for n in range(2, 6)), ("out",)),
+    "VNet": (("in_tr",), ("up_tr256", "up_tr128", "up_tr64", "up_tr32"), ("out_tr",)),
+}
+
+
 def takes(kind: str) -> set[str]:
     """The names of a network's arguments."""
     names: set[str] = set()
@@ -140,9 +160,21 @@ class MonaiNetwork(nn.Module):
         self.before_booster, self.after_booster = Tap(), Tap()
         self.net = _made(config)
         KINDS[config.kind].coarsest(self.net).register_forward_hook(self._tapped)
-        self._second_names = _second_names(self)
         self.register_state_dict_post_hook(_without_second_names)
         self.register_load_state_dict_pre_hook(_with_second_names)
+
+    @property
+    def parts(self) -> Parts:
+        """Of a segmenter."""
+        first, decoder, head = _PARTS[self.config.kind]
+        if self.config.kind in ("UNet", "AttentionUnet"):  # levels that hold each other
+            decoder = tuple(f"model.1{'.submodule.1' * n}.{name}" for n in range(MOST) for name in decoder)
+        first, decoder, head = (tuple(f"net.{name}" for name in names) for names in (first, decoder, head))
+        return Parts(first, decoder, head, convolutional=True)
+
+    def deep(self, image: Tensor) -> list[Tensor]:
+        """The logits alone, of those that it may train with."""
+        return [self(image)]
 
     @property
     def stride(self) -> Size:
@@ -227,11 +259,11 @@ def _second_names(network: nn.Module) -> dict[str, str]:
 
 
 def _without_second_names(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-    for name in module._second_names:  # type: ignore[union-attr]  # noqa: SLF001
+    for name in _second_names(module):
         state.pop(prefix + name, None)
 
 
 def _with_second_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    for name, known in module._second_names.items():  # type: ignore[union-attr,operator]  # noqa: SLF001
+    for name, known in _second_names(module).items():
         if prefix + known in state:
             state.setdefault(prefix + name, state[prefix + known])

@@ -12,7 +12,7 @@ from ...adapter import merged, transfer_weights
 from ...booster import BoosterConfig, booster_of
 from ...errors import LLMBoostError
 from ...model import Model
-from ...networks import build
+from ...networks import build, with_options
 from ..trainer import now
 from .common import IMPROVE, NEW_LABELS, AdaptSettings, Measured, Start
 from .lora import BLOCKS, AdapterConfig, adapter_state, dequantize, inject, interpolate
@@ -91,7 +91,7 @@ def network_of(base: Model, booster: BoosterConfig | None = None, *, fresh: bool
     Args:
         booster: a new one, for a base without; the network computes what it did before.
     """
-    options = {**base.card.network, **options}
+    options = with_options(base.card.network, **options)
     network = build(options.pop("name"), options, booster or base.card.booster)
     state = transfer_weights(base.network, network)
     kept = {name: tensor for name, tensor in state.items() if not fresh or BLOCKS in name}
