@@ -1,9 +1,9 @@
-"""Which edges suit an image: those by which the walker finds strokes that are left out.
+"""How much the walker leaks into the background: as much as finds strokes best that are left out.
 
-Every second stroked slice is left out, and the walker is asked for it, in the box of the strokes and roughly. The
-score is the mean logarithm of the right class's probability there, balanced over the classes. Slices that are left
-out lie farther from strokes than what is asked in the end, which flatters what blurs; so the default must be beaten
-clearly.
+Where much of an image is alike, structures run out into all that no stroke of background is near; elsewhere a leak only
+takes away what is far from strokes. Every second stroked slice is left out, and the walker is asked for it, in the box
+of the strokes and roughly. The score is the share of the background's voxels that it has right there, times the mean
+share of the labels', so that nothing is gained by losing a label.
 """
 
 from __future__ import annotations
@@ -16,50 +16,25 @@ from scipy import ndimage
 
 from ..inference.watch import UNWATCHED, Watch
 from .strokes import stroked_slices
-from .walker import Edges, walk_on, weights_of
+from .walker import walk_on, weights_of
 
-DEFAULT = Edges()
-BETAS = (100.0, 300.0, 1000.0, 3000.0)
-MARGIN = (
-    0.3  # of the score, by which a choice must beat the default: measured on train cases, as they were and degraded
-)
-LEAST = 0.01  # a probability below counts as this one: a voxel that is lost is lost
+LEAKS = (1e-4, 3e-4, 1e-3)
+MARGIN = 0.03  # of the score, by which a larger leak must beat a smaller one
 ROUGHLY = 3e-2  # the tolerance of the walker
 
 
-class EdgeChoice:
-    """The edges for one image, remembered until strokes in more slices can tell more."""
-
-    def __init__(self) -> None:
-        self._slices, self._edges = 1, DEFAULT
-
-    def edges(
-        self,
-        image: np.ndarray,
-        classes: np.ndarray,
-        spacing: Sequence[float],
-        device: torch.device | str = "cpu",
-        watch: Watch = UNWATCHED,
-    ) -> Edges:
-        """As :func:`choose`, or what was chosen before."""
-        slices = len(stroked_slices(classes)[1])
-        if slices > self._slices:
-            self._edges, self._slices = choose(image, classes, spacing, device, watch), slices
-        return self._edges
-
-
-def choose(
+def choose_leak(
     image: np.ndarray,
     classes: np.ndarray,
     spacing: Sequence[float],
     device: torch.device | str = "cpu",
     watch: Watch = UNWATCHED,
-) -> Edges:
-    """The edges by which the walker finds strokes that are left out; the default where nothing can be, or none is
-    clearly better. The same strokes lead to the same choice.
+) -> float:
+    """The leak for :func:`.walker.walk_on`; none where nothing can be left out, or none is clearly better. The same
+    strokes lead to the same choice.
 
     Args:
-        image, classes, spacing: as for :func:`.walker.walk`.
+        image, classes, spacing: as for :func:`.walker.walk`; class 0 is the background.
 
     Raises:
         Cancelled: whoever waits cancelled.
@@ -67,31 +42,23 @@ def choose(
     box = ndimage.find_objects((classes >= 0).view(np.uint8))[0]
     image, classes = image[:, *box], classes[box]
     held = _every_second(classes)
-    shown = [c for c in range(int(classes.max()) + 1) if (classes[~held] == c).any()]
-    asked = [n for n, c in enumerate(shown) if (classes[held] == c).any()]
-    if len(shown) < 2 or not asked:
-        return DEFAULT
-    table = np.full(int(classes.max()) + 2, -1, np.int16)  # the last entry is for -1
-    table[shown] = np.arange(len(shown))
-    truth = np.where(held, table[classes], -1)
-    seeds = np.where(held, -1, table[classes])
-    scores: dict[Edges, float] = {}
+    asked = np.intersect1d(classes[held], classes[~held & (classes >= 0)])
+    if len(asked) < 2 or asked[0] != 0:
+        return 0.0
+    weights, seeds = weights_of(image, spacing, device), np.where(held, -1, classes)
 
-    def score(edges: Edges) -> float:
-        if edges not in scores:
-            found = walk_on(weights_of(image, spacing, edges, device), seeds, watch, ROUGHLY)
-            scores[edges] = float(np.mean([np.log(found[n][truth == n].clip(LEAST)).mean() for n in asked]))
-        return scores[edges]
+    def score(leak: float) -> float:
+        found = walk_on(weights, seeds, leak, watch=watch, tolerance=ROUGHLY).argmax(0)
+        background, *labels = [float((found[held & (classes == n)] == n).mean()) for n in asked]
+        return background * float(np.mean(labels))
 
-    best = max((Edges(DEFAULT.beta, median) for median in (False, True)), key=score)
-    middle = BETAS.index(DEFAULT.beta)
-    for way in (BETAS[middle + 1 :], BETAS[:middle][::-1]):
-        for beta in way:
-            other = Edges(beta, best.median)
-            if score(other) <= score(best):
-                break
-            best = other
-    return best if score(best) > score(DEFAULT) + MARGIN else DEFAULT
+    chosen, best = 0.0, score(0.0)
+    for leak in LEAKS if best > 0 else ():
+        if best > 1 - MARGIN:
+            break
+        if (found := score(leak)) > best + MARGIN:
+            chosen, best = leak, found
+    return chosen
 
 
 def _every_second(classes: np.ndarray) -> np.ndarray:

@@ -17,8 +17,8 @@ from ..inference.roi import Roi
 from ..inference.watch import UNWATCHED, Watch
 from ..io.image import Image
 from ..messages.words import StrokesMethod
-from .choose import EdgeChoice
-from .strokes import BACKGROUND, Box, Strokes, strokes_of
+from .choose import choose_leak
+from .strokes import BACKGROUND, Box, Strokes, stroked_slices, strokes_of
 from .unsure import unsure_places
 from .walker import walk
 
@@ -80,7 +80,8 @@ class StrokedVolume:
         if not all(one.same_grid(channels[0]) for one in channels):
             raise LLMBoostError("strokes: all channels must lie on one grid; resample the others first")
         self.image, self.card, self.device = channels[0], card, device
-        self._channels, self._choice = channels, EdgeChoice()
+        self._channels = channels
+        self._leak, self._slices = 0.0, 1  # chosen by strokes in so many slices
         self._taught: tuple[Taught, int] | None = None  # by how many strokes
 
     def update(
@@ -193,8 +194,11 @@ class StrokedVolume:
         if len(painted.values) == 1 and not (classes == 0).any():
             classes = with_faces(classes)
         image = np.stack([one.array[box].astype(np.float32) for one in self._channels])
-        edges = self._choice.edges(image, painted.classes, self.image.spacing, self.device, watch)
-        return walk(image, classes, self.image.spacing, edges, device=self.device, watch=watch)
+        slices = len(stroked_slices(painted.classes)[1])
+        if slices > self._slices:
+            self._leak = choose_leak(image, painted.classes, self.image.spacing, self.device, watch)
+            self._slices = slices
+        return walk(image, classes, self.image.spacing, self._leak, device=self.device, watch=watch)
 
 
 def with_faces(classes: np.ndarray) -> np.ndarray:

@@ -9,45 +9,35 @@ nothing would come through in time from strokes that are far.
 
 Edges to a class's strokes are the stronger the fewer voxels of it are painted, by the square root of how many times
 fewer. Otherwise what is painted thinly comes out too small, among the background's longer strokes.
+
+A leak is a weak edge from each voxel to the first class, as Grady 2005 ("Multilabel random walker image segmentation
+using prior models", CVPR) has edges to each: a walker that finds no stroke for long ends there. What is far from all
+strokes, or behind many weak borders, is then background.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from ..inference.watch import UNWATCHED, Watch
 
+SHARPNESS = 10.0  # times the square of a difference, relative to the mean square, is a weight's exponent
 FLOOR = 3e-4  # of a weight: whatever the intensities, there is a way
 TOLERANCE = 3e-3
 MOST_STEPS = 200
 DAMPING = 0.7  # of Jacobi's smoothing
 
 
-@dataclass(frozen=True)
-class Edges:
-    """How intensities become the strength of edges.
-
-    Attributes:
-        beta: how much a difference counts; beta / 100 times its square, relative to the mean square, is the exponent.
-        median: whether the intensities are first replaced by the median of 3 voxels along each axis.
-    """
-
-    beta: float = 1000.0
-    median: bool = False
-
-
 def walk(
     image: np.ndarray,
     classes: np.ndarray,
     spacing: Sequence[float],
-    edges: Edges = Edges(),
+    leak: float = 0.0,
     *,
     device: torch.device | str = "cpu",
     watch: Watch = UNWATCHED,
@@ -58,6 +48,7 @@ def walk(
         image: [c, i, j, k] intensities.
         classes: int [i, j, k]: the class, 0 and up, where it is known, and -1 where not.
         spacing: mm along i, j, k.
+        leak: the strength of the edge from each voxel to class 0; edges where intensities are alike have 1.
 
     Returns:
         float32 [classes, i, j, k]; they add up to 1, and are 0 or 1 where the class is known.
@@ -66,31 +57,31 @@ def walk(
         ValueError: no class is known.
         Cancelled: whoever waits cancelled.
     """
-    return walk_on(weights_of(image, spacing, edges, device), classes, watch)
+    return walk_on(weights_of(image, spacing, device), classes, leak, watch=watch)
 
 
-def weights_of(
-    image: np.ndarray, spacing: Sequence[float], edges: Edges, device: torch.device | str = "cpu"
-) -> list[Tensor]:
+def weights_of(image: np.ndarray, spacing: Sequence[float], device: torch.device | str = "cpu") -> list[Tensor]:
     """The strength of the edge from each voxel to the next one along each axis, [i, j, k], 0 where there is none."""
-    values = np.ascontiguousarray(image, np.float32)
-    if edges.median:
-        values = np.stack([ndimage.median_filter(channel, 3, mode="nearest") for channel in values])
-    intensities = torch.from_numpy(values).to(device)
+    intensities = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(device)
     differences = [intensities.diff(dim=axis + 1).square().sum(0) for axis in range(3)]
     count = sum(one.numel() for one in differences)
     spread = float(sum(one.sum() for one in differences)) / max(count, 1)
     nearest, weights = min(spacing), []
     for axis, (difference, mm) in enumerate(zip(differences, spacing, strict=True)):
         weight = torch.zeros(intensities.shape[1:], device=device)
-        strength = torch.exp(difference * (-edges.beta / 100 / max(spread, 1e-12))) * (nearest / mm) ** 2 + FLOOR
+        strength = torch.exp(difference * (-SHARPNESS / max(spread, 1e-12))) * (nearest / mm) ** 2 + FLOOR
         weight.narrow(axis, 0, strength.shape[axis]).copy_(strength)
         weights.append(weight)
     return weights
 
 
 def walk_on(
-    weights: Sequence[Tensor], classes: np.ndarray, watch: Watch = UNWATCHED, tolerance: float = TOLERANCE
+    weights: Sequence[Tensor],
+    classes: np.ndarray,
+    leak: float = 0.0,
+    *,
+    watch: Watch = UNWATCHED,
+    tolerance: float = TOLERANCE,
 ) -> np.ndarray:
     """:func:`walk` on edges of these strengths, see :func:`weights_of`.
 
@@ -105,7 +96,7 @@ def walk_on(
     if len(fixed) > 1:
         counts = fixed.flatten(1).sum(1).view(-1, 1, 1, 1)
         # the last class is what the others leave
-        grid, right = _Grid.of(weights, known < 0, fixed * (counts.max() / counts.clamp(min=1)).sqrt())
+        grid, right = _Grid.of(weights, known < 0, fixed * (counts.max() / counts.clamp(min=1)).sqrt(), leak)
         torch.add(_solve(grid, right.flatten(1), tolerance, watch).view_as(right), fixed[:-1], out=found[:-1]).clamp_(
             0, 1
         )
@@ -133,7 +124,7 @@ class _Grid:
         self.blocks = _Grid(*_in_blocks(weights, load)) if load.numel() > 1 else None
 
     @classmethod
-    def of(cls, weights: Sequence[Tensor], free: Tensor, seeds: Tensor) -> tuple[_Grid, Tensor]:
+    def of(cls, weights: Sequence[Tensor], free: Tensor, seeds: Tensor, leak: float) -> tuple[_Grid, Tensor]:
         """The system and its right side: the weights of edges to each class's seeds but the last one's, [c, i, j, k].
 
         Args:
@@ -145,7 +136,9 @@ class _Grid:
             both.narrow(axis, 0, free.shape[axis] - 1).copy_(free.narrow(axis, 1, free.shape[axis] - 1))
             inner.append(weight * (both & free))
         towards = torch.cat([seeds.sum(0, keepdim=True), seeds[:-1]])
-        towards = _neighbors(_edges(weights), towards.flatten(1)).view_as(towards) * free
+        towards = _neighbors(_edges(weights), towards.flatten(1)).view_as(towards)
+        towards[:2] += leak
+        towards *= free
         return cls(inner, towards[0]), towards[1:]
 
     def apply(self, x: Tensor) -> Tensor:
