@@ -1,9 +1,10 @@
 """Train the shipped model `brain`, or `brain-1mm`, again: `.venv/bin/python scripts/train_brain.py MAPS OUTPUT`.
 
-MAPS is a folder with SynthSeg's label maps (training_seg_01.nii.gz, ...; Apache-2.0), at 2 mm for `brain`, at 1 mm for
-`brain-1mm`. The network sees synthetic heads of random contrast, pose and resolution, made as it learns; with
-`--heads FOLDER` a quarter of what it sees is real ones (t1/, flair/, muse/). The last four maps, and heads, are for
-validation alone. `--resume` continues a run that was stopped; `--start` begins with the weights of a model.
+MAPS is a folder with SynthSeg's label maps (training_seg_01.nii.gz, ...; Apache-2.0), at 2 mm for `brain`, which was
+trained with `--steps 6500`, at 1 mm for `brain-1mm`. The network sees synthetic heads of random contrast, pose and
+resolution, made as it learns; with `--heads FOLDER` a quarter of what it sees is real ones (t1/, flair/, muse/). The
+last four maps, and heads, are for validation alone. `--resume` continues a run that was stopped; `--start` begins with
+the weights of a model.
 """
 
 from __future__ import annotations
