@@ -171,7 +171,7 @@ CASCADE = {
                 {"targets": []},
                 {"targets": CASCADE["targets"] * 2},
                 {"targets": [{**CASCADE["targets"][0], "mirror": 1}]},
-                {"targets": [{**CASCADE["targets"][0], "structure": ""}]},
+                {"targets": [{**CASCADE["targets"][0], "structure": "a\nb"}]},
                 {"subject_ml": 0},
                 {"subject_ml": [900.0]},
                 {"subject_ml": [0, 5]},

@@ -12,6 +12,7 @@ from ..errors import LLMBoostError
 from ..inference.memory import describe_need, shortage
 from ..inference.pace import about, expected_seconds
 from ..inference.segment import Segmentation, segment
+from ..inference.views import check_channels
 from ..io.cases import InputCase
 from ..io.dicom import write_dicom_seg
 from ..io.image import Image, write_image
@@ -106,6 +107,7 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
     def ask(self, row: SegmentRow, channels: list[Image]) -> Segmentation:
         options, image = self.options, channels[0]
         model = self.model.faster() if options.fast else self.model
+        check_channels(model, channels)  # what is wrong is told, and not how long it would take
         time = about(expected_seconds(model, image, options.roi, mirror=options.mirror))
         watch = self.watch(", ".join(filter(None, (row.id, time, describe_need(model.card, image, options.roi)))))
         row.warnings += shortage(model.card, image, options.roi)

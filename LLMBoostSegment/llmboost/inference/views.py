@@ -95,7 +95,7 @@ def views(model: Model, channels: Sequence[Image], roi: Roi | None = None, watch
             of interest outside the image, or a cascade whose localizer is not installed.
         Cancelled: whoever waits cancelled.
     """
-    _check(model, channels)
+    check_channels(model, channels)
     card, case = model.card, channels[0]
     whole = _limited(channels, roi)
     extent = [n * mm for n, mm in zip(whole.crop.shape, whole.crop.spacing, strict=True)]
@@ -172,7 +172,7 @@ def slice_axis_of(image: Image, model: Model) -> int:
     return int(np.abs(across @ image.direction).argmax())
 
 
-def _check(model: Model, channels: Sequence[Image]) -> None:
+def check_channels(model: Model, channels: Sequence[Image]) -> None:
     """Raises LLMBoostError unless the model is a segmenter that can take the images."""
     preprocessing = model.card.preprocessing
     if model.card.task != SEGMENTATION:
