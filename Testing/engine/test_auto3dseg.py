@@ -26,6 +26,7 @@ from monai.transforms import (
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.foreign import import_foreign
+from llmboost.foreign.checkpoint import read_checkpoint
 from llmboost.inference.segment import segment
 from llmboost.io.image import read_image
 from llmboost.library import find
@@ -204,7 +205,7 @@ def test_folds_of_a_work_folder(tmp_path):
 )
 def test_what_cannot_be_translated_is_refused_with_the_reason(tmp_path, library_folder, entries, reason):
     folder = write_model(tmp_path / "model", CONFIG)
-    content = torch.load(folder / "model.pt", weights_only=False)
+    content = read_checkpoint(folder / "model.pt")
     torch.save({**content, "config": {**CONFIG, **entries}}, folder / "model.pt")
     with pytest.raises(LLMBoostError, match=reason) as refused:
         import_foreign(folder, terms="CC0")
