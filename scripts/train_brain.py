@@ -2,7 +2,7 @@
 
 MAPS is a folder with SynthSeg's label maps (training_seg_01.nii.gz, ...; Apache-2.0), at 2 mm for `brain`, which was
 trained with `--steps 6500`, at 1 mm for `brain-1mm`. The network sees synthetic heads of random contrast, pose and
-resolution, made as it learns; with `--heads FOLDER` a quarter of what it sees is real ones (t1/, flair/, muse/). The
+resolution, made as it learns; with `--heads FOLDER` a third of what it sees is real ones (t1/, flair/, muse/). The
 last four maps, and heads, are for validation alone. `--resume` continues a run that was stopped; `--start` begins with
 the weights of a model.
 """
@@ -34,8 +34,8 @@ from synthesis.real import Mixed, RealHeads, read_real_heads
 
 NETWORK = "hybrid-vit"
 VAL_MAPS, VAL_SEED = 4, 2**20
-LEARNED_HEADS = 7  # of the real ones
-REAL = 0.25  # the share of patches
+LEARNED_HEADS = 8  # of the real ones
+REAL = 0.35  # the share of patches
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ DESIGNS = {
         spacing=1.0,
         patch_size=(80, 96, 80),
         reach=(45.0, 60.0, 45.0),
-        network={"stem": (24, 48, 96), "strides": ((2, 2, 2),) * 3, "width": 160, "depth": 4},
-        training={"optimizer": "muon", "clip": 5.0, "ema": 0.995, "validations": 5},
+        network={"stem": (32, 48, 88), "strides": ((2, 2, 2),) * 3, "width": 128, "depth": 4, "heads": 4},
+        training={"optimizer": "muon", "clip": 5.0, "ema": 0.995, "validations": 10},
         validating=(10, 6),
         card={
             "title": "Brain structures at 1 mm, in MR of any contrast",
             "description": (
                 "17 structures of the brain, 13 of them left and right, at 1 mm, in a head of any MR contrast and"
-                " resolution, also without skull. Trained on synthetic images and on seven real heads (T1, FLAIR) with"
+                " resolution, also without skull. Trained on synthetic images and on eight real heads (T1, FLAIR) with"
                 " labels that another network drew. Not for clinical use."
             ),
             "license": (
@@ -181,7 +181,7 @@ def card_of(
 ) -> Card:
     network_entry, booster_entry = describe(network)
     assert outcome.score is not None
-    real = f", and {LEARNED_HEADS} real heads, 4 others for validation" if arguments.heads else ""
+    real = f", and {LEARNED_HEADS} real heads, others for validation" if arguments.heads else ""
     training = {
         "data": f"synthetic heads from 16 of SynthSeg's label maps, {VAL_MAPS} others for validation{real}",
         "data_license": design.card["license"].partition("; frozen")[0],
