@@ -86,7 +86,8 @@ def probability_slabs(
                     sums = torch.zeros(found.shape[1], *depth, dtype=torch.float16 if large else torch.float32)
                 for place, probabilities in zip(chunk, found, strict=True):
                     here = tuple(slice(0, patch_size[axis]) if n == axis else part for n, part in enumerate(place))
-                    sums[(slice(None), *here)] += probabilities * weight
+                    for total, one in zip(sums[(slice(None), *here)], probabilities, strict=True):
+                        total += one * weight  # class by class: all of them at once would be copied
                     weights[here] += weight
                 done += len(chunk)
                 watch.progress(done / len(places))

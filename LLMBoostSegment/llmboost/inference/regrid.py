@@ -11,9 +11,11 @@ from scipy.special import expit
 from torch import Tensor
 
 from ..card import Card
-from ..io.image import Image, resample
+from ..io.image import Image
 from .cubic import nearest_planes
 from .linear import interpolated
+
+AT_ONCE = 2**26  # numbers of a slab
 
 
 def slabs_on_grid(
@@ -30,7 +32,7 @@ def slabs_on_grid(
     to_work = np.linalg.solve(work.affine, target.affine)
     first, step = float(to_work[axis, 3]), float(to_work[axis, axis])
     slab, start, written = np.empty(0, np.float32), 0, 0
-    for found in slabs:
+    for found in (thin for thick in slabs for thin in _thin(thick, axis)):
         slab = np.concatenate([slab, found.numpy()], axis=axis + 1) if slab.size else found.numpy()
         end = start + slab.shape[axis + 1]
         ready = target.shape[axis]
@@ -43,6 +45,12 @@ def slabs_on_grid(
         needed = min(max(floor(first + step * written + 1e-9), start), end)
         slab = slab[(slice(None),) * (axis + 1) + (slice(needed - start, None),)].copy()
         start = needed
+
+
+def _thin(slab: Tensor, axis: int) -> Iterator[Tensor]:
+    """The slab; a large one in parts, for copies are made of them."""
+    plane = slab.numel() // slab.shape[axis + 1]
+    yield from slab.split(max(AT_ONCE // plane, 1), dim=axis + 1)
 
 
 def class_scores(
@@ -60,35 +68,42 @@ def class_scores(
         and of equal ones the first yielded, tells a voxel's class; and probabilities, if they are wanted.
     """
 
-    def on_part(n: int) -> np.ndarray:
-        one = slab.with_array(slab.array[n])
-        if card.preprocessing.resampling in ("linear", "fit"):
-            return interpolated(one, part).array
-        return resample(one if across is None else _nearest_planes(one, part, across), part, "linear").array
+    def on_grid(n: int) -> np.ndarray:
+        return on_part(slab.with_array(slab.array[n]), part, across)
 
     if card.activation == "sigmoid":
         by_logits = card.tiling.back == "averaged"
         highest = np.full(part.shape, -np.inf if by_logits else 0, np.float32)
         for n in range(1, card.classes):  # what is drawn later covers what was before
-            found = on_part(n - 1)
+            found = on_grid(n - 1)
             np.maximum(highest, found, out=highest)
-            drawn = np.where(found > (0 if by_logits else 0.5), np.float32(n), np.float32(-1))
+            drawn = np.where(found > drawn_above(card), np.float32(n), np.float32(-1))
             yield n, drawn, (expit(found) if by_logits else found) if probabilities else None
         rest = (expit(-highest) if by_logits else 1 - highest) if probabilities else None
         yield 0, np.zeros(part.shape, np.float32), rest
     elif card.tiling.average == "probabilities" or card.tiling.back != "averaged":
         for n in range(card.classes):
-            p = on_part(n)
+            p = on_grid(n)
             yield n, p, p
     else:
         total = None
         if probabilities:
-            total = on_part(0)
+            total = on_grid(0)
             for n in range(1, card.classes):
-                total = np.logaddexp(total, on_part(n))
+                total = np.logaddexp(total, on_grid(n))
         for n in range(card.classes):
-            logits = on_part(n)
+            logits = on_grid(n)
             yield n, logits, None if total is None else np.exp(logits - total)
+
+
+def on_part(scores: Image, part: Image, across: int | None) -> np.ndarray:
+    """Scores, [r, a, s], of one class on the grid of ``part``, float32; see :func:`class_scores`."""
+    return interpolated(scores if across is None else _nearest_planes(scores, part, across), part).array
+
+
+def drawn_above(card: Card) -> float:
+    """The score above which a region is drawn, where a network tells regions that lie over each other."""
+    return 0.0 if card.tiling.back == "averaged" else 0.5
 
 
 def as_probabilities(slab: Tensor, card: Card, axis: int) -> Tensor:

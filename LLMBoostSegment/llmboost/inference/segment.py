@@ -21,6 +21,7 @@ from ..model import Model
 from .canvas import Canvas, empty_canvas
 from .components import cleaned
 from .content import seen_of
+from .contest import winning_classes
 from .cubic import across_slices
 from .explain_segment import explain_segment
 from .predict import probability_slabs
@@ -262,6 +263,9 @@ def _draw_scores(
     maps = canvas.probabilities is not None or canvas.entropy is not None or card.quality is not None
     for planes, slab, part in slabs_on_grid(slabs, work, target, axis):
         here = tuple(planes if n == axis else slice(None) for n in range(3))
+        if not maps:
+            canvas.indices[here] = winning_classes(slab, part, card, across)
+            continue
         best, entropy = np.full(part.shape, -np.inf, np.float32), np.zeros(part.shape, np.float32)
         winner = np.zeros(part.shape, canvas.indices.dtype)
         for n, scores, p in class_scores(slab, part, card, across, probabilities=maps):
