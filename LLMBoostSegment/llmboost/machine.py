@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 GB = 2**30
+# options of glibc's malloc.h: how much may be free at the heap's end, and how many pieces may lie apart from it
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+USUAL = {TRIM_THRESHOLD: 2**17, MMAP_MAX: 2**16}
+KEPT = {TRIM_THRESHOLD: 2**31 - 1, MMAP_MAX: 0}
 
 
 def total_memory() -> float | None:
@@ -22,3 +30,27 @@ def share_cores() -> None:
     walk on two busy cores gave no answer in a minute, and takes 3 s so. On quiet cores, it takes 0.6 s in place of 0.5.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@contextmanager
+def reused_memory() -> Iterator[None]:
+    """Within, what is freed serves what is next allocated, where the system's allocator is glibc's; at the end, what is
+    free is given back.
+
+    Else each large tensor is given back to the system and asked for again, a page at a time: a training step of 31
+    classes in 80x96x80 voxels takes 0.84 s so, 0.29 s of them in the kernel, and 0.52 s in place of that. The price are
+    gaps: segmenting a scan of 512x512x300 would peak at 2.1 GB in place of 1.8 GB.
+    """
+    allocator = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if not hasattr(allocator, "mallopt"):
+        yield
+        return
+    assert allocator is not None
+    for option, value in KEPT.items():
+        allocator.mallopt(option, value)
+    try:
+        yield
+    finally:
+        for option, value in USUAL.items():
+            allocator.mallopt(option, value)
+        allocator.malloc_trim(0)

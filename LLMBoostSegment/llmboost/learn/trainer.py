@@ -17,6 +17,7 @@ from .. import __version__
 from ..card import Preprocessing
 from ..errors import Cancelled, LLMBoostError
 from ..jsonfile import append_json
+from ..machine import reused_memory
 from ..networks import describe
 from .budget import BUDGET, Budget, no_less
 from .checkpoint import (
@@ -295,6 +296,7 @@ class Trainer:
             **self.identity,
         }
 
+    @reused_memory()
     def run(self) -> Outcome:
         """Train to the end of the budget.
 
