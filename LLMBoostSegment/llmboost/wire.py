@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-PROTOCOL = 3
+PROTOCOL = 4
 MAX_LINE = 2**20
 MAX_AXES = 8
 MAX_BYTES = 2**32  # of all arrays of a frame

@@ -19,10 +19,11 @@ from llmboost.learn.adaptation.common import AdaptSettings
 from llmboost.learn.adaptation.flow import adapt
 from llmboost.learn.segmentation import read_volume
 from llmboost.library import find
+from llmboost.messages.strokes import BACKGROUND
 from llmboost.messages.words import StrokesMethod
 from llmboost.model import load_model
 from llmboost.strokes.simulate import SimulatedUser
-from llmboost.strokes.strokes import BACKGROUND, strokes_of
+from llmboost.strokes.strokes import strokes_of
 from llmboost.strokes.teach import lessons
 from llmboost.strokes.volume import StrokedVolume
 
@@ -134,7 +135,7 @@ def test_a_case_is_learned_from_as_the_network_sees_it(tmp_path, library_folder,
     inside = image.array[6:-5, :-7, 4:]
     expected = (inside - inside.mean()) / inside.std()
     np.testing.assert_allclose(volume.image[0], expected, atol=1e-4)
-    strokes = np.zeros(image.shape, np.uint8)
+    strokes = np.zeros(image.shape, np.uint16)
     strokes[0, 0, 0], strokes[10, 10, 10], strokes[12, 10, 10] = BACKGROUND, BACKGROUND, 1
     found = lessons(model, [image], strokes_of(strokes, image.spacing))
     assert sum(int((lesson.group >= 0).sum()) for lesson in found) == 2, "what is painted beside it teaches nothing"
@@ -176,6 +177,6 @@ def test_what_cannot_be_adapted_says_so(tmp_path, library_folder, cases, folds, 
     with pytest.raises(LLMBoostError, match=told):
         run(find(card.name), cases(2), tmp_path / "mine.safetensors", QUICK)
     assert not StrokedVolume(Image(np.zeros((4, 4, 4)), (1, 1, 1), (0, 0, 0), np.eye(3)), card).teachable(
-        strokes_of(np.ones((4, 4, 4), np.uint8), (1, 1, 1))
+        strokes_of(np.ones((4, 4, 4), np.uint16), (1, 1, 1))
     )
     assert json.loads(card.to_json())["origin"]

@@ -9,9 +9,10 @@ from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.inference.watch import Watch
 from llmboost.io.image import Image
+from llmboost.messages.strokes import BACKGROUND
 from llmboost.messages.words import StrokesMethod
 from llmboost.strokes.simulate import SimulatedUser
-from llmboost.strokes.strokes import BACKGROUND, Strokes, strokes_of
+from llmboost.strokes.strokes import Strokes, strokes_of
 from llmboost.strokes.volume import StrokedVolume
 
 
@@ -27,7 +28,7 @@ def dice(found, truth, value):
 
 
 def whole(answer, shape):
-    labels = np.zeros(shape, np.uint8)
+    labels = np.zeros(shape, np.uint16)
     labels[answer.box] = answer.labels
     return labels
 
@@ -64,16 +65,38 @@ def test_oblique_axes_and_slices_of_any_order_give_the_same(case):
 def test_one_segment_alone_ends_where_the_box_does():
     image = Image(np.zeros((30, 30, 30), np.float32), (1, 1, 1), (0, 0, 0), np.eye(3))
     image.array[10:20, 10:20, 10:20] = 100
-    strokes = np.zeros(image.shape, np.uint8)
+    strokes = np.zeros(image.shape, np.uint16)
     strokes[15, 13:17, 15] = 4
     answer = StrokedVolume(image).update(strokes)
     np.testing.assert_array_equal(whole(answer, image.shape), np.where(image.array > 0, 4, 0))
 
 
+def test_labels_of_any_values_are_spread_alike(case):
+    image, truth = case
+    strokes = SimulatedUser(truth, 1, 0).first_strokes()
+    table = np.arange(BACKGROUND + 1, dtype=np.uint16)
+    table[[1, 2]] = 255, 40000
+    expected, answer = (StrokedVolume(image).update(painted) for painted in (strokes, table[strokes]))
+    assert expected.labels.any()
+    np.testing.assert_array_equal(answer.labels, table[expected.labels])
+
+
+def test_many_segments_at_once():
+    """More than a byte can tell apart, each in a block of its own brightness."""
+    blocks = np.arange(1, 301).reshape(10, 10, 3)
+    truth = blocks.repeat(3, 0).repeat(3, 1).repeat(3, 2)
+    image = Image((truth * 97 % 301).astype(np.float32), (1, 1, 1), (0, 0, 0), np.eye(3))
+    strokes = np.zeros(truth.shape, np.uint16)
+    strokes[1::3, 1::3, 1::3] = truth[1::3, 1::3, 1::3]
+    answer = StrokedVolume(image).update(strokes)
+    assert answer.strokes == 300
+    assert (answer.labels == truth).mean() > 0.95
+
+
 def test_a_picture_of_one_slice():
     image = Image(np.zeros((40, 40, 1), np.float32), (0.5, 0.5, 5), (0, 0, 0), np.eye(3))
     image.array[10:20, 10:30] = 100
-    strokes = np.zeros(image.shape, np.uint8)
+    strokes = np.zeros(image.shape, np.uint16)
     strokes[15, 13:27] = 1
     np.testing.assert_array_equal(whole(StrokedVolume(image).update(strokes), image.shape), image.array > 0)
 
@@ -104,10 +127,10 @@ def test_where_it_is_not_sure_it_tells(case):
 @pytest.mark.parametrize(
     ("strokes", "reason"),
     [
-        (np.zeros((24, 28, 24), np.uint8), "no segment is painted"),
-        (np.full((24, 28, 24), 255, np.uint8), "no segment is painted"),
-        (np.ones((24, 28, 24), np.int16), "8 bits"),
-        (np.ones((24, 28, 23), np.uint8), "do not fit"),
+        (np.zeros((24, 28, 24), np.uint16), "no segment is painted"),
+        (np.full((24, 28, 24), BACKGROUND, np.uint16), "no segment is painted"),
+        (np.ones((24, 28, 24), np.int16), "16 bits"),
+        (np.ones((24, 28, 23), np.uint16), "do not fit"),
     ],
     ids=["empty", "background alone", "int16", "another grid"],
 )
@@ -122,14 +145,14 @@ def test_a_cancelled_update_leaves_the_volume_as_it_was(case):
     before = volume.update(strokes)
     with pytest.raises(Cancelled):
         volume.update(
-            np.where(np.indices(strokes.shape)[0] == 5, 255, strokes).astype(np.uint8),
+            np.where(np.indices(strokes.shape)[0] == 5, BACKGROUND, strokes).astype(np.uint16),
             watch=Watch(cancelled=lambda: True),
         )
     np.testing.assert_allclose(volume.update(strokes).labels, before.labels)
 
 
 def test_strokes_are_counted_and_boxed():
-    array = np.zeros((60, 60, 60), np.uint8)
+    array = np.zeros((60, 60, 60), np.uint16)
     array[30, 30, 20:40] = 1
     array[30, 35:40, 30] = 2
     array[50, 30, 30], array[51, 31, 31] = BACKGROUND, BACKGROUND

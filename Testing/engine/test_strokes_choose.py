@@ -8,9 +8,10 @@ import pytest
 from llmboost.errors import Cancelled
 from llmboost.inference.watch import Watch
 from llmboost.io.image import Image
+from llmboost.messages.strokes import BACKGROUND
 from llmboost.strokes.choose import choose_leak
 from llmboost.strokes.simulate import SimulatedUser
-from llmboost.strokes.strokes import BACKGROUND, stroked_slices, strokes_of
+from llmboost.strokes.strokes import stroked_slices, strokes_of
 from llmboost.strokes.volume import StrokedVolume
 from llmboost.strokes.walker import walk
 
@@ -30,7 +31,7 @@ def ball():
 def alike():
     """An image that is the same all over, with a label at one end: only the slice in the middle has a stroke of
     background far from it, too."""
-    image, painted = np.zeros((1, 110, 13, 9), np.float32), np.zeros((110, 13, 9), np.uint8)
+    image, painted = np.zeros((1, 110, 13, 9), np.float32), np.zeros((110, 13, 9), np.uint16)
     for place in (3, 7, 11):
         painted[8:10, place, 2:7], painted[0, place, 2:7] = 1, BACKGROUND
     painted[80, 7, 2:7] = BACKGROUND

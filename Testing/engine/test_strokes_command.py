@@ -15,9 +15,10 @@ from llmboost.inference.roi import Roi
 from llmboost.io.image import Image, read_image, write_image
 from llmboost.io.segnrrd import read_segments, write_segmentation
 from llmboost.library import find
+from llmboost.messages.strokes import BACKGROUND
+from llmboost.model import load_model, save_model
 from llmboost.strokes.files import read_strokes
 from llmboost.strokes.simulate import SimulatedUser
-from llmboost.strokes.strokes import BACKGROUND
 from llmboost.strokes.volume import StrokedVolume
 
 from .dicom_samples import write_series
@@ -30,7 +31,7 @@ NONE = Label(1, "Background", (100, 100, 100))
 
 @pytest.fixture
 def case(make_case):
-    """An image, and strokes uint8 [i, j, k] of the labels 1 and 2."""
+    """An image, and strokes of the labels 1 and 2."""
     image, label = make_case(3)
     return image, SimulatedUser(label.array, 1, 0).first_strokes()
 
@@ -40,7 +41,7 @@ def folder(tmp_path, case):
     """With anna.nii.gz and strokes.nii.gz, and a folder for what comes out."""
     image, strokes = case
     write_image(image, tmp_path / "anna.nii.gz")
-    write_image(image.with_array(strokes), tmp_path / "strokes.nii.gz")
+    write_image(image.with_array(in_file(strokes)), tmp_path / "strokes.nii.gz")
     return tmp_path
 
 
@@ -61,6 +62,11 @@ def refused(run):
         return line
 
     return refuse
+
+
+def in_file(strokes):
+    """As a label map has them."""
+    return np.where(strokes == BACKGROUND, 255, strokes).astype(np.uint8)
 
 
 def whole(answer, strokes):
@@ -101,7 +107,7 @@ def test_a_label_map_of_strokes_becomes_a_segmentation(run, folder, case):
 
 def test_a_segmentation_of_slicers_keeps_names_colors_and_meaning(run, folder, case):
     image, strokes = case
-    values = np.array([0, 3, 7, *[0] * 252, 1], np.uint8)[strokes]
+    values = np.array([0, 3, 7, *[0] * 252, 1], np.uint8)[in_file(strokes)]
     i, j, k = (slice(int(where.min()), int(where.max()) + 1) for where in np.nonzero(values))
     start = (image.affine @ [i.start, j.start, k.start, 1])[:3]
     cropped = Image(values[i, j, k], image.spacing, tuple(start), image.direction)  # as Slicer saves it
@@ -135,7 +141,7 @@ def test_dicom_in_and_out(run, refused, folder, case):
     image = replace(image, array=image.array.round().astype(np.int16), origin=tuple(np.round(image.origin, 3)))
     place = {"spacing": image.spacing, "origin": image.origin, "direction": image.direction}
     write_series(folder / "berta", image.array.transpose(), **place)
-    write_image(image.with_array(strokes), folder / "strokes.nii.gz")
+    write_image(image.with_array(in_file(strokes)), folder / "strokes.nii.gz")
     done = run(folder / "berta", "--format", "dcm", folder / "strokes.nii.gz")
     assert done.status == 0, done.err
     written = highdicom.seg.segread(folder / "out" / "berta.dcm")
@@ -157,9 +163,9 @@ def test_a_folder_goes_on_after_a_bad_case_and_resumes(run, folder, case):
     (painted := folder / "painted").mkdir()
     for id in ("anna", "berta", "carl", "dora"):
         write_image(image, images / f"{id}.nrrd")
-        write_image(image.with_array(strokes if id != "berta" else strokes * 0), painted / f"{id}.nii.gz")
+        write_image(image.with_array(in_file(strokes if id != "berta" else strokes * 0)), painted / f"{id}.nii.gz")
     (painted / "carl.nii.gz").rename(painted / "karl.nii.gz")
-    write_image(image.with_array(strokes), painted / "dora.nrrd")
+    write_image(image.with_array(in_file(strokes)), painted / "dora.nrrd")
     done = run(images, painted)
     assert done.status == 1
     assert "1 of 4 cases segmented" in done.out
@@ -170,9 +176,62 @@ def test_a_folder_goes_on_after_a_bad_case_and_resumes(run, folder, case):
     assert "dora.nii.gz and dora.nrrd" in errors["dora"] or "dora.nrrd and dora.nii.gz" in errors["dora"]
     (painted / "dora.nrrd").unlink()
     assert "1 case done before" in run(images, "--resume", painted).out
-    write_image(image.with_array(np.where(strokes == 1, 0, strokes)), painted / "anna.nii.gz")
+    write_image(image.with_array(in_file(np.where(strokes == 1, 0, strokes))), painted / "anna.nii.gz")
     assert "1 case done before" in run(images, "--resume", painted).out  # dora: anna was painted anew
     assert list(rows(folder / "out")["anna"]["volumes_ml"]) == ["label 2"]
+
+
+@pytest.mark.parametrize("values", [(300, 1000), (255, 40000)])
+def test_segments_of_any_values(run, folder, case, values):
+    image, strokes = case
+    table = np.zeros(BACKGROUND + 1, np.uint16)
+    table[[1, 2, BACKGROUND]] = *values, 500
+    segments = (*_numbered(*values), replace(NONE, value=500))
+    write_segmentation(image.with_array(table[strokes]), segments, folder / "strokes.seg.nrrd")
+    assert run(folder / "anna.nii.gz", folder / "strokes.seg.nrrd").status == 0
+    labelmap, labels = read_segments(folder / "out" / "anna.seg.nrrd")
+    assert labels == list(_numbered(*values))
+    own = whole(StrokedVolume(read_image(folder / "anna.nii.gz")).update(strokes), strokes)
+    np.testing.assert_array_equal(labelmap.array, np.array([0, *values])[own])
+
+
+def test_many_segments(run, folder, case):
+    image, _strokes = case
+    painted, values = np.zeros(image.shape, np.uint16), range(1, 301)
+    painted[::2, ::2, ::2].flat[:300] = values
+    write_segmentation(image.with_array(painted), _numbered(*values), folder / "strokes.seg.nrrd")
+    assert run(folder / "anna.nii.gz", "--format", "nii.gz", folder / "strokes.seg.nrrd").status == 0
+    found = read_image(folder / "out" / "anna.nii.gz").array
+    np.testing.assert_array_equal(found[painted > 0], painted[painted > 0])
+    assert set(np.unique(found)) == {0, *values}
+
+
+def test_a_model_whose_labels_have_large_values(run, refused, folder, case, trained_model):
+    """A label map cannot name them; a segmentation can."""
+    image, strokes = case
+    model = load_model(trained_model)
+    labels = tuple(replace(label, value=value) for label, value in zip(model.card.labels, (255, 40000), strict=True))
+    card = replace(model.card, name="large", labels=labels)
+    save_model(model.network, card, folder / "large.safetensors")
+    asked = folder / "anna.nii.gz", "--model", folder / "large.safetensors"
+    write_image(image.with_array(in_file(np.where(strokes == 2, 0, strokes))), folder / "small.nii.gz")
+    line = refused(*asked, folder / "small.nii.gz")
+    assert f"255 is background in a label map, and '{labels[0].name}' of model 'large'" in line
+    assert "paint in a .seg.nrrd" in line
+    table = np.arange(BACKGROUND + 1, dtype=np.uint16)
+    table[[1, 2]] = 255, 40000
+    write_image(image.with_array(table[strokes]), folder / "large.nii.gz")
+    line = refused(*asked, folder / "large.nii.gz")
+    assert "value(s) 40000, 65535 are none of strokes' in a label map" in line
+    assert "paint in a .seg.nrrd, with a segment named background" in line
+    segments = (replace(NONE, value=7), *(replace(label, value=n) for n, label in enumerate(labels, start=1)))
+    painted = image.with_array(np.where(strokes == BACKGROUND, 7, strokes))
+    write_segmentation(painted, segments, folder / "strokes.seg.nrrd")
+    assert run(*asked, folder / "strokes.seg.nrrd").status == 0
+    labelmap, drawn = read_segments(folder / "out" / "anna.seg.nrrd")
+    assert drawn == list(labels)
+    seen = (strokes > 0) & (strokes != BACKGROUND)
+    np.testing.assert_array_equal(labelmap.array[seen], table[strokes][seen])
 
 
 # what is refused
@@ -180,6 +239,7 @@ def test_a_folder_goes_on_after_a_bad_case_and_resumes(run, folder, case):
 
 def test_strokes_that_cannot_be_used_are_refused_in_a_line(refused, folder, case):
     image, strokes = case
+    strokes = in_file(strokes)
     files = {
         "values.nii.gz": (image.with_array(strokes.astype(np.int16) * 2), "510 are none of strokes'"),
         "halves.nii.gz": (image.with_array(strokes / np.float32(2)), "whole numbers"),
@@ -198,13 +258,11 @@ def test_strokes_that_cannot_be_used_are_refused_in_a_line(refused, folder, case
 
 def test_segments_that_cannot_be_told_apart_are_refused(refused, folder, case):
     image, strokes = case
-    write_segmentation(image.with_array(strokes % BACKGROUND), (LIVER, *_numbered(1, 2)), folder / "a.seg.nrrd")
+    strokes = in_file(strokes) % 255
+    write_segmentation(image.with_array(strokes), (LIVER, *_numbered(1, 2)), folder / "a.seg.nrrd")
     text = (folder / "a.seg.nrrd").read_bytes()
     (folder / "a.seg.nrrd").write_bytes(text.replace(b"Segment0_LabelValue:=3", b"Segment0_LabelValue:=1"))
     assert "is that of 2 segments" in refused(folder / "anna.nii.gz", folder / "a.seg.nrrd")
-    large = image.with_array((strokes % BACKGROUND).astype(np.uint16) * 150)
-    write_segmentation(large, _numbered(150, 300), folder / "b.seg.nrrd")
-    assert "none from 1 to 254" in refused(folder / "anna.nii.gz", folder / "b.seg.nrrd")
 
 
 def test_what_cannot_be_asked_is_refused(refused, folder):
@@ -244,13 +302,13 @@ def test_strokes_get_the_values_of_a_models_labels(tmp_path, case):
     painted = image.with_array(np.where(strokes == BACKGROUND, 200, strokes).astype(np.uint8))
     write_segmentation(painted, swapped, tmp_path / "a.seg.nrrd")
     found, labels = read_strokes(tmp_path / "a.seg.nrrd", image, card)
-    np.testing.assert_array_equal(found, np.array([0, 2, 1, *[0] * 252, 255])[strokes])
+    np.testing.assert_array_equal(in_file(found), np.array([0, 2, 1, *[0] * 252, 255])[in_file(strokes)])
     assert labels == (replace(swapped[0], value=posterior.value), replace(swapped[1], value=anterior.value))
 
-    write_image(image.with_array(np.where(strokes == 2, 0, strokes)), tmp_path / "b.nii.gz")
+    write_image(image.with_array(in_file(np.where(strokes == 2, 0, strokes))), tmp_path / "b.nii.gz")
     found, labels = read_strokes(tmp_path / "b.nii.gz", image, card)
     assert labels == (anterior,)
-    write_image(image.with_array(np.where(strokes == 2, 9, strokes)), tmp_path / "c.nii.gz")
+    write_image(image.with_array(in_file(np.where(strokes == 2, 9, strokes))), tmp_path / "c.nii.gz")
     with pytest.raises(LLMBoostError, match="'hippocampus' does not know 'label 9'"):
         read_strokes(tmp_path / "c.nii.gz", image, card)
 
@@ -260,7 +318,7 @@ def test_a_model_learns_and_answers(run, folder, make_case, trained_model):
     strokes = SimulatedUser(truth.array, 1, 0).first_strokes()
     ramp = np.linspace(0, 1, image.shape[0])[:, None, None]  # as another scanner might have it
     write_image(image.with_array((image.array + 180 * ramp).astype(np.float32)), folder / "anna.nii.gz")
-    write_image(image.with_array(strokes), folder / "strokes.nii.gz")
+    write_image(image.with_array(in_file(strokes)), folder / "strokes.nii.gz")
     done = run(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz")
     assert done.status == 0, done.err
     assert "'ellipsoids', taught by" in done.err
@@ -277,7 +335,7 @@ def test_a_model_learns_and_answers(run, folder, make_case, trained_model):
 
 def test_a_model_draws_what_is_asked_for_alone(run, folder, case, trained_model):
     image, strokes = case
-    write_image(image.with_array(np.where(strokes == 2, 0, strokes)), folder / "strokes.nii.gz")
+    write_image(image.with_array(in_file(np.where(strokes == 2, 0, strokes))), folder / "strokes.nii.gz")
     assert run(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz").status == 0
     labelmap, labels = read_segments(folder / "out" / "anna.seg.nrrd")
     assert labels == [read_card(trained_model).labels[0]]
@@ -286,7 +344,7 @@ def test_a_model_draws_what_is_asked_for_alone(run, folder, case, trained_model)
 
 def test_what_a_model_does_not_know_is_refused(refused, folder, case, trained_model):
     image, strokes = case
-    write_image(image.with_array(np.where(strokes == 2, 9, strokes)), folder / "strokes.nii.gz")
+    write_image(image.with_array(in_file(np.where(strokes == 2, 9, strokes))), folder / "strokes.nii.gz")
     line = refused(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz")
     assert "model 'ellipsoids' does not know 'label 9'" in line
 

@@ -14,10 +14,11 @@ from llmboost.inference.segment import segment
 from llmboost.inference.watch import Watch
 from llmboost.io.image import Image
 from llmboost.library import find, import_model
+from llmboost.messages.strokes import BACKGROUND
 from llmboost.messages.words import StrokesMethod
 from llmboost.model import load_model
 from llmboost.strokes.simulate import SimulatedUser
-from llmboost.strokes.strokes import BACKGROUND, strokes_of
+from llmboost.strokes.strokes import strokes_of
 from llmboost.strokes.teach import lessons, teach
 from llmboost.strokes.volume import StrokedVolume
 
@@ -51,7 +52,7 @@ def test_a_model_that_fails_learns_from_strokes(model, case):
     before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
     volume = StrokedVolume(other, model.card)
     answer = volume.update(strokes, model=model)
-    found = np.zeros(truth.shape, np.uint8)
+    found = np.zeros(truth.shape, np.uint16)
     found[answer.box] = answer.labels
     assert answer.method == StrokesMethod.TAUGHT
     assert answer.share > 0
@@ -64,7 +65,7 @@ def test_a_model_that_fails_learns_from_strokes(model, case):
 
 def test_a_model_that_is_right_is_left_as_it_is(model, case):
     image, _truth, _strokes = case
-    known = segment(model, [image]).labelmap.array.astype(np.uint8)
+    known = segment(model, [image]).labelmap.array.astype(np.uint16)
     strokes = SimulatedUser(known, 1, 0).first_strokes()
     taught = teach(model, [image], strokes_of(strokes, image.spacing))
     assert taught.model is model
@@ -79,7 +80,7 @@ def test_a_model_that_is_right_is_left_as_it_is(model, case):
 
 def test_strokes_of_one_slice_teach_a_little(model, case):
     image, truth, _strokes = case
-    strokes = np.zeros(truth.shape, np.uint8)
+    strokes = np.zeros(truth.shape, np.uint16)
     place = int((truth > 0).sum((0, 2)).argmax())
     strokes[:, place] = np.where(truth[:, place] > 0, truth[:, place], BACKGROUND)
     taught = teach(model, [of_another_scanner(image)], strokes_of(strokes, image.spacing))
@@ -127,7 +128,7 @@ def test_a_model_that_does_not_look_at_such_images_leaves_the_answer_to_the_walk
 
 def test_what_a_model_does_not_know_is_the_walkers(model, case):
     image, _truth, strokes = case
-    unknown = np.where(strokes == 1, 9, strokes).astype(np.uint8)
+    unknown = np.where(strokes == 1, 9, strokes).astype(np.uint16)
     volume = StrokedVolume(image, model.card)
     assert volume.update(strokes).teachable
     assert not volume.update(unknown).teachable
@@ -138,9 +139,9 @@ def test_what_a_model_does_not_know_is_the_walkers(model, case):
 def test_labels_that_were_not_painted_are_no_mistakes(model, case):
     """Where one structure of two is painted, the other one lies in what is painted as background."""
     image, _truth, _strokes = case
-    known = segment(model, [image]).labelmap.array.astype(np.uint8)
+    known = segment(model, [image]).labelmap.array.astype(np.uint16)
     strokes = SimulatedUser(known, 1, 0).first_strokes()
-    one = np.where(strokes == 2, BACKGROUND, strokes).astype(np.uint8)
+    one = np.where(strokes == 2, BACKGROUND, strokes).astype(np.uint16)
     taught = teach(model, [image], strokes_of(one, image.spacing))
     assert taught.right > 0.95
     assert taught.model is model
@@ -175,3 +176,21 @@ def test_groups_are_the_slices_that_were_painted(case):
     for n in range(3):
         planes = np.flatnonzero((groups == n).any((0, 2)))
         assert np.ptp(planes) == len(planes) - 1
+
+
+@pytest.mark.parametrize("values", [(300, 1000), (255, 40000), (2, 65535)])
+def test_labels_of_any_values_are_taught_alike(model, case, values):
+    """What is learned and drawn is the same, but for what the labels are called."""
+    image, _truth, strokes = case
+    other = of_another_scanner(image)
+    labels = tuple(replace(label, value=value) for label, value in zip(model.card.labels, values, strict=True))
+    renamed = replace(model, card=replace(model.card, labels=labels))
+    if values[1] == BACKGROUND:  # that label cannot be painted, the other one can
+        strokes = np.where(strokes == 2, 0, strokes)
+    table = np.arange(BACKGROUND + 1, dtype=np.uint16)
+    table[[1, 2]] = values
+    expected = StrokedVolume(other, model.card).update(strokes, model=model)
+    answer = StrokedVolume(other, renamed.card).update(table[strokes], model=renamed)
+    assert answer.method == expected.method
+    np.testing.assert_array_equal(answer.labels, table[expected.labels])
+    np.testing.assert_array_equal(answer.sure, expected.sure)

@@ -19,6 +19,7 @@ from llmboost import library, worker
 from llmboost.card import read_card
 from llmboost.messages.images import Box, Volume
 from llmboost.messages.strokes import (
+    BACKGROUND,
     StrokesAnswer,
     StrokesCloseRequest,
     StrokesKeepRequest,
@@ -66,7 +67,7 @@ class Strokes:
 
     def answer(self, request: StrokesUpdateRequest) -> StrokesAnswer:
         shape = self.volume.array.shape
-        painted = np.zeros(shape, np.uint8)
+        painted = np.zeros(shape, np.uint16)
         place = tuple(slice(a, a + n) for a, n in zip(request.start[::-1], request.strokes.shape, strict=True))
         painted[place] = request.strokes
         places = np.argwhere(painted)
@@ -75,11 +76,11 @@ class Strokes:
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
         nearest = ndimage.distance_transform_edt(painted[box] == 0, return_distances=False, return_indices=True)
         labels = painted[box][tuple(nearest)]
-        labels[(self.volume.array[box] < (TAUGHT if request.teach else BRIGHT)) | (labels == 255)] = 0
+        labels[(self.volume.array[box] < (TAUGHT if request.teach else BRIGHT)) | (labels == BACKGROUND)] = 0
         if (roi := request.roi) is not None:
             labels[~_inside(roi, self.volume, box)] = 0
         seen = painted[box] > 0
-        labels[seen] = np.where(painted[box] == 255, 0, painted[box])[seen]
+        labels[seen] = np.where(painted[box] == BACKGROUND, 0, painted[box])[seen]
         center = self.volume.origin + self.volume.direction @ np.multiply(self.volume.spacing, low[::-1])
         x, y, z = (float(value) for value in center)
         return StrokesAnswer(

@@ -10,10 +10,17 @@ import pytest
 
 from llmboost.card import read_card
 from llmboost.io.image import Image
-from llmboost.messages.strokes import StrokesCloseRequest, StrokesKeepRequest, StrokesOpenRequest, StrokesUpdateRequest
+from llmboost.library import find
+from llmboost.messages.strokes import (
+    BACKGROUND,
+    StrokesCloseRequest,
+    StrokesKeepRequest,
+    StrokesOpenRequest,
+    StrokesUpdateRequest,
+)
 from llmboost.messages.words import Device, ErrorKind, StrokesMethod
 from llmboost.messages.worker import ReleaseRequest
-from llmboost.strokes.strokes import BACKGROUND
+from llmboost.model import load_model, save_model
 from llmboost.strokes.volume import StrokedVolume
 from LLMBoostLib.worker.client import WorkerError
 
@@ -24,8 +31,8 @@ CANCEL_SECONDS = 5  # in which the worker is killed; what ends sooner has heard
 
 @pytest.fixture(scope="module")
 def strokes(image):
-    """uint8 [i, j, k] on the image's grid."""
-    painted = np.zeros(image.shape, np.uint8)
+    """uint16 [i, j, k] on the image's grid."""
+    painted = np.zeros(image.shape, np.uint16)
     painted[12:16, 12, 16] = 1
     painted[2, 4:20, 16], painted[25, 4:20, 16] = BACKGROUND, BACKGROUND
     return painted
@@ -110,12 +117,26 @@ def test_a_model_is_loaded_when_it_is_to_learn_and_what_it_learnt_is_kept(warm, 
     assert read_card(output) == kept.card
 
 
+def test_a_model_whose_labels_have_large_values_is_taught_alike(warm, image, strokes, tmp_path):
+    model = load_model(find("hippocampus"))
+    labels = tuple(replace(label, value=value) for label, value in zip(model.card.labels, (300, 40000), strict=True))
+    save_model(model.network, replace(model.card, labels=labels, cascade=None), tmp_path / "large.safetensors")
+    table = np.arange(BACKGROUND + 1, dtype=np.uint16)
+    table[[1, 2]] = 300, 40000
+    taught = [
+        warm.call(update(opened(warm, image, model), painted, teach=True))
+        for model, painted in (("hippocampus", strokes), (str(tmp_path / "large.safetensors"), table[strokes]))
+    ]
+    assert {answer.method for answer in taught} == {StrokesMethod.TAUGHT}
+    np.testing.assert_array_equal(taught[1].labels, table[taught[0].labels])
+
+
 def test_strokes_that_cannot_be_used_are_refused(warm, image, strokes):
     session = opened(warm, image)
     for wrong, reason in [
         (update(session, np.zeros_like(strokes)), "no segment is painted"),
-        (replace(update(session, strokes), strokes=np.zeros((3, 3), np.uint8)), "8-bit label map"),
-        (update(session, strokes.astype(np.int16)), "8-bit label map"),
+        (replace(update(session, strokes), strokes=np.zeros((3, 3), np.uint16)), "16-bit label map"),
+        (update(session, strokes.astype(np.int16)), "16-bit label map"),
     ]:
         with pytest.raises(WorkerError, match=reason) as failure:
             warm.call(wrong)
@@ -125,7 +146,7 @@ def test_strokes_that_cannot_be_used_are_refused(warm, image, strokes):
 def test_a_cancelled_update_keeps_the_session(warm):
     random = np.random.default_rng(0)
     large = Image(random.normal(size=(160, 160, 100)).astype(np.float32), (1, 1, 1), (0, 0, 0), np.eye(3))
-    painted = np.zeros(large.shape, np.uint8)
+    painted = np.zeros(large.shape, np.uint16)
     painted[80, 60:100, 50] = 1
     painted[5, :, 5], painted[150, :, 95] = BACKGROUND, BACKGROUND
     session, failures, ended = opened(warm, large), [], []
@@ -139,4 +160,4 @@ def test_a_cancelled_update_keeps_the_session(warm):
     assert failures[0].kind == ErrorKind.CANCELLED
     small = np.where(np.indices(painted.shape).max(0) < 70, painted, 0)
     small[40, 40:50, 40] = 2
-    assert warm.call(update(session, small.astype(np.uint8))).labels.any()  # the same worker's
+    assert warm.call(update(session, small.astype(np.uint16))).labels.any()  # the same worker's

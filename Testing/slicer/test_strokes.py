@@ -19,6 +19,7 @@ from llmboost import library
 from llmboost.card import METADATA_KEY, Label, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.io.segnrrd import terminology_entry
+from llmboost.messages.strokes import BACKGROUND
 from LLMBoostLib.segment.logic import LLMBoostSegmentLogic
 from LLMBoostLib.strokes.knowledge import valuesOf, whoKnow
 from LLMBoostLib.training.cases import Kind
@@ -130,10 +131,44 @@ def test_models_are_found_by_name_and_by_code(install):
     assert whoKnow([byCode]) == []  # both parts have that code, but for their modifiers
     byCode = Kind("Segment_1", terminology_entry(POSTERIOR))
     (card,) = whoKnow([byCode])
-    assert valuesOf(card, [byCode, Kind("background"), Kind("else")]) == [POSTERIOR.value, 255, 3]
+    assert valuesOf(card, [byCode, Kind("background"), Kind("else")]) == [POSTERIOR.value, BACKGROUND, 3]
     assert whoKnow([Kind("anterior"), Kind("background")]) == []  # part of a name is no proof
     assert whoKnow([Kind("Anterior hippocampus"), Kind("tumor")]) == []
     assert whoKnow([Kind("background")]) == whoKnow([]) == []
+
+
+def test_labels_of_large_values_are_painted(logic, install, painted, segmentVoxels):
+    install("large", cascade=None, labels=(replace(ANTERIOR, value=300), replace(POSTERIOR, value=40000)))
+    kinds = [Kind(name) for name in NAMES]
+    card = whoKnow(kinds)[0]
+    assert valuesOf(card, [*kinds, Kind("background"), Kind("else")]) == [300, 40000, BACKGROUND, 1]
+    volumeNode, node = painted(NAMES)
+    found = logic.strokes(volumeNode, node, "large")
+    assert (found.method, found.model) == ("taught", "large")
+    for name in NAMES:
+        assert segmentVoxels(found.segmentationNode, name, volumeNode).sum() > 100
+
+
+def test_a_label_that_has_the_value_of_background_strokes_is_not_known(install):
+    install("largest", cascade=None, labels=(replace(ANTERIOR, value=BACKGROUND), POSTERIOR))
+    assert [card.name for card in whoKnow([Kind(name) for name in NAMES])] == ["hippocampus"]
+    assert [card.name for card in whoKnow([Kind(NAMES[1])])] == ["largest", "hippocampus"]
+
+
+def test_more_segments_than_a_byte_tells_apart(logic, makeVolume, segmentVoxels):
+    volumeNode = makeVolume(np.full((10, 10, 10), 300, np.int16), np.eye(4))
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "strokes")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    for number in range(300):
+        node.GetSegmentation().AddEmptySegment(f"s{number}", f"s{number}")
+        voxels = np.zeros((10, 10, 10), np.uint8)
+        voxels.flat[3 * number] = 1
+        slicer.util.updateSegmentBinaryLabelmapFromArray(voxels, node, f"s{number}", volumeNode)
+    drawn = logic.strokes(volumeNode, node).segmentationNode
+    assert drawn.GetSegmentation().GetNumberOfSegments() == 300
+    for number in (0, 254, 255, 299):
+        assert segmentVoxels(drawn, f"s{number}", volumeNode).flat[3 * number]
 
 
 def test_what_the_user_made_last_comes_first(install):

@@ -9,24 +9,24 @@ from pathlib import Path
 from llmboost import library
 from llmboost.card import SEGMENTATION, Card, codes_of, label_of, normalized, read_card
 from llmboost.errors import LLMBoostError
-from llmboost.io.labels import BACKGROUND
+from llmboost.io.labels import BACKGROUND as BACKGROUND_NAME
+from llmboost.messages.strokes import BACKGROUND
 
 from ..training.cases import Kind
 
 AUTOMATIC, WALKER = "/automatic", "/walker"  # what may be chosen besides a model's name, which holds no slash
-BACKGROUND_VALUE = 255  # of strokes that say: none of the segments
-_MOST = 254  # segments
 
 
 def isBackground(kind: Kind) -> bool:
     """Whether strokes of this segment say what belongs to no segment."""
-    return normalized(kind.name) == BACKGROUND
+    return normalized(kind.name) == BACKGROUND_NAME
 
 
 def known(card: Card, kinds: Sequence[Kind]) -> dict[Kind, int]:
     """The values of the model's labels that segments are, by name or code without a doubt."""
-    labels = {kind: label_of(kind.name, codes_of(kind.terminology), card.labels) for kind in kinds}
-    return {kind: label.value for kind, label in labels.items() if label and not isBackground(kind)}
+    labels = [label for label in card.labels if label.value != BACKGROUND]
+    found = {kind: label_of(kind.name, codes_of(kind.terminology), labels) for kind in kinds}
+    return {kind: label.value for kind, label in found.items() if label and not isBackground(kind)}
 
 
 def whoKnow(kinds: Sequence[Kind]) -> list[Card]:
@@ -43,17 +43,11 @@ def whoKnow(kinds: Sequence[Kind]) -> list[Card]:
 
 
 def valuesOf(card: Card | None, kinds: Sequence[Kind]) -> list[int]:
-    """The value of each segment's strokes: of the model's label, if it knows the segment, and else one of its own.
-
-    Raises:
-        ValueError: more segments than a byte tells apart.
-    """
+    """The value of each segment's strokes: of the model's label, if it knows the segment, and else one of its own."""
     own = known(card, kinds) if card else {}
     taken = {label.value for label in card.labels} if card else set()
-    free = (value for value in range(1, BACKGROUND_VALUE) if value not in taken)
-    if len(kinds) > _MOST - len(taken):
-        raise ValueError(f"{len(kinds)} segments")
-    return [BACKGROUND_VALUE if isBackground(kind) else own.get(kind) or next(free) for kind in kinds]
+    free = (value for value in range(1, BACKGROUND) if value not in taken)
+    return [BACKGROUND if isBackground(kind) else own.get(kind) or next(free) for kind in kinds]
 
 
 def _suits(card: Card) -> bool:

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import slicer
 import vtk
-from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from llmboost.card import Card
-from llmboost.errors import LLMBoostError
-from llmboost.messages.strokes import StrokesAnswer
+from llmboost.messages.strokes import BACKGROUND, StrokesAnswer
 
 from ..training.cases import Kind
 from .knowledge import valuesOf
@@ -50,12 +48,8 @@ class Painting:
         )
 
     def strokes(self, card: Card | None) -> np.ndarray:
-        """uint8 [k, j, i] with the values of a model's labels; raises LLMBoostError for too many segments."""
-        try:
-            values = valuesOf(card, self.kinds)
-        except ValueError as error:
-            raise LLMBoostError(_("{count}: too many to paint at once; hide some").format(count=error)) from error
-        return np.array([0, *values], np.uint8)[self.array]
+        """uint16 [k, j, i] with the values of a model's labels, see :class:`StrokesUpdateRequest`."""
+        return np.array([0, *valuesOf(card, self.kinds)], np.uint16)[self.array]
 
     def completed(self, answer: StrokesAnswer | None, card: Card | None) -> tuple[np.ndarray, Index]:
         """The whole, as ``array`` and ``start`` are; what is painted stays. Without an answer, that alone.
@@ -65,10 +59,10 @@ class Painting:
         """
         if answer is None:
             return self.array.copy(), self.start
-        table = np.zeros(256, self.array.dtype)
+        table = np.zeros(BACKGROUND + 1, self.array.dtype)
         for number, value in enumerate(valuesOf(card, self.kinds), start=1):
             table[value] = number
-        table[255] = 0  # of the answer, which knows no background strokes
+        table[BACKGROUND] = 0  # of the answer, which knows no background strokes
         parts = ((table[answer.labels], answer.start), (self.array, self.start))
         low = np.min([start for _array, start in parts], axis=0)
         high = np.max([np.add(start, array.shape[::-1]) for array, start in parts], axis=0)

@@ -40,7 +40,7 @@ class Question:
         image: makes the image that is sent.
         model: that knows what is painted and may learn from it, or "".
         modality: DICOM's term, or empty.
-        strokes: uint8 [k, j, i], see :class:`llmboost.messages.strokes.StrokesUpdateRequest`.
+        strokes: uint16 [k, j, i], see :class:`llmboost.messages.strokes.StrokesUpdateRequest`.
         start: index of their first voxel in the image.
         roi: what to compute in.
     """

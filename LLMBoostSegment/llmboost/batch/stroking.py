@@ -14,10 +14,10 @@ from ..card import SEGMENTATION, Card, Preprocessing
 from ..errors import LLMBoostError
 from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
+from ..messages.strokes import BACKGROUND
 from ..model import Model
 from ..provenance import provenance
 from ..strokes.files import read_strokes, strokes_file
-from ..strokes.strokes import BACKGROUND
 from ..strokes.volume import StrokedVolume
 from .run import run_cases
 from .segmenting import check_format, write_labelmap
@@ -138,11 +138,12 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
             found = volume.update(painted, self.options.roi, model, self.watch(row.id))
         except LLMBoostError as error:  # knows images, but not their files
             raise LLMBoostError(f"{case.names[0]}: {error}") from error
-        drawn = np.zeros(BACKGROUND + 1, np.uint8)  # no more than what the strokes are about
-        drawn[[label.value for label in labels]] = [label.value for label in labels]
-        whole = np.zeros_like(painted)
+        values = [label.value for label in labels]
+        drawn = np.zeros(BACKGROUND + 1, np.min_scalar_type(max(values)))  # no more than what the strokes are about
+        drawn[values] = values
+        whole = np.zeros(painted.shape, drawn.dtype)
         whole[found.box] = drawn[found.labels]
-        np.copyto(whole, np.where(painted == BACKGROUND, 0, painted), where=painted > 0)  # outside of the box, too
+        np.copyto(whole, drawn[painted], where=painted > 0)  # outside of the box, too
         labelmap = channels[0].with_array(whole)
         (path,) = (folder / name for name in self.files(row.id))
         answered = {"Method": found.method, "Strokes": found.strokes, "Share": found.share}
@@ -151,7 +152,7 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
         row.output, row.method, row.strokes, row.share = path.name, found.method, found.strokes, found.share
         row.seconds = round(found.seconds, 3)
         row.warnings += found.warnings
-        counts = np.bincount(whole.ravel(), minlength=BACKGROUND)
+        counts = np.bincount(whole.ravel(), minlength=max(values) + 1)
         voxel_ml = abs(float(np.linalg.det(labelmap.affine[:3, :3]))) / 1000
         row.volumes_ml = {label.name: round(float(counts[label.value] * voxel_ml), 4) for label in labels}
         places = [labelmap.affine @ [*place, 1] for place in found.unsure]

@@ -41,7 +41,8 @@ def strokes(
         typer.Option(
             "--strokes",
             help="A label map on the image's grid (0 nothing painted, 1 to 254 the labels, 255 background), or a"
-            " .seg.nrrd with a segment named background. Of several images: the folder with one of each image's name.",
+            " .seg.nrrd, of any values, with a segment named background. Of several images: the folder with one of each"
+            " image's name.",
         ),
     ],
     output: OutputOption,

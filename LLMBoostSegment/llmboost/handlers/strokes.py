@@ -116,14 +116,14 @@ def _session(engine: Engine, number: int) -> StrokesSession:
 def _on_grid(request: StrokesUpdateRequest, image: Image) -> np.ndarray:
     """The strokes [i, j, k] on all of the image's grid."""
     part, start = request.strokes, request.start
-    if part.ndim != 3 or part.dtype != np.uint8:
-        raise LLMBoostError("the request's strokes cannot be used (they are no 8-bit label map with 3 axes)")
+    if part.ndim != 3 or part.dtype != np.uint16:
+        raise LLMBoostError("the request's strokes cannot be used (they are no 16-bit label map with 3 axes)")
     part = part.transpose()
     ends = [first + size for first, size in zip(start, part.shape, strict=True)]
     if min(start) < 0 or any(end > size for end, size in zip(ends, image.shape, strict=True)):
         raise LLMBoostError("the strokes lie outside the volume")
     if part.shape == image.shape:
         return part
-    whole = np.zeros(image.shape, np.uint8)
+    whole = np.zeros(image.shape, np.uint16)
     whole[tuple(slice(first, end) for first, end in zip(start, ends, strict=True))] = part
     return whole

@@ -26,6 +26,8 @@ from .images import Box, Volume
 from .words import RequestKind, StrokesMethod
 from .worker import ComputeRequest, Done
 
+BACKGROUND = 65535  # of strokes: painted as none of the labels, whose values are smaller
+
 
 @dataclass(frozen=True)
 class StrokesOpened(Answer):
@@ -54,8 +56,8 @@ class StrokesAnswer(Answer):
     """The whole, of a box of the image's grid; outside of it nothing is known.
 
     Attributes:
-        labels: uint8 [k, j, i] of the box: values of labels, 0 background. What was painted is as it was painted. The
-            walker draws the labels that were painted, a model all of its own.
+        labels: uint8 or uint16 [k, j, i] of the box: values of labels, 0 background. What was painted is as it was
+            painted. The walker draws the labels that were painted, a model all of its own.
         sure: uint8 [k, j, i] of the box: 255 sure, 0 undecided between two labels.
         start: index (i, j, k) of the box's first voxel in the first volume.
         method: what answered, and ``model`` its name, empty for the walker.
@@ -85,8 +87,8 @@ class StrokesUpdateRequest(Request[StrokesAnswer], sent_as=RequestKind.STROKES_U
 
     Attributes:
         session: from :class:`StrokesOpened`.
-        strokes: uint8 [k, j, i]: 0 nothing painted, 1 to 254 the values of labels, 255 background. With a model, the
-            values are those of its card's labels; segments that it lacks have other ones. All strokes, not the last.
+        strokes: uint16 [k, j, i]: 0 nothing painted, BACKGROUND, or the values of labels. With a model, the values are
+            those of its card's labels; segments that it lacks have other ones. All strokes, not the last.
         start: index (i, j, k) of their first voxel in the first volume: beyond ``strokes`` nothing is painted.
         roi: the box to compute in; None: around the strokes.
         teach: let the session's model learn from the strokes first, where that helps.

@@ -17,9 +17,10 @@ from ..io.image import VOLUMES, Image, read_image
 from ..io.labels import BACKGROUND as BACKGROUND_NAME
 from ..io.labels import NEAR, listed, on_grid, whole_numbers
 from ..io.segnrrd import EXTENSION, read_segments
-from .strokes import BACKGROUND
+from ..messages.strokes import BACKGROUND
 
-_MOST = BACKGROUND - 1
+IN_LABEL_MAPS = 255  # what is background there, as label maps often have 8 bits
+_HINT = f"paint in a .seg.nrrd, with a segment named {BACKGROUND_NAME}"
 
 
 def strokes_file(given: Path, case: InputCase) -> Path:
@@ -41,14 +42,14 @@ def strokes_file(given: Path, case: InputCase) -> Path:
 
 def read_strokes(path: Path, image: Image, card: Card | None = None) -> tuple[np.ndarray, tuple[Label, ...]]:
     """What was painted of an image: a label map with 0 where nothing was, 1 to 254 the labels, 255 background; or a
-    segmentation of Slicer's, whose segment named background is that.
+    segmentation of Slicer's, of any values, whose segment named background is that.
 
     Args:
         card: of a model that is to know what is painted. The values become those of its labels: by the segments' names
             or SNOMED codes, of a label map by value.
 
     Returns:
-        the strokes, uint8 [i, j, k] on the image's grid, see :class:`.strokes.Strokes`, and what their values mean:
+        the strokes, uint16 [i, j, k] on the image's grid, see :class:`.strokes.Strokes`, and what their values mean:
         the labels that were painted, and those of the file's besides that the model knows.
 
     Raises:
@@ -62,13 +63,14 @@ def read_strokes(path: Path, image: Image, card: Card | None = None) -> tuple[np
         raise LLMBoostError(f"{path}: lies on another grid than the image; paint on the image's own")
     painted = [int(value) for value in np.unique(strokes.array) if value]
     meant = _numbered(path, painted, card) if segments is None else _unmistakable(path, painted, segments)
-    table = np.zeros(max(painted, default=0) + 1, np.uint8)
+    table = np.zeros(max(painted, default=0) + 1, np.uint16)
+    can_be = [label for label in card.labels if label.value != BACKGROUND] if card else []
     labels: dict[int, Label] = {}
     for label in meant:
         if normalized(label.name) == BACKGROUND_NAME:
             value = BACKGROUND
         elif card is not None:
-            known = label_of(label.name, label_codes(label), card.labels)
+            known = label_of(label.name, label_codes(label), can_be)
             if known is None and label.value in painted:
                 raise LLMBoostError(f"{path}: model '{card.name}' does not know '{printable(label.name)}'")
             value = known.value if known else 0
@@ -85,24 +87,27 @@ def read_strokes(path: Path, image: Image, card: Card | None = None) -> tuple[np
 
 def _numbered(path: Path, painted: Sequence[int], card: Card | None) -> list[Label]:
     """What the values of a label map mean."""
-    if wrong := [value for value in painted if not 0 < value <= BACKGROUND]:
+    if wrong := [value for value in painted if not 0 < value <= IN_LABEL_MAPS]:
         raise LLMBoostError(
-            f"{path}: value(s) {listed(wrong)} are none of strokes' (0 nothing painted, 1 to {_MOST} labels,"
-            f" {BACKGROUND} background)"
+            f"{path}: value(s) {listed(wrong)} are none of strokes' in a label map (0 nothing painted, 1 to"
+            f" {IN_LABEL_MAPS - 1} labels, {IN_LABEL_MAPS} background); {_HINT}"
         )
     known = {label.value: label for label in card.labels} if card else {}
-    return [
-        known.get(value) or Label(value, BACKGROUND_NAME if value == BACKGROUND else f"label {value}", _color(value))
-        for value in painted
-    ]
+    if card and IN_LABEL_MAPS in painted and IN_LABEL_MAPS in known:
+        raise LLMBoostError(
+            f"{path}: {IN_LABEL_MAPS} is background in a label map, and '{printable(known[IN_LABEL_MAPS].name)}' of"
+            f" model '{card.name}'; {_HINT}"
+        )
+    names = {IN_LABEL_MAPS: BACKGROUND_NAME}
+    return [known.get(value) or Label(value, names.get(value, f"label {value}"), _color(value)) for value in painted]
 
 
 def _unmistakable(path: Path, painted: Sequence[int], segments: Sequence[Label]) -> Sequence[Label]:
     """The segments, if each painted value is one's."""
     for value in painted:
         names = [segment.name for segment in segments if segment.value == value]
-        if len(names) != 1 or not 0 < value <= _MOST:
-            reason = f"is that of {len(names)} segments" if len(names) != 1 else f"is none from 1 to {_MOST}"
+        if len(names) != 1 or not 0 < value < BACKGROUND:
+            reason = f"is that of {len(names)} segments" if len(names) != 1 else f"is none from 1 to {BACKGROUND - 1}"
             raise LLMBoostError(f"{path}: the value {value} {reason}; save it again in Slicer")
     return segments
 

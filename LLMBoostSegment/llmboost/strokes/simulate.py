@@ -12,7 +12,7 @@ from collections import deque
 import numpy as np
 from scipy import ndimage
 
-from .strokes import BACKGROUND
+from ..messages.strokes import BACKGROUND
 
 SLICES = 3
 NEAR = 6  # pixels around the structures where background is painted
@@ -24,7 +24,7 @@ class SimulatedUser:
     """Paints what ``truth`` shows.
 
     Args:
-        truth: uint8 [i, j, k], 0 is background.
+        truth: whole numbers [i, j, k], 0 is background.
         axis: across which the user looks at slices.
         seed: of where strokes begin and how thick they are.
     """
@@ -35,8 +35,8 @@ class SimulatedUser:
         self._values = [int(value) for value in np.unique(truth) if value]
 
     def first_strokes(self) -> np.ndarray:
-        """uint8 [i, j, k], as :class:`.strokes.Strokes` takes them."""
-        painted = np.zeros_like(self._truth, dtype=np.uint8)
+        """uint16 [i, j, k], as :class:`.strokes.Strokes` takes them."""
+        painted = np.zeros_like(self._truth, dtype=np.uint16)
         shown = set()
         for place in self._slices():
             shown |= self._paint_all(place, painted)
@@ -47,7 +47,7 @@ class SimulatedUser:
         return np.ascontiguousarray(np.moveaxis(painted, 0, self._axis))
 
     def correct(self, painted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The strokes and those of one more round, about what is wrong in ``labels`` uint8 [i, j, k]."""
+        """The strokes and those of one more round, about what is wrong in ``labels`` [i, j, k]."""
         result, found = np.moveaxis(painted.copy(), self._axis, 0), np.moveaxis(labels, self._axis, 0)
         wrong = (found != self._truth).sum((1, 2))
         place = int(wrong.argmax())

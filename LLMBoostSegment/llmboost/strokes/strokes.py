@@ -10,8 +10,8 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import LLMBoostError
+from ..messages.strokes import BACKGROUND
 
-BACKGROUND = 255  # what no label's value is: painted as none of them
 MARGIN_MM, MARGIN = 15.0, 0.2  # around the strokes: at least so much, and this share of their extent
 
 Box = tuple[slice, slice, slice]
@@ -22,8 +22,8 @@ class Strokes:
     """Painted voxels.
 
     Args:
-        array: uint8 [i, j, k] on the image's grid: 0 where nothing was painted, the labels' values 1 to 254, and 255
-            where the user painted background.
+        array: uint16 [i, j, k] on the image's grid: 0 where nothing was painted, the labels' values, and BACKGROUND
+            where the user painted what is none of them.
         spacing: mm along i, j, k.
 
     Raises:
@@ -34,20 +34,20 @@ class Strokes:
     spacing: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        if self.array.ndim != 3 or self.array.dtype != np.uint8:
-            raise LLMBoostError("strokes are a label map of 8 bits with 3 axes: 0 unpainted, 255 background")
+        if self.array.ndim != 3 or self.array.dtype != np.uint16:
+            raise LLMBoostError(f"strokes are a label map of 16 bits with 3 axes: 0 unpainted, {BACKGROUND} background")
         if not self.values:
             raise LLMBoostError("no segment is painted yet; paint a stroke in what is to be segmented")
 
     @cached_property
     def values(self) -> tuple[int, ...]:
         """The labels that were painted, in ascending order."""
-        return tuple(int(value) for value in np.unique(self.array) if value not in (0, BACKGROUND))
+        return tuple(int(value) for value in np.unique(self.array[self.array > 0]) if value != BACKGROUND)
 
     @cached_property
     def classes(self) -> np.ndarray:
         """int16 [i, j, k]: 0 for background, n + 1 for the n-th of ``values``, -1 where nothing was painted."""
-        table = np.full(256, -1, np.int16)
+        table = np.full(BACKGROUND + 1, -1, np.int16)
         table[BACKGROUND] = 0
         table[list(self.values)] = np.arange(1, len(self.values) + 1)
         return table[self.array]

@@ -36,8 +36,9 @@ from ..learn.adaptation.onbase import network_of
 from ..learn.learner import Learner
 from ..learn.loss import IGNORED, SegmentationLoss, marginal
 from ..learn.trainer import TrainingConfig
+from ..messages.strokes import BACKGROUND
 from ..model import Model
-from .strokes import BACKGROUND, Strokes
+from .strokes import Strokes
 
 STEPS = 4  # over each patch that strokes lie in
 RATE, RANK = 1e-3, 4
@@ -211,7 +212,7 @@ def _on_grid(work: Image, view: View, seen: Box, card: Card, strokes: Strokes) -
     Args:
         seen: what of the view the network sees, on its first channel's grid.
     """
-    classes = np.full(256, IGNORED)
+    classes = np.full(BACKGROUND + 1, IGNORED)
     classes[[label.value for label in card.labels]] = np.arange(1, card.classes)
     classes[BACKGROUND] = 0
     values, groups = (view.turned(view.part(array)) for array in (strokes.array, strokes.groups))

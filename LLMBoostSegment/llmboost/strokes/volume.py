@@ -16,9 +16,10 @@ from ..errors import LLMBoostError
 from ..inference.roi import Roi
 from ..inference.watch import UNWATCHED, Watch
 from ..io.image import Image
+from ..messages.strokes import BACKGROUND
 from ..messages.words import StrokesMethod
 from .choose import choose_leak
-from .strokes import BACKGROUND, Box, Strokes, stroked_slices, strokes_of
+from .strokes import Box, Strokes, stroked_slices, strokes_of
 from .unsure import unsure_places
 from .walker import walk
 
@@ -36,7 +37,8 @@ class Answer:
     """What the strokes lead to, in the box ``box`` of the image's grid.
 
     Attributes:
-        labels: uint8 [i, j, k] of the box: the painted labels' values, 0 is background. What was painted is kept.
+        labels: uint8 or uint16 [i, j, k] of the box: the painted labels' values, 0 is background. What was painted is
+            kept.
         sure: uint8 [i, j, k] of the box: by how much the likeliest label is ahead of the next one, 255 where it is 1.
         method: what answered.
         model: the card of the model that did.
@@ -90,7 +92,7 @@ class StrokedVolume:
         """Segment from all strokes that there are now.
 
         Args:
-            strokes: uint8 [i, j, k] on the image's grid, see :class:`.strokes.Strokes`.
+            strokes: uint16 [i, j, k] on the image's grid, see :class:`.strokes.Strokes`.
             roi: the box to segment; by default the strokes' extent and a margin.
             model: of ``card``, to learn from the strokes and to answer; without, the walker does, at once.
 
@@ -179,7 +181,7 @@ class StrokedVolume:
             if not (others > 0).any() or others[others > 0].min() == BACKGROUND:
                 return 0.0  # without a stroke in any structure, it finds none
             known = replace(painted, array=others)
-            drawn = np.array([0, *known.values], np.uint8)[self._walk(known, box, watch).argmax(0)]
+            drawn = np.array([0, *known.values])[self._walk(known, box, watch).argmax(0)]
             shown = np.unique(truth[here])
             right.append(np.mean([(drawn == value)[here & (truth == value)].mean() for value in shown]))
         return float(np.mean(right))
@@ -233,7 +235,7 @@ def _part(image: Image, box: Box) -> Image:
 def _drawn(found: np.ndarray, values: Sequence[int], painted: Strokes) -> tuple[np.ndarray, np.ndarray]:
     """Of probabilities [classes, i, j, k] the likeliest of the labels' ``values``, and how sure they are; what is
     painted stays."""
-    labels = np.array(values, np.uint8)[found.argmax(0)]
+    labels = np.array(values, np.min_scalar_type(max(values)))[found.argmax(0)]
     two = np.partition(found, -2, axis=0)[-2:] if len(found) > 1 else np.stack([np.zeros_like(found[0]), found[0]])
     sure = np.rint((two[1] - two[0]).clip(0, 1) * 255).astype(np.uint8)
     seen = painted.array > 0

@@ -14,10 +14,11 @@ from ...inference.segment import segment
 from ...io.dataset import load, read_dataset
 from ...io.image import Image
 from ...library import find
+from ...messages.strokes import BACKGROUND
 from ...metrics.segmentation import segmentation_scores
 from ...model import Model, load_model
 from ...strokes.simulate import SimulatedUser
-from ...strokes.strokes import BACKGROUND, strokes_of
+from ...strokes.strokes import strokes_of
 from ...strokes.volume import StrokedVolume
 from ..phantom import write_phantom
 from ..shift import shifted
@@ -60,7 +61,7 @@ class Settings:
     sides: int = 1
 
 
-# of strokes uint8 [i, j, k]: the labels' values uint8 [i, j, k], and how many voxels the box has that was computed
+# of strokes uint16 [i, j, k]: the labels' values [i, j, k], and how many voxels the box has that was computed
 Answering = Callable[[np.ndarray], tuple[np.ndarray, int]]
 
 
@@ -83,7 +84,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         images, label = load(case)
         assert label is not None
         image = shifted(images[0], case.id) if settings.shift else images[0]
-        truth = label.array.round().astype(np.uint8)
+        truth = label.array.round().astype(np.uint16)
         entry: dict[str, Any] = {"id": case.id, "subject": dataset.subjects[case.id]}
         user, answer = SimulatedUser(truth, settings.axis, row["seed"]), _answering(settings.how, model, image)
         strokes = user.first_strokes()
@@ -109,7 +110,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 def _answering(how: str, model: Model | None, image: Image) -> Answering:
     """What answers, for one image. What is painted is kept."""
-    labels = np.zeros(image.shape, np.uint8)
+    labels = np.zeros(image.shape, np.uint16)
     if how == PRODUCT:
         volume = StrokedVolume(image, model.card if model else None)
 
@@ -122,7 +123,7 @@ def _answering(how: str, model: Model | None, image: Image) -> Answering:
         return product
     if how == MODEL:
         assert model is not None, "a row of a model names it"
-        known = segment(model, [image]).labelmap.array.astype(np.uint8)
+        known = segment(model, [image]).labelmap.array
         return lambda strokes: (_painted_over(known, strokes), known.size)
     method = stroker(how)
 
@@ -132,7 +133,7 @@ def _answering(how: str, model: Model | None, image: Image) -> Answering:
         inner = painted.within(box)
         classes = method(image.array[box].astype(np.float32), inner.classes, image.spacing)
         found = labels.copy()
-        found[box] = np.array([0, *painted.values], np.uint8)[classes]
+        found[box] = np.array([0, *painted.values])[classes]
         return _painted_over(found, strokes), inner.array.size
 
     return other
