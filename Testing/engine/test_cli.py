@@ -198,7 +198,7 @@ def test_training_and_using_what_was_trained(llmboost, refusal, dataset_folder, 
     assert llmboost(*arguments, "--steps", 3, "--resume").status == 0
     assert read_card(model).training["steps"] == 3
 
-    assert json.loads(llmboost("models", "show", model).out)["digest"] == read_card(model).digest
+    assert json.loads(llmboost("models", "show", model, "--json").out)["digest"] == read_card(model).digest
     image = dataset_folder / "imagesTr" / "case_7.nii.gz"
     assert llmboost("segment", image, "--model", model, "--output", tmp_path / "out").status == 0
     done = llmboost("evaluate", dataset_folder, "--model", model, "--json", tmp_path / "r.json")

@@ -116,7 +116,7 @@ def test_the_commands_take_an_ensemble(llmboost, member, dataset_folder, tmp_pat
     assert "2 networks together" in done.out
     image = dataset_folder / "imagesTr" / "case_7.nii.gz"
     assert llmboost("segment", image, "--model", path, "--output", tmp_path / "out", "--explain").status == 0
-    assert '"ensemble"' in llmboost("models", "show", path).out
+    assert '"ensemble"' in llmboost("models", "show", path, "--json").out
     assert llmboost("evaluate", dataset_folder, "--model", path, "--json", tmp_path / "e.json").status == 0
     assert llmboost("models", "import", path).status == 0
     assert "both" in llmboost("models", "list").out

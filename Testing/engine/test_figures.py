@@ -105,7 +105,7 @@ def test_importing_what_has_learnt_nothing_needs_a_word(llmboost, refusal, make_
     assert "has learned nothing" in done.err
     listed = llmboost("models", "list")
     assert "has learned nothing" in listed.err
-    assert "has learned nothing" in llmboost("models", "show", "empty").err
+    assert "has learned nothing" in llmboost("models", "show", "empty").out
 
 
 def test_segmenting_with_it_warns(make_model, make_case):

@@ -129,7 +129,7 @@ def test_the_command(llmboost, dataset_folder, tmp_path, refusal):
     assert done.status == 0, done.err
     assert "2 folds of 3 to 4 cases, 1 steps each" in done.out
     assert "2 networks together; out-of-fold Dice 0." in done.out
-    assert "cross-validated cases" in llmboost("models", "show", tmp_path / "cv.safetensors").err
+    assert "cross-validated cases" in llmboost("models", "show", tmp_path / "cv.safetensors").out
     assert "exists already" in refusal(*arguments, "--folds", 2)
     other = ("train", dataset_folder, "--output", tmp_path / "other.safetensors", "--steps", 1)
     assert "8 folds need as many subjects, there are 7" in refusal(*other, "--folds", 8)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from llmboost import library
-from llmboost.card import Card, read_card
+from llmboost.card import Card, Label, Origin, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.model import load_model, save_model
 
@@ -215,10 +215,22 @@ def test_brackets_are_printed_as_they_are(llmboost, shipped, library_folder, mak
 
 
 def test_the_card_is_exact(llmboost, library_folder, model):
-    text = llmboost("models", "show", model).out
+    text = llmboost("models", "show", model, "--json").out
     card = read_card(model)
     assert json.loads(text) == json.loads(card.to_json())
     assert Card.from_json(text) == card
+
+
+def test_the_card_is_readable(llmboost, library_folder, make_model, tmp_path):
+    origin = Origin("nnU-Net v2", "Dataset007_Test/3d_fullres", {})
+    guessed = (Label(1, "liver [left]", (1, 2, 3), guessed=True),)
+    card = {"origin": origin, "labels": guessed, "license": "CC0", "modality": "CT", "largest_component": True}
+    text = llmboost("models", "show", make_model(tmp_path / "a.safetensors", title="[red]T[/]", **card)).out
+    told = " ".join(text.split())
+    for words in ("[red]T[/]", "Input CT", "liver [left]", "guessed", "patches of", "s a patch", "not measured", "CC0"):
+        assert words in told
+    assert "nnU-Net v2, Dataset007_Test/3d_fullres" in told
+    assert "Citation" not in told, "there is none"
 
 
 def test_adapters_in_a_circle(library_folder, tiny_network, tiny_card, tmp_path):

@@ -158,7 +158,7 @@ def test_damaged_looks_are_refused(change):
 
 
 def test_a_card_is_shown_without_the_numbers_of_its_looks(llmboost):
-    done = llmboost("models", "show", "retina")
+    done = llmboost("models", "show", "retina", "--json")
     assert (
         json.loads(done.out)["classification"]["looks"]["limit"] == read_card(find("retina")).classification.looks.limit
     )

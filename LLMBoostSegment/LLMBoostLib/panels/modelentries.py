@@ -8,7 +8,8 @@ from pathlib import Path
 from slicer.i18n import tr as _
 
 from llmboost import library
-from llmboost.card import Card, Label, read_card, synonyms
+from llmboost.card import Card, read_card
+from llmboost.card.told import search_text
 from llmboost.errors import LLMBoostError
 
 from .errordisplay import capitalized
@@ -39,14 +40,9 @@ class Entry:
         card = self.card
         texts = [self.name, self.title]
         if card:
-            texts += [card.description, card.modality, card.license, *map(searchText, card.labels)]
+            texts += [card.description, card.modality, card.license, *map(search_text, card.labels)]
         text = " ".join(texts).lower()
         return all(word in text for word in words)
-
-
-def searchText(label: Label) -> str:
-    """A label's name and all others that its structure goes by, in small letters."""
-    return " ".join((label.name, *synonyms(label))).lower()
 
 
 def entries() -> list[Entry]:

@@ -9,18 +9,16 @@ import numpy as np
 import slicer
 
 from llmboost.card import Card
-from llmboost.card.modality import term
+from llmboost.card.told import takes_mask
 from llmboost.messages.images import Volume
 
 from .nodes import derivedNode
 from .volumes import segmentState, volumeFromSegment
 
-MODALITY = "SEG"  # DICOM's word for segmentations
-
 
 def takesSegment(card: Card) -> bool:
     """Whether the model's input is a mask."""
-    return term(card.modality) == MODALITY
+    return takes_mask(card)
 
 
 @dataclass(frozen=True)

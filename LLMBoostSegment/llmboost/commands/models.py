@@ -11,8 +11,9 @@ import typer
 from rich.table import Column, Table
 
 from .. import library
-from ..card import STORED, read_card
+from ..card import SEGMENTATION, STORED, Card, read_card
 from ..card.figures import measured
+from ..card.told import told
 from ..errors import LLMBoostError
 from ..files import visible
 from .terminal import console, messages
@@ -49,14 +50,40 @@ def list_models() -> None:
 
 
 @app.command("show")
-def show_model(model: Annotated[str, typer.Argument(help="Name or file.")]) -> None:
-    """Print a model's card as JSON; what its figures say goes to the error output."""
-    card = read_card(library.find(model))
+def show_model(
+    model: Annotated[str, typer.Argument(help="Name or file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The whole card, for programs.")] = False,
+) -> None:
+    """Tell what a model takes and finds, how good it is, where it comes from, and how long a patch takes here."""
+    path = library.find(model)
+    card = read_card(path)
+    if not as_json:
+        table = Table.grid(Column(style="bold", no_wrap=True), Column(overflow="fold"), padding=(0, 2))
+        rows = told(card, time=_pace(path, card))
+        rows["File"] = f"{path}, version {card.version}, {path.stat().st_size / 1e6:.1f} MB"
+        console.print(card.title, card.description, sep="\n")
+        for name, text in rows.items():
+            if text:
+                table.add_row(name, text)
+        console.print(table)
+        return
     fields = json.loads(card.to_json())
     if card.classification and (looks := card.classification.looks):  # as long as a book
         fields["classification"]["looks"]["numbers"] = f"{len(looks.numbers)} characters"
     console.print_json(data=fields)
     messages.print(f"{measured(card)}" + (f"; warning: {card.doubts}" if card.doubts else ""))
+
+
+def _pace(path: Path, card: Card) -> str:
+    """What one patch of a segmenter takes here; empty where the model cannot be loaded."""
+    from ..inference.pace import seconds_a_patch
+    from ..model import load_model
+
+    if card.task != SEGMENTATION:
+        return ""
+    with suppress(LLMBoostError):
+        return f"{seconds_a_patch(load_model(path)):.1g} s a patch, on this machine's processor"
+    return ""
 
 
 @app.command("combine")
