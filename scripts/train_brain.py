@@ -102,6 +102,8 @@ DESIGNS = {
                 " 4-bit)"
             ),
             "citation": "Billot et al. 2023, Medical Image Analysis 86, 102789; Doshi et al. 2016, NeuroImage 127, 186",
+            # at 4 mm it is no measure: T1 and FLAIR of one head differ by 3.5 % (median of 11 heads), and by up to 15 %
+            "intracranial": tuple(label.value for label in head_labels(FINE)),
             "tiling": Tiling(overlap=0.25),
             "cascade": Cascade("brain", (Target(""),), "head", (150.0, 3000.0), (0.3, 15.0), certainty=0.5),
         },

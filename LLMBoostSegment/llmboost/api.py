@@ -121,9 +121,11 @@ def segment(
 
     Returns:
         What was found, on the grid of the first channel, in ``labelmap`` (values [i, j, k], 0 is background), with
-        ``labels`` (what the values mean), ``volumes_ml`` (by name), ``quality`` (the expected Dice, where the model
-        knows it), ``warnings`` (what to know before believing it), and the maps asked for, ``probabilities``
-        [c, i, j, k] (background first) and ``entropy`` [i, j, k].
+        ``labels`` (what the values mean), ``volumes_ml`` (by name), ``volumetry`` (which of them are set against each
+        other: ``result.volumetry.asymmetry_percent(result.volumes_ml)``, ``intracranial_ml``,
+        ``intracranial_percent``), ``quality`` (the expected Dice, where the model knows it), ``warnings`` (what to know
+        before believing it), and the maps asked for, ``probabilities`` [c, i, j, k] (background first) and
+        ``entropy`` [i, j, k].
 
     Raises:
         LLMBoostError: an image that cannot be read, another number of them than the model has channels, or a region of

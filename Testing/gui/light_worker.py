@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from llmboost import library, worker
-from llmboost.card import Flag, Origin, read_card, write_card
+from llmboost.card import Flag, Origin, Pair, Volumetry, read_card, write_card
 from llmboost.errors import LLMBoostError
 from llmboost.messages.foreign import Imported, ImportRequest, LookRequest, ModelOffer, Offers
 from llmboost.messages.images import (
@@ -94,6 +94,7 @@ def answer(job: Job, card, volume):
         labels=tuple(DrawnLabel(x.value, x.name, x.color) for x in labels),
         classes=tuple(LabelMaps(x.value, x.name) for x in card.labels),
         volumes_ml={x.name: voxel * int((labelmap == x.value).sum()) for x in labels},
+        volumetry=compared(card, labels),
         entropy=(labelmap > 0).astype(np.uint8) * 200 if job.request.uncertainty else None,
         quality=QUALITY.get(HOW),
         explanation=mapOf(card, volume, job.request.explain, labels[0]),
@@ -101,6 +102,14 @@ def answer(job: Job, card, volume):
         warnings=("Posterior hippocampus was not found",) if HOW == "warn" else ("fast",) * job.request.fast,
         provenance=provenance(card),
     )
+
+
+def compared(card, labels) -> Volumetry:
+    """What an engine compares, by names alone."""
+    names = [x.name for x in labels]
+    parts = [name.removeprefix("Left ") for name in names if name.startswith("Left ")]
+    pairs = tuple(Pair(part, f"Left {part}", f"Right {part}") for part in parts if f"Right {part}" in names)
+    return Volumetry(pairs, tuple(x.name for x in labels if x.value in card.intracranial))
 
 
 def drawSides(labelmap, labels, volume) -> None:

@@ -81,6 +81,7 @@ class qMRMLTableView(QtWidgets.QTableView):
             for row, text in enumerate(texts):
                 item = QtGui.QStandardItem(text)
                 item.setEditable(not self._node.GetLocked())
+                item.setToolTip(self._node.GetColumnDescription(name))
                 model.setItem(row, place, item)
             model.setHorizontalHeaderItem(place, QtGui.QStandardItem(header if named else chr(ord("A") + place)))
         if first:

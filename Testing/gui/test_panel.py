@@ -11,7 +11,7 @@ from Testing.gui.panelcase import SEGMENTS, names, voxels
 from Testing.gui.qthost import choose, click, press, typeText
 
 from llmboost import library
-from llmboost.card import LEFT, Cascade, Target, read_card
+from llmboost.card import LEFT, RIGHT, Cascade, Label, Target, read_card
 from llmboost.messages.images import SegmentRequest
 
 
@@ -408,6 +408,38 @@ def test_segments_are_edited_here_and_the_table_follows(case, host):
     click(case.ui.revertButton)
     host.dialogs.take("question")
     case.assertUntouched()
+
+
+def test_the_table_tells_of_both_sides_and_of_the_skull_what_is_edited_too(case, makeModel):
+    sides = tuple(
+        Label(n, f"{side.meaning} hippocampus", (n, n, n), modifier=side) for n, side in enumerate((LEFT, RIGHT), 1)
+    )
+    makeModel("whole", labels=sides, intracranial=(1, 2), cascade=None)
+    volumeNode = case.addImage()
+    case.parameters.model = "whole"
+    case.run()
+    import qt  # there only once the host has started
+
+    model, horizontal, tip = case.ui.resultTable.model(), qt.Qt.Horizontal, qt.Qt.ToolTipRole
+
+    def shown(column):
+        return [model.index(row, column).data() for row in range(model.rowCount())]
+
+    titles = [model.headerData(column, horizontal) for column in range(model.columnCount())]
+    assert titles == ["Segment", "Volume (mL)", "Voxels", "Share of TIV (%)", "Asymmetry (%)"]
+    assert shown(0) == ["Total intracranial volume (TIV)", "Left hippocampus", "Right hippocampus"]
+    assert [shown(3), shown(4)] == [["100.000", "50.000", "50.000"], ["", "0.0", "0.0"]]
+    assert "100 * volume / total intracranial volume" in model.index(1, 3).data(tip)
+    assert "100 * (left - right) / ((left + right) / 2)" in model.index(1, 4).data(tip)
+    (node,) = case.segmentations()
+    click(case.ui.editButton)
+    block = np.zeros((40, 56, 40), np.uint8)
+    block[:10, :10, :10] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(block, node, node.GetSegmentation().GetNthSegmentID(0), volumeNode)
+    click(case.ui.backButton)
+    right = np.count_nonzero(voxels(node, "Right hippocampus", volumeNode))
+    assert shown(2) == [str(1000 + right), "1000", str(right)]
+    assert shown(4) == ["", *[f"{200 * (1000 - right) / (1000 + right):.1f}"] * 2]
 
 
 def test_the_editor_lets_go_of_the_views_while_another_module_is_open(case, host):

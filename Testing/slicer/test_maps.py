@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import slicer
 
+from llmboost.card import Pair, Volumetry
 from llmboost.errors import LLMBoostError
 from LLMBoostLib.scene.maps import COLORS, THRESHOLD, Overlay, writeMap
 from LLMBoostLib.scene.segmentation import writeSegmentation
-from LLMBoostLib.scene.tables import writeTable
+from LLMBoostLib.scene.tables import measureTable, writeTable
 
 
 @pytest.fixture
@@ -157,3 +158,50 @@ def test_the_table_lists_the_segments_and_is_updated(scene, makeVolume, answer):
     assert rows() == [["liver", "1.25", str(counts[1])], ["spleen", "0.5", str(counts[2])], ["kidney", "0", "0"]]
     assert writeTable(answer.labelmap, answer.labels[:1], {"liver": 2.5}, node) is table
     assert rows() == [["liver", "2.5", str(counts[1])]]
+
+
+SIDES = Volumetry((Pair("organ", "liver", "spleen"),), ("liver", "spleen"))
+
+
+def test_the_table_tells_what_volumes_say_together(scene, makeVolume, answer):
+    volumeNode = makeVolume(np.zeros((7, 8, 9)))
+    node = writeSegmentation(answer.labelmap, answer.labels, volumeNode, name="organs").segmentationNode
+    table = writeTable(answer.labelmap, answer.labels, {"liver": 1.25, "spleen": 0.75, "kidney": 1.0}, node, SIDES)
+    counts = np.bincount(answer.labelmap.ravel(), minlength=8)
+
+    def rows():
+        width = table.GetNumberOfColumns()
+        return [[table.GetCellText(row, column) for column in range(width)] for row in range(table.GetNumberOfRows())]
+
+    titles = ["Segment", "Volume (mL)", "Voxels", "Share of TIV (%)", "Asymmetry (%)"]
+    assert [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())] == titles
+    assert rows() == [
+        ["Total intracranial volume (TIV)", "2", str(counts[1] + counts[2]), "100.000", ""],
+        ["liver", "1.25", str(counts[1]), "62.500", "50.0"],
+        ["spleen", "0.75", str(counts[2]), "37.500", "50.0"],
+        ["kidney", "1", "0", "", ""],
+    ]
+    share, index = (table.GetColumnDescription(title) for title in titles[3:])
+    assert "100 * volume / total intracranial volume" in share
+    assert "100 * (left - right) / ((left + right) / 2)" in index
+    measureTable(table, node, SIDES)  # the segments themselves
+    scale = 100 / (counts[1] + counts[2])
+    asymmetry = f"{(counts[1] - counts[2]) * scale * 2:.1f}"
+    assert [row[3:] for row in rows()] == [
+        ["100.000", ""],
+        [f"{counts[1] * scale:.3f}", asymmetry],
+        [f"{counts[2] * scale:.3f}", asymmetry],
+        ["", ""],
+    ]
+    measureTable(table, node, SIDES)
+    assert len(rows()) == 4, "the total is no segment"
+
+
+def test_what_is_removed_is_missed_by_what_it_belonged_to(scene, makeVolume, answer):
+    volumeNode = makeVolume(np.zeros((7, 8, 9)))
+    node = writeSegmentation(answer.labelmap, answer.labels, volumeNode, name="organs").segmentationNode
+    table = writeTable(answer.labelmap, answer.labels, {"liver": 1.25, "spleen": 0.75, "kidney": 1.0}, node, SIDES)
+    node.GetSegmentation().RemoveSegment(node.GetSegmentation().GetSegmentIdBySegmentName("spleen"))
+    measureTable(table, node, SIDES)
+    assert [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())] == ["Segment", "Volume (mL)", "Voxels"]
+    assert [table.GetCellText(row, 0) for row in range(table.GetNumberOfRows())] == ["liver", "spleen", "kidney"]

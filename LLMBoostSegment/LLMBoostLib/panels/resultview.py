@@ -141,7 +141,7 @@ class ResultView:
         if not isinstance(self.result, Result):
             return
         if self.edited and self.result.tableNode.GetColumnIndex(VOXELS) >= 0:
-            measureTable(self.result.tableNode, self.result.segmentationNode)
+            measureTable(self.result.tableNode, self.result.segmentationNode, self.result.volumetry)
         self._ui.show3DBox.checked = self._hasSurfaces()  # the editor can show and hide them, too
 
     def uses(self, node: Any) -> bool:

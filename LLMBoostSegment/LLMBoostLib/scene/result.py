@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import slicer
 from slicer.i18n import tr as _
 
-from llmboost.card import Flag
+from llmboost.card import Flag, Volumetry
 from llmboost.messages.images import SegmentAnswer
 
 from .explanation import Explanation
@@ -41,6 +41,7 @@ class Result:
         warnings: what a user should know before believing the result.
         seconds: time that the engine took.
         explanation: of where the model looked, if that was asked for.
+        volumetry: which of the sizes are set against each other.
     """
 
     segmentationNode: Any
@@ -53,6 +54,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     explanation: Explanation | None = None
+    volumetry: Volumetry = field(default_factory=Volumetry)
 
     @property
     def name(self) -> str:
@@ -108,7 +110,7 @@ def writeResult(answer: SegmentAnswer, inputs: Sequence[Any], segmentationNode: 
             for kind, title, subject, values in maps
             if values is not None
         }
-        table = writeTable(answer.labelmap, answer.labels, answer.volumes_ml, undo.segmentationNode)
+        table = writeTable(answer.labelmap, answer.labels, answer.volumes_ml, undo.segmentationNode, answer.volumetry)
     except BaseException:
         undo.revert()
         raise
@@ -122,4 +124,5 @@ def writeResult(answer: SegmentAnswer, inputs: Sequence[Any], segmentationNode: 
         mapNodes,
         (*warnings, *answer.warnings),
         answer.seconds,
+        volumetry=answer.volumetry,
     )

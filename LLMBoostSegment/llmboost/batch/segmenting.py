@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..card import Card
+from ..card import ASYMMETRY_FORMULA, SHARE_FORMULA, Card
 from ..errors import LLMBoostError
 from ..inference.memory import describe_need, shortage
 from ..inference.pace import about, expected_seconds
@@ -47,17 +47,39 @@ class SegmentOptions(ModelOptions):
 
 @dataclass
 class SegmentRow(Row):
-    """A segmented case in the summary; ``quality`` holds the fields of :class:`.card.Flag`, where the card has
-    numbers for it."""
+    """A segmented case in the summary.
+
+    Attributes:
+        volumes_ml: of each label, by name.
+        intracranial_ml, intracranial_percent: the total intracranial volume, and the share of each label in it.
+        asymmetry_percent: of each structure on both sides, see :class:`..card.Volumetry`.
+        quality: the fields of :class:`..card.Flag`, where the card has numbers for it.
+    """
 
     volumes_ml: dict[str, float] = field(default_factory=dict)
+    intracranial_ml: float | None = None
+    intracranial_percent: dict[str, float] = field(default_factory=dict)
+    asymmetry_percent: dict[str, float] = field(default_factory=dict)
     quality: dict[str, Any] | None = None
 
     def columns(self) -> dict[str, Any]:
-        volumes = {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
-        if self.quality is None:
-            return volumes
-        return {**volumes, "predicted Dice": self.quality["predicted_dice"], "check closely": int(self.quality["low"])}
+        found: dict[str, Any] = {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
+        if self.intracranial_ml is not None:
+            found["total intracranial volume (mL)"] = self.intracranial_ml
+        found |= {
+            f"{name} (% of total intracranial volume)": share for name, share in self.intracranial_percent.items()
+        }
+        found |= {f"{name} asymmetry index (%)": index for name, index in self.asymmetry_percent.items()}
+        if self.quality is not None:
+            found |= {"predicted Dice": self.quality["predicted_dice"], "check closely": int(self.quality["low"])}
+        return found
+
+    def formulas(self) -> dict[str, str]:
+        found = {"asymmetry_percent": ASYMMETRY_FORMULA} if self.asymmetry_percent else {}
+        if self.intracranial_ml is not None:
+            added = f"sum of the volumes of {', '.join(self.intracranial_percent)}"
+            found |= {"intracranial_ml": added, "intracranial_percent": SHARE_FORMULA}
+        return found
 
 
 def segment_cases(
@@ -132,10 +154,19 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         made_by = provenance(self.card, found.localizer) | (FAST if self.options.fast else {})
         write_labelmap(found.labelmap, replace(self.card, labels=found.labels), case, segmentation, made_by)
         row.output = segmentation.name
-        row.volumes_ml = {key: round(value, 4) for key, value in found.volumes_ml.items()}
+        volumes, compared = found.volumes_ml, found.volumetry
+        total = compared.intracranial_ml(volumes)
+        row.volumes_ml = _rounded(volumes)
+        row.intracranial_ml = None if total is None else round(total, 4)
+        row.intracranial_percent = _rounded(compared.intracranial_percent(volumes))
+        row.asymmetry_percent = _rounded(compared.asymmetry_percent(volumes))
         if found.quality is not None:
             row.quality = {**asdict(found.quality), "predicted_dice": round(found.quality.predicted_dice, 4)}
         row.warnings += found.warnings
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in values.items()}
 
 
 def write_labelmap(

@@ -47,6 +47,10 @@ class Row:
         """What summary.csv shows of the result, by column."""
         return {}
 
+    def formulas(self) -> dict[str, str]:
+        """How fields of the row were computed, by their names."""
+        return {}
+
 
 R = TypeVar("R", bound=Row)
 
@@ -201,6 +205,8 @@ class Summary(Generic[R]):
             "notice": NOTICE,
             "cases": [vars(row) for row in self.rows.values()],
         }
+        if formulas := {field: how for row in self.rows.values() for field, how in row.formulas().items()}:
+            summary["formulas"] = formulas
         if self._pending:
             summary["pending"] = self._pending
         path = self.folder / "summary.json"

@@ -5,7 +5,7 @@ then the raw tensors. The header's ``__metadata__`` holds the card as JSON under
 costs one small read, so that a panel can list models at once; this module needs the standard library alone.
 """
 
-from .anatomy import synonyms, with_codes
+from .anatomy import is_altered, synonyms, with_codes
 from .card import CROP, Card
 from .checks import AVERAGES, CONTROL, INPUT_REGIONS, MAX_LABEL
 from .fields import (
@@ -37,8 +37,10 @@ from .fields import (
 )
 from .header import METADATA_KEY, check_weights, read_card, read_header, tensor_digest, write_card
 from .matching import by_codes, by_name, codes_of, label_codes, label_of, normalized
+from .volumetry import ASYMMETRY_FORMULA, SHARE_FORMULA, Pair, Volumetry
 
 __all__ = [
+    "ASYMMETRY_FORMULA",
     "AVERAGES",
     "CLASSIFICATION",
     "CONTROL",
@@ -52,6 +54,7 @@ __all__ = [
     "RAS",
     "RIGHT",
     "SEGMENTATION",
+    "SHARE_FORMULA",
     "STORED",
     "TISSUE",
     "Adapter",
@@ -65,15 +68,18 @@ __all__ = [
     "Looks",
     "Normalization",
     "Origin",
+    "Pair",
     "Preprocessing",
     "Quality",
     "Subject",
     "Target",
     "Tiling",
+    "Volumetry",
     "by_codes",
     "by_name",
     "check_weights",
     "codes_of",
+    "is_altered",
     "label_codes",
     "label_of",
     "normalized",

@@ -91,6 +91,11 @@ def with_codes(labels: Sequence[Label]) -> tuple[Label, ...]:
     return tuple(found)
 
 
+def is_altered(label: Label) -> bool:
+    """Whether the label is of something altered, such as a lesion, and not of a structure that a body has."""
+    return (label.category.scheme, label.category.value) == (_ALTERED.scheme, _ALTERED.value)
+
+
 def synonyms(label: Label) -> tuple[str, ...]:
     """All names in the table of what the label is and of where it lies, by its codes: for a search."""
     by_code = _by_code()

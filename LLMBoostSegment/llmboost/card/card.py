@@ -47,6 +47,8 @@ class Card:
     steps and seed; ``figures`` holds measured results. ``cascade`` is for images larger than the crops that the network
     knows, ``subject`` for a model that draws in images of one subject alone.
     ``largest_component``: of all that is found, the largest piece is kept; ``one_piece``: of each of these labels.
+    ``intracranial``: the values of the labels that together are all that lies inside the skull, if they are; their
+    volumes add up to the total intracranial volume.
     ``activation``: "softmax", or "sigmoid" where each label has an output of its own (there is none of the background):
     it is drawn where that is above 0, and covers the labels before it.
     ``classification`` is a classifier's, ``adapter`` that of a model whose file needs its base's, ``origin`` that of a
@@ -65,6 +67,7 @@ class Card:
     booster: dict[str, Any]
     largest_component: bool = False
     one_piece: tuple[int, ...] = ()
+    intracranial: tuple[int, ...] = ()
     tiling: Tiling = field(default_factory=Tiling)
     activation: str = "softmax"
     cascade: Cascade | None = None
@@ -177,7 +180,7 @@ def _on_side(label: Label, side: Code | None) -> Label:
 
 
 def _with_todays_names(raw: dict[str, Any]) -> dict[str, Any]:
-    raw = {"one_piece": [], "tiling": {}, **raw}  # cards of before had no such fields
+    raw = {"one_piece": [], "intracranial": [], "tiling": {}, **raw}  # cards of before had no such fields
     if isinstance(raw.get("preprocessing"), dict):
         raw["preprocessing"] = {"further": [], **raw["preprocessing"]}
     for entry, names in _FORMER_NAMES.items():

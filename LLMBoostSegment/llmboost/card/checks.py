@@ -122,6 +122,11 @@ def _check_labels(card: Card, require: Callable[[bool, str], None]) -> None:
         require(label.value not in values.values(), f"two labels have the value {label.value}")
         other = values.setdefault(same_name(label.name), label.value)
         require(other == label.value, f"values {other} and {label.value} are both called {label.name}")
+    if card.intracranial:
+        exclusive = card.task == SEGMENTATION and card.activation == "softmax"
+        whole = card.cascade is None or not any(target.structure for target in card.cascade.targets)
+        require(exclusive and whole, "what is inside the skull are labels that exclude each other, of a whole image")
+        require(set(card.intracranial) <= set(values.values()), f"labels inside the skull {card.intracranial}")
     if card.cascade is not None and card.labels:
         highest = max(values.values()) * len(card.cascade.targets)
         require(highest <= MAX_LABEL, f"label value {highest}")

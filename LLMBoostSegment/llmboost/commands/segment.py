@@ -96,6 +96,11 @@ def segment(
             found = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
             volumes = found if any(row.volumes_ml.values()) else "nothing was found"
             lines = [f"{row.id}: {volumes}" if row.status == batch.OK else f"failed: {row.error}"]
+            if row.intracranial_ml is not None:
+                lines.append(f"  total intracranial volume {row.intracranial_ml:.1f} mL")
+            if row.asymmetry_percent:
+                indices = ", ".join(f"{name} {percent:+.1f} %" for name, percent in row.asymmetry_percent.items())
+                lines.append(f"  asymmetry index, above 0 where the left is larger: {indices}")
             lines += [f"  {row.quality['text']}"] if row.quality else []
             for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))

@@ -54,6 +54,7 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
         ),
         classes=tuple(LabelMaps(one.value, one.name, chances.get(one.value)) for one in model.card.labels),
         volumes_ml=result.volumes_ml,
+        volumetry=result.volumetry,
         entropy=None if result.entropy is None else as_bytes(result.entropy.array),
         quality=result.quality,
         explanation=map_of(result.explanation),

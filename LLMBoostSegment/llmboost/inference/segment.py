@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from ..card import STORED, Card, Flag, Label
+from ..card import STORED, Card, Flag, Label, Volumetry
 from ..errors import LLMBoostError, NotExplained
 from ..explanation import Explanation, ExplanationSpec
 from ..io.image import Image, resample
@@ -32,6 +32,7 @@ from .roi import Roi
 from .sides import without_sides
 from .subject import another_kind, refusal
 from .views import View, Views, views
+from .volumetry import border_areas, volumetry
 from .watch import UNWATCHED, Watch
 
 # an image that extends this many times further than the model's patch is hardly the kind it was trained on
@@ -52,6 +53,7 @@ class Segmentation:
         card: of the model.
         seconds: that drawing took.
         warnings: what a user should know before believing the result.
+        volumetry: which volumes are set against each other: both sides, and what is inside the skull.
         probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request.
         entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; on request.
         localizer: the card of the model that told where to look, if a cascade was needed.
@@ -65,6 +67,7 @@ class Segmentation:
     card: Card
     seconds: float
     warnings: tuple[str, ...] = ()
+    volumetry: Volumetry = field(default_factory=Volumetry)
     probabilities: Image | None = None
     entropy: Image | None = None
     localizer: Card | None = None
@@ -122,10 +125,13 @@ def segment(
     canvas = empty_canvas(case.shape, len(seen.labels), card.classes, probabilities=probabilities, entropy=entropy)
     _draw(model, seen, canvas, roi, mirror, drawing)
     notes |= dict.fromkeys(_notes(card, seen))
-    labels = seen.labels
+    labels, areas = seen.labels, border_areas(seen, canvas.indices, len(card.labels), roi)
     if not case.sides_known:
         labels, places = without_sides(card.labels)
-        canvas.merge([places[n % len(places)] for n in range(len(seen.labels))])
+        places = [places[n % len(places)] for n in range(len(seen.labels))]
+        canvas.merge(places)
+        areas = np.bincount([0, *(place + 1 for place in places)], areas)
+    compared, untold = volumetry(card, seen, labels, canvas.indices, areas)
     values = np.array([0, *(label.value for label in labels)])
     labelmap = case.with_array(values.astype(np.uint8 if values.max() < 256 else np.uint16)[canvas.indices])
     volumes_ml = _volumes_ml(canvas, labels, case)
@@ -140,7 +146,9 @@ def segment(
             *([card.doubts] if card.doubts else []),
             *notes,
             *([_not_found(missing)] if missing else []),
+            *untold,
         ),
+        volumetry=compared,
         probabilities=canvas.probabilities if canvas.probabilities is None else case.with_array(canvas.probabilities),
         entropy=canvas.entropy if canvas.entropy is None else case.with_array(canvas.entropy),
         localizer=seen.localizer,

@@ -31,7 +31,7 @@ def without_sides(labels: Sequence[Label]) -> tuple[tuple[Label, ...], list[int]
 
 
 def _without_side(label: Label, names: set[str]) -> Label:
-    coded = _is_side(label.modifier) or _is_side(label.region_modifier)
+    coded = side_of(label) is not None
     name = label.name if _CHAMBERS.match(label.name) else _SIDES.sub(_gap, label.name)
     # a letter is a side where a code says so, or another label has the other letter
     other = _LETTERS.sub(lambda found: found[0].translate(_OTHER), label.name).lower()
@@ -40,7 +40,7 @@ def _without_side(label: Label, names: set[str]) -> Label:
     if name != label.name:
         name = " ".join(re.sub(r"\(\s*\)", "", name).split()).strip(" _-,.") or "either side"
         name = name[0].upper() + name[1:] if label.name[0].isupper() else name
-    modifier, region_modifier = (None if _is_side(code) else code for code in (label.modifier, label.region_modifier))
+    modifier, region_modifier = (None if _side(code) else code for code in (label.modifier, label.region_modifier))
     return replace(label, name=name, modifier=modifier, region_modifier=region_modifier)
 
 
@@ -49,5 +49,11 @@ def _gap(found: re.Match[str]) -> str:
     return " " if found[0][0].isalpha() else found[0][0]
 
 
-def _is_side(code: Code | None) -> bool:
-    return code is not None and (code.scheme, code.value) in {(side.scheme, side.value) for side in (LEFT, RIGHT)}
+def side_of(label: Label) -> Code | None:
+    """LEFT or RIGHT, by the label's codes; None where they tell no side."""
+    return _side(label.modifier) or _side(label.region_modifier)
+
+
+def _side(code: Code | None) -> Code | None:
+    known = {(side.scheme, side.value): side for side in (LEFT, RIGHT)}
+    return None if code is None else known.get((code.scheme, code.value))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 
-from ..card import Flag
+from ..card import Flag, Volumetry
 from .codec import Answer
 from .words import Layer, Method, RequestKind
 from .worker import ComputeRequest
@@ -120,6 +120,7 @@ class SegmentAnswer(ImageAnswer):
     labels: tuple[DrawnLabel, ...]
     classes: tuple[LabelMaps, ...]
     volumes_ml: dict[str, float]
+    volumetry: Volumetry = field(default_factory=Volumetry)
     entropy: np.ndarray | None = None
     quality: Flag | None = None
     explanation: ExplanationMap | None = None

@@ -266,6 +266,7 @@ def _goal(base: Model, cases: Cases, aim: str) -> tuple[Dataset, TrainingPlan | 
         preprocessing=preprocessing,
         largest_component=False,
         one_piece=(),
+        intracranial=(),
         cascade=None,
     )
     return dataset, plan, goal

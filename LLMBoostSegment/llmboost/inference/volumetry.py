@@ -1,0 +1,117 @@
+"""Which volumes of what was drawn can be set against each other, and why others cannot.
+
+A structure that the border of the image cuts off has no size; where the image does not tell left from right, nothing
+has a side; and without the skull, nobody knows how much fluid there was around the brain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..card import LEFT, RIGHT, Card, Label, Pair, Volumetry, is_altered, label_codes, same_name, with_codes
+from ..io.image import Image
+from .roi import Roi
+from .sides import side_of, without_sides
+from .views import Views
+
+CANAL = 800.0  # mm2: more than the spinal canal's cross section, in which brain stem and fluid go on
+TISSUE_AROUND = 0.1  # of what is inside a skull, at least, lies around it in view: the skull, the scalp, the face
+NAMED = 10  # structures in a warning
+
+
+def pairs_of(labels: Sequence[Label]) -> tuple[Pair, ...]:
+    """The structures that labels show on both sides: their codes, or by the table of anatomy their names, are the same
+    but for the side. Labels of one code are told apart by their names, and lesions have no other side."""
+    sided = [label for label in with_codes(labels) if side_of(label) and not is_altered(label)]
+    plain = {label.name: without_sides([label])[0][0] for label in sided}
+    pairs = []
+    for left in (label for label in sided if side_of(label) == LEFT):
+        name, codes = plain[left.name].name, _codes(plain[left.name])
+        alike = [label for label in sided if _codes(plain[label.name]) == codes]
+        if len(alike) > 2 or not any(codes):
+            alike = [label for label in alike if same_name(plain[label.name].name) == same_name(name)]
+        rights = [label for label in alike if side_of(label) == RIGHT]
+        if len(alike) == 2 and rights:
+            pairs.append(Pair(name, left.name, rights[0].name))
+    return tuple(pairs)
+
+
+def _codes(label: Label) -> tuple[str, ...]:
+    """All codes of a label, of which empty ones tell nothing."""
+    part = label.region_modifier
+    return (*label_codes(label), f"{part.scheme}^{part.value}" if part else "")
+
+
+def border_areas(seen: Views, indices: np.ndarray, labels: int, roi: Roi | None) -> np.ndarray:
+    """The cross section in mm2 of each class with the border of what was looked at.
+
+    Args:
+        indices: [i, j, k] on the grid of the case, the classes drawn; 0 is background.
+        labels: how many labels a view may show.
+
+    Returns:
+        of each class; more than 0 where it may be cut off.
+    """
+    areas = np.zeros(len(seen.labels) + 1)
+    steps = seen.case.affine[:3, :3]
+    for view in seen.views:
+        own = slice(1 + view.number * labels, 1 + (view.number + 1) * labels)
+        inside = None if roi is None else roi.contains(view.crop)
+        for axis, classes in _at_border(view.part(indices), inside):
+            mm2 = float(np.linalg.norm(np.cross(steps[:, axis - 2], steps[:, axis - 1])))
+            areas[own] += np.bincount(classes, minlength=len(areas))[own] * mm2
+    return areas
+
+
+def volumetry(
+    card: Card, seen: Views, labels: Sequence[Label], indices: np.ndarray, areas: np.ndarray
+) -> tuple[Volumetry, tuple[str, ...]]:
+    """Which volumes can be set against each other; and, for a user, which cannot, and why.
+
+    Args:
+        labels: those that were drawn, in the order of ``indices``: without sides, where the image tells none.
+        indices: [i, j, k] on the grid of the case, the classes drawn; 0 is background.
+        areas: of each of these classes, as :func:`border_areas` gives them.
+    """
+    notes = []
+    drawn = {label.name: area for label, area in zip(labels, areas[1:], strict=True)}
+    pairs = pairs_of(labels)
+    if pairs_of(seen.labels) and not seen.case.sides_known and indices.any():
+        notes.append("no asymmetry index: the image does not tell which side is which")
+    cut = [pair for pair in pairs if drawn[pair.left] or drawn[pair.right]]
+    if cut:
+        more = f" and {len(cut) - NAMED} more" if len(cut) > NAMED else ""
+        names = ", ".join(pair.structure for pair in cut[:NAMED])
+        notes.append(f"no asymmetry index of {names}{more}: at the border of what was looked at, may be cut off")
+    inside = np.array([False, *(label.value in card.intracranial for label in labels)])
+    why = _why_no_total(seen.case, inside[indices], float(areas[inside].sum())) if inside.any() else ""
+    if why:
+        notes.append(f"no total intracranial volume: {why}")
+    total = () if why else tuple(label.name for label in labels if label.value in card.intracranial)
+    return Volumetry(tuple(pair for pair in pairs if pair not in cut), total), tuple(notes)
+
+
+def _why_no_total(case: Image, inside: np.ndarray, area: float) -> str:
+    """Why what was drawn inside the skull is not all of it; empty if it may be, or there is nothing."""
+    if area > CANAL:
+        return "the head may be cut off, at the border of what was looked at"
+    ends = [case.array.take(end, axis).ravel() for axis in range(-3, 0) for end in (0, -1)]
+    around = np.count_nonzero((case.array != np.median(np.concatenate(ends))) & ~inside)
+    if around < TISSUE_AROUND * np.count_nonzero(inside):
+        return "the image shows no skull, so fluid around the brain may be missing"
+    return ""
+
+
+def _at_border(drawn: np.ndarray, inside: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Along each axis, the classes of voxels beside which nothing was looked at; ``inside``: where anything was, if not
+    everywhere."""
+    for axis, size in enumerate(drawn.shape):
+        if inside is None:
+            yield axis, np.concatenate([drawn.take(end, axis).ravel() for end in (0, -1)])
+            continue
+        around = np.pad(inside, [(int(n == axis),) * 2 for n in range(3)])
+        for start in (0, 2):
+            beside = around[tuple(np.s_[start : start + size] if n == axis else np.s_[:] for n in range(3))]
+            yield axis, drawn[inside & ~beside]
