@@ -212,6 +212,16 @@ def test_views_of_a_cascade_cut_off_their_own_targets_alone():
     assert any("asymmetry index of Hippocampus" in warning for warning in warnings)
 
 
+def test_a_coarse_model_compares_no_sides():
+    model = painter(intracranial=())
+    coarse = dataclasses.replace(model.card.preprocessing, spacing=(4.0, 4.0, 4.0))
+    card = dataclasses.replace(model.card, preprocessing=coarse)
+    for image in (head(), dataclasses.replace(head(), sides_known=False)):
+        found = segment(dataclasses.replace(model, card=card), [image])
+        assert found.volumetry.pairs == found.volumetry.intracranial == ()
+        assert not found.warnings
+
+
 # which labels are a pair
 
 

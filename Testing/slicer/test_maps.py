@@ -173,21 +173,21 @@ def test_the_table_tells_what_volumes_say_together(scene, makeVolume, answer):
         width = table.GetNumberOfColumns()
         return [[table.GetCellText(row, column) for column in range(width)] for row in range(table.GetNumberOfRows())]
 
-    titles = ["Segment", "Volume (mL)", "Voxels", "Share of TIV (%)", "Asymmetry (%)"]
+    titles = ["Segment", "Volume (mL)", "% of TIV", "Asymmetry (%)", "Voxels"]
     assert [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())] == titles
     assert rows() == [
-        ["Total intracranial volume (TIV)", "2", str(counts[1] + counts[2]), "100.000", ""],
-        ["liver", "1.25", str(counts[1]), "62.500", "50.0"],
-        ["spleen", "0.75", str(counts[2]), "37.500", "50.0"],
-        ["kidney", "1", "0", "", ""],
+        ["Total intracranial (TIV)", "2", "100.000", "", str(counts[1] + counts[2])],
+        ["liver", "1.25", "62.500", "50.0", str(counts[1])],
+        ["spleen", "0.75", "37.500", "50.0", str(counts[2])],
+        ["kidney", "1", "", "", "0"],
     ]
-    share, index = (table.GetColumnDescription(title) for title in titles[3:])
+    share, index = (table.GetColumnDescription(title) for title in titles[2:4])
     assert "100 * volume / total intracranial volume" in share
     assert "100 * (left - right) / ((left + right) / 2)" in index
     measureTable(table, node, SIDES)  # the segments themselves
     scale = 100 / (counts[1] + counts[2])
     asymmetry = f"{(counts[1] - counts[2]) * scale * 2:.1f}"
-    assert [row[3:] for row in rows()] == [
+    assert [row[2:4] for row in rows()] == [
         ["100.000", ""],
         [f"{counts[1] * scale:.3f}", asymmetry],
         [f"{counts[2] * scale:.3f}", asymmetry],

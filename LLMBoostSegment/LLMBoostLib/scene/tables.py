@@ -19,8 +19,8 @@ from .nodes import derivedNode
 from .volumes import worldFromNode
 
 SEGMENT, VOLUME, VOXELS = "Segment", "Volume (mL)", "Voxels"
-SHARE, ASYMMETRY = "Share of TIV (%)", "Asymmetry (%)"
-TOTAL = "Total intracranial volume (TIV)"
+SHARE, ASYMMETRY = "% of TIV", "Asymmetry (%)"
+TOTAL = "Total intracranial (TIV)"
 DECIMALS = 3  # of mL and percent: the views show all that a cell holds
 NOTHING_COMPARED = Volumetry()
 Column = Sequence[str] | Sequence[int] | Sequence[float]
@@ -90,12 +90,12 @@ def _fillSizes(node: Any, rows: Sequence[tuple[str, float, int]], volumetry: Vol
     columns: dict[str, Column] = {
         SEGMENT: names,
         VOLUME: [round(float(milliliters), DECIMALS) for _name, milliliters, _voxels in rows],
-        VOXELS: [int(voxels) for _name, _ml, voxels in rows],
     }
     if shares:
         columns[SHARE] = [_text(shares.get(name), DECIMALS) for name in names]
     if indices:
         columns[ASYMMETRY] = [_text(sides.get(name), 1) for name in names]
+    columns[VOXELS] = [int(voxels) for _name, _ml, voxels in rows]
     fillTable(node, columns, {title: text for title, text in _descriptions().items() if title in columns})
 
 
