@@ -27,6 +27,7 @@ from llmboost.strokes.strokes import strokes_of
 from llmboost.strokes.teach import lessons
 from llmboost.strokes.volume import StrokedVolume
 
+from .bundle_samples import UNET, write_bundle
 from .nnunet_samples import nnunet_network, plans_of, write_results
 
 LABELS = {"labels": {"background": 0, "front": 1, "back": 2}}  # as those of the made-up cases
@@ -106,6 +107,19 @@ def test_a_booster_that_the_base_lacks(base, cases, tmp_path):
     again = dataclasses.replace(QUICK, booster="random")
     with pytest.raises(LLMBoostError, match="'mine' has a booster already"):
         run(output, tmp_path / "cases", tmp_path / "twice.safetensors", again)
+
+
+def test_a_bundle_gets_a_booster(cases, tmp_path, library_folder):
+    network = {**UNET, "channels": [4, 8, 8]}
+    bundle = write_bundle(tmp_path / "bundle", {"network": network, "names": ["background", "front", "back"]})
+    base, output = find(import_foreign(bundle).name), tmp_path / "mine.safetensors"
+    result = run(base, cases(2), output, dataclasses.replace(QUICK, booster="random"))
+    assert result.card.booster["init"] == "random"
+    model = load_model(output)
+    assert model.network.booster.adapter_out.weight.shape[0] == 8
+    x = torch.randn(1, 1, *model.card.preprocessing.patch_size)
+    with torch.no_grad():
+        assert not torch.equal(model.network(x), load_model(base).network(x))
 
 
 def test_new_labels_get_a_new_head_and_decoder_on_request(base, cases, tmp_path):

@@ -323,23 +323,36 @@ MONAI = {
     "DynUNet": {"spatial_dims": 3, "kernel_size": [3, 3, 3], "strides": [1, 2, 2], "upsample_kernel_size": [2, 2]},
     "SegResNet": {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]},
     "SegResNetDS": {"init_filters": 8, "blocks_down": [1, 1, 1], "dsdepth": 2},
+    "FlexibleUNet": {"spatial_dims": 2, "backbone": "efficientnet-b0"},
     "SwinUNETR": {"feature_size": 12},
+    "UNETR": {"img_size": 32, "feature_size": 4, "hidden_size": 48, "mlp_dim": 48, "num_heads": 4},
     "VNet": {},
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "SwinUNETR" else kind for kind in MONAI]
-)
-def test_monais_networks_adapt(kind):
+SIZES = {
+    "FlexibleUNet": (64, 64, 1),
+    "SwinUNETR": (64, 32, 32),
+    **dict.fromkeys(("BasicUNet", "UNETR", "VNet"), (32,) * 3),
+}
+
+
+def of_monai(kind):
+    """One of MONAI's networks with random weights, and an image for it."""
     arguments = {"in_channels": 1, "out_channels": 2, **MONAI[kind]}
+    across = 2 if kind == "FlexibleUNet" else None
+    network = build("monai", {"kind": kind, "arguments": arguments, "across": across}, None)
+    return network.eval(), image(*SIZES.get(kind, (16, 16, 16)))
+
+
+@pytest.mark.parametrize("kind", MONAI)
+def test_monais_networks_adapt(kind):
     torch.manual_seed(0)
-    base, network = (build("monai", {"kind": kind, "arguments": arguments}, None).eval() for _ in range(2))
+    (base, x), (network, _) = of_monai(kind), of_monai(kind)
     network.load_state_dict(base.state_dict())
     for names in (network.parts.first, network.parts.decoder, network.parts.head):
         assert any(lies_in(name, names) for name, _ in network.named_parameters())
     inject(network, AdapterConfig(2))
-    x = image(*(64, 32, 32) if kind == "SwinUNETR" else (32,) * 3 if kind in ("VNet", "BasicUNet") else (16,) * 3)
     with layer_by_layer(), torch.no_grad():
         torch.testing.assert_close(network(x), base(x), rtol=0, atol=1e-5)
         learnt(network)
@@ -348,6 +361,27 @@ def test_monais_networks_adapt(kind):
         assert not torch.allclose(network(x), base(x), atol=1e-2)
         torch.testing.assert_close(result.eval()(x), network(x), rtol=1e-3, atol=1e-3)
     assert len([name for name in adapter_state(network) if name.endswith("lora_A")]) > 1
+
+
+@pytest.mark.parametrize("kind", MONAI)
+def test_a_booster_sits_where_a_network_of_monais_is_coarsest(kind):
+    """It adds nothing before it has learned, then it does, and it comes back from the card."""
+    torch.manual_seed(0)
+    base, x = of_monai(kind)
+    weights = BlockWeights(SHAPE, [LanguageModelBlock(SHAPE).state_dict()], natural_rms=5.0, q4=False, description="s")
+    booster = Booster.from_weights(base.config.width, BoosterConfig(layers=(0,)), weights)
+    entry, _ = describe(base)
+    network = build(entry.pop("name"), entry, None).eval()
+    network.booster = booster.eval()
+    network.load_state_dict(transfer_weights(base, network))
+    with torch.no_grad(), network.before_booster.listen() as heard:
+        assert torch.equal(network(x), base(x))
+        assert heard[0].shape[1] == base.config.width
+        nn.init.normal_(booster.adapter_out.weight)
+        assert not torch.allclose(network(x), base(x), atol=1e-4)
+        again = empty_like(network)
+        again.load_state_dict(network.state_dict(), assign=True)
+        torch.testing.assert_close(again.eval()(x), network(x))
 
 
 def test_networks_of_monai_get_other_classes():

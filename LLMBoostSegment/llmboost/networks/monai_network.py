@@ -1,7 +1,7 @@
 """MONAI's own networks with the arguments of a bundle, to use what others trained.
 
 A network is named by its class and by plain values; both are checked before anything is made, for they come from files.
-Grad-CAM listens where the network is coarsest.
+Where the network is coarsest, Grad-CAM listens and a booster sits.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
+from ..booster import Booster
 from ..errors import LLMBoostError
 from .parts import Parts
-from .tap import Tap
+from .tap import Tap, to_grid, to_tokens
 
 Size = tuple[int, int, int]
 MOST = 64  # stages of a network, and blocks of one: a damaged card must not keep a machine busy
@@ -148,15 +150,22 @@ class MonaiConfig:
         default = 2 if self.kind == "FlexibleUNet" else 3
         return int(self.arguments.get("spatial_dims", default))
 
+    @property
+    def width(self) -> int:
+        """Of the coarsest features, which a booster takes as tokens: what the last convolution there gives."""
+        with torch.device("meta"):
+            coarsest = KINDS[self.kind].coarsest(_made(self))
+        return [module.out_channels for module in coarsest.modules() if isinstance(module, _ConvNd)][-1]
+
 
 class MonaiNetwork(nn.Module):
     """Logits (B, classes, R, A, S), or of a classifier (B, classes), of images (B, channels, R, A, S), whose sizes are
     multiples of :attr:`stride`; of what it trains with beside the finest logits, none."""
 
-    def __init__(self, config: MonaiConfig, booster: None = None) -> None:  # noqa: ARG002  # all networks take one
+    def __init__(self, config: MonaiConfig, booster: Booster | None = None) -> None:
         super().__init__()
         self.config = config
-        self.booster = None
+        self.booster = booster
         self.before_booster, self.after_booster = Tap(), Tap()
         self.net = _made(config)
         KINDS[config.kind].coarsest(self.net).register_forward_hook(self._tapped)
@@ -199,10 +208,12 @@ class MonaiNetwork(nn.Module):
         return found if across is None or found.ndim == 2 else found.unsqueeze(across + 2)
 
     def _tapped(self, _module: nn.Module, _inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        """The coarsest features, through the taps, as a grid of three axes."""
+        """The coarsest features, through taps and booster, as a grid of three axes."""
         across = self.config.across
-        grid = output if across is None else output.unsqueeze(across + 2)
-        grid = self.after_booster(self.before_booster(grid))
+        grid = self.before_booster(output if across is None else output.unsqueeze(across + 2))
+        if self.booster is not None:
+            grid = to_grid(self.booster(to_tokens(grid)), grid)
+        grid = self.after_booster(grid)
         if torch.is_grad_enabled() and grid.requires_grad:
             grid = grid.clone()  # what comes next may change it in place, and who listens keeps what it heard
         return grid if across is None else grid.squeeze(across + 2)
