@@ -100,6 +100,8 @@ SEGMENTERS = {
         "entries": {"patch": [24, 32, 16]},
         "yaml": True,
     },
+    "turned to LPS": {"preprocessing": [*LOAD, {**RAS, "axcodes": "LPS"}, SPACING, CT]},
+    "turned to PLI": {"preprocessing": [*LOAD, {**RAS, "axcodes": "PLI"}, SPACING, CT]},
     "as prostate": {
         "preprocessing": [  # a spacing at which no voxel lies in the middle between two of the network's
             *LOAD,

@@ -65,7 +65,7 @@ REFUSED = {
     "weights above": ({"load_path": "$@bundle_root + '/../../other.pt'"}, "not in its own folder"),
     "a transform of its own": (before(step("scripts.transforms.Mine")), r"needs a program of its own \(scripts.tr"),
     "clicks": (before(GUIDED), r"clicks, which are an input of its network \(AddGuidanceSignald"),
-    "another orientation": (before({**RAS, "axcodes": "LPS"}), "turned to LPS, which is not supported"),
+    "another orientation": (before({**RAS, "axcodes": "LPX"}), "turned to LPX, which are no axis codes"),
     "cubic splines": (before({**SPACING, "mode": 3}), "mode 3 is not supported"),
     "a crop of its own": (before(step("CropForegroundd", select_fn="$lambda x: x > 5")), "in its own way"),
     "a padded crop": (before(step("CropForegroundd", margin=5)), "pads images"),

@@ -7,7 +7,7 @@ costs one small read, so that a panel can list models at once; this module needs
 
 from .anatomy import is_altered, synonyms, with_codes
 from .card import CROP, Card
-from .checks import AVERAGES, CONTROL, INPUT_REGIONS, MAX_LABEL
+from .checks import AVERAGES, CONTROL, INPUT_REGIONS, MAX_LABEL, ORIENTATIONS
 from .fields import (
     CLASSIFICATION,
     ENSEMBLE,
@@ -50,6 +50,7 @@ __all__ = [
     "LEFT",
     "MAX_LABEL",
     "METADATA_KEY",
+    "ORIENTATIONS",
     "PALETTE",
     "RAS",
     "RIGHT",

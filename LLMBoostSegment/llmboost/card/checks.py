@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from .fields import (
     CLASSIFICATION,
-    RAS,
     SEGMENTATION,
     STORED,
     Adapter,
@@ -35,6 +34,9 @@ NORMALIZATIONS = (
     *("percentiles", "lowest", "sigmoid", "tanh"),
 )
 RESAMPLINGS = ("smooth", "cubic", "linear", "fit", "none")
+ORIENTATIONS = tuple(  # where axes run to: of the body's three directions each once, the one way or the other
+    "".join(codes) for ways in itertools.product("RL", "AP", "SI") for codes in itertools.permutations(ways)
+)
 MAX_STEPS = 8  # of a channel's intensities
 AVERAGES = ("probabilities", "logits")
 MAX_LABEL = 2**16 - 1  # label maps are of 16 bits
@@ -85,7 +87,7 @@ def _check_preprocessing(preprocessing: Preprocessing, require: Callable[[bool, 
         require(foreground.when in ("first", "last"), f"when {foreground.when}")
     require(0 <= preprocessing.slack < 1, f"slack {preprocessing.slack}")
     for name, value, known in (
-        ("orientation", preprocessing.orientation, (RAS, STORED)),
+        ("orientation", preprocessing.orientation, (*ORIENTATIONS, STORED)),
         ("resampling", preprocessing.resampling, RESAMPLINGS),
         ("normalize", preprocessing.normalize, ("before", "after")),
     ):

@@ -98,8 +98,9 @@ class Preprocessing:
     voxel along one axis makes a 2D model, which takes an image slice by slice. ``color``: the three channels are red,
     green and blue of one color image.
 
-    ``orientation``: "RAS", or "stored" where the network was trained on arrays as files hold them: all that is said of
-    axes R, A, S is then said of i, j, k, and slices are those across the 2D model's own axis.
+    ``orientation``: "RAS"; or other axis codes, such as "LPS", of which all that is said of R, A, S is then said; or
+    "stored" where the network was trained on arrays as files hold them: all is then said of i, j, k, and slices are
+    those across the 2D model's own axis.
     ``crop``: what lies around the content (:func:`..inference.content.seen_of`) is cut off first: background.
     ``foreground``: another way to cut off background.
     ``resampling``: "smooth", a Gaussian and linear interpolation (:func:`..io.image.resample_to_spacing`); "cubic",

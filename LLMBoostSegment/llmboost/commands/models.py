@@ -134,7 +134,8 @@ def import_model(
         from ..foreign.nnunet import PROGRAM
 
         card = import_foreign(path, name=name, folds=fold, terms=terms, orientation=orientation or "")
-        lies = "as they are stored" if card.preprocessing.orientation == STORED else "turned to R, A, S"
+        axes = card.preprocessing.orientation
+        lies = "as they are stored" if axes == STORED else f"turned to {', '.join(axes)}"
         other = " (--orientation says otherwise)" if card.origin and card.origin.program == PROGRAM else ""
         messages.print(f"license: {card.license}; images are taken {lies}{other}")
         if told := card.training.get("data_license"):

@@ -89,14 +89,15 @@ def _content(channels: Sequence[Image], preprocessing: Preprocessing) -> np.ndar
 
 
 def orient(image: Image, preprocessing: Preprocessing) -> Image:
-    """The image as views along the network's axes: Right, Anterior, Superior, or those of the array as it is stored.
+    """The image as views along the network's axes: Right, Anterior, Superior, others that its card names, or those of
+    the array as it is stored.
 
     For a 2D model, the axis across the image's slices (that of one voxel, else that of the largest spacing) takes the
     place of the one across the model's, whatever its direction in the patient.
     """
     if preprocessing.orientation == STORED:
         return image
-    image, wanted = to_canonical(image), preprocessing.slice_axis
+    image, wanted = to_canonical(image, preprocessing.orientation), preprocessing.slice_axis
     if wanted is None or image.shape[wanted] == 1:
         return image
     # equal spacings, and only they, leave the choice to the model

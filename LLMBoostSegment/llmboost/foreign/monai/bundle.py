@@ -14,6 +14,7 @@ from torch import Tensor
 from ...card import (
     CLASSIFICATION,
     SEGMENTATION,
+    STORED,
     Card,
     Classification,
     Label,
@@ -209,7 +210,7 @@ def _read(config: Config, metadata: Mapping[str, Any]) -> Reading:
     if type(told) is int and told != channels:
         raise Unsupported(f"its network takes {channels} channels, its metadata tells {told}")
     plan = read_preprocessing(config)
-    if dimensions == 2 and (plan.resampling == "linear" or plan.orientation == "RAS"):
+    if dimensions == 2 and (plan.resampling == "linear" or plan.orientation != STORED):
         raise Unsupported("a 2D network on images that are turned or brought to another spacing is not supported")
     if KINDS[kind].classifies:
         return _classifier(config, kind, arguments, plan, formats)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...card import RAS, STORED, Foreground, Normalization
+from ...card import ORIENTATIONS, RAS, STORED, Foreground, Normalization
 from ...files import printable
 from ..translation import Unsupported
 from .config import Config
@@ -81,11 +81,13 @@ def _orientation(step: Step, plan: Plan) -> None:
     step.only("axcodes", "as_closest_canonical", "labels")
     codes = step.value("axcodes")
     codes = "".join(codes) if isinstance(codes, list) else codes
-    if not step.flag("as_closest_canonical") and codes != RAS:
-        raise Unsupported(f"its images are turned to {printable(str(codes))}, which is not supported; RAS is")
+    if step.flag("as_closest_canonical"):
+        codes = RAS
+    if codes not in ORIENTATIONS:
+        raise Unsupported(f"its images are turned to {printable(str(codes))}, which are no axis codes such as RAS")
     if plan.resampling != "none":
         raise Unsupported("its images are turned after they are resampled")
-    plan.orientation = RAS
+    plan.orientation = codes
 
 
 def _spacing(step: Step, plan: Plan) -> None:

@@ -107,15 +107,20 @@ class Image:
         return float(np.abs(index_map(self, other) - corners(self.shape)).max())
 
 
-def to_canonical(image: Image) -> Image:
+def to_canonical(image: Image, codes: str = "RAS") -> Image:
     """The image with axes as near as possible to the patient's Right, Anterior, Superior.
 
     Axes are only permuted and flipped: values and the world position of each voxel stay, arrays are views.
+
+    Args:
+        codes: where else the axes are to run to: R or L, A or P, S or I, in any order, such as "LPS".
     """
     cosines = _LPS_TO_RAS * image.direction
     # A greedy choice can assign one axis twice on oblique grids, so all six assignments are compared.
     axes = max(itertools.permutations(range(3)), key=lambda axes: sum(abs(cosines[w, a]) for w, a in enumerate(axes)))
-    flips = [bool(cosines[w, a] < 0) for w, a in enumerate(axes)]
+    wanted = [next(w for w, both in enumerate(("RL", "AP", "SI")) if code in both) for code in codes]
+    axes = tuple(axes[w] for w in wanted)
+    flips = [bool(cosines[w, a] < 0) != (c in "LPI") for w, a, c in zip(wanted, axes, codes, strict=True)]
     corner = np.zeros(3)  # index of the voxel that becomes (0, 0, 0)
     signs = np.ones(3)
     for axis, flip in zip(axes, flips, strict=True):
