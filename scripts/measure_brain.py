@@ -1,11 +1,12 @@
 """A model of the brain on whole heads: `.venv/bin/python scripts/measure_brain.py VIEWER OUTPUT [--model brain]`.
 
 VIEWER holds templates/ with ch2 (one person's head), the atlas AAL drawn on it, and the MNI152 T1 with its gray and
-white matter. Prints Dice against the atlas, for the structures that both know, and against the tissues, the distance of
-the middles of each structure, and writes a picture of each head into OUTPUT. The atlas is drawn by other rules, on one
-person: what it says is a plausibility, not an accuracy. With `--heads FOLDER` (t1/, flair/, muse/), also Dice of nine
-structures in the real heads that no model here learned from; with `--maps FOLDER` (SynthSeg's, at 1 mm), of all
-structures in whole heads of random contrast, made of the four maps that none learned from.
+white matter, and nifti/ with a patient's T1, T2 and FLAIR. Prints Dice against the atlas, for the structures that both
+know, and against the tissues, the distance of the middles of each structure, and writes a picture of each head into
+OUTPUT. The atlas is drawn by other rules, on one person: what it says is a plausibility, not an accuracy. With `--heads
+FOLDER` (t1/, flair/, muse/), also Dice of nine structures in the real heads that no model here learned from; with
+`--maps FOLDER` (SynthSeg's, at 1 mm), of all structures in whole heads of random contrast, made of the four maps that
+none learned from.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ NINE = (
     "cerebral cortex",
 )
 SYNTHETIC, FEWEST = 8, 50  # heads; voxels of a structure that is in view
+SEQUENCES = ("T1", "T2", "FLAIR")
 TISSUES = {
     "gray": ("gm", ("cerebral cortex", "hippocampus", "amygdala", "caudate", "putamen", "cerebellum")),
     "white": ("wm", ("cerebral white matter", "brain stem")),
@@ -83,10 +85,32 @@ def main() -> None:
         reference = read_image(templates / f"{template.format(name)}.nii.gz").array > 127
         mask = np.any([mask for label, mask in found.items() if any(part in label.lower() for part in parts)], axis=0)
         _tell(f"MNI152, {tissue} matter", mask, reference, image)
+    measure_sequences(model, arguments.viewer / "nifti", arguments.output)
     if arguments.heads:
         measure_heads(model, arguments.heads)
     if arguments.maps:
         measure_synthetic(model, arguments.maps)
+
+
+def measure_sequences(model: Model, folder: Path, output: Path) -> None:
+    """How far the volumes of one patient's structures differ between sequences, which show the same brain."""
+    volumes: dict[str, list[float]] = {}
+    for sequence in SEQUENCES:
+        image = read_image(folder / f"mr_stroke_{sequence}.nii.gz")
+        found = segment(model, [image])
+        draw([Scene(sequence, image, found.labelmap)], found.labels, output / f"brain_{sequence}.png")
+        for label in found.labels:
+            ml = np.sum(found.labelmap.array == label.value) * np.prod(found.labelmap.spacing) / 1000
+            volumes.setdefault(label.name, []).append(float(ml))
+    large = {name: each for name, each in volumes.items() if max(each) > 1}
+    differ = {name: (max(each) - min(each)) / np.mean(each) for name, each in large.items()}
+    hippocampi = [ml for name, each in volumes.items() if "hippocampus" in name for ml in each]
+    print(
+        f"{', '.join(SEQUENCES)} of a patient: volumes of {len(differ)} structures over 1 mL differ by"
+        f" {np.median([*differ.values()]):.0%} (median; largest - smallest, of the mean); hippocampi of"
+        f" {min(hippocampi):.1f} to {max(hippocampi):.1f} mL",
+        flush=True,
+    )
 
 
 def measure_heads(model: Model, folder: Path) -> None:
