@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from itertools import pairwise
 
 import nrrd
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from llmboost.card import Code, Label, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.inference.roi import Roi
+from llmboost.inference.segment import segment
 from llmboost.io.image import Image, read_image, write_image
 from llmboost.io.segnrrd import read_segments, write_segmentation
-from llmboost.library import find
+from llmboost.library import find, import_model
 from llmboost.messages.strokes import BACKGROUND
 from llmboost.model import load_model, save_model
 from llmboost.strokes.files import read_strokes
@@ -333,6 +335,53 @@ def test_a_model_learns_and_answers(run, folder, make_case, trained_model):
     assert 0 < row["share"] == float(header["LLMBoost.Share"]) <= 1
 
 
+def test_what_a_model_learned_starts_the_next_image(run, refused, folder, make_case, trained_model, library_folder):
+    """And what was kept learns more, from an image of yet another kind."""
+    base = library_folder / (import_model(trained_model).name + ".safetensors")
+    models = [base, folder / "first.safetensors", folder / "second.safetensors"]
+
+    def paint(number, start, end):
+        """A case that is brighter at one end."""
+        image, truth = make_case(number)
+        ramp = np.linspace(start, end, image.shape[0])[:, None, None]
+        image = image.with_array((image.array + ramp).astype(np.float32))
+        write_image(image, folder / "anna.nii.gz")
+        write_image(
+            image.with_array(in_file(SimulatedUser(truth.array, 1, 0).first_strokes())), folder / "strokes.nii.gz"
+        )
+        return image, truth
+
+    for number, (model, kept) in enumerate(pairwise(models)):
+        paint(30 + number, *((0, 180), (180, 0))[number])
+        done = run(folder / "anna.nii.gz", "--model", model, "--keep", kept, "--overwrite", folder / "strokes.nii.gz")
+        assert done.status == 0, done.err
+        assert f"{kept.name}: what '{model.stem}' has learned; use it as --model" in done.out
+        assert summary(folder / "out")["cases"][0]["kept"] == str(kept)
+        assert read_card(kept).adapter.base == model.stem
+    image, truth = paint(33, 0, 180)
+    before, after = (_dice(segment(load_model(model), [image]), truth) for model in models[:2])
+    assert after > before + 0.02
+    asked = folder / "anna.nii.gz", "--model", base, "--keep"
+    assert "first.safetensors: exists already" in refused(*asked, models[1], folder / "strokes.nii.gz")
+    assert "leave out --resume" in refused(*asked, folder / "a.safetensors", "--resume", folder / "strokes.nii.gz")
+    assert "name one by --model" in refused(
+        folder / "anna.nii.gz", *asked[3:], "a.safetensors", folder / "strokes.nii.gz"
+    )
+
+
+def test_where_nothing_was_learned_nothing_is_kept(refused, folder, make_case, trained_model):
+    """The segmentation is written all the same."""
+    image, _truth = make_case(30)
+    known = segment(load_model(trained_model), [image]).labelmap.array
+    write_image(image, folder / "anna.nii.gz")
+    write_image(image.with_array(in_file(SimulatedUser(known, 1, 0).first_strokes())), folder / "strokes.nii.gz")
+    kept = folder / "kept.safetensors"
+    line = refused(folder / "anna.nii.gz", "--model", trained_model, "--keep", kept, folder / "strokes.nii.gz")
+    assert "not written, for nothing that was learned answered, but 'ellipsoids' as it is" in line
+    assert not kept.exists()
+    assert (folder / "out" / "anna.seg.nrrd").exists()
+
+
 def test_a_model_draws_what_is_asked_for_alone(run, folder, case, trained_model):
     image, strokes = case
     write_image(image.with_array(in_file(np.where(strokes == 2, 0, strokes))), folder / "strokes.nii.gz")
@@ -347,6 +396,12 @@ def test_what_a_model_does_not_know_is_refused(refused, folder, case, trained_mo
     write_image(image.with_array(in_file(np.where(strokes == 2, 9, strokes))), folder / "strokes.nii.gz")
     line = refused(folder / "anna.nii.gz", "--model", trained_model, folder / "strokes.nii.gz")
     assert "model 'ellipsoids' does not know 'label 9'" in line
+
+
+def _dice(found, truth):
+    """Mean Dice of both labels."""
+    pairs = [(found.labelmap.array == value, truth.array == value) for value in (1, 2)]
+    return np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in pairs])
 
 
 def _numbered(*values):

@@ -15,6 +15,7 @@ from ..errors import LLMBoostError
 from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
 from ..messages.strokes import BACKGROUND
+from ..messages.words import StrokesMethod
 from ..model import Model
 from ..provenance import provenance
 from ..strokes.files import read_strokes, strokes_file
@@ -53,11 +54,14 @@ class StrokesSource:
         strokes: the file with them, see :func:`..strokes.files.read_strokes`; of several cases, the folder with theirs.
         model: that knows what is painted, and learns from it before it answers; without, the walker does.
         device: that the walker computes on.
+        keep: the adapter to write of what the model learns from the strokes of one image, and the model's own file;
+            None: none.
     """
 
     strokes: Path
     model: Model | None = None
     device: torch.device | str = "cpu"
+    keep: tuple[Path, Path] | None = None
 
 
 @dataclass
@@ -69,6 +73,7 @@ class StrokesRow(Row):
         strokes: how many there were.
         share: of what the model has learned from them that is used, 0 to 1.
         unsure: places where a stroke would help most, the least sure one first: right, anterior, superior, in mm.
+        kept: the adapter that was written of what the model has learned; empty: none.
     """
 
     method: str = ""
@@ -76,6 +81,7 @@ class StrokesRow(Row):
     share: float = 0.0
     volumes_ml: dict[str, float] = field(default_factory=dict)
     unsure: list[list[float]] = field(default_factory=list)
+    kept: str = ""
 
     def columns(self) -> dict[str, object]:
         if not self.method:
@@ -102,8 +108,11 @@ def stroke_cases(
         progress: called while a case is computed, with its id and the fraction done.
 
     Raises:
-        LLMBoostError: as :func:`.run.run_cases`, or one file for several cases or all frames of one.
+        LLMBoostError: as :func:`.run.run_cases`, one file for several cases or all frames of one, or what several
+            cases teach is to be kept.
     """
+    if source.keep and (len(cases) > 1 or resume):
+        raise LLMBoostError("--keep: keeps what is learned from one image, which is computed; leave out --resume")
     if not source.strokes.is_dir() and len(cases) > 1:
         raise LLMBoostError(
             f"{source.strokes}: one file of strokes for {len(cases)} images; give a folder, with a file of each name"
@@ -152,6 +161,10 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
         row.output, row.method, row.strokes, row.share = path.name, found.method, found.strokes, found.share
         row.seconds = round(found.seconds, 3)
         row.warnings += found.warnings
+        if self.source.keep and found.method == StrokesMethod.TAUGHT:
+            kept, base = self.source.keep
+            row.warnings += volume.keep(base, kept)[1]
+            row.kept = str(kept)
         counts = np.bincount(whole.ravel(), minlength=max(values) + 1)
         voxel_ml = abs(float(np.linalg.det(labelmap.affine[:3, :3]))) / 1000
         row.volumes_ml = {label.name: round(float(counts[label.value] * voxel_ml), 4) for label in labels}

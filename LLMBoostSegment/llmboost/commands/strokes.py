@@ -23,6 +23,7 @@ from .terminal import (
     box_of,
     check_frame,
     conclude,
+    console,
     load_for,
     progress_bar,
     tell,
@@ -54,6 +55,14 @@ def strokes(
             " draws the whole. By default, a random walker does.",
         ),
     ] = "",
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep",
+            help="Write what the model of --model learns from the strokes of one image as an adapter, a"
+            " .safetensors file: with it as --model, the next image starts from there.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     format: FormatOption = "seg.nrrd",
     series: SeriesOption = None,
@@ -71,9 +80,16 @@ def strokes(
     from ..card import SEGMENTATION
     from ..inference.device import choose_device
     from ..io.cases import find_cases
+    from ..library import find
 
     if format not in FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(FORMATS)}")
+    if keep and not model:
+        raise LLMBoostError("--keep: keeps what a model learns; name one by --model")
+    if keep:
+        from ..learn.train import check_free
+
+        check_free(keep)
     check_frame(frame)
     loaded = load_for(SEGMENTATION, model, device) if model else None
     card = loaded.card if loaded else WALKER
@@ -97,7 +113,7 @@ def strokes(
                 progress.console.print(visible(line))
 
         rows = stroke_cases(
-            StrokesSource(painted, loaded, choose_device(device)),
+            StrokesSource(painted, loaded, choose_device(device), (keep, find(model)) if keep else None),
             cases,
             output,
             options,
@@ -107,6 +123,12 @@ def strokes(
             progress=advance,
         )
     conclude(rows, "segmented", output, computed=done)
+    if keep and not rows[0].kept:
+        raise LLMBoostError(
+            f"{keep}: not written, for nothing that was learned answered, but {_answered(rows[0], card)}"
+        )
+    if keep:
+        console.print(visible(f"{keep}: what '{card.name}' has learned; use it as --model for the next image"))
 
 
 def _answered(row: StrokesRow, card: Card) -> str:
