@@ -50,7 +50,8 @@ def memory_needed(card: Card, shape: tuple[int, ...], spacing: tuple[float, ...]
         for n, a, b, w in zip(shape, spacing, preprocessing.spacing, preprocessing.patch_size, strict=True)
     )
     slab = card.classes * grid / max(longest, 1)
-    patches = 4 * (4 * card.classes + MAPS * _finest_features(card)) * prod(preprocessing.patch_size)
+    answers = 2 if card.tiling.average == "logits" else 4  # of a patch, at once: a softmax takes copies
+    patches = 4 * (answers * card.classes + MAPS * _finest_features(card)) * prod(preprocessing.patch_size)
     return BASE + voxels * IMAGE_BYTES + work + slab * (2 if slab > HALF_ABOVE else 4) * SLAB_COPIES + patches
 
 
@@ -125,6 +126,7 @@ class Batches:
                 self._take_less()
                 continue
             yield batch, found
+            del found  # before the next is computed
             items = items[len(batch) :]
 
     def _take_less(self) -> None:

@@ -84,11 +84,11 @@ def probability_slabs(
                 if not len(sums):
                     large = found.shape[1] * prod(depth) > HALF_ABOVE
                     sums = torch.zeros(found.shape[1], *depth, dtype=torch.float16 if large else torch.float32)
-                for place, probabilities in zip(chunk, found, strict=True):
-                    here = tuple(slice(0, patch_size[axis]) if n == axis else part for n, part in enumerate(place))
-                    for total, one in zip(sums[(slice(None), *here)], probabilities, strict=True):
-                        total += one * weight  # class by class: all of them at once would be copied
+                for n, place in enumerate(chunk):
+                    here = tuple(slice(0, patch_size[m]) if m == axis else part for m, part in enumerate(place))
+                    _add(sums[(slice(None), *here)], found[n], weight)
                     weights[here] += weight
+                del found  # before the next ones are computed: with many classes, they are large
                 done += len(chunk)
                 watch.progress(done / len(places))
             # what lies before the next group of patches is complete
@@ -101,6 +101,12 @@ def probability_slabs(
                 yield slab
             for one in (*sums, weights):
                 _shift(one, end - start, axis)
+
+
+def _add(sums: Tensor, found: Tensor, weight: Tensor) -> None:
+    """Add a patch's answer times its weights, class by class: all of them at once would be copied."""
+    for total, one in zip(sums, found, strict=True):
+        total += one * weight
 
 
 @torch.inference_mode()
