@@ -141,6 +141,15 @@ def test_what_is_cut_off_has_no_measure(box, asymmetric, whole):
     assert (told in warnings) == (not asymmetric)
 
 
+def test_what_just_touches_the_border_is_whole():
+    image = head()
+    image.array[10:12, 15:17, :10] = 1  # 4 x 4 mm, down to the border
+    asymmetry, _, _, warnings = measured(image)
+    left, right = SIZES["left"] + 2 * 2 * 10, SIZES["right"]
+    assert asymmetry == {"Hippocampus": pytest.approx(200 * (left - right) / (left + right))}
+    assert not warnings
+
+
 def test_the_spinal_canal_may_go_on():
     image = head()
     image.array[20:26, 14:20, :6] = 3  # 12 x 12 mm, down to the border

@@ -131,10 +131,10 @@ def segment(
         places = [places[n % len(places)] for n in range(len(seen.labels))]
         canvas.merge(places)
         areas = np.bincount([0, *(place + 1 for place in places)], areas)
-    compared, untold = volumetry(card, seen, labels, canvas.indices, areas)
     values = np.array([0, *(label.value for label in labels)])
     labelmap = case.with_array(values.astype(np.uint8 if values.max() < 256 else np.uint16)[canvas.indices])
     volumes_ml = _volumes_ml(canvas, labels, case)
+    compared, untold = volumetry(card, seen, labels, volumes_ml, canvas.indices, areas)
     missing = [name for name, ml in volumes_ml.items() if not ml]
     result = Segmentation(
         labelmap=labelmap,

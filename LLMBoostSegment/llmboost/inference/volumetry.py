@@ -7,7 +7,7 @@ voxels of a structure finds it, and does not measure it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from .roi import Roi
 from .sides import side_of, without_sides
 from .views import Views
 
+TOUCHING = 0.1  # of a volume's power 2/3, up to which a cross section cuts off next to nothing: of a ball 0.1 %
 CANAL = 800.0  # mm2: more than the spinal canal's cross section, in which brain stem and fluid go on
 TISSUE_AROUND = (
     0.5  # of what is inside a skull, at least, lies around it; masks of a brain leave 0.2, heads have 0.9 to 2
@@ -72,26 +73,37 @@ def border_areas(seen: Views, indices: np.ndarray, labels: int, roi: Roi | None)
 
 
 def volumetry(
-    card: Card, seen: Views, labels: Sequence[Label], indices: np.ndarray, areas: np.ndarray
+    card: Card,
+    seen: Views,
+    labels: Sequence[Label],
+    volumes_ml: Mapping[str, float],
+    indices: np.ndarray,
+    areas: np.ndarray,
 ) -> tuple[Volumetry, tuple[str, ...]]:
     """Which volumes can be set against each other; and, for a user, which cannot, and why.
 
     Args:
         labels: those that were drawn, in the order of ``indices``: without sides, where the image tells none.
+        volumes_ml: of each of them, by name.
         indices: [i, j, k] on the grid of the case, the classes drawn; 0 is background.
         areas: of each of these classes, as :func:`border_areas` gives them.
     """
     notes = []
-    drawn = {label.name: area for label, area in zip(labels, areas[1:], strict=True)}
+    names = [label.name for label in labels]
+    touch = {
+        name
+        for name, mm2 in zip(names, areas[1:], strict=True)
+        if mm2 > TOUCHING * (1000 * volumes_ml[name]) ** (2 / 3)
+    }
     fine = float(np.prod(card.preprocessing.spacing)) <= COARSE
     pairs = pairs_of(labels) if fine else ()
     if fine and pairs_of(seen.labels) and not seen.case.sides_known and indices.any():
         notes.append("no asymmetry index: the image does not tell which side is which")
-    cut = [pair for pair in pairs if drawn[pair.left] or drawn[pair.right]]
+    cut = [pair for pair in pairs if {pair.left, pair.right} & touch]
     if cut:
         more = f" and {len(cut) - NAMED} more" if len(cut) > NAMED else ""
-        names = ", ".join(pair.structure for pair in cut[:NAMED])
-        notes.append(f"no asymmetry index of {names}{more}: at the border of what was looked at, may be cut off")
+        listed = ", ".join(pair.structure for pair in cut[:NAMED])
+        notes.append(f"no asymmetry index of {listed}{more}: at the border of what was looked at, may be cut off")
     inside = np.array([False, *(label.value in card.intracranial for label in labels)])
     why = _why_no_total(seen.case, inside[indices], float(areas[inside].sum())) if inside.any() else ""
     if why:
