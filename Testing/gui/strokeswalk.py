@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import slicer
 from PySide6 import QtGui
 from Testing.gui.editorcase import Editor
 from Testing.gui.painting import showSlice
-from Testing.gui.qthost import Host, click
+from Testing.gui.qthost import MODULES, Host, click
+from Testing.gui.trainwalk import inSteps
 from Testing.host import SliceView
 
 from LLMBoostLib.scene import samples
@@ -99,6 +101,37 @@ class Walk:
         self.rounds.append(self.dice())
         self.look()
         self.picture("learnt")
+
+    def train(self, steps: int) -> None:
+        """What strokes have drawn of structures that no model knows becomes a case, that a model, which draws the next
+        image."""
+        window = slicer.util.mainWindow()
+        panel = window.takeCentralWidget()  # the modules', whose place the editor takes
+        self.host.loadModule(MODULES / "LLMBoostTrain" / "LLMBoostTrain.py")
+        self.open(1, NEW)
+        for j in SLICES:
+            self.paintSlice(j)
+        self.choose()
+        self.finish()
+        options = self.effect.options
+        self.click(options.rightBox)
+        self.click(options.addButton)
+        self.click(options.trainButton)
+        window.takeCentralWidget()
+        window.setCentralWidget(panel)
+        panel.show()
+        self.host.processEvents()
+        module = slicer.util.getModuleWidget("LLMBoostTrain")
+        module.logic.train = partial(inSteps, module.logic.train, steps)
+        self.click(module.ui.startButton)
+        self.waitFor(lambda: not module.panel.run.active)
+        self.click(module.ui.acceptButton)
+        self.kept = self.clicks
+        window.takeCentralWidget()
+        self.open(2, NEW)
+        self.paintSlice(SLICES[1])
+        self.choose()
+        self.finish()
 
     def finish(self) -> None:
         """Wait until the newest strokes are answered, by all who have a say."""

@@ -1,5 +1,5 @@
 """Paint, get the whole, see where it is unsure, correct, add the case, apply; teach a model, keep it, start the next
-image from it: with the real worker, on real MRML."""
+image from it; train a model of what no model knew: with the real worker, on real MRML."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from llmboost.card import read_card
 from LLMBoostLib.segment.logic import LLMBoostSegmentLogic
 from LLMBoostLib.strokes.session import sharedClient
 from LLMBoostLib.training.casestore import CaseStore
+
+STEPS = 50  # of the training: seconds of a core
 
 
 @pytest.fixture
@@ -45,3 +47,13 @@ def test_what_strokes_taught_is_kept_and_starts_the_next_image(walk):
     logic = LLMBoostSegmentLogic(sharedClient())  # without a stroke
     before, after = (logic.process(walk.editor.volume, model) for model in ("hippocampus", path.stem))
     assert sum(walk.dice(after)) > sum(walk.dice(before)) + 0.1
+
+
+def test_a_case_that_was_painted_trains_a_model_that_draws_the_next_image(walk):
+    walk.train(STEPS)
+    assert walk.kept == 6  # from the first stroke: the effect, All of the result is right, Add, Train, Start, Accept
+    (path,) = library.user_folder().iterdir()
+    assert tuple(label.name for label in read_card(path).labels) == NEW
+    assert path.stem in walk.status
+    whole = LLMBoostSegmentLogic(sharedClient()).process(walk.editor.volume, path.stem)  # without a stroke
+    assert all(dice > 0.4 for dice in walk.dice(whole))

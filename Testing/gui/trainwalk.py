@@ -45,7 +45,7 @@ class Walk:
         self.train = host.openModule(TRAIN)
         self.train.panel.refresh()
         logic = self.train.logic
-        logic.train = partial(_inSteps, logic.train, steps)
+        logic.train = partial(inSteps, logic.train, steps)
         self.pictures: list[Path] = []
         self.growth: list[int] = []  # points of the loss's curve, each time that the event loop turned
         self.picture("empty")
@@ -146,7 +146,8 @@ class Walk:
         assert ui.resultButton.visible, self.host.dialogs.shown
 
 
-def _inSteps(train: Callable[..., Any], steps: int, base: str, *, minutes: float, **options: Any) -> Any:
+def inSteps(train: Callable[..., Any], steps: int, base: str, *, minutes: float, **options: Any) -> Any:
+    """As a logic's ``train``, with a budget of steps."""
     return train(base, steps=steps, **options)
 
 

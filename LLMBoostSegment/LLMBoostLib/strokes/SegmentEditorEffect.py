@@ -90,7 +90,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
     def setupOptionsFrame(self) -> None:
         self.options.addChoices()
         super().setupOptionsFrame()
-        self.options.addResult(self._onNextPlace, self._onKeep, self._onAdd)
+        self.options.addResult(self._onNextPlace, self._onKeep, self._onAdd, self._onTrain)
 
     def setMRMLDefaults(self) -> None:
         super().setMRMLDefaults()
@@ -331,6 +331,14 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             result = self.getPreviewNode() if self.options.rightBox.checked else None
             cases = keeping.addCase(volumeNode, self._segmentationNode, result, self._card)
             self.options.tell(keeping.describe(cases, result is not None))
+            self.options.trainButton.enabled = True
+
+    def _onTrain(self) -> None:
+        """Open LLMBoost Train, ready for what is painted."""
+        with errorsShown():
+            known = whoKnow(kindsOf(self._segmentationNode, self._visible()))
+            slicer.util.selectModule("LLMBoostTrain")
+            slicer.util.getModuleWidget("LLMBoostTrain").panel.chooseFor(known[0] if known else None)
 
 
 def _way(question: Question) -> tuple[Any, ...]:

@@ -47,7 +47,9 @@ def describe(cases: Sequence[Snapshot], whole: bool) -> str:
     """What became of a case, and what to do next."""
     names = ", ".join(case.id for case in cases)
     if whole:
-        text = _("Added as case {names}: all of the result counts. Train with it in LLMBoost Train")
+        text = _("Added as case {names}: all of the result counts. Train makes a model of the cases that were added")
     else:
-        text = _("Added as case {names}: what is painted counts, no more. Train with it in LLMBoost Train")
+        text = _(
+            "Added as case {names}: what is painted counts, no more. Train makes a model of the cases that were added"
+        )
     return text.format(names=names)

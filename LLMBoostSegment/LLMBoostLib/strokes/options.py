@@ -54,7 +54,13 @@ class Options:
         self.learnBox.connect("toggled(bool)", self._onChoice)
         self.roiBox.connect("currentNodeChanged(vtkMRMLNode*)", self._onChoice)
 
-    def addResult(self, onNext: Callable[[], None], onKeep: Callable[[], None], onAdd: Callable[[], None]) -> None:
+    def addResult(
+        self,
+        onNext: Callable[[], None],
+        onKeep: Callable[[], None],
+        onAdd: Callable[[], None],
+        onTrain: Callable[[], None],
+    ) -> None:
         """What is told and can be done afterwards."""
         self.statusLabel = qt.QLabel()
         self.statusLabel.wordWrap = True
@@ -71,8 +77,12 @@ class Options:
         )
         self.rightBox = qt.QCheckBox(_("All of the result is right"))
         self.rightBox.setToolTip(tip(_("Add the whole result as labels, too, not what is painted alone")))
+        self.trainButton = qt.QPushButton(_("Train..."))
+        self.trainButton.setToolTip(tip(_("Open LLMBoost Train, where a model learns from the cases that were added")))
+        self.trainButton.enabled = False
         kept, added = qt.QHBoxLayout(), qt.QHBoxLayout()
-        for row, widgets in ((kept, (self.unsureButton, self.keepButton)), (added, (self.addButton, self.rightBox))):
+        rows = (kept, (self.unsureButton, self.keepButton)), (added, (self.addButton, self.rightBox, self.trainButton))
+        for row, widgets in rows:
             for widget in widgets:
                 row.addWidget(widget)
         self.scriptedEffect.addOptionsWidget(self.statusLabel)
@@ -81,6 +91,7 @@ class Options:
         self.unsureButton.connect("clicked()", onNext)
         self.keepButton.connect("clicked()", onKeep)
         self.addButton.connect("clicked()", onAdd)
+        self.trainButton.connect("clicked()", onTrain)
         self.showAnswer(None)
 
     def setDefaults(self) -> None:

@@ -29,7 +29,7 @@ from .casesection import CasesSection
 from .casestore import FOLDER_SETTING, CaseStore
 from .casesview import title
 from .compare import Comparison
-from .logic import LLMBoostTrainLogic
+from .logic import LLMBoostTrainLogic, Task
 from .nextsection import NextSection
 from .plan import Findings, examine, makePlan
 from .resultsection import ResultSection
@@ -159,6 +159,15 @@ class Panel(ModulePanel):
                 self.logic.store.removeAll()
                 self.result.clear()
         self.update()
+
+    def chooseFor(self, model: Card | None) -> None:
+        """Choose the training for cases that this model knows: it is the base, or what it was made of is. None: for
+        labels that no model knows."""
+        name = "" if model is None else model.adapter.base if model.adapter else model.name
+        if self.training.base.card(name):
+            self.parameterNode.base, self.parameterNode.task = name, Task.IMPROVE
+        else:
+            self.parameterNode.task = Task.NEW_LABELS
 
     # The editor
 
