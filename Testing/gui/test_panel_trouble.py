@@ -373,7 +373,9 @@ def test_the_module_is_left_in_mid_run_and_entered_again(case, host):
 def test_a_worker_that_dies_between_two_runs_is_started_again(case):
     case.addImage()
     case.run()
-    os.kill(workerPid(), signal.SIGKILL)
+    pid = workerPid()
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it takes a moment to give its memory back
     case.run()
     assert len(case.segmentations()) == 2
 

@@ -38,7 +38,16 @@ def test_models_are_listed_with_their_cards_and_damaged_ones_as_warnings(ask, tm
     shutil.copyfile(find("hippocampus"), tmp_path / "copy.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(find("hippocampus").read_bytes()[:1000])
     answer = ask(ModelsRequest())
-    assert set(answer.models) == {"adrenal", "brain", "brain-1mm", "breast", "hippocampus", "pneumonia", "retina", "copy"}
+    assert set(answer.models) == {
+        "adrenal",
+        "brain",
+        "brain-1mm",
+        "breast",
+        "hippocampus",
+        "pneumonia",
+        "retina",
+        "copy",
+    }
     assert answer.models["copy"].labels[0].name
     (warning,) = answer.warnings
     assert "broken.safetensors" in warning

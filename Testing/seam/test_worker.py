@@ -110,7 +110,7 @@ def test_a_random_walk_needs_nothing_of_models(run, script):
     worker = run(script(ENGINE))
     image = np.zeros((8, 9, 10), np.float32)
     image[2:6, 2:6, 2:6] = 100
-    strokes = np.zeros(image.shape, np.uint8)
+    strokes = np.zeros(image.shape, np.uint16)
     strokes[4, 3:5, 4] = 1
     volume = Volume(image, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
     opened = worker.ask(StrokesOpenRequest(volumes=(volume,), model="hippocampus", device=Device.CPU))[1]

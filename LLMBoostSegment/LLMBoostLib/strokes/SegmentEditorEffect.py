@@ -338,7 +338,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         with errorsShown():
             known = whoKnow(kindsOf(self._segmentationNode, self._visible()))
             slicer.util.selectModule("LLMBoostTrain")
-            slicer.util.getModuleWidget("LLMBoostTrain").panel.chooseFor(known[0] if known else None)
+            widget = slicer.util.getModuleWidget("LLMBoostTrain")
+            widget.panel.chooseFor(known[0] if known else None)
 
 
 def _way(question: Question) -> tuple[Any, ...]:
