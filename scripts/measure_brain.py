@@ -130,21 +130,30 @@ def measure_heads(model: Model, folder: Path) -> None:
 
 
 def measure_synthetic(model: Model, folder: Path) -> None:
-    """Mean Dice of the model's own structures in synthetic heads of 1 mm."""
+    """Mean Dice of the model's own structures in synthetic heads of 1 mm: in all, and where it takes them for heads."""
     maps = [read_head_map(path) for path in sorted(folder.glob("*.nii.gz"))[-VAL_MAPS:]]
     made = SyntheticHeads(maps, (192, 224, 192), 1.0, SYNTHETIC, 77, negative=0, structures=FINE)
     dice: dict[str, list[float]] = {}
+    heads: list[float] = []  # mean of each that is taken for a head
     for n in range(SYNTHETIC):
         sample = made[n]
         image = Image(sample[IMAGE][0].numpy(), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.diag([-1.0, -1.0, 1.0]))
         found = segment(model, [image])
+        own = []
         for label in head_labels(FINE):
             reference = sample[LABEL][0].numpy() == label.value
             if reference.sum() > FEWEST and any(one.name == label.name for one in found.labels):
                 mask = found.labelmap.array == _value(found, label.name)
-                dice.setdefault(label.name, []).append(_dice(mask, reference))
+                own.append(_dice(mask, reference))
+                dice.setdefault(label.name, []).append(own[-1])
+        heads += [float(np.mean(own))] if found.labelmap.array.any() else []
     means = [np.mean(each) for each in dice.values()]
-    print(f"synthetic heads: mean Dice {np.mean(means):.3f};", _worst_first(dice), flush=True)
+    print(
+        f"synthetic heads: mean Dice {np.mean(means):.3f}; {len(heads)} of {SYNTHETIC} are taken for heads, and have"
+        f" {', '.join(f'{one:.2f}' for one in heads)};",
+        _worst_first(dice),
+        flush=True,
+    )
 
 
 def _value(found: Segmentation, name: str) -> int:
