@@ -23,7 +23,7 @@ from llmboost.learn.augment import IMAGE, LABEL
 from llmboost.library import find
 from llmboost.model import Model, load_model
 from synthesis import FINE, SyntheticHeads, head_labels, read_head_map
-from synthesis.real import classes_of_regions, heads_with_regions
+from synthesis.real import MOVED, classes_of_regions, heads_with_regions
 from train_brain import LEARNED_HEADS, VAL_MAPS
 
 # values of AAL's table of names
@@ -119,6 +119,8 @@ def measure_heads(model: Model, folder: Path) -> None:
     for sequence in ("T1", "FLAIR"):
         dice: dict[str, list[float]] = {}
         for path in heads_with_regions(folder)[LEARNED_HEADS:]:
+            if sequence == "FLAIR" and path.name in MOVED:
+                continue
             t1, regions = read_image(path), read_image(folder / "muse" / path.name)
             found = segment(model, [read_image(folder / sequence.lower() / path.name)])
             drawn = resample(found.labelmap, t1, "nearest", fill=0).array

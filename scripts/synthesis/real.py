@@ -47,6 +47,8 @@ REGIONS: dict[str, tuple[tuple[int, ...], ...]] = {
 # regions across the middle, by the structure that they are a part of: corpus callosum, vermis
 ACROSS = {"cerebral white matter": (95,), "cerebellar cortex": (71, 72, 73)}
 BRIGHT = 0.99  # the share of voxels that are no brighter than 1 before they are scanned
+# whose FLAIR lies elsewhere than T1 and regions do: by 10 to 28 mm and 3 to 6 degrees, as brain-1mm finds them
+MOVED = ("head_14.nii.gz", "head_16.nii.gz", "head_18.nii.gz")
 UNKNOWN = (75, 76)  # basal forebrain, which is none of FINE's
 
 
@@ -68,11 +70,13 @@ def read_real_heads(folder: Path, spacing: float) -> list[RealHead]:
     for path in heads_with_regions(folder):
         t1, regions = read_image(path), read_image(folder / "muse" / path.name)
         image = resample_to_spacing(to_canonical(t1), (spacing,) * 3, "cubic")
-        flair = resample(to_canonical(read_image(folder / "flair" / path.name)), image, "cubic", fill=0)
+        shown = [image]
+        if path.name not in MOVED:
+            shown.append(resample(to_canonical(read_image(folder / "flair" / path.name)), image, "cubic", fill=0))
         classes = _finer(to_canonical(regions).array, image.shape)
         brain = np.argwhere(classes > 0)
         r, a, s = (brain.min(axis=0) + brain.max(axis=0)) / 2
-        images = tuple(torch.from_numpy(np.ascontiguousarray(one.array, np.float32)) for one in (image, flair))
+        images = tuple(torch.from_numpy(np.ascontiguousarray(one.array, np.float32)) for one in shown)
         name = path.name.removesuffix(".nii.gz")
         heads.append(RealHead(name, images, torch.from_numpy(classes), spacing, (r, a, s)))
     return heads
