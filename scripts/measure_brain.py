@@ -99,9 +99,8 @@ def measure_sequences(model: Model, folder: Path, output: Path) -> None:
         image = read_image(folder / f"mr_stroke_{sequence}.nii.gz")
         found = segment(model, [image])
         draw([Scene(sequence, image, found.labelmap)], found.labels, output / f"brain_{sequence}.png")
-        for label in found.labels:
-            ml = np.sum(found.labelmap.array == label.value) * np.prod(found.labelmap.spacing) / 1000
-            volumes.setdefault(label.name, []).append(float(ml))
+        for name, ml in found.volumes_ml.items():
+            volumes.setdefault(name, []).append(ml)
     large = {name: each for name, each in volumes.items() if max(each) > 1}
     differ = {name: (max(each) - min(each)) / np.mean(each) for name, each in large.items()}
     hippocampi = [ml for name, each in volumes.items() if "hippocampus" in name for ml in each]

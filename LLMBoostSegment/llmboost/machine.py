@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GB = 2**30
-# options of glibc's malloc.h: how much may be free at the heap's end, and how many pieces may lie apart from it
-TRIM_THRESHOLD, MMAP_MAX = -1, -4
-USUAL = {TRIM_THRESHOLD: 2**17, MMAP_MAX: 2**16}
+# options of glibc's malloc.h: how much may be free at the heap's end, from which size on a piece lies apart from it, and
+# how many may
+TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 KEPT = {TRIM_THRESHOLD: 2**31 - 1, MMAP_MAX: 0}
+# where glibc's own thresholds end once large pieces were freed; it adapts none that was ever set
+USUAL = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25, MMAP_MAX: 2**16}
 
 
 def total_memory() -> float | None:

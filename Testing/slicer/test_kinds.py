@@ -12,10 +12,10 @@ from Testing.slicer.blocks import SHAPE
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.card.modality import differ
+from llmboost.card.told import takes_mask
 from llmboost.io.image import Image
 from llmboost.messages.words import AdaptTask
 from LLMBoostLib.scene import fit
-from LLMBoostLib.scene.segmentinput import takesSegment
 from LLMBoostLib.training.casestore import CaseStore
 from LLMBoostLib.training.plan import examine, makePlan
 
@@ -72,7 +72,7 @@ def test_both_panels_doubt_what_the_engine_doubts(volumeNode, tmp_path, told):
 
 @pytest.mark.parametrize(("word", "isMask"), [("SEG", True), ("mask", True), ("segmentation", True), ("MR", False)])
 def test_a_model_of_masks_is_one_by_whatever_word(word, isMask):
-    assert takesSegment(replace(CARD, modality=word)) is isMask
+    assert takes_mask(replace(CARD, modality=word)) is isMask
 
 
 def test_a_word_that_says_nothing_leaves_it_to_the_values(makeVolume):

@@ -9,10 +9,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from llmboost.card import CLASSIFICATION, Card
+from llmboost.card.told import takes_mask
 
 from ..scene import fit
 from ..scene.frames import framesOf
-from ..scene.segmentinput import SegmentInput, takesSegment
+from ..scene.segmentinput import SegmentInput
 from .slicechoice import SliceChoice, sliceCount, sliceOfView
 
 MAX_CHANNELS = 4
@@ -66,7 +67,7 @@ class InputView:
     def inputs(self, card: Card | None) -> list[Any]:
         """What the model is to be given: volume nodes, or a segment; None where nothing is chosen."""
         node = self._parameterNode
-        if card and takesSegment(card):
+        if card and takes_mask(card):
             return [self._chosenSegment(node.inputSegmentation, node.inputSegmentID)]
         steps = card.preprocessing if card else None
         count = 1 if steps is None or steps.color else min(steps.channels, MAX_CHANNELS)  # a color image is one
@@ -91,7 +92,7 @@ class InputView:
             whether the image shows a sequence of which all time points are wanted.
         """
         ui = self._ui
-        mask = card is not None and takesSegment(card)
+        mask = card is not None and takes_mask(card)
         ui.segmentLabel.visible = ui.segmentSelector.visible = mask
         for number in range(MAX_CHANNELS):
             shown = not mask and number < len(inputs)

@@ -12,10 +12,11 @@ from slicer.i18n import tr as _
 
 from llmboost.card import CLASSIFICATION, Card
 from llmboost.card.modality import differ, term
+from llmboost.card.told import takes_mask
 from llmboost.errors import LLMBoostError
 from llmboost.inference.memory import memory_needed
 
-from .segmentinput import SegmentInput, takesSegment
+from .segmentinput import SegmentInput
 from .volumes import isLinear, roiFromNode, volumesFromNode, worldFromVoxels
 
 LARGE = 2.0  # times the model's window, along an axis
@@ -33,7 +34,7 @@ def check(card: Card, inputs: Sequence[Any], roiNode: Any = None) -> None:
         LLMBoostError: an input is missing, is of the wrong kind or holds nothing, or the ROI misses it.
     """
     if not inputs or any(node is None for node in inputs):
-        text = _("Choose a segment") if takesSegment(card) else _("Choose an image")
+        text = _("Choose a segment") if takes_mask(card) else _("Choose an image")
         raise LLMBoostError(text)
     if len({id(node) for node in inputs}) < len(inputs):
         raise LLMBoostError(_("The same image is chosen twice; the model takes different ones"))

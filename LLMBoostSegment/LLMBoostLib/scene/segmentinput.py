@@ -8,17 +8,10 @@ from typing import Any
 import numpy as np
 import slicer
 
-from llmboost.card import Card
-from llmboost.card.told import takes_mask
 from llmboost.messages.images import Volume
 
 from .nodes import derivedNode
 from .volumes import segmentState, volumeFromSegment
-
-
-def takesSegment(card: Card) -> bool:
-    """Whether the model's input is a mask."""
-    return takes_mask(card)
 
 
 @dataclass(frozen=True)

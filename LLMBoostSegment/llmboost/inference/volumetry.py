@@ -19,12 +19,10 @@ from .views import Views
 
 TOUCHING = 0.1  # of a volume's power 2/3, up to which a cross section cuts off next to nothing: of a ball 0.1 %
 CANAL = 800.0  # mm2: more than the spinal canal's cross section, in which brain stem and fluid go on
-TISSUE_AROUND = (
-    0.5  # of what is inside a skull, at least, lies around it; masks of a brain leave 0.2, heads have 0.9 to 2
-)
-COARSE = (
-    27.0  # mm3: models of larger voxels compare no sides; in a symmetric head, one of 4 mm finds 16 % for a thalamus
-)
+# of what is inside a skull, at least, lies around it; masks of a brain leave 0.2, heads have 0.9 to 2
+TISSUE_AROUND = 0.5
+# mm3: models of larger voxels compare no sides; in a symmetric head, one of 4 mm finds 16 % for a thalamus
+COARSE = 27.0
 NAMED = 10  # structures in a warning
 
 
