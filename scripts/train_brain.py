@@ -94,7 +94,9 @@ DESIGNS = {
             "description": (
                 "17 structures of the brain, 13 of them left and right, at 1 mm, in a head of any MR contrast and"
                 " resolution, also without skull. Trained on synthetic images and on eight real heads (T1, FLAIR) with"
-                " labels that another network drew. Not for clinical use."
+                " labels that another network drew. Of a symmetric head it draws one side larger: by 3 % (median of 13"
+                " structures), by 10 to 24 % of caudate, putamen, ventral diencephalon and accumbens; smaller asymmetry"
+                " is none. Not for clinical use."
             ),
             "license": (
                 "Apache-2.0 (SynthSeg's label maps); real heads: NiChart's samples, SBIA software agreement (free use"

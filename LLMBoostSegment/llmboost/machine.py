@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GB = 2**30
-# options of glibc's malloc.h: how much may be free at the heap's end, from which size on a piece lies apart from it, and
-# how many may
+# options of glibc's malloc.h: how much may be free at the heap's end, from which size on a piece lies apart from it,
+# and how many may
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 KEPT = {TRIM_THRESHOLD: 2**31 - 1, MMAP_MAX: 0}
 # where glibc's own thresholds end once large pieces were freed; it adapts none that was ever set
