@@ -31,8 +31,9 @@ def test_reused_memory():
     with reused_memory():
         faults(1)
         assert faults(5) < pages / 10
-        kept = resident() - before
-    assert kept > 70 * MB
+        kept = resident()
+    # Not beside what was resident before: a piece that other tests had left free may have served.
+    assert kept - resident() > 70 * MB
     assert resident() - before < 20 * MB
 
 
