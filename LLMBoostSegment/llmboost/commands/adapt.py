@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import library
-from ..card import SEGMENTATION, read_card
+from ..card import read_card
 from ..card.figures import at_worst, worst_first
 from ..files import printable
 from ..messages.words import FOLDS, LEAST_FOLDS
@@ -58,8 +58,8 @@ def adapt(
         int | None,
         typer.Option(
             "--folds",
-            help="Of new labels: check on every case afterwards, by so many more networks that learn as long, each"
-            " without one part of the cases. Of a run that ended: check alone.",
+            help="Of new labels, and of classifiers: check on every case afterwards, by so many more networks that"
+            " learn as long, each without one part of the cases. Of a run that ended: check alone.",
         ),
     ] = None,
     resume: Annotated[
@@ -136,10 +136,10 @@ def _tell(result: Adapted, output: Path, settings: AdaptSettings) -> None:
 
 
 def _offer_check(result: Adapted) -> None:
-    """How a network of new labels is checked on every case, and for how long."""
-    card = result.card
+    """How a network of new labels, or a classifier is checked on every case, and for how long."""
+    card, classes = result.card, result.card.classification
     count = min(card.training["train_cases"] + card.training["val_cases"], FOLDS)
-    if card.task == SEGMENTATION and not card.adapter and count >= LEAST_FOLDS:
+    if (not classes.multi_label if classes else not card.adapter) and count >= LEAST_FOLDS:
         minutes = count * result.seconds / 60
         console.print(f"to check on every case, in about {minutes:.1f} minutes: the same command with --folds {count}")
 
@@ -151,18 +151,30 @@ def _tell_checked(checked: CrossChecked, output: Path) -> None:
 
     for warning in checked.warnings:
         console.print(f"warning: {warning}")
-    found, figures = checked.found, checked.card.figures
-    interval = figures.get("out_of_fold_dice_ci95")
+    figures = checked.card.figures
+    measure, cases = ("AUC", "images") if checked.card.classification else ("Dice", "cases")
+    value, interval = (figures.get(f"out_of_fold_{measure.lower()}{which}") for which in ("", "_ci95"))
     around = f" (95 % interval {interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
-    console.print(
-        f"Dice out of fold: {figures['out_of_fold_dice']:.4f}{around}; {len(found.cases)} cases, each by a network that"
-        " had not seen it"
-    )
+    told = "not measured" if value is None else f"{value:.4f}{around}"
+    console.print(f"{measure} out of fold: {told}; {checked.count} {cases}, each by a network that had not seen it")
+    if checked.before.value is not None:
+        console.print(f"  the base on the same {cases}: {checked.before.value:.4f}")
+    if checked.card.classification:
+        console.print(
+            f"  accuracy {figures['out_of_fold_accuracy']:.4f}, balanced {figures['out_of_fold_balanced_accuracy']:.4f}"
+        )
+    else:
+        _tell_cases(checked)
+    took = checked.seconds / 60
+    console.print(f"checked by {checked.folds} networks in {took:.1f} minutes; report in {run_folder(output) / REPORT}")
+
+
+def _tell_cases(checked: CrossChecked) -> None:
+    """Dice by label and by case, the worst ones."""
+    found = checked.found
     cases = {printable(case["id"]): case["dice"] for case in found.cases}
     labels = sorted(checked.card.labels, key=lambda label: found.label_dice.get(str(label.value), 2.0))
     for label in labels[:LABELS]:
         console.print(f"  {at_worst(printable(label.name), str(label.value), cases)}")
     each = {printable(id): dice for id, dice in found.case_dice.items()}
     console.print(f"  by case: {', '.join(worst_first(each, CASES))}")
-    took = checked.seconds / 60
-    console.print(f"checked by {checked.folds} networks in {took:.1f} minutes; report in {run_folder(output) / REPORT}")

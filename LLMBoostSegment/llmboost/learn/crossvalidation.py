@@ -30,6 +30,7 @@ from .folds import (
     divided,
     folds,
     folds_folder,
+    folds_in,
     keep_split,
     train_folds,
     training_of,
@@ -76,13 +77,12 @@ def cross_validate(
 
     with alone_in(folder):
         keep_split(folder / SPLIT, parts, digests_of(dataset, ids), recipe)
-        every = folds_in(folder, dataset, ids, parts)
+        every = folds_in(folder, parts, partial(holding_out, dataset, ids))
         train_folds(every, partial(train, recipe=recipe, plan=plan, device=device), report)
         found = measure_folds(every, device, report)
         check_free(output, resume)
         card = combine(found.models, output, **_fields(dataset, found))
-        result = found.result(card)
-        write_result(folder / RESULT, result)
+        result = write_result(folder / RESULT, card, found.result)
         if wanted:
             told = (first, *plan.reasons, *checked.notes)
             _report(every, card, result, found.seen, told)
@@ -95,13 +95,9 @@ def digests_of(dataset: Dataset, ids: Sequence[str]) -> dict[str, str]:
     return {id: digest_of(dataset.cases[id])[:16] for id in ids}
 
 
-def folds_in(folder: Path, dataset: Dataset, ids: Sequence[str], parts: Sequence[Sequence[str]]) -> list[Fold[Dataset]]:
-    """The trainings, of which each has the cases of one part to be measured on, and the others of ``ids`` to learn
-    from; their files lie in ``folder``."""
-    return [
-        Fold(number, folder / f"fold_{number}.safetensors", _without(dataset, ids, part))
-        for number, part in enumerate(parts)
-    ]
+def holding_out(dataset: Dataset, ids: Sequence[str], part: Sequence[str]) -> Dataset:
+    """The data set with a part of the cases for validation, and the others of ``ids`` to learn from."""
+    return replace(dataset, splits={"train": [id for id in ids if id not in part], "val": list(part), "test": []})
 
 
 @dataclass(frozen=True)
@@ -133,10 +129,11 @@ class OutOfFold:
         }
         return {name: figure for name, figure in figures.items() if figure is not None}
 
-    def result(self, card: Card) -> dict[str, Any]:
-        """In the form of :func:`..evaluation.evaluate_segmenter`, of the model that they speak of."""
-        known = {"model": card.name, "digest": card.digest, "dataset": self.dataset}
-        return {**known, "split": OUT_OF_FOLD, "mirror": False, **self.summary, "cases": self.cases, "warnings": []}
+    @property
+    def result(self) -> dict[str, Any]:
+        """In the form of :func:`..evaluation.evaluate_segmenter`, but for what tells of the model."""
+        known = {"dataset": self.dataset, "split": OUT_OF_FOLD, "mirror": False}
+        return {**known, **self.summary, "cases": self.cases, "warnings": []}
 
 
 def measure_folds(
@@ -198,8 +195,3 @@ def _fields(dataset: Dataset, found: OutOfFold) -> dict[str, Any]:
         "figures": found.figures,
         "training": training_of(models, dataset, found.summary["n_cases"]),
     }
-
-
-def _without(dataset: Dataset, ids: Sequence[str], part: Sequence[str]) -> Dataset:
-    """The data set with a part of the cases for validation, and the others to learn from."""
-    return replace(dataset, splits={"train": [id for id in ids if id not in part], "val": list(part), "test": []})

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..card import read_card
+from ..card import Card, read_card
 from ..errors import Cancelled, LLMBoostError
 from ..files import locked, write_whole
 from ..io.dataset import Dataset
@@ -107,6 +107,15 @@ def check_fresh(output: Path, resume: bool) -> None:
         )
 
 
+def folds_in(folder: Path, parts: Sequence[Sequence[str]], held_out: Callable[[Sequence[str]], D]) -> list[Fold[D]]:
+    """The trainings, of which each is measured on one part of the cases; their files lie in ``folder``.
+
+    Args:
+        held_out: the data set with a part of its cases in "val", and the others in "train".
+    """
+    return [Fold(number, folder / f"fold_{number}.safetensors", held_out(part)) for number, part in enumerate(parts)]
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Make the folder of a cross-validation, which is this process's alone meanwhile; raises LLMBoostError."""
@@ -167,9 +176,11 @@ def training_of(models: Sequence[Model], data: Dataset | ImageSet, cases: int) -
     }
 
 
-def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Write what was measured out of fold; raises LLMBoostError."""
+def write_result(path: Path, card: Card, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Write what was measured out of fold, and of which model that tells; returns both. Raises LLMBoostError."""
+    result = {"model": card.name, "digest": card.digest, **measured}
     write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
+    return result
 
 
 def keep_split(

@@ -92,7 +92,7 @@ class CrossCheckAnswer(Answer):
 
 @dataclass(frozen=True, kw_only=True)
 class CrossCheckRequest(Request[CrossCheckAnswer], sent_as=RequestKind.CROSS_CHECK):
-    """Tell by every case how good the network is that ``output`` holds, which learned new labels; see
+    """Tell by every case how good what ``output`` holds is, a network for new labels or a classifier; see
     :func:`llmboost.learn.adaptation.crosscheck.cross_check`. ``cancel`` ends it with nothing changed.
 
     Attributes:

@@ -41,17 +41,17 @@ BATCH = 16
 class ClassifierAdapter(OnBase):
     """An :class:`.common.Adaptation`: images of "val" select, calibrate and set the thresholds."""
 
-    def __init__(self, base: Model, path: Path, settings: AdaptSettings, device: torch.device) -> None:
-        card, data = base.card, read_image_set(path)
+    def __init__(self, base: Model, data: Path | ImageSet, settings: AdaptSettings, device: torch.device) -> None:
+        card, data = base.card, data if isinstance(data, ImageSet) else read_image_set(data)
         assert card.classification is not None
         preprocessing, input_region = card.preprocessing, card.classification.input_region
         self.base, self.data, self.device = base, data, device
         self.settings = settings = replace(settings, scope=settings.scope or "adapter", rate=settings.rate or RATE)
         self.preprocessing, self.input_region = preprocessing, input_region
-        self.aim = _aim(card, data, settings.task, path)
+        self.aim = _aim(card, data, settings.task)
         train, val = data.split("train"), data.split("val")
         if not train or not val:
-            raise LLMBoostError(f"{path}: images to learn from and to hold out are needed; give more")
+            raise LLMBoostError(f"{data.path}: images to learn from and to hold out are needed; give more")
         self.train, self.val = (read_images(samples, preprocessing, input_region) for samples in (train, val))
         self.rank = settings.rank or default_rank(len(train))
         self.labels = dict(enumerate(data.classes))
@@ -60,7 +60,7 @@ class ClassifierAdapter(OnBase):
         self.counts = len(train), len(val)
         self.options = {"classes": len(data.classes)}
         self.warnings = list(data.notes)
-        self.config: ClassificationConfig | None = None
+        self._config: ClassificationConfig | None = None
 
     def reasons(self) -> tuple[str, ...]:
         card, data, (train, val) = self.base.card, self.data, self.counts
@@ -78,9 +78,10 @@ class ClassifierAdapter(OnBase):
     def afterwards(self, elapsed: float, _measuring: float) -> float:
         return 0.2 * elapsed
 
-    def training(self, _network: nn.Module, minutes: float | None) -> ClassificationTask:
-        settings, preprocessing = self.settings, self.preprocessing
-        self.config = ClassificationConfig(
+    def config(self, minutes: float | None) -> ClassificationConfig:
+        """How is trained, in so many minutes or the settings' steps."""
+        settings = self.settings
+        return ClassificationConfig(
             steps=settings.steps,
             minutes=minutes,
             clock=settings.clock,
@@ -92,9 +93,12 @@ class ClassifierAdapter(OnBase):
             first=self.aim == IMPROVE,
             patience=settings.patience,
         )
-        augmentation = augmentation_of(ClassificationRecipe(self.config), preprocessing, self.input_region)
+
+    def training(self, _network: nn.Module, minutes: float | None) -> ClassificationTask:
+        preprocessing, self._config = self.preprocessing, self.config(minutes)
+        augmentation = augmentation_of(ClassificationRecipe(self._config), preprocessing, self.input_region)
         images, multi_label = (self.train, self.val), self.data.multi_label
-        return ClassificationTask(*images, preprocessing, self.config, augmentation, self.labels, multi_label)
+        return ClassificationTask(*images, preprocessing, self._config, augmentation, self.labels, multi_label)
 
     def conclude(self, network: nn.Module, _before: Measured) -> End:
         result, tensors = self.adapted(network)
@@ -109,11 +113,11 @@ class ClassifierAdapter(OnBase):
 
     def describe(self, end: End, before: Measured) -> Card:
         meaning = calibrate(end.network, self.val, self.data, self.preprocessing, self.input_region)
-        assert self.config is not None
+        assert self._config is not None
         return replace(
             self._goal(),
             classification=replace(meaning, looks=self._looks()),
-            training={"config": asdict(self.config), "base": self.base.card.training},
+            training={"config": asdict(self._config), "base": self.base.card.training},
             figures={"before": before.auc, "after": end.after.auc, **self._certainty(end.network)},
             adapter=adapter_entry(self),
         )
@@ -147,19 +151,19 @@ class ClassifierAdapter(OnBase):
         return replace(goal, labels=class_labels(data.classes), modality=data.modality or card.modality)
 
 
-def _aim(card: Card, data: ImageSet, asked: str | None, path: Path) -> str:
+def _aim(card: Card, data: ImageSet, asked: str | None) -> str:
     """Whether the images are of the model's own classes; raises LLMBoostError if it cannot learn from them."""
     preprocessing = card.preprocessing
     if data.flat != (preprocessing.slice_axis is not None) or data.color != preprocessing.color:
         kinds = ("volumes", "slices")
         raise LLMBoostError(
-            f"{path}: {kinds[data.flat]}{' in color' * data.color}, but '{card.name}' takes"
+            f"{data.path}: {kinds[data.flat]}{' in color' * data.color}, but '{card.name}' takes"
             f" {kinds[preprocessing.slice_axis is not None]}{' in color' * preprocessing.color}; choose another base"
         )
     same = [label.name.casefold() for label in card.labels] == [name.casefold() for name in data.classes]
     if asked == IMPROVE and not same:
         raise LLMBoostError(
-            f"{path}: classes {', '.join(data.classes)}, but '{card.name}' has"
+            f"{data.path}: classes {', '.join(data.classes)}, but '{card.name}' has"
             f" {', '.join(label.name for label in card.labels)}; teach them as new ones"
         )
     return asked or (IMPROVE if same else NEW_LABELS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
@@ -26,6 +26,7 @@ from .lora import SCOPES
 if TYPE_CHECKING:
     from ...io.dataset import Dataset
     from ...io.imageset import ImageSet
+    from ...report import Observed, ObservedImages
 
 IMPROVE, NEW_LABELS = AdaptTask.IMPROVE, AdaptTask.NEW_LABELS
 OWN = "own"
@@ -212,6 +213,29 @@ class End:
     tensors: dict[str, Tensor]
     after: Measured
     old: float | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What networks made of the cases that they have not seen.
+
+    Attributes:
+        measured, before: see :class:`.crosscheck.CrossChecked`.
+        count: of the cases.
+        figures: for the card.
+        training: what the card tells of how they were found, next to the number of networks and their steps.
+        result: as :func:`...evaluation.evaluate` gives it, but for what tells of the model.
+        observed: was shown the cases.
+    """
+
+    measured: Measured
+    count: int
+    figures: Mapping[str, Any]
+    training: Mapping[str, Any]
+    result: Mapping[str, Any]
+    observed: Observed | ObservedImages
+    before: Measured = field(default_factory=Measured)
+    warnings: tuple[str, ...] = ()
 
 
 class Adaptation(Protocol):

@@ -1,33 +1,36 @@
-"""How good a network for new labels is, told by every case: networks like it, each without a part of the cases, segment
+"""How good what was adapted is, told by every case: networks like it, each without a part of the cases, are measured on
 what they have not seen."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
+import safetensors.torch
 import torch
 
 from ...card import Card, read_card
 from ...errors import Cancelled, LLMBoostError
-from ...io.dataset import Dataset, digest_of, read_dataset
+from ...io.dataset import read_dataset
+from ...io.imageset import read_image_set
 from ...messages.words import FOLDS, LEAST_FOLDS
-from ...model import load_model, save_model
+from ...model import load_model, save_tensors
 from ...report import Training, write_report
-from ..crossvalidation import OutOfFold, digests_of, folds_in, measure_folds, together
-from ..folds import RESULT, SPLIT, folds, keep_split, train_folds, write_result
-from ..train import Recipe, train
+from ..classification.crossvalidation import undivided
+from ..folds import RESULT, SPLIT, write_result
 from ..trainingreport import REPORT
 from .cases import task_of
-from .common import NEW_LABELS, AdaptSettings, Control, Measured, Watching, adapter_entry
+from .classifier import ClassifierAdapter
+from .classifierfolds import ClassifierFolds
+from .common import NEW_LABELS, AdaptSettings, Control, Found, Measured, Watching, adapter_entry
 from .flow import read_adaptation
 from .own import OwnNetwork
 from .runs import Ended, Run, ended_run
+from .segmenterfolds import SegmenterFolds
 
 PLACE = "folds"  # in a run's folder, while it is checked
 
@@ -38,29 +41,59 @@ class CrossChecked:
 
     Attributes:
         card: of the file that was checked, with what was found.
-        found: Dice of every case, by the network that has not seen it, on the images' own grids.
+        found: Dice of every case, by the network that has not seen it, on the images' own grids; of a classifier, the
+            AUC over all images, each by the network that has not seen it.
+        before: of a classifier that got better at its own classes, the same of its base.
+        count: of the cases.
         folds: how many networks there were.
         seconds: that it took.
     """
 
     card: Card
     found: Measured
+    before: Measured
+    count: int
     folds: int
     seconds: float
     warnings: tuple[str, ...]
 
 
+class Check(Protocol):
+    """What differs between the checks of segmenters and of classifiers.
+
+    Attributes:
+        labels: names of what was learned, by value.
+        subjects: how many there are, each of whose cases are in one part.
+    """
+
+    labels: dict[int, str]
+    subjects: int
+
+    def parts(self, count: int) -> list[list[str]]:
+        """The ids of the cases in so many parts."""
+
+    def keep_split(self, path: Path, parts: Sequence[Sequence[str]], ended: Ended) -> None:
+        """See :func:`..folds.keep_split`."""
+
+    def learned_without(
+        self, parts: Sequence[Sequence[str]], place: Path, ended: Ended, **watched: Callable[..., Any]
+    ) -> Found:
+        """Train the networks in the folder ``place``, or go on there, and measure them."""
+
+
 def check_folds(base: Card, folder: Path, settings: AdaptSettings, count: int) -> None:
     """Raises LLMBoostError if :func:`cross_check` would refuse, as far as that can be known without reading images."""
     if base.classification:
-        raise LLMBoostError(f"model '{base.name}' classifies, and folds are for new labels that are to be segmented")
+        _counted(folder, len(undivided(read_image_set(folder)).splits["train"]), count)
+        return
     dataset = read_dataset(folder)
     if (settings.task or task_of(base, dataset)) != NEW_LABELS:
         raise LLMBoostError(f"{folder}: has the labels of '{base.name}', and folds are for new labels; leave them out")
     learned = dataset.splits["train"] + dataset.splits["val"]
     unlisted = [case.id for case in dataset.cases.values() if case.id not in dataset.splits["test"]]
     listed = (folder / "splits.json").exists()
-    _parts(dataset, [id for id in (learned if listed else unlisted) if dataset.cases[id].label], count, settings.seed)
+    labeled = [id for id in (learned if listed else unlisted) if dataset.cases[id].label]
+    _counted(folder, len({dataset.subjects.get(id, id) for id in labeled}), count)
 
 
 def cross_check(
@@ -73,7 +106,8 @@ def cross_check(
     device: torch.device,
     **watching: Unpack[Watching],
 ) -> CrossChecked:
-    """Tell by every case how good the network is that :func:`.flow.adapt` wrote to ``output``.
+    """Tell by every case how good the network for new labels, or the classifier is that :func:`.flow.adapt` wrote to
+    ``output``.
 
     ``count`` networks learn by the same plan in as many steps, each without one part of the cases, whole subjects, and
     are measured on that part. The network stays as it is; its card tells what was found, and the folder of its run has
@@ -85,47 +119,52 @@ def cross_check(
         watching: see :class:`.common.Control`; there is no finishing early.
 
     Raises:
-        LLMBoostError: no training of new labels ended there, its cases were changed, or there are fewer subjects.
+        LLMBoostError: no such training ended there, its cases were changed, there are fewer subjects, or several
+            classes may be true of an image.
         Cancelled: when asked to; then all is as it was.
     """
     control = Control(**watching)
     control.stage("reading the cases")
     base = load_model(base_path)
     adaptation = read_adaptation(base, folder, settings, device)
-    if not isinstance(adaptation, OwnNetwork):
+    check: Check
+    if isinstance(adaptation, OwnNetwork):
+        check = SegmenterFolds(adaptation)
+    elif isinstance(adaptation, ClassifierAdapter):
+        check = ClassifierFolds(adaptation)
+    else:
         raise LLMBoostError(f"{output}: folds are for networks that learned new labels; evaluate it on other cases")
-    dataset = adaptation.data
-    parts = _parts(dataset, adaptation.showing, count, settings.seed)
+    parts = check.parts(_counted(folder, check.subjects, count))
     with ended_run(output, adapter_entry(adaptation), adaptation) as run:
         assert run.ended is not None
         read_card(output)
         place, told = run.folder / PLACE, _plan(parts, run.ended)
-        control.report({"event": "plan", "reasons": told, "labels": dataset.labels})
+        control.report({"event": "plan", "reasons": told, "labels": check.labels})
+        _begin(check, parts, place, run.ended)
         try:
-            found = _learned_without(adaptation, parts, place, run.ended.steps, device, control)
+            watched: dict[str, Callable[..., Any]] = {"report": control.report, "cancelled": control.cancelled}
+            found = check.learned_without(parts, place, run.ended, **watched)
         except (Cancelled, LLMBoostError):
             shutil.rmtree(place, ignore_errors=True)
             raise
-        card = _keep(found, dataset, output, run)
-        write_report(run.folder / REPORT, card, found.result(card), together(found.seen), Training(plan=told))
+        card, result = _keep(found, len(parts), output, run)
+        write_report(run.folder / REPORT, card, result, found.observed, Training(plan=told))
         shutil.rmtree(place, ignore_errors=True)
-    cases = tuple({"id": case["id"], "dice": case["dice"]} for case in found.cases)
-    warnings = tuple(_unseen(found, dataset.labels))
-    return CrossChecked(card, Measured(cases), len(parts), time.monotonic() - control.started, warnings)
+    seconds = time.monotonic() - control.started
+    return CrossChecked(card, found.measured, found.before, found.count, len(parts), seconds, found.warnings)
 
 
-def _parts(dataset: Dataset, ids: Sequence[str], count: int | None, seed: int) -> list[list[str]]:
-    """The cases in parts; raises LLMBoostError if there are too few subjects, or too few parts are asked for."""
-    subjects = len({dataset.subjects.get(id, id) for id in ids})
+def _counted(folder: Path, subjects: int, count: int | None) -> int:
+    """How many parts there are to be; raises LLMBoostError if there are too few subjects, or too few parts are asked
+    for."""
     if subjects < LEAST_FOLDS:
         raise LLMBoostError(
-            f"{dataset.folder}: {subjects} subject(s) with labels, and checking on every case takes {LEAST_FOLDS}; add"
-            " cases"
+            f"{folder}: {subjects} subject(s) with labels, and checking on every case takes {LEAST_FOLDS}; add cases"
         )
     count = min(subjects, FOLDS) if count is None else count
     if not LEAST_FOLDS <= count <= subjects:
         raise LLMBoostError(f"{count} folds: of {subjects} subjects, take {LEAST_FOLDS} to {subjects}")
-    return folds(ids, count, dataset.subjects, seed)
+    return count
 
 
 def _plan(parts: Sequence[Sequence[str]], ended: Ended) -> list[str]:
@@ -138,66 +177,24 @@ def _plan(parts: Sequence[Sequence[str]], ended: Ended) -> list[str]:
     ]
 
 
-def _learned_without(
-    adaptation: OwnNetwork,
-    parts: Sequence[Sequence[str]],
-    place: Path,
-    steps: int,
-    device: torch.device,
-    control: Control,
-) -> OutOfFold:
-    """Train the networks in the folder ``place``, or go on there, and measure them."""
-    plan, dataset = adaptation.plan, adaptation.data
-    recipe = Recipe(replace(adaptation.config(None), steps=steps))
-    digests = digests_of(dataset, adaptation.showing)
+def _begin(check: Check, parts: Sequence[Sequence[str]], place: Path, ended: Ended) -> None:
+    """Write down what is trained on what; what a killed check of another kind has left goes."""
     place.mkdir(exist_ok=True)
     try:
-        keep_split(place / SPLIT, parts, digests, recipe)
-    except LLMBoostError:  # of a check that was killed, and was another one
+        check.keep_split(place / SPLIT, parts, ended)
+    except LLMBoostError:
         shutil.rmtree(place)
         place.mkdir()
-        keep_split(place / SPLIT, parts, digests, recipe)
-    every = folds_in(place, dataset, adaptation.every, parts)
-    watched: dict[str, Callable[..., Any]] = {"report": control.report, "cancelled": control.cancelled}
-    train_folds(every, partial(train, recipe=recipe, plan=plan, device=device), **watched)
-    return measure_folds(every, device, **watched)
+        check.keep_split(place / SPLIT, parts, ended)
 
 
-def _keep(found: OutOfFold, dataset: Dataset, output: Path, run: Run) -> Card:
+def _keep(found: Found, folds: int, output: Path, run: Run) -> tuple[Card, dict[str, Any]]:
     """Write what was found into the model's card, and case by case beside it; the weights stay as they are."""
     run.check_output()
-    model, ended = load_model(output), run.ended
+    card, ended = read_card(output), run.ended
     assert ended is not None
-    worst = {
-        value: min(dice)
-        for value in found.summary["dice"]
-        if (dice := [one for case in found.cases if (one := case["dice"].get(value)) is not None])
-    }
-    card = replace(
-        model.card,
-        figures={**model.card.figures, **found.figures, "out_of_fold_worst_dice_per_label": worst},
-        training={
-            **model.card.training,
-            "cross_check": {  # cases as digests, for ids may be names of patients
-                "folds": len(found.models),
-                "steps": ended.steps,
-                "dice": {digest_of(dataset.cases[case["id"]])[:16]: case["dice"] for case in found.cases},
-            },
-        },
-    )
-    card = save_model(model.network, card, output)
+    check = {"folds": folds, "steps": ended.steps, **found.training}
+    card = replace(card, figures={**card.figures, **found.figures}, training={**card.training, "cross_check": check})
+    card = save_tensors(safetensors.torch.load_file(output), card, output)
     run.end(ended.steps, ended.seconds, ended.trained)
-    write_result(run.folder / RESULT, found.result(card))
-    return card
-
-
-def _unseen(found: OutOfFold, labels: Mapping[int, str]) -> list[str]:
-    """Of labels that the cases of one fold alone show, for which the network that was to draw them there had no
-    teacher."""
-    shown = {
-        name: {case["fold"] for case in found.cases if case["reference_ml"].get(str(value))}
-        for value, name in labels.items()
-    }
-    alone = [name for name, where in shown.items() if len(where) == 1]
-    text = "only the cases of one fold show it, so its figure says nothing: no other case could teach it; add cases"
-    return [f"{', '.join(alone)}: {text}"] if alone else []
+    return card, write_result(run.folder / RESULT, card, found.result)

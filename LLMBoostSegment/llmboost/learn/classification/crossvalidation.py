@@ -25,12 +25,12 @@ from ..folds import (
     OUT_OF_FOLD,
     RESULT,
     SPLIT,
-    Fold,
     alone_in,
     check_fresh,
     divided,
     folds,
     folds_folder,
+    folds_in,
     keep_split,
     train_folds,
     training_of,
@@ -74,13 +74,13 @@ def cross_validate_classifier(
     """
     check_fresh(output, resume)
     folder = folds_folder(output)
-    data = _undivided(read_image_set(path))
+    data = undivided(read_image_set(path))
     samples = data.splits["train"]
     plan = plan_images(data, recipe)
     images = read_images(samples, plan.preprocessing, plan.input_region)
-    digests = {sample.id: digest_of(image)[:16] for sample, image in zip(samples, images.images, strict=True)}
+    digests = digests_of(samples, images)
     classes = {sample.id: sample.target for sample in samples}
-    parts = folds([sample.id for sample in samples], count, digests, recipe.config.seed, classes)
+    parts = folds(list(digests), count, digests, recipe.config.seed, classes)
     wanted = recipe.report
     recipe, first = divided(recipe, parts)
     told = (first, *plan.reasons)
@@ -89,18 +89,13 @@ def cross_validate_classifier(
         known = {id: f"{digest} {classes[id]}" for id, digest in digests.items()}
         pretrained = recipe.pretrained and recipe.pretrained.name
         keep_split(folder / SPLIT, parts, known, recipe, {"size": recipe.size, "pretrained": pretrained})
-        every = [
-            Fold(number, folder / f"fold_{number}.safetensors", _without(data, part))
-            for number, part in enumerate(parts)
-        ]
+        every = folds_in(folder, parts, partial(holding_out, data))
         train_folds(every, partial(train_classifier, recipe=recipe, plan=plan, device=device), report)
         models = [load_model(fold.path, device) for fold in every]
-        numbers = np.array([next(n for n, part in enumerate(parts) if sample.id in part) for sample in samples])
-        meaning, result = _out_of_fold(models, data, images, numbers)
+        meaning, result = out_of_fold(models, data, images, parts)
         check_free(output, resume)
         card = combine(models, output, **_fields(data, models, meaning, result))
-        result = {"model": card.name, "digest": card.digest, **result}
-        write_result(folder / RESULT, result)
+        result = write_result(folder / RESULT, card, result)
         if wanted:
             observed = observe_worst(result, samples, plan.preprocessing)
             write_report(folder / REPORT, card, result, observed, Training(plan=told))
@@ -108,7 +103,7 @@ def cross_validate_classifier(
     return card
 
 
-def _undivided(data: ImageSet) -> ImageSet:
+def undivided(data: ImageSet) -> ImageSet:
     """The data set with the images of "train" and "val" in "train" alone; raises LLMBoostError where several classes
     may be true of one."""
     if data.multi_label:
@@ -123,8 +118,13 @@ def _undivided(data: ImageSet) -> ImageSet:
     return replace(data, splits={"train": [*splits["train"], *splits["val"]], "val": [], "test": []})
 
 
-def _without(data: ImageSet, part: Sequence[str]) -> ImageSet:
-    """The data set with a part of the images for validation, and the others to learn from."""
+def digests_of(samples: Sequence[Sample], images: Images) -> dict[str, str]:
+    """What tells images from others, by their ids."""
+    return {sample.id: digest_of(image)[:16] for sample, image in zip(samples, images.images, strict=True)}
+
+
+def holding_out(data: ImageSet, part: Sequence[str]) -> ImageSet:
+    """The undivided data set with a part of the images for validation, and the others to learn from."""
     held = set(part)
     chosen: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
     for sample in data.splits["train"]:
@@ -132,18 +132,21 @@ def _without(data: ImageSet, part: Sequence[str]) -> ImageSet:
     return replace(data, splits=chosen)
 
 
-def _out_of_fold(
-    models: Sequence[Model], data: ImageSet, images: Images, numbers: np.ndarray
+def out_of_fold(
+    models: Sequence[Model], data: ImageSet, images: Images, parts: Sequence[Sequence[str]]
 ) -> tuple[Classification, dict[str, Any]]:
     """What each image is to the network that did not see it.
 
     Args:
-        numbers: the fold (N,) of each image.
+        data: undivided; ``images`` are its own.
+        parts: what each network did not see.
 
     Returns:
         what all networks' answers mean, and the measures in the form of :func:`...evaluation.judged`, with the
         ``fold`` of each case and ``folds``.
     """
+    homes = {id: number for number, part in enumerate(parts) for id in part}
+    numbers = np.array([homes[sample.id] for sample in data.splits["train"]])
     mirror = models[0].card.preprocessing.mirror
     plain = torch.empty(len(images), len(data.classes))
     for number, model in enumerate(models):
