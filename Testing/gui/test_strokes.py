@@ -13,7 +13,7 @@ import pytest
 import slicer
 from Testing.gui.autocomplete import slicersOwn
 from Testing.gui.editorcase import Editor
-from Testing.gui.qthost import Host, choose, click, press
+from Testing.gui.qthost import MODULES, Host, choose, click, press
 
 from llmboost import library
 from LLMBoostLib.strokes.registration import NAME
@@ -334,6 +334,40 @@ def test_painted_voxels_become_a_case_and_the_rest_is_not_labeled(strokes):
     counted = {kinds[value].name: count for value, count in case.voxels.items()}
     assert case.partly is False
     assert counted[KNOWN[0]] == int(strokes.shown(KNOWN[0]).sum())
+
+
+@pytest.mark.parametrize(
+    ("names", "task", "called"),
+    [
+        (KNOWN, "IMPROVE", "hippocampus-local-1"),
+        (("front", "back"), "NEW_LABELS", "front-back-local-1"),
+    ],
+)
+def test_train_chooses_by_whether_a_model_knows_what_is_painted(host, strokes, names, task, called):
+    panel = slicer.util.mainWindow().takeCentralWidget()  # the modules', whose place the editor takes
+    host.loadModule(MODULES / "LLMBoostTrain" / "LLMBoostTrain.py")
+    editor = strokes.open(names)
+    editor.paint(names[0], FRONT)
+    editor.paint(names[1], BACK)
+    strokes.choose()
+    strokes.waitForAnswer("2 strokes")
+    options = strokes.effect.options
+    assert not options.trainButton.enabled, "before a case is added, there is nothing to train with"
+    click(options.rightBox)
+    click(options.addButton)
+    click(options.trainButton)
+    module = slicer.util.getModuleWidget("LLMBoostTrain")
+    node, ui = module.panel.parameterNode, module.ui
+    assert node.task.name == task
+    assert ui.nameEdit.text == called
+    assert ui.startButton.enabled, ui.problemsLabel.text
+    if task == "IMPROVE":
+        assert node.base == "hippocampus"
+    else:
+        node.task = type(node.task).IMPROVE  # by hand: what is proposed follows, as nothing was written
+        assert ui.nameEdit.text.endswith("-local-1")
+        assert not ui.nameEdit.text.startswith("front")
+    assert panel is not None
 
 
 def turned() -> np.ndarray:

@@ -47,11 +47,11 @@ class BaseChoice:
         """Of one of these models."""
         return self._cards.get(name)
 
-    def proposeName(self, base: str) -> None:
-        """A free name, as long as the user has not written one."""
+    def proposeName(self, origin: str) -> None:
+        """A free name after what the model is made of, or for, as long as the user has not written one."""
         edit = self._ui.nameEdit
         if edit.text in ("", self._proposed):
-            self._proposed = freeName(base)
+            self._proposed = freeName(origin)
             wasBlocked = edit.blockSignals(True)
             edit.text = self._proposed
             edit.blockSignals(wasBlocked)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from llmboost.messages.words import Device
 
 from .filechanges import makeFolder, makePrivate
 from .runfolders import OUTCOME, PENDING, RUN, discardPending
+
+LONGEST = 48  # letters of a name that is proposed
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,21 @@ def checkName(name: str) -> None:
         raise LLMBoostError(_("A model named '{name}' is installed already: choose another name").format(name=name))
 
 
+def nameAfter(labels: Iterable[str]) -> str:
+    """What a network of its own is called after, which has nothing of a base: as many of its labels as a name holds,
+    such as "left-atrium-aorta"; empty where they have no letters."""
+    words = ["-".join(re.findall(r"[^\W_]+", label.casefold())) for label in labels]
+    name = ""
+    for word in filter(None, words):
+        longer = f"{name}-{word}" if name else word[:LONGEST]
+        if len(longer) > LONGEST:
+            break
+        name = longer
+    return name
+
+
 def freeName(base: str) -> str:
-    """A name for what is made of a base."""
+    """A name for what is made of a base, or called after something else."""
     known = library.installed()
     number = 1
     while f"{base}-local-{number}" in known:

@@ -22,7 +22,7 @@ from ..panels.devicechoice import Device
 from ..worker.calls import Listeners, run, separate
 from ..worker.client import Client
 from . import ranking, snapshot
-from .candidate import AdapterCandidate, freeName, pending
+from .candidate import AdapterCandidate, freeName, nameAfter, pending
 from .cases import Snapshot
 from .casestore import CaseStore, defaultFolder
 from .plan import Plan, examine, freeze, makePlan
@@ -151,7 +151,8 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             minutes, steps: the budget, one of them; by default two minutes.
             rank: how much the adapter can take; by default it follows from the number of cases.
             device: auto, cpu or cuda.
-            name: of the new model; by default one that is free.
+            name: of the new model; by default one that is free, after the base, or of new labels after these or the
+                folder.
             waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
             onProgress: is called now and then.
 
@@ -174,7 +175,14 @@ class LLMBoostTrainLogic(ScriptedLoadableModuleLogic):
             task=chosen(AdaptTask, task, "task"),
             device=chosen(words.Device, device, "device"),
         )
-        return self._begin(partial(self.training.start, name or freeName(base)), request, options)
+        name = name or freeName(self._origin(base, task, dataset))
+        return self._begin(partial(self.training.start, name), request, options)
+
+    def _origin(self, base: str, task: str, dataset: str | Path | None) -> str:
+        """What a new model is called after."""
+        if dataset is None:
+            return self.plan(base, task).origin
+        return (nameAfter([Path(dataset).name]) if task == AdaptTask.NEW_LABELS else "") or base
 
     def goOn(
         self,

@@ -16,6 +16,7 @@ from llmboost.io.labels import IGNORE
 from llmboost.messages.words import HELD_OUT, AdaptTask
 
 from ..scene.fit import LARGE, THIN, patchMm
+from .candidate import nameAfter
 from .cases import EXTENSION, LABELS, TRAIN, UNLABELED, VAL, Kind, Snapshot, link, writeDataset
 from .casestore import CaseStore
 from .mapping import BACKGROUND, UNDECIDED, Match, counts, match, matchOwn, ownLabels
@@ -47,6 +48,11 @@ class Plan:
     task: str
     labels: dict[int, str]
     matches: dict[int, Match]
+
+    @property
+    def origin(self) -> str:
+        """What the model is called after: its base, or, where it has nothing of one, its labels."""
+        return (nameAfter(self.labels.values()) if self.task == AdaptTask.NEW_LABELS else "") or self.card.name
 
     def undrawn(self, case: Snapshot) -> list[str]:
         """The labels that nobody drew in the case: they may be anywhere in its background."""

@@ -83,9 +83,9 @@ class TrainingSection:
 
     def show(self, plan: Plan | None, whole: Findings, perCase: Mapping[str, Findings]) -> None:
         """Tell what stands in the way of learning this, or speaks against it."""
-        card, label = self._panel.card, self._ui.problemsLabel
-        if card is not None and not self._panel.run.active:
-            self.base.proposeName(card.name)
+        label = self._ui.problemsLabel
+        if plan is not None and not self._panel.run.active:
+            self.base.proposeName(plan.origin)
         problems = self._problems(plan, whole, perCase)
         self._isReady = not problems
         label.text = "\n".join(problems or whole.notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from Testing.gui.qthost import click
+from Testing.gui.qthost import choose, click
 from Testing.gui.traincase import selectRows
 
 from llmboost import library
@@ -40,6 +40,15 @@ def test_a_name_that_is_taken(ready):
     assert not ready.ui.startButton.enabled
     ready.ui.nameEdit.text = "mine"
     assert ready.ui.startButton.enabled
+
+
+def test_new_labels_name_the_model(ready):
+    assert ready.ui.nameEdit.text == "hippocampus-local-1"
+    choose(ready.ui.taskBox, ready.ui.taskBox.itemText(1))
+    assert ready.ui.nameEdit.text == "anterior-hippocampus-posterior-hippocampus-local-1"
+    ready.ui.nameEdit.text = "mine"
+    choose(ready.ui.taskBox, ready.ui.taskBox.itemText(0))
+    assert ready.ui.nameEdit.text == "mine"
 
 
 def test_adapters_are_compared_exported_removed_and_imported(ready, host, tmp_path):
