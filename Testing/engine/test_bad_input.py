@@ -32,6 +32,8 @@ from llmboost.errors import LLMBoostError
 from llmboost.io.image import read_image, read_volumes
 from llmboost.io.segnrrd import read_segmentation
 
+from .summaries import names
+
 # --- how the files are made ---
 
 IDENTITY = np.eye(4)
@@ -246,7 +248,7 @@ def failure(segmented, tmp_path):
             assert not (tmp_path / "out").exists()
             return line.removeprefix("error: ")
         assert "0 of 1 cases segmented" in done.out
-        assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["summary.csv", "summary.json"]
+        assert names(tmp_path / "out") == ["summary.csv", "summary.json"]
         (row,) = json.loads((tmp_path / "out" / "summary.json").read_text())["cases"]
         assert row["status"] == "failed"
         assert line == f"failed: {row['error']}"
@@ -493,7 +495,7 @@ def test_a_name_too_long_for_its_result(segmented, tmp_path):
     done = segmented(tmp_path / ("x" * 250 + ".nii"))
     assert done.status == 1
     assert ".seg.nrrd: cannot be written (File name too long)" in done.err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["summary.csv", "summary.json"]
+    assert names(tmp_path / "out") == ["summary.csv", "summary.json"]
 
 
 def child(*arguments, **options):
@@ -526,7 +528,7 @@ def test_a_full_disk(tiny_model, tmp_path):
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("failed: "))
     assert line.startswith(f"failed: {tmp_path / 'out' / 'a_entropy.nii.gz'}: cannot be written")
     assert line.endswith("check the folder's permissions and free space")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["summary.csv", "summary.json"]
+    assert names(tmp_path / "out") == ["summary.csv", "summary.json"]
 
 
 def test_what_crashes_or_stops_itk_does_neither(tiny_model, tmp_path):

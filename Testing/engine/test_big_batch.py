@@ -19,6 +19,8 @@ from llmboost.io.image import Image, read_image, write_image
 from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import save_model
 
+from .summaries import names
+
 SHAPE = (14, 16, 15)
 
 
@@ -55,8 +57,7 @@ def folder(tmp_path):
 def check(out, images, ids, bad):
     """All results are there and whole, and nothing else."""
     good = [id for id in ids if id not in bad]
-    names = sorted(path.name for path in out.iterdir())
-    assert names == [*(f"{id}.seg.nrrd" for id in good), "summary.csv", "summary.json"]
+    assert names(out) == [*(f"{id}.seg.nrrd" for id in good), "summary.csv", "summary.json"]
     rows = json.loads((out / "summary.json").read_text())["cases"]
     assert sorted(row["id"] for row in rows) == ids
     failed = {row["id"]: row["error"] for row in rows if row["status"] == "failed"}

@@ -41,6 +41,13 @@ class ClassifyRow(Row):
         probabilities = {f"p({name})": p for name, p in self.probabilities.items()}
         return {"decision": ", ".join(self.decision), **probabilities, "outside the model's range": int(self.outside)}
 
+    def flags(self) -> list[str]:
+        return ["no image of the kind that the model knows"] if self.outside else []
+
+    def doubt(self) -> float | None:
+        """Of the class that is the least decided: 0 where its probability is 0 or 1, 1 where it is a half."""
+        return max((2 * min(p, 1 - p) for p in self.probabilities.values()), default=None)
+
 
 def classify_cases(
     model: Model,

@@ -16,7 +16,9 @@ from ..files import check_regular, digest_of, remove_leftovers, staging
 from ..io.cases import ALL_FRAMES, InputCase
 from ..io.image import Image
 from ..library import find
-from .summary import FAILED, OK, Summary
+from ..report.overview import check_overview
+from . import overview
+from .summary import FAILED, OK, WAY_OUT, Summary
 from .work import R, Work
 
 
@@ -29,7 +31,8 @@ def run_cases(
     overwrite: bool = False,
     report: Callable[[R], None] = lambda row: None,
 ) -> list[R]:
-    """Do the work for each case and keep summary.json and summary.csv in ``output`` up to date (:mod:`.summary`).
+    """Do the work for each case and keep summary.json and summary.csv in ``output`` up to date (:mod:`.summary`); at
+    the end, write overview.html, which shows all that is in the folder.
 
     A case that fails is a row with its error. With ``resume``, cases are left alone that the summary lists as done from
     the same bytes, with the same options, and whose files are as they were written. Rows of other cases stay.
@@ -49,10 +52,15 @@ def run_cases(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LLMBoostError(f"{output}: cannot be made ({error.strerror}); choose another folder") from error
+    if not overwrite:
+        check_overview(output, WAY_OUT)
     summary = Summary(output, work.card, work.row, overwrite=overwrite)
     remove_leftovers(output)
     run = _Run(work, summary, cases, resume, report)
-    return [row for case in cases.values() for row in run.rows_of(case)]
+    rows = [row for case in cases.values() for row in run.rows_of(case)]
+    summary.refresh()
+    overview.write(output, work.card, summary.rows.values())
+    return rows
 
 
 class _Run(Generic[R]):
@@ -114,7 +122,7 @@ class _Run(Generic[R]):
         return self.summary.is_intact(id, self.work.files(id))
 
     def compute(self, row: R, case: InputCase, channels: list[Image], gone: str) -> None:
-        names = self.work.files(row.id)
+        names = [*self.work.files(row.id), overview.picture_of(row.id)]
         self.summary.check(row.id, names)
         if self.is_anothers(row) and not self.summary.overwrite:
             other = self.summary.rows[row.id].input[0]

@@ -20,7 +20,7 @@ from ..io.segnrrd import write_segmentation
 from ..model import Model
 from ..provenance import FAST, provenance
 from .run import run_cases
-from .summary import Row
+from .summary import Row, nothing_found
 from .work import ModelOptions, ModelWork, Progress
 
 DICOM = "dcm"
@@ -62,17 +62,29 @@ class SegmentRow(Row):
     asymmetry_percent: dict[str, float] = field(default_factory=dict)
     quality: dict[str, Any] | None = None
 
-    def columns(self) -> dict[str, Any]:
-        found: dict[str, Any] = {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
+    def compared(self) -> dict[str, float]:
+        found = {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
         if self.intracranial_ml is not None:
             found["total intracranial volume (mL)"] = self.intracranial_ml
         found |= {
             f"{name} (% of total intracranial volume)": share for name, share in self.intracranial_percent.items()
         }
-        found |= {f"{name} asymmetry index (%)": index for name, index in self.asymmetry_percent.items()}
+        return found | {f"{name} asymmetry index (%)": index for name, index in self.asymmetry_percent.items()}
+
+    def columns(self) -> dict[str, Any]:
+        found: dict[str, Any] = {**self.compared()}
         if self.quality is not None:
             found |= {"predicted Dice": self.quality["predicted_dice"], "check closely": int(self.quality["low"])}
         return found
+
+    def flags(self) -> list[str]:
+        return [
+            *nothing_found(self.volumes_ml),
+            *([self.quality["text"]] if self.quality and self.quality["low"] else []),
+        ]
+
+    def doubt(self) -> float | None:
+        return None if self.quality is None else 1 - float(self.quality["predicted_dice"])
 
     def formulas(self) -> dict[str, str]:
         found = {"asymmetry_percent": ASYMMETRY_FORMULA} if self.asymmetry_percent else {}

@@ -18,11 +18,13 @@ from ..messages.strokes import BACKGROUND
 from ..messages.words import StrokesMethod
 from ..model import Model
 from ..provenance import provenance
+from ..report.thumbnail import draw_thumbnail
 from ..strokes.files import read_strokes, strokes_file
 from ..strokes.volume import StrokedVolume
+from .overview import picture_of
 from .run import run_cases
 from .segmenting import check_format, write_labelmap
-from .summary import Row
+from .summary import Row, nothing_found
 from .work import Options, Progress, Work
 
 WALKER = Card(
@@ -89,6 +91,9 @@ class StrokesRow(Row):
         answered = {"method": self.method, "strokes": self.strokes, "share": self.share}
         volumes = {f"{name} (mL)": ml for name, ml in self.volumes_ml.items()}
         return {**answered, "unsure places": len(self.unsure), **volumes}
+
+    def flags(self) -> list[str]:
+        return nothing_found(self.volumes_ml)
 
 
 def stroke_cases(
@@ -158,6 +163,7 @@ class _Stroking(Work[StrokesRow, StrokesOptions]):
         answered = {"Method": found.method, "Strokes": found.strokes, "Share": found.share}
         made_by = {**provenance(self.card), **{f"LLMBoost.{what}": str(value) for what, value in answered.items()}}
         write_labelmap(labelmap, replace(self.card, labels=labels), case, path, made_by, guided=True)
+        draw_thumbnail(channels, folder / picture_of(row.id), labelmap, labels)
         row.output, row.method, row.strokes, row.share = path.name, found.method, found.strokes, found.share
         row.seconds = round(found.seconds, 3)
         row.warnings += found.warnings

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -21,7 +21,7 @@ from ..provenance import NOTICE
 
 OK, FAILED, REFUSED = "ok", "failed", "refused"
 _FIRST_COLUMNS = ["id", "status"]
-_WAY_OUT = "move it, choose another --output, or give --overwrite"
+WAY_OUT = "move it, choose another --output, or give --overwrite"
 
 
 @dataclass
@@ -47,9 +47,26 @@ class Row:
         """What summary.csv shows of the result, by column."""
         return {}
 
+    def compared(self) -> dict[str, float]:
+        """Those of the columns that tell how unusual a case is among many."""
+        return {}
+
+    def flags(self) -> list[str]:
+        """Why somebody should look at the result, in words."""
+        return []
+
+    def doubt(self) -> float | None:
+        """How doubtful the result is, from 0 to 1; None where nobody knows."""
+        return None
+
     def formulas(self) -> dict[str, str]:
         """How fields of the row were computed, by their names."""
         return {}
+
+
+def nothing_found(volumes_ml: Mapping[str, float]) -> list[str]:
+    """The flag of a result without any segment."""
+    return ["nothing was found"] if volumes_ml and not any(volumes_ml.values()) else []
 
 
 R = TypeVar("R", bound=Row)
@@ -106,7 +123,7 @@ class Summary(Generic[R]):
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = printable(str(error))
-            raise LLMBoostError(f"{path}: cannot be read as a batch's summary ({reason}); {_WAY_OUT}") from error
+            raise LLMBoostError(f"{path}: cannot be read as a batch's summary ({reason}); {WAY_OUT}") from error
         raise LLMBoostError(
             f"{self.folder}: holds results of another model ('{other}'); choose another --output, or give --overwrite"
         )
@@ -164,7 +181,7 @@ class Summary(Generic[R]):
             if _digest(path) in fine or (known is not None and _is_damaged(path)):
                 continue
             raise LLMBoostError(
-                f"{path}: exists and is not this batch's result of '{printable(id)}', or was changed since; {_WAY_OUT}"
+                f"{path}: exists and is not this batch's result of '{printable(id)}', or was changed since; {WAY_OUT}"
             )
 
     def is_intact(self, id: str, names: Sequence[str]) -> bool:
@@ -190,7 +207,7 @@ class Summary(Generic[R]):
         except (OSError, csv.Error):
             ours = False
         if not ours:
-            raise LLMBoostError(f"{path}: exists and is no batch's table; {_WAY_OUT}")
+            raise LLMBoostError(f"{path}: exists and is no batch's table; {WAY_OUT}")
 
     def _write(self) -> None:
         self._write_json()

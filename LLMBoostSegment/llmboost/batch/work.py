@@ -19,6 +19,8 @@ from ..io.cases import InputCase
 from ..io.image import Image, write_image
 from ..io.picture import draw_map
 from ..model import Model
+from ..report.thumbnail import draw_thumbnail
+from .overview import picture_of
 from .summary import Row
 
 Progress = Callable[[str, float], None]
@@ -110,6 +112,8 @@ class ModelWork(Work[R, P], Generic[R, P, F]):
             labelmap = found.labelmap if isinstance(found, Segmentation) else None
             self._write_explanation(found.explanation, channels[0], labelmap, folder, row.id)
         self.keep(found, row, case, folder)
+        drawn = (found.labelmap, found.labels) if isinstance(found, Segmentation) else (None, ())
+        draw_thumbnail(channels, folder / picture_of(row.id), *drawn)
 
     def _write_explanation(
         self, found: Explanation, image: Image, labelmap: Image | None, folder: Path, id: str
