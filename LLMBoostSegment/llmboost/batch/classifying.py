@@ -87,7 +87,7 @@ class _Classifying(ModelWork[ClassifyRow, ClassifyOptions, Finding]):
             watch=self.watch(row.id),
         )
 
-    def keep(self, found: Finding, row: ClassifyRow, case: InputCase, _folder: Path) -> None:
+    def keep(self, found: Finding, row: ClassifyRow, case: InputCase, _image: Image, _folder: Path) -> None:
         names = [label.name for label in self.model.card.labels]
         row.outside = found.range.outside
         if found.refused:

@@ -19,6 +19,7 @@ from ..io.image import Image, write_image
 from ..io.segnrrd import write_segmentation
 from ..model import Model
 from ..provenance import FAST, provenance
+from .reporting import report_names, write_reports
 from .run import run_cases
 from .summary import Row, nothing_found
 from .work import ModelOptions, ModelWork, Progress
@@ -35,6 +36,7 @@ class SegmentOptions(ModelOptions):
         format: of the segmentation; ``dcm`` (DICOM SEG) needs DICOM input.
         uncertainty, probabilities: also write these maps (.nii.gz).
         mirror: as for :func:`..inference.segment.segment`.
+        report: also write a report of each case (HTML, PDF; of a DICOM segmentation, DICOM SR as well).
         fast: with a larger step from patch to patch, see :meth:`..model.Model.faster`.
     """
 
@@ -43,6 +45,7 @@ class SegmentOptions(ModelOptions):
     probabilities: bool = False
     mirror: bool = False
     fast: bool = False
+    report: bool = False
 
 
 @dataclass
@@ -136,6 +139,8 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
             names.append(f"{id}_entropy.nii.gz")
         if self.options.probabilities:
             names += [f"{id}_probability_{label.value}.nii.gz" for label in self.model.card.labels]
+        if self.options.report:
+            names += report_names(id, dicom=self.options.format == DICOM)
         return names + super().files(id)
 
     def ask(self, row: SegmentRow, channels: list[Image]) -> Segmentation:
@@ -150,15 +155,15 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
             channels,
             roi=options.roi,
             mirror=options.mirror,
-            entropy=options.uncertainty,
+            entropy=options.uncertainty or options.report,
             probabilities=options.probabilities,
             explain=options.explain,
             watch=watch,
         )
 
-    def keep(self, found: Segmentation, row: SegmentRow, case: InputCase, folder: Path) -> None:
+    def keep(self, found: Segmentation, row: SegmentRow, case: InputCase, image: Image, folder: Path) -> None:
         segmentation, *maps = (folder / name for name in self.files(row.id))
-        if found.entropy is not None:
+        if found.entropy is not None and self.options.uncertainty:
             write_image(found.entropy, maps.pop(0))
         if found.probabilities is not None:
             for path, of_class in zip(maps[: len(self.model.card.labels)], found.probabilities.array[1:], strict=True):
@@ -175,6 +180,10 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         if found.quality is not None:
             row.quality = {**asdict(found.quality), "predicted_dice": round(found.quality.predicted_dice, 4)}
         row.warnings += found.warnings
+        if self.options.report:
+            names = report_names(row.id, dicom=self.options.format == DICOM)
+            reports = [folder / name for name in names]
+            write_reports(row.id, found, row.warnings, image, segmentation, reports)
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, float]:

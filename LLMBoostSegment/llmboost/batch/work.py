@@ -98,8 +98,8 @@ class ModelWork(Work[R, P], Generic[R, P, F]):
         """What the model says of a case."""
 
     @abstractmethod
-    def keep(self, found: F, row: R, case: InputCase, folder: Path) -> None:
-        """Write what was found into ``folder`` and fill the row."""
+    def keep(self, found: F, row: R, case: InputCase, image: Image, folder: Path) -> None:
+        """Write what was found in the image into ``folder`` and fill the row."""
 
     def compute(self, row: R, case: InputCase, channels: list[Image], folder: Path) -> None:
         try:
@@ -111,7 +111,7 @@ class ModelWork(Work[R, P], Generic[R, P, F]):
             row.warnings += found.explanation.warnings
             labelmap = found.labelmap if isinstance(found, Segmentation) else None
             self._write_explanation(found.explanation, channels[0], labelmap, folder, row.id)
-        self.keep(found, row, case, folder)
+        self.keep(found, row, case, channels[0], folder)
         drawn = (found.labelmap, found.labels) if isinstance(found, Segmentation) else (None, ())
         draw_thumbnail(channels, folder / picture_of(row.id), *drawn)
 

@@ -48,6 +48,10 @@ def segment(
     roi: RoiOption = None,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write an entropy map a case.")] = False,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write a map a label.")] = False,
+    report: Annotated[
+        bool,
+        typer.Option("--report", help="Also write a report a case (HTML, PDF; with --format dcm also DICOM SR)."),
+    ] = False,
     mirror: MirrorOption = False,
     fast: FastOption = False,
     explain: ExplainOption = False,
@@ -74,6 +78,7 @@ def segment(
         format=format,
         uncertainty=uncertainty,
         probabilities=probabilities,
+        report=report,
         mirror=mirror,
         fast=fast,
         roi=box_of(roi),
@@ -89,7 +94,7 @@ def segment(
             if not (messages.is_terminal or fraction or done):  # where there is no bar, the first case's alone
                 tell(text)
 
-        def report(row: batch.SegmentRow) -> None:
+        def told(row: batch.SegmentRow) -> None:
             nonlocal done
             done += 1
             progress.update(task, completed=done)
@@ -106,7 +111,7 @@ def segment(
                 progress.console.print(visible(line))
 
         rows = batch.segment_cases(
-            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report, progress=advance
+            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=told, progress=advance
         )
     empty = sum(row.status == batch.OK and not any(row.volumes_ml.values()) for row in rows)
     conclude(rows, "segmented", output, computed=done, empty=empty)

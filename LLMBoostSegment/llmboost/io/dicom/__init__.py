@@ -1,5 +1,6 @@
-"""DICOM: finding and reading series and pictures, and writing segmentations of them."""
+"""DICOM: finding and reading series and pictures, and writing segmentations of them and what they measure."""
 
+from .measurements import write_dicom_sr
 from .pictures import are_pictures, read_pictures
 from .segmentation import write_dicom_seg
 from .series import Series, choose_series, find_series, read_series
@@ -12,4 +13,5 @@ __all__ = [
     "read_pictures",
     "read_series",
     "write_dicom_seg",
+    "write_dicom_sr",
 ]

@@ -89,7 +89,7 @@ def write_dicom_seg(labelmap: Image, card: Card, series: Series, path: Path, *, 
     """
     if labelmap.array.ndim != 3:
         raise ValueError("a label map has no channels")
-    hd = _highdicom()
+    hd = highdicom_or_refusal()
     labels = sorted(card.labels, key=lambda label: label.value)
     with _refusing(series):
         sources = _sources(series)
@@ -118,7 +118,8 @@ def write_dicom_seg(labelmap: Image, card: Card, series: Series, path: Path, *, 
         segmentation.save_as(temporary)
 
 
-def _highdicom() -> ModuleType:
+def highdicom_or_refusal() -> ModuleType:
+    """The library; raises LLMBoostError if it is missing or too old."""
     try:
         import highdicom
 
@@ -267,28 +268,28 @@ def _stored_positions(grid: Image, sources: Sequence[Dataset]) -> dict[int, Sequ
 def _segment(hd: ModuleType, number: int, label: Label, card: Card, guided: bool) -> Any:
     described = hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=_text(label.name) or f"Label {label.value}",
-        segmented_property_category=_code(hd, label.category),
-        segmented_property_type=_code(hd, label.type),
+        segment_label=short_text(label.name) or f"Label {label.value}",
+        segmented_property_category=coded(hd, label.category),
+        segmented_property_type=coded(hd, label.type),
         algorithm_type="SEMIAUTOMATIC" if guided else "AUTOMATIC",
         algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=_text(f"LLMBoost {card.name}"),
+            name=short_text(f"LLMBoost {card.name}"),
             family=codes.DCM.ArtificialIntelligence if card.network else codes.DCM.NeighborhoodAnalysis,
-            version=_text(card.version),
+            version=short_text(card.version),
             source="LLMBoost",
             parameters={"sha256": card.digest} if card.digest else None,
         ),
         display_color=hd.color.CIELabColor.from_rgb(*label.color),
-        anatomic_regions=[_code(hd, label.region)] if label.region else None,
+        anatomic_regions=[coded(hd, label.region)] if label.region else None,
     )
     if label.guessed:
         described.SegmentDescription = f"Codes {GUESSED[1]}"
     if label.modifier is not None:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
-        kind.SegmentedPropertyTypeModifierCodeSequence = [_code(hd, label.modifier)]
+        kind.SegmentedPropertyTypeModifierCodeSequence = [coded(hd, label.modifier)]
     if label.region is not None and label.region_modifier is not None:
         region = described.AnatomicRegionSequence[0]
-        region.AnatomicRegionModifierSequence = [_code(hd, label.region_modifier)]
+        region.AnatomicRegionModifierSequence = [coded(hd, label.region_modifier)]
     return described
 
 
@@ -297,24 +298,25 @@ def _identity(hd: ModuleType, card: Card, source: Dataset) -> dict[str, Any]:
     return {
         "series_instance_uid": hd.UID(),
         "series_number": max(0, int(source.get("SeriesNumber") or 0)) + 1000,
-        "series_description": _text(f"LLMBoost {card.title} (research use only)"),
+        "series_description": short_text(f"LLMBoost {card.title} (research use only)"),
         "sop_instance_uid": hd.UID(),
         "instance_number": 1,
         "manufacturer": "LLMBoost",
-        "manufacturer_model_name": _text(card.name),
+        "manufacturer_model_name": short_text(card.name),
         "software_versions": __version__,
         "device_serial_number": card.digest or "unknown",  # tells which weights, as a serial number does of a scanner
         "content_label": "SEGMENTATION",
-        "content_description": _text(card.title),
+        "content_description": short_text(card.title),
         "content_creator_name": "LLMBoost^",
         "content_qualification": "RESEARCH",
     }
 
 
-def _code(hd: ModuleType, code: Code) -> Any:
-    return hd.sr.CodedConcept(code.value, code.scheme, _text(code.meaning))
+def coded(hd: ModuleType, code: Code) -> Any:
+    """A code as highdicom's."""
+    return hd.sr.CodedConcept(code.value, code.scheme, short_text(code.meaning))
 
 
-def _text(text: str) -> str:
+def short_text(text: str) -> str:
     """What the short text types of DICOM take: 64 characters, no backslash, no control character."""
     return " ".join("".join(c if c.isprintable() and c != "\\" else " " for c in text).split())[:64].strip()
