@@ -11,13 +11,16 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from llmboost import library, worker
 from llmboost.card import Flag, Origin, Pair, Volumetry, read_card, write_card
 from llmboost.errors import LLMBoostError
+from llmboost.handlers.report import report
 from llmboost.messages.foreign import Imported, ImportRequest, LookRequest, ModelOffer, Offers
 from llmboost.messages.images import (
     ClassChance,
@@ -34,6 +37,7 @@ from llmboost.messages.images import (
     SegmentRequest,
     SliceChances,
 )
+from llmboost.messages.report import ReportRequest
 from llmboost.messages.words import ErrorKind
 from llmboost.service import Job, RequestError
 
@@ -230,5 +234,6 @@ if __name__ == "__main__":
             ExplainRequest: explain,
             LookRequest: look,
             ImportRequest: importModel,
+            ReportRequest: partial(report, SimpleNamespace(path=library.find)),
         }
     )

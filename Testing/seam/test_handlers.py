@@ -15,7 +15,9 @@ from llmboost.handlers import Engine
 from llmboost.library import find
 from llmboost.messages.codec import Answer, Request, from_parts, to_parts
 from llmboost.messages.foreign import ImportRequest, LookRequest
-from llmboost.messages.images import SegmentRequest, Volume
+from llmboost.messages.images import DrawnLabel, SegmentRequest, Volume
+from llmboost.messages.report import ReportRequest
+from llmboost.messages.words import ReportForm
 from llmboost.messages.worker import ModelsRequest, ShowRequest
 from llmboost.service import Job
 
@@ -121,3 +123,26 @@ def test_a_request_without_volumes_is_refused(ask):
         ask(SegmentRequest(model="hippocampus", volumes=()))
     with pytest.raises(LLMBoostError, match="cannot be used"):
         from_parts(SegmentRequest, to_parts(SegmentRequest(model="hippocampus", volumes=(VOLUME,)))[0])
+
+
+@pytest.mark.parametrize("form", ReportForm)
+def test_a_report_of_a_case(ask, form):
+    labelmap = np.zeros((4, 5, 6), np.uint8)
+    labelmap[1:3, 1:4, 1:5] = 1
+    request = ReportRequest(
+        model="hippocampus",
+        form=form,
+        title="head <1>",
+        volume=VOLUME,
+        labelmap=labelmap,
+        labels=(DrawnLabel(1, "front", (230, 159, 0)),),
+        volumes_ml={"front": 0.024},
+        entropy=labelmap * 51,
+    )
+    data = ask(request).file.tobytes()
+    assert data.startswith(b"%PDF" if form == ReportForm.PDF else b"<!DOCTYPE html>")
+    if form == ReportForm.HTML:
+        assert all(told in data for told in (b"head &lt;1&gt;", b"<td>0.024</td>", b"(entropy, from 0 to 1) is 0.20"))
+    for wrong in ({"labelmap": labelmap[1:]}, {"entropy": labelmap[:, 1:]}, {"volumes_ml": {}}):
+        with pytest.raises(LLMBoostError, match="segments cannot be used"):
+            ask(replace(request, **wrong))

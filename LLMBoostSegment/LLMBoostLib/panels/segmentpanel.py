@@ -25,7 +25,7 @@ from ..scene.segmentinput import SegmentInput
 from ..training.casestore import CaseStore
 from ..training.snapshot import addCases
 from ..worker.consent import hint, needsEnvironment, whenReady
-from . import advanced, explainview, inputview, modelimport, modulepanel, resultview, speed
+from . import advanced, explainview, inputview, modelimport, modulepanel, reportview, resultview, speed
 from .advanced import Advanced
 from .errordisplay import PROBLEM_STYLE, WARNING_STYLE, errorsShown, sentence
 from .explainview import ExplainView
@@ -35,6 +35,7 @@ from .modelchooser import ModelChooser
 from .modelimport import ModelImport
 from .modulepanel import ModulePanel
 from .plaintext import confirmed, tip
+from .reportview import ReportView
 from .resultview import ResultView
 from .run import Work
 
@@ -53,6 +54,7 @@ class Widgets(
     inputview.Widgets,
     modelimport.Widgets,
     modulepanel.Widgets,
+    reportview.Widgets,
     resultview.Widgets,
     Protocol,
 ):
@@ -95,6 +97,8 @@ class Panel(ModulePanel):
         self.advanced = Advanced(ui, logic.client, self.run, self._onWorker)
         self.imports = ModelImport(ui, logic.client, self.chooser, self.run, self.runner, self.progress, self._onModels)
         self.run.observe(self._showApply)
+        done = self._beginOrStop, self._callbacks, self._endedWith
+        self.reports = ReportView(ui, logic, self.results, self.run, *done)
         ui.applyButton.connect("clicked()", self._onApply)
         ui.explainButton.connect("clicked()", self._onExplain)
         ui.anywayButton.connect("clicked()", self._onAnyway)
@@ -178,8 +182,8 @@ class Panel(ModulePanel):
         if text != self.ui.modelDetails.text:
             self.ui.modelDetails.text = text
         self._showApply()
-        self.advanced.refresh()
-        self.imports.refresh()
+        for part in (self.advanced, self.imports, self.reports):
+            part.refresh()
 
     def _examine(self, node: Any, inputs: list[Any]) -> tuple[str, list[str]]:
         """Why there can be no result (empty: nothing is in the way), and what speaks against a good one."""

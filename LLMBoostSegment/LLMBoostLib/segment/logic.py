@@ -13,6 +13,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from llmboost.card import CLASSIFICATION
 from llmboost.errors import LLMBoostError
+from llmboost.files import write_whole
 from llmboost.messages.codec import A, Request
 from llmboost.messages.images import (
     ClassifyAnswer,
@@ -23,12 +24,14 @@ from llmboost.messages.images import (
     SegmentAnswer,
     SegmentRequest,
 )
-from llmboost.messages.words import Device, Layer, Method, chosen
+from llmboost.messages.report import ReportAnswer
+from llmboost.messages.words import Device, Layer, Method, ReportForm, chosen
 from llmboost.messages.worker import Progress
 
 from ..scene.classification import Classification, writeClassification
 from ..scene.explanation import Explanation, writeExplanation
 from ..scene.frames import Frames
+from ..scene.report import canBeReported, reportRequest
 from ..scene.result import Result, writeResult
 from ..worker import folderrun
 from ..worker.calls import Listeners, Start, run, separate
@@ -191,6 +194,35 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         made = run(self.client, self._starting(request, finish, listeners), listeners)
         return made and made.mapNode
+
+    def report(self, path: str | Path, *, edited: bool = False, **options: Unpack[Listeners]) -> Any:
+        """Write a report of the last run's segments, as they and their table are now: pictures, volumes, what they say
+        together, expected quality, the model's card and the limits.
+
+        Args:
+            path: of the file, which is replaced; .pdf, or else a web page that needs nothing else.
+            edited: the segments were changed since they were drawn; then the report rates them no more.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the path.
+
+        Raises:
+            LLMBoostError: there are no segments of one image, or the file cannot be written.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        path, asked, result = Path(path), self.asked, self.result
+        if asked is None or not isinstance(result, Result) or not canBeReported(result):
+            raise LLMBoostError(_("no segments of one image that could be reported: segment an image first"))
+        form = ReportForm.PDF if path.suffix.lower() == ".pdf" else ReportForm.HTML
+        request = reportRequest(result, asked.model, form, color=takesColor(asked.model), edited=edited)
+
+        def finish(answer: ReportAnswer) -> Path:
+            write_whole(path, answer.file.tobytes())
+            return path
+
+        _none, listeners = separate(Listeners, options)
+        return run(self.client, self._starting(request, finish, listeners), listeners)
 
     def strokes(
         self,

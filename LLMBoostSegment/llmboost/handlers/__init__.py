@@ -17,6 +17,7 @@ from ..messages.cases import AdaptRequest, CrossCheckRequest, RankRequest
 from ..messages.codec import Answer, Request
 from ..messages.foreign import ImportRequest, LookRequest
 from ..messages.images import ClassifyRequest, ExplainRequest, SegmentRequest
+from ..messages.report import ReportRequest
 from ..messages.strokes import StrokesCloseRequest, StrokesKeepRequest, StrokesOpenRequest, StrokesUpdateRequest
 from ..messages.words import Device, ErrorKind
 from ..messages.worker import (
@@ -33,6 +34,7 @@ from .adapt import adapt, cross_check, rank_cases
 from .classify import classify
 from .explain import explain
 from .models import digest_of, import_model, look, models, put_model, received, show
+from .report import report
 from .segment import segment
 from .strokes import StrokesSession, close, keep, open_volume, update
 
@@ -94,6 +96,7 @@ class Engine:
             RankRequest: partial(self._computed, rank_cases),
             ClassifyRequest: partial(self._computed, classify),
             ExplainRequest: partial(self._computed, explain),
+            ReportRequest: partial(report, self),
             StrokesOpenRequest: partial(self._computed, open_volume, load=_import_walker),
             StrokesUpdateRequest: partial(self._computed, update, load=_import_walker),
             StrokesKeepRequest: partial(self._computed, keep),

@@ -25,6 +25,7 @@ class RequestKind(StrEnum):
     SEGMENT = "segment"
     CLASSIFY = "classify"
     EXPLAIN = "explain"
+    REPORT = "report"
     ADAPT = "adapt"
     CROSS_CHECK = "cross_check"
     RANK_CASES = "rank_cases"
@@ -51,6 +52,13 @@ class ErrorKind(StrEnum):
     VERSION = "version"
     CRASHED = "crashed"
     PROTOCOL = "protocol"
+
+
+class ReportForm(StrEnum):
+    """How a report is written."""
+
+    HTML = "html"
+    PDF = "pdf"
 
 
 class Device(StrEnum):
