@@ -23,11 +23,11 @@ from .errors import LLMBoostError
 if sys.platform == "win32":
     import msvcrt
 
-    def _wait_for(handle: int, wait: bool) -> None:
+    def _wait_for(handle: int, wait: bool) -> bool:
         while True:
             try:
                 msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-                return
+                return True
             except PermissionError as error:
                 if not wait:
                     raise BlockingIOError from error
@@ -44,13 +44,15 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _wait_for(handle: int, wait: bool) -> None:
+    def _wait_for(handle: int, wait: bool) -> bool:
         # network file systems may know no locks: whoever writes there alone is as safe as ever
         try:
             fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
+            return False
+        return True
 
     def _runs(pid: int) -> bool:
         try:
@@ -189,17 +191,20 @@ def _not_written(path: Path, error: Exception) -> LLMBoostError:
 
 
 @contextmanager
-def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
     """Wait until no other process or thread is in here for the same folder, and keep them out meanwhile.
 
     The system lifts the lock of a process that dies; the lock's file is removed by whoever holds it.
+
+    Yields:
+        whether others are kept out; a network file system may know no locks.
 
     Raises:
         LLMBoostError: nothing can be written into the folder; or, without ``wait``, another one is in here.
     """
     path = folder / LOCK
     try:
-        handle = _take(path, wait)
+        handle, alone = _take(path, wait)
     except BlockingIOError as error:
         raise LLMBoostError(
             f"{folder}: another process is at work there; let it end, or choose another name"
@@ -207,7 +212,7 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
     except OSError as error:
         raise _not_written(folder, error) from error
     try:
-        yield
+        yield alone
     finally:
         # removed while it is locked: those who wait for it see that it is the folder's no more; Windows removes no
         # open file, and none that another has open
@@ -219,8 +224,8 @@ def locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
             os.close(handle)
 
 
-def _take(path: Path, wait: bool) -> int:
-    """The open file ``path``, locked; closing it lifts the lock."""
+def _take(path: Path, wait: bool) -> tuple[int, bool]:
+    """The open file ``path``, and whether it is locked; closing it lifts the lock."""
     while True:
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -230,9 +235,9 @@ def _take(path: Path, wait: bool) -> int:
             time.sleep(0.01)  # just being removed
             continue
         try:
-            _wait_for(handle, wait)
+            alone = _wait_for(handle, wait)
             if os.path.samestat(os.fstat(handle), os.stat(path)):
-                return handle
+                return handle, alone
         except FileNotFoundError:
             pass  # removed by the one before
         except OSError:

@@ -1,7 +1,6 @@
 """Hundreds of cases in a folder: the broken ones are told, and a killed run goes on where it was."""
 
 import csv
-import json
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ from llmboost.io.image import Image, read_image, write_image
 from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import save_model
 
-from .summaries import names
+from .summaries import journal, names, rows
 
 SHAPE = (14, 16, 15)
 
@@ -58,9 +57,9 @@ def check(out, images, ids, bad):
     """All results are there and whole, and nothing else."""
     good = [id for id in ids if id not in bad]
     assert names(out) == [*(f"{id}.seg.nrrd" for id in good), "summary.csv", "summary.json"]
-    rows = json.loads((out / "summary.json").read_text())["cases"]
-    assert sorted(row["id"] for row in rows) == ids
-    failed = {row["id"]: row["error"] for row in rows if row["status"] == "failed"}
+    found = rows(out)
+    assert sorted(found) == ids
+    failed = {id: row["error"] for id, row in found.items() if row["status"] == "failed"}
     assert sorted(failed) == bad
     assert all(error.startswith(f"{images / id}.nrrd: ") for id, error in failed.items())
     with (out / "summary.csv").open(newline="") as file:
@@ -116,7 +115,7 @@ def test_a_killed_run_goes_on(model, folder, tmp_path, cases, broken, kills):
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         before = stamps(out)
-        told = {row["id"] for row in json.loads((out / "summary.json").read_text())["cases"] if row["status"] == "ok"}
+        told = {row["id"] for row in [*rows(out).values(), *journal(out)] if row["status"] == "ok"}
         assert results <= len(before) < cases - broken
         assert told <= set(before)
         assert len(set(before) - told) <= 1, "the one that was being told of"

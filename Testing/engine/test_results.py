@@ -13,10 +13,8 @@ import pytest
 import SimpleITK as sitk
 
 from llmboost import __file__ as package
-from llmboost.batch.summary import OK, Row, Summary, cell
+from llmboost.batch.table import cell
 from llmboost.card import read_card
-from llmboost.errors import LLMBoostError
-from llmboost.files import staging
 from llmboost.io.image import Image, write_image
 from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import load_model, save_model
@@ -232,18 +230,6 @@ def test_two_runs_at_once_over_the_same_cases(tiny_model, images, out):
     assert {row["status"] for row in rows(out).values()} == {"ok"}
 
 
-def test_what_another_run_has_just_put_there_is_in_nobodys_way(tiny_model, out):
-    out.mkdir()
-    one, other = (Summary(out, read_card(tiny_model), Row) for _ in range(2))
-    with staging(out) as stage:
-        (stage / "a.png").write_bytes(b"a result")
-        one.put(Row("a", ["a.nrrd"], OK), stage, ["a.png"])
-    other.check("a", ["a.png"])
-    (out / "a.png").write_bytes(b"corrected")
-    with pytest.raises(LLMBoostError, match="was changed since"):
-        other.check("a", ["a.png"])
-
-
 def test_the_leftovers_of_a_living_process_are_left_alone(run, images, out):
     """Its number is in their names."""
     from llmboost.files import staging
@@ -372,16 +358,16 @@ def test_a_retrained_model_of_the_same_name(llmboost, run, images, out, tiny_mod
 
 KILLED = """
 import os, signal, sys
-from llmboost.batch import summary
 from llmboost.cli import main
 
-put, write = summary.Summary.put, summary.Summary._write
-def put_and_die(self, row, *rest):
-    if row.id == "b":
-        summary.Summary._write = lambda self: os.kill(os.getpid(), signal.SIGKILL)
-    put(self, row, *rest)
+replace = os.replace
 
-summary.Summary.put = put_and_die
+def die_after_the_second(source, target):
+    replace(source, target)
+    if os.path.basename(target) == "b.seg.nrrd":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = die_after_the_second
 main(sys.argv[1:])
 """
 

@@ -31,8 +31,8 @@ def run_cases(
     overwrite: bool = False,
     report: Callable[[R], None] = lambda row: None,
 ) -> list[R]:
-    """Do the work for each case and keep summary.json and summary.csv in ``output`` up to date (:mod:`.summary`); at
-    the end, write overview.html, which shows all that is in the folder.
+    """Do the work for each case; summary.json and summary.csv in ``output`` tell of it at the end, and now and then
+    before (:mod:`.summary`). At the end, write overview.html, which shows all that is in the folder.
 
     A case that fails is a row with its error. With ``resume``, cases are left alone that the summary lists as done from
     the same bytes, with the same options, and whose files are as they were written. Rows of other cases stay.
@@ -57,8 +57,13 @@ def run_cases(
     summary = Summary(output, work.card, work.row, overwrite=overwrite)
     remove_leftovers(output)
     run = _Run(work, summary, cases, resume, report)
-    rows = [row for case in cases.values() for row in run.rows_of(case)]
-    summary.refresh()
+    rows: list[R] = []
+    try:
+        for case in cases.values():
+            rows += run.rows_of(case)
+            summary.write_now_and_then()
+    finally:
+        summary.write()
     overview.write(output, work.card, summary.rows.values())
     return rows
 

@@ -1,12 +1,16 @@
 """summary.json and summary.csv of an output folder, which several runs may write into, one after the other or at once,
-and whose results are never mixed up with what is somebody else's."""
+and whose results are never mixed up with what is somebody else's.
+
+What is known of a folder is its summary.json and, on top of it, the lines of summary.jsonl (:mod:`.journal`): a row is
+added to that one, and from time to time all is written into the other.
+"""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +19,15 @@ from typing import Any, Generic, TypeVar
 from .. import __version__
 from ..card import Card
 from ..errors import LLMBoostError
-from ..files import atomic_path, digest_of, locked, printable, visible, write_whole
+from ..files import atomic_path, digest_of, locked, printable, write_whole
 from ..io.image import VOLUMES, read_volumes
 from ..provenance import NOTICE
+from .journal import Journal
+from .table import FIRST_COLUMNS, table
 
 OK, FAILED, REFUSED = "ok", "failed", "refused"
-_FIRST_COLUMNS = ["id", "status"]
 WAY_OUT = "move it, choose another --output, or give --overwrite"
+SECONDS_BETWEEN, TIMES_ITS_OWN = 30, 100  # the summary is written no sooner, and takes a hundredth of the time
 
 
 @dataclass
@@ -31,6 +37,7 @@ class Row:
     Attributes:
         made_from: the digest of the input and all that decides, next to the model, what comes out.
         results: the digest of each file that was written for the case, by name.
+        run: the call of a batch that it comes from.
     """
 
     id: str
@@ -42,6 +49,7 @@ class Row:
     warnings: list[str] = field(default_factory=list)
     made_from: dict[str, Any] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
+    run: str = ""
 
     def columns(self) -> dict[str, Any]:
         """What summary.csv shows of the result, by column."""
@@ -86,47 +94,93 @@ class Summary(Generic[R]):
             overwrite: replace whatever is in the way.
 
         Raises:
-            LLMBoostError: there are results of another model, or a summary.json or summary.csv of something else, and
-                no ``overwrite``; or nothing can be written.
+            LLMBoostError: there are results of another model, or a summary of something else, and no ``overwrite``; or
+                nothing can be written.
         """
         self.folder, self.card, self._row, self.overwrite = folder, card, row, overwrite
         self.rows: dict[str, R] = {}
+        self._journal = Journal(folder / "summary.jsonl")
+        self._headed = False  # whether the journal says of which model it is
         # of cases whose files are just being put in place: known as this batch's own, whenever it is killed
         self._pending: dict[str, dict[str, str]] = {}
         self._seen: tuple[int, ...] = ()
-        with locked(folder):
+        self._mine = False  # whether summary.json is of this model
+        self._next_write = 0.0
+        with locked(folder) as alone:
             try:
-                self.refresh()
-                self._check_table()
+                self._refresh()
             except LLMBoostError:
                 if not overwrite:
                     raise
-            self._write()
+                self._forget()
+                self._journal.remove()
+            if not self._has_table():
+                self._write(alone=alone)
 
     def refresh(self) -> None:
         """Read what other runs have written; raises LLMBoostError if it is no summary of this model."""
-        path = self.folder / "summary.json"
+        with locked(self.folder):
+            self._refresh()
+
+    def _refresh(self) -> None:
+        if self._stamp() != self._seen or self._journal.is_new():
+            self._forget()
+            self._load()
         try:
-            status = path.stat()
-            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-            if seen == self._seen:
-                return
+            for record in self._journal.news():
+                self._take(record)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._unreadable(self._journal.path, error) from error
+
+    def _forget(self) -> None:
+        self.rows, self._pending, self._seen = {}, {}, ()
+        self._headed = self._mine = False
+        self._journal.rewind()
+
+    def _load(self) -> None:
+        """Read summary.json."""
+        path, stamp = self.folder / "summary.json", self._stamp()
+        try:
             summary = json.loads(path.read_text(encoding="utf-8"))
-            mine, other = summary["digest"] == self.card.digest, printable(str(summary["model"]))
-            if mine:
-                self.rows = {row["id"]: self._row(**row) for row in summary["cases"]}
+            cases, self._mine = summary["cases"], summary["digest"] == self.card.digest
+            if self._mine:
+                self.rows = {row["id"]: self._row(**row) for row in cases}
                 self._pending = dict(summary.get("pending", {}))
-            if mine or all(row["status"] != OK and not row.get("results") for row in summary["cases"]):
-                self._seen = seen
-                return
+            elif any(row["status"] == OK or row.get("results") for row in cases):
+                raise self._of_another_model(summary)
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = printable(str(error))
-            raise LLMBoostError(f"{path}: cannot be read as a batch's summary ({reason}); {WAY_OUT}") from error
-        raise LLMBoostError(
-            f"{self.folder}: holds results of another model ('{other}'); choose another --output, or give --overwrite"
+            raise self._unreadable(path, error) from error
+        self._seen = stamp
+
+    def _take(self, record: Mapping[str, Any]) -> None:
+        """Take over a line of the journal."""
+        if "digest" in record:
+            if record["digest"] != self.card.digest:
+                raise self._of_another_model(record)
+            self._headed = True
+        elif not self._headed:
+            raise ValueError("begins otherwise")
+        elif "pending" in record:
+            self._pending[record["pending"]] = dict(record["results"])
+        else:
+            row = self._row(**record["row"])
+            self._pending.pop(row.id, None)
+            self.rows[row.id] = row
+            gone = self.rows.get(record["gone"])
+            if gone is not None and gone.status != OK and not gone.results:
+                del self.rows[gone.id]
+
+    def _of_another_model(self, of: Mapping[str, Any]) -> LLMBoostError:
+        return LLMBoostError(
+            f"{self.folder}: holds results of another model ('{printable(str(of['model']))}'); choose another --output,"
+            " or give --overwrite"
         )
+
+    def _unreadable(self, path: Path, error: Exception) -> LLMBoostError:
+        reason = printable(str(error))
+        return LLMBoostError(f"{path}: cannot be read as a batch's summary ({reason}); {WAY_OUT}")
 
     def add(self, row: R, gone: str = "") -> None:
         """Add a row or replace it, keeping in mind the files of the earlier one.
@@ -135,7 +189,7 @@ class Summary(Generic[R]):
             gone: the id of a row to remove, if nothing came of it.
         """
         with locked(self.folder):
-            self.refresh()
+            self._refresh()
             self._add(row, gone)
 
     def put(self, row: R, stage: Path, names: Sequence[str], gone: str = "") -> None:
@@ -146,16 +200,14 @@ class Summary(Generic[R]):
         """
         made = {name: digest_of(stage / name) for name in names}
         with locked(self.folder):
-            self.refresh()
+            self._refresh()
             self._check(row.id, names, made)
             if made:
-                self._pending[row.id] = made
-                self._write_json()
+                self._tell({"pending": row.id, "results": made})
             for name in reversed(names):
                 with atomic_path(self.folder / name) as temporary:
                     os.replace(stage / name, temporary)
             row.results = made
-            self._pending.pop(row.id, None)
             self._add(row, gone)
 
     def check(self, id: str, names: Sequence[str]) -> None:
@@ -165,7 +217,7 @@ class Summary(Generic[R]):
             LLMBoostError: naming the first such file.
         """
         with locked(self.folder):
-            self.refresh()
+            self._refresh()
             self._check(id, names, {})
 
     def _check(self, id: str, names: Sequence[str], made: dict[str, str]) -> None:
@@ -189,30 +241,61 @@ class Summary(Generic[R]):
         results = self.rows[id].results
         return all(name in results and _digest(self.folder / name) == results[name] for name in names)
 
+    def write(self) -> None:
+        """Write summary.json and summary.csv."""
+        with locked(self.folder) as alone:
+            self._refresh()
+            self._write(alone=alone)
+
+    def write_now_and_then(self) -> None:
+        """Write them if that was long ago: the time it takes grows with the number of cases, not with its square."""
+        if time.monotonic() >= self._next_write:
+            self.write()
+
     def _add(self, row: R, gone: str) -> None:
         if row.id in self.rows:
             row.results = {**self.rows[row.id].results, **row.results}
-        self.rows[row.id] = row
-        if gone in self.rows and self.rows[gone].status != OK and not self.rows[gone].results:
-            del self.rows[gone]
-        self._write()
+        self._tell({"row": vars(row), "gone": gone})
 
-    def _check_table(self) -> None:
+    def _tell(self, record: Mapping[str, Any]) -> None:
+        head = {"model": self.card.name, "digest": self.card.digest, "version": __version__}
+        try:
+            self._journal.add(*([] if self._headed else [head]), record)
+        except OSError as error:
+            raise LLMBoostError(
+                f"{self._journal.path}: cannot be written ({error.strerror}); check the folder's permissions and free"
+                " space"
+            ) from error
+        self._refresh()
+
+    def _has_table(self) -> bool:
+        """Whether there is a summary.csv of this model's batch; raises LLMBoostError if it is something else's."""
         path = self.folder / "summary.csv"
-        if not os.path.lexists(path) or path.is_dir():
-            return
+        if not os.path.lexists(path) or path.is_dir():  # of a folder, writing will tell
+            return False
         try:
             with path.open(encoding="utf-8", errors="replace", newline="") as file:
-                ours = self._seen and next(csv.reader(file), [])[: len(_FIRST_COLUMNS)] == _FIRST_COLUMNS
+                ours = self._mine and next(csv.reader(file), [])[: len(FIRST_COLUMNS)] == FIRST_COLUMNS
         except (OSError, csv.Error):
             ours = False
-        if not ours:
+        if not ours and not self.overwrite:
             raise LLMBoostError(f"{path}: exists and is no batch's table; {WAY_OUT}")
+        return ours
 
-    def _write(self) -> None:
+    def _write(self, *, alone: bool) -> None:
+        """
+        Args:
+            alone: nobody can be adding to the journal meanwhile, so that it may go.
+        """
+        began = time.monotonic()
         self._write_json()
-        rows = list(self.rows.values())
+        rows = [self.rows[id] for id in sorted(self.rows)]
         write_whole(self.folder / "summary.csv", table(rows).encode(errors="backslashreplace"))
+        if alone:
+            self._journal.remove()
+            self._headed = False
+        now = time.monotonic()
+        self._next_write = now + max(SECONDS_BETWEEN, TIMES_ITS_OWN * (now - began))
 
     def _write_json(self) -> None:
         summary: dict[str, Any] = {
@@ -220,38 +303,22 @@ class Summary(Generic[R]):
             "digest": self.card.digest,
             "version": __version__,
             "notice": NOTICE,
-            "cases": [vars(row) for row in self.rows.values()],
+            "cases": [vars(self.rows[id]) for id in sorted(self.rows)],
         }
         if formulas := {field: how for row in self.rows.values() for field, how in row.formulas().items()}:
             summary["formulas"] = formulas
         if self._pending:
             summary["pending"] = self._pending
-        path = self.folder / "summary.json"
-        write_whole(path, (json.dumps(summary, indent=1) + "\n").encode())
-        status = path.stat()
-        self._seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+        write_whole(self.folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+        self._seen, self._mine = self._stamp(), True
 
-
-def table(rows: Sequence[Row]) -> str:
-    """The rows as CSV."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    names = dict.fromkeys(name for row in rows for name in row.columns())
-    writer.writerow([cell(name) for name in (*_FIRST_COLUMNS, *names, "seconds", "warnings", "error")])
-    for row in rows:
-        columns = row.columns()
-        values = [row.id, row.status, *(columns.get(name, "") for name in names), row.seconds]
-        writer.writerow([cell(value) for value in (*values, "; ".join(row.warnings), row.error)])
-    return lines.getvalue()
-
-
-def cell(value: Any) -> Any:
-    """What a table shows of a value: numbers as they are; text in one line, and such that no spreadsheet takes it for
-    a formula (as OWASP advises on CSV injection: with a quote before it)."""
-    if not isinstance(value, str):
-        return value
-    harmful = value.lstrip().lstrip("\ufeff\u200b\"'").lstrip()[:1] in set("=+-@\uff1d\uff0b\uff0d\uff20")
-    return ("'" if harmful or value[:1] in set("\t\r\n") else "") + visible(value)
+    def _stamp(self) -> tuple[int, ...]:
+        """What tells whether summary.json was written since; empty of none."""
+        try:
+            status = (self.folder / "summary.json").stat()
+        except OSError:
+            return ()
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _digest(path: Path) -> str:
