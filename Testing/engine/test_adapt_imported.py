@@ -27,12 +27,14 @@ from llmboost.strokes.strokes import strokes_of
 from llmboost.strokes.teach import lessons
 from llmboost.strokes.volume import StrokedVolume
 
-from .bundle_samples import UNET, write_bundle
+from .bundle_samples import SEGMENTERS, UNET, write_bundle
 from .nnunet_samples import nnunet_network, plans_of, write_results
 
 LABELS = {"labels": {"background": 0, "front": 1, "back": 2}}  # as those of the made-up cases
 LEARNING = AdaptSettings(steps=60, validations=2, rank=4, rate=1e-2)
 QUICK = AdaptSettings(steps=3, validations=1, rank=2)
+# of the same cases, labels that have an output of their own each: the second is drawn over the first
+REGIONS = {"labels": {"background": 0, "egg": [1, 2], "back": [2]}, "regions_class_order": [1, 2]}
 
 
 @pytest.fixture
@@ -41,10 +43,10 @@ def base(tmp_path, library_folder):
     return imported(tmp_path)
 
 
-def imported(folder, network=None, name="organ", **configuration):
+def imported(folder, network=None, name="organ", dataset=LABELS, **configuration):
     network = network or nnunet_network()
     spacing = {"patch_size": [20, 24, 20], "spacing": [1.0, 1.0, 1.0], **configuration}
-    write_results(folder / name, {0: network}, plans_of(network, **spacing), **LABELS)
+    write_results(folder / name, {0: network}, plans_of(network, **spacing), **dataset)
     return find(import_foreign(folder / name, name=name, terms="CC-BY 4.0").name)
 
 
@@ -176,18 +178,107 @@ def test_strokes_teach_it(base, cases, make_case, tmp_path):
     assert np.array_equal(found[answer.box][free], answer.labels[free])
 
 
-@pytest.mark.parametrize(
-    ("folds", "dataset", "told"),
-    [
-        ((0, 1), LABELS, "is an ensemble, which cannot be adapted; import one fold of it"),
-        ((0,), {"labels": {"background": 0, "all": [1, 2], "core": 2}, "regions_class_order": [1, 2]}, "over each oth"),
-    ],
-)
-def test_what_cannot_be_adapted_says_so(tmp_path, library_folder, cases, folds, dataset, told):
-    network = nnunet_network(classes=2 if "regions_class_order" in dataset else 3)
-    write_results(tmp_path / "results", dict.fromkeys(folds, network), **dataset)
+@pytest.fixture
+def regions(tmp_path, library_folder):
+    """An imported model whose labels are drawn over each other, by its file."""
+    return imported(tmp_path, nnunet_network(classes=2), dataset=REGIONS)
+
+
+def dice(found, truth):
+    return 2 * (found & truth).sum() / (found.sum() + truth.sum())
+
+
+@pytest.mark.parametrize("scope", [None, "adapter"])
+def test_labels_that_are_drawn_over_each_other_are_learned(regions, cases, tmp_path, scope):
+    folder, output = cases(8, labels=REGIONS["labels"]), tmp_path / "mine.safetensors"
+    image, truth = (read_image(folder / place) for place in ("imagesTr/case_33.nii.gz", "labelsTr/case_33.nii.gz"))
+    alone = segment(load_model(regions), [image]).labelmap.array
+    result = run(regions, folder, output, dataclasses.replace(LEARNING, scope=scope))
+    assert result.card.activation == "sigmoid"
+    assert [(label.value, label.name) for label in result.card.labels] == [(1, "egg outside back"), (2, "back")]
+    assert result.card.adapter.settings["task"] == "improve"
+    found = segment(load_model(output), [image]).labelmap.array
+    for part in (truth.array > 0, truth.array == 2):
+        assert dice(found > 0 if part.sum() > (truth.array == 2).sum() else found == 2, part) > 0.6
+    assert result.after.mean_dice > result.before.mean_dice + 0.2
+    assert np.array_equal(segment(load_model(regions), [image]).labelmap.array, alone), "the base stays"
+
+
+def test_of_labels_drawn_over_each_other_figures_are_of_what_is_drawn(regions, cases, tmp_path):
+    """Those that adapting tells are those of the labels as a user gets them."""
+    folder, output = cases(8, labels=REGIONS["labels"]), tmp_path / "mine.safetensors"
+    result = run(regions, folder, output)
+    model, dataset = load_model(output), read_dataset(folder)
+    assert len(result.after.cases) >= 1
+    for case in result.after.cases:
+        (image,) = (read_image(path) for path in dataset.cases[case["id"]].images)
+        found = segment(model, [image]).labelmap.array
+        truth = read_image(folder / "labelsTr" / f"{case['id']}.nii.gz").array
+        for value, told in case["dice"].items():
+            assert told == pytest.approx(dice(found == int(value), truth == int(value)), abs=0.02)
+
+
+def test_new_labels_on_a_base_whose_labels_are_drawn_over_each_other(regions, cases, tmp_path):
+    def whole(image, label):
+        return image, label.with_array((label.array > 0).astype(np.uint8) * 3)
+
+    folder, output = cases(4, whole, labels={"0": "background", "3": "whole"}), tmp_path / "whole.safetensors"
+    result = run(regions, folder, output, dataclasses.replace(LEARNING, scope="adapter"))
+    assert result.card.activation == "softmax"
+    assert result.after.mean_dice > 0.5
+    image = read_image(folder / "imagesTr" / "case_30.nii.gz")
+    assert set(np.unique(segment(load_model(output), [image]).labelmap.array)) == {0, 3}
+
+
+def test_a_bundle_that_draws_labels_over_each_other_learns(cases, tmp_path, library_folder):
+    """As BraTS's: its outputs are drawn in another order than they have in the network."""
+
+    def told(image, label):
+        return image, label.with_array(np.array([0, 2, 4], np.uint8)[label.array])
+
+    made = {**SEGMENTERS["as BraTS"], "channels": 1}
+    made["network"] = {**made["network"], "in_channels": 1}
+    base, output = find(import_foreign(write_bundle(tmp_path / "bundle", made)).name), tmp_path / "mine.safetensors"
+    own = load_model(base).card
+    labels = {"0": "background", **{str(label.value): label.name for label in own.labels}}
+    assert [label.value for label in own.labels] == [2, 1, 4]
+    folder = cases(4, told, labels=labels)
+    result = run(base, folder, output, dataclasses.replace(LEARNING, steps=30, task="improve"))
+    assert result.after.mean_dice > result.before.mean_dice + 0.1
+    assert list(result.card.network["outputs"]) == own.network["outputs"]
+    image, truth = (read_image(folder / place) for place in ("imagesTr/case_31.nii.gz", "labelsTr/case_31.nii.gz"))
+    assert dice(segment(load_model(output), [image]).labelmap.array == 4, truth.array == 4) > 0.5
+
+
+def test_strokes_teach_labels_that_are_drawn_over_each_other(regions, cases, make_case, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    run(regions, cases(8, labels=REGIONS["labels"]), output)
+    model = load_model(output)
+    image, label = make_case(50)
+    other = image.with_array((image.array.clip(0) ** 2 / 300).astype(np.float32))  # in another contrast
+    strokes = SimulatedUser(label.array, 1, 0).first_strokes()
+    volume = StrokedVolume(other, model.card)
+    assert volume.update(strokes).teachable
+    answer = volume.update(strokes, model=model)
+    assert answer.method == StrokesMethod.TAUGHT
+    before, truth = segment(model, [other]).labelmap.array[answer.box], label.array[answer.box]
+    assert dice(answer.labels == 1, truth == 1) > dice(before == 1, truth == 1)
+    volume.keep(output, tmp_path / "kept.safetensors")
+    found = segment(load_model(tmp_path / "kept.safetensors"), [other], probabilities=True)
+    free = strokes[answer.box] == 0
+    assert np.array_equal(found.labelmap.array[answer.box][free], answer.labels[free])
+    _, egg, back = (one[answer.box] for one in found.probabilities.array)
+    chances = np.sort([(1 - egg) * (1 - back), egg * (1 - back), back], axis=0)
+    assert np.abs(255 * (chances[-1] - chances[-2]) - answer.sure)[free].max() < 1.5, (
+        "as classes that exclude each other"
+    )
+
+
+def test_an_ensemble_cannot_be_adapted_and_says_so(tmp_path, library_folder, cases):
+    write_results(tmp_path / "results", dict.fromkeys((0, 1), nnunet_network()), **LABELS)
     card = import_foreign(tmp_path / "results", folds="all", terms="CC-BY 4.0")
     assert not card.adaptable
+    told = "is an ensemble, which cannot be adapted; import one fold of it"
     with pytest.raises(LLMBoostError, match=told):
         run(find(card.name), cases(2), tmp_path / "mine.safetensors", QUICK)
     assert not StrokedVolume(Image(np.zeros((4, 4, 4)), (1, 1, 1), (0, 0, 0), np.eye(3)), card).teachable(

@@ -207,6 +207,20 @@ def test_without_a_cascade_the_expected_time_grows_with_the_windows_that_cover_t
     assert "about 3 s on this machine" in case.ui.modelDetails.text
 
 
+def test_the_expected_time_goes_by_the_axes_that_the_model_goes_by(case, makeModel):
+    """An image whose first axis runs to A, for patches of 40 x 56 x 40 along R, A, S, or along i, j, k."""
+    from LLMBoostLib.panels import speed  # there only once the host has started
+
+    for name, orientation in (("patients", "RAS"), ("arrays", "stored")):
+        card = makeModel(name, {"orientation": orientation}, cascade=None)
+        speed.rememberPatch(card, case.parameters.device.value, 1.0)
+    image = case.addImage(shape=(40, 40, 280))  # [k, j, i]
+    image.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.eye(4)[:, [1, 0, 2, 3]]))
+    for name, patches in (("patients", 9), ("arrays", 13)):  # by half, 280 mm of 56, or of 40
+        case.parameters.model = name
+        assert f"about {patches} s on this machine" in case.ui.modelDetails.text
+
+
 def test_the_time_of_a_sequence_is_that_of_its_images(case, beating):
     choose(case.ui.framesBox, "All 3")
     case.run()

@@ -111,6 +111,48 @@ def test_from_an_empty_scene_to_edited_segments_of_a_real_image(walk, data_root)
     walk.edit(node, volumeNode)
 
 
+def test_a_bundle_that_monai_keeps_here_is_imported_and_draws(host, tmp_path, monkeypatch):
+    """What `llmboost models find` lists, by the button; then its segments."""
+    from Testing.engine.bundle_samples import write_bundle  # with torch and MONAI
+
+    for name in ("HOME", "TORCH_HOME", "LLMBOOST_MODELS"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("MONAI_DATA_DIRECTORY", str(tmp_path))
+    bundle = write_bundle(tmp_path / "sample_segmentation", {"entries": {"note": "made up"}})
+    walk = Walk(host, Path(os.environ.get("LLMBOOST_PICTURES") or tmp_path), monkeypatch)
+    array = 300 * np.random.default_rng(0).random((30, 40, 36))
+    choose(walk.ui.inputSelector, slicer.util.addVolumeFromArray(array, np.eye(4), "scan").GetName())
+
+    def answer(dialog: Any) -> None:
+        told = [label.text for label in dialog.findChildren("QLabel")]
+        assert f"MONAI bundle: {bundle}" in told
+        models, folds = dialog.findChildren("QComboBox")
+        assert [models.itemText(n) for n in range(models.count)] == ["sample_segmentation"]
+        assert not folds.enabled
+        license, _name = dialog.findChildren("QLineEdit")
+        assert (license.text, license.readOnly) == ("Apache-2.0", True)
+        assert dialog.grab().save(str(walk.pictures[0].parent / "bundle-dialog.png"))
+        click(next(button for button in dialog.findChildren("QPushButton") if button.text == "Import"))
+
+    host.answer("What these programs keep on this computer...", answer)
+    click(walk.ui.importButton)
+    host.runUntil(lambda: walk.ui.importButton.text != "Cancel")
+    for kind in ("menu", "dialog"):
+        host.dialogs.take(kind)
+    details = walk.ui.modelDetails.text
+    for text in ("MONAI bundle", "Apache-2.0", "on this machine"):
+        assert text in details
+    walk.picture("bundle")
+    click(walk.ui.applyButton)
+    host.runUntil(lambda: walk.ui.applyButton.text == "&Apply")
+    walk.picture("segments")
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    names = [node.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
+    assert names == ["front", "back"]
+    volumeNode = walk.ui.inputSelector.currentNode()
+    assert all(voxels(node, name, volumeNode).any() for name in names)
+
+
 def eraseUpperHalf(segmentationNode: Any, segmentID: str) -> None:
     """What an effect of the Segment Editor does, which the stand-in's cannot: it writes through the same function."""
     labelmap = slicer.vtkOrientedImageData()

@@ -88,7 +88,7 @@ class Panel(ModulePanel):
         self.ui, self.logic = ui, logic
         self._watched: list[Any] = []
         self._problem = ""  # why there can be no result
-        self._extent: list[float] | None = None  # of an image to segment, mm along R, A and S
+        self._extent: list[float] | None = None  # of an image to segment, in mm along the axes that the model goes by
         self._hint = ""  # shown in the status line
         self.results = ResultView(ui, logic)
         self.explanations = ExplainView(ui, self.run)
@@ -172,7 +172,7 @@ class Panel(ModulePanel):
         self._watch([*inputs, node.roi, node.outputSegmentation])
         self._problem, notes = self._examine(node, inputs)
         segments = not (self._problem or isinstance(inputs[0], SegmentInput) or classifies(self._card))
-        self._extent = fit.extentMm(inputs[0], node.roi).tolist() if segments else None
+        self._extent = fit.coveredMm(self._card, inputs[0], node.roi).tolist() if segments and self._card else None
         everyFrame = self.inputs.show(self._card, inputs, usable=not self._problem)
         self._showFit(notes, hidden=inputs[0] is None)
         self._showOutput(everyFrame)
@@ -215,7 +215,9 @@ class Panel(ModulePanel):
 
     def _expectedMemory(self, volumeNode: Any) -> float | None:
         card = self._card
-        return None if card is None or self._extent is None else fit.memoryNeeded(card, volumeNode, self._extent)
+        if card is None or self._extent is None:
+            return None
+        return fit.memoryNeeded(card, volumeNode, self.parameterNode.roi)
 
     def _showOutput(self, everyFrame: bool) -> None:
         """What a segmentation makes, or a classification."""

@@ -19,7 +19,7 @@ _CROP, _CASCADE = "crop", "cascade"  # networks of their own, and other amounts 
 
 
 def remember(card: Card, device: str, extentMm: Sequence[float], seconds: float, beside: float = 0.0) -> None:
-    """Keep what a run took on an image (or ROI) of this extent along R, A and S.
+    """Keep what a run took on an image (or ROI) of this extent along the axes that the model goes by.
 
     Args:
         seconds: that the engine took.
@@ -97,7 +97,7 @@ class Clock:
     """Tells how long the next run will take, by this one.
 
     Args:
-        extentMm: of the image along R, A and S.
+        extentMm: of the image along the axes that the model goes by.
         count: of images, one after the other.
         isWarm: the worker runs already; else its start counts for nothing that the next run takes.
     """

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from llmboost.card import CLASSIFICATION, Card
+from llmboost.card import CLASSIFICATION, STORED, Card
 from llmboost.card.modality import differ, term
 from llmboost.card.told import takes_mask
 from llmboost.errors import LLMBoostError
@@ -85,7 +85,7 @@ def replaced(card: Card, segmentationNode: Any, image: Any, roiNode: Any = None)
         return []
     notes = []
     segmentation, name = segmentationNode.GetSegmentation(), segmentationNode.GetName()
-    sided = not isinstance(image, SegmentInput) and card.needs_cascade(extentMm(image, roiNode).tolist())
+    sided = not isinstance(image, SegmentInput) and card.needs_cascade(extentMm(card, image, roiNode).tolist())
     labels = card.sided_labels if sided else card.labels
     present = [label.name for label in labels if segmentation.GetSegmentIdBySegmentName(label.name)]
     if present:
@@ -99,39 +99,57 @@ def replaced(card: Card, segmentationNode: Any, image: Any, roiNode: Any = None)
     return notes
 
 
-def extentMm(volumeNode: Any, roiNode: Any = None) -> np.ndarray:
-    """(3,): how far the image, or the ROI in it, reaches along its own axes that are nearest to R, A and S.
+def extentMm(card: Card, volumeNode: Any, roiNode: Any = None) -> np.ndarray:
+    """(3,): how far the image, or the ROI in it, reaches along the axes that the model goes by.
 
-    So the engine counts, too: an image that lies askew is not larger for that.
+    These are axes of the image's own, as the engine has it: one that lies askew is not larger for that.
     """
-    matrix, order = _axes(volumeNode)
-    axes = matrix / np.linalg.norm(matrix, axis=0)
+    return _grid(card, volumeNode, roiNode)[0]
+
+
+def coveredMm(card: Card, volumeNode: Any, roiNode: Any = None) -> np.ndarray:
+    """The same, as far as the model's patches are to cover it: of a 2D model, whose slices are the image's, as if they
+    lay as far apart as those that it knows."""
+    extent, spacing = _grid(card, volumeNode, roiNode)
+    across = card.preprocessing.slice_axis
+    if across is not None:
+        extent[across] *= card.preprocessing.spacing[across] / spacing[across]
+    return extent
+
+
+def memoryNeeded(card: Card, volumeNode: Any, roiNode: Any = None) -> float:
+    """The bytes that segmenting the image takes, or the ROI in it."""
+    extent, spacing = _grid(card, volumeNode, roiNode)
+    shape = np.maximum(np.rint(extent / spacing), 1).astype(int).tolist()
+    return memory_needed(card, tuple(shape), tuple(spacing.tolist()))
+
+
+def _grid(card: Card, volumeNode: Any, roiNode: Any) -> tuple[np.ndarray, np.ndarray]:
+    """How far the image, or the ROI in it, reaches, and from voxel to voxel, in mm along the axes that the model goes
+    by (:func:`llmboost.inference.preprocessing.orient`)."""
+    preprocessing = card.preprocessing
+    matrix = worldFromVoxels(volumeNode)[:3, :3]
+    spacing = np.linalg.norm(matrix, axis=0)
+    axes = matrix / spacing
+    shape = np.array(volumeNode.GetImageData().GetDimensions())
+    sizes = spacing * shape
     if roiNode is not None and isLinear(volumeNode):
         box = roiFromNode(roiNode, volumeNode)
         sizes = np.abs((_RAS @ axes).T @ box.axes) @ box.size
-    else:
-        sizes = np.linalg.norm(matrix, axis=0) * volumeNode.GetImageData().GetDimensions()
-    return np.array(sizes[order])
-
-
-def memoryNeeded(card: Card, volumeNode: Any, extent: Sequence[float]) -> float:
-    """The bytes that segmenting takes, of an image or of its part that reaches so far along R, A and S, in mm."""
-    matrix, order = _axes(volumeNode)
-    spacing = np.linalg.norm(matrix, axis=0)[order].tolist()
-    shape = [max(round(mm / step), 1) for mm, step in zip(extent, spacing, strict=True)]
-    return memory_needed(card, tuple(shape), tuple(spacing))
-
-
-def _axes(volumeNode: Any) -> tuple[np.ndarray, list[int]]:
-    """(3, 3): the steps from voxel to voxel, in mm; and which of them is nearest to R, A and S."""
-    matrix = worldFromVoxels(volumeNode)[:3, :3]
-    axes = matrix / np.linalg.norm(matrix, axis=0)
-    order = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())
-    return matrix, list(order)
+    order = [0, 1, 2]
+    if preprocessing.orientation != STORED:
+        nearest = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())
+        order = [nearest["RLAPSI".index(code) // 2] for code in preprocessing.orientation]
+        across = preprocessing.slice_axis
+        if across is not None and shape[order[across]] > 1:  # slices are those of the image
+            distances = np.round(spacing[order], 3) + np.eye(3)[across] * 1e-3
+            flat = shape[order] == 1
+            order.insert(across, order.pop(int(np.argmax(flat if flat.any() else distances))))
+    return np.array(sizes[order]), spacing[order]
 
 
 def patchMm(card: Card) -> np.ndarray:
-    """(3,): what the model sees at once, along R, A and S."""
+    """(3,): what the model sees at once, along the axes that it goes by."""
     return np.array(card.preprocessing.patch_size) * card.preprocessing.spacing
 
 
@@ -164,7 +182,7 @@ def _extent(card: Card, volumeNode: Any, roiNode: Any) -> str:
     across = [axis for axis in range(3) if axis != preprocessing.slice_axis]
     if preprocessing.slice_axis is None and min(volumeNode.GetImageData().GetDimensions()) == 1:
         return _("The image is a single slice, the model takes volumes.")
-    extent, window = extentMm(volumeNode, roiNode), patchMm(card)
+    extent, window = extentMm(card, volumeNode, roiNode), patchMm(card)
     sizes = {"extent": _mm(extent), "window": _mm(window)}
     if (extent < THIN * window)[across].any():
         return _("Too thin: {extent}; the model looks at {window} at once.").format(**sizes)

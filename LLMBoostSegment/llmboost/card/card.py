@@ -86,8 +86,13 @@ class Card:
 
     @property
     def classes(self) -> int:
-        """The number of output channels: the labels and, in a segmentation, the background."""
+        """How many a voxel, or an image, may be of: the labels and, in a segmentation, the background."""
         return len(self.labels) + (self.task == SEGMENTATION)
+
+    @property
+    def outputs(self) -> int:
+        """Of the network: the classes, or the labels alone where each has an output of its own."""
+        return len(self.labels) if self.activation == "sigmoid" else self.classes
 
     def needs_cascade(self, extent: Sequence[float]) -> bool:
         """Whether an image that extends so far (mm, along any three axes) is larger than the crops that the network
@@ -117,10 +122,8 @@ class Card:
 
     @property
     def adaptable(self) -> bool:
-        """Whether the network can learn more: it is one, its labels exclude each other, and it segments where others
-        trained it."""
-        ours = self.origin is None or self.task == SEGMENTATION
-        return not self.is_ensemble and self.activation == "softmax" and ours
+        """Whether the network can learn more: it is one, and it segments where others trained it."""
+        return not self.is_ensemble and (self.origin is None or self.task == SEGMENTATION)
 
     @property
     def learned_from(self) -> int | None:

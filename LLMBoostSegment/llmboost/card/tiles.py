@@ -13,7 +13,8 @@ FAST_OVERLAP = 0.2  # a step of 0.8 patches, which TotalSegmentator takes for la
 
 
 def patch_count(card: Card, extent: Sequence[float]) -> int:
-    """The patches that cover an image which reaches so far (mm along R, A, S); of a 2D model, those of all slices."""
+    """The patches that cover an image which reaches so far, in mm along the axes that the model goes by; of a 2D model,
+    those of all slices."""
     preprocessing, tiling = card.preprocessing, card.tiling
     counts = []
     for axis, (mm, size, spacing) in enumerate(

@@ -17,10 +17,11 @@ from ..io.image import Image, resample
 from ..model import Model
 from .components import cleaned
 from .content import seen_of
+from .exclusive import classes_of
 from .memory import Batches
 from .predict import evaluating, probability_slabs, size_at_once, tile
 from .preprocessing import longest_axis, orient, preprocess
-from .regrid import classes_of, covered
+from .regrid import covered
 from .sides import without_sides
 from .views import View, Views
 from .watch import UNWATCHED, Watch
@@ -92,7 +93,7 @@ def _drawn(model: Model, work: Image, watch: Watch) -> np.ndarray:
     slabs = probability_slabs(
         model.network, volume, preprocessing.patch_size, axis=axis, tiling=card.tiling, watch=watch
     )
-    indices = torch.cat([classes_of(slab, card) for slab in slabs], dim=axis).numpy()
+    indices = torch.cat([classes_of(slab, card.activation) for slab in slabs], dim=axis).numpy()
     return cleaned(indices, card)
 
 

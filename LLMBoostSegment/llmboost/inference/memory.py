@@ -69,7 +69,10 @@ def _finest_features(card: Card) -> int:
 
 def expected_peak(card: Card, image: Image, roi: Roi | None = None) -> float:
     """:func:`memory_needed` of an image, or of its part within a region of interest."""
-    return memory_needed(card, roi.crop(image).shape if roi else image.shape, image.spacing)
+    from .preprocessing import orient  # the panel, which foretells memory, does without torch
+
+    seen = orient(roi.crop(image) if roi else image, card.preprocessing)
+    return memory_needed(card, seen.shape, seen.spacing)
 
 
 def describe_need(card: Card, image: Image, roi: Roi | None = None) -> str:

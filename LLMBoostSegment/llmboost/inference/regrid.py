@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from math import floor
 
 import numpy as np
-import torch
 from scipy.special import expit
 from torch import Tensor
 
@@ -112,14 +111,6 @@ def as_probabilities(slab: Tensor, card: Card, axis: int) -> Tensor:
         logits = plane.float()
         plane.copy_(logits.softmax(dim=0) if card.activation == "softmax" else logits.sigmoid())
     return slab
-
-
-def classes_of(slab: Tensor, card: Card) -> Tensor:
-    """The class of each voxel (int16, [r, a, s]) of a slab on the network's own grid."""
-    if card.activation == "softmax":
-        return slab.argmax(dim=0).to(torch.int16)
-    numbers = torch.arange(1, len(slab) + 1, dtype=torch.int16).view(-1, 1, 1, 1)
-    return ((slab > 0) * numbers).amax(dim=0)  # what is drawn later covers what was before
 
 
 def covered(target: Image, work: Image) -> tuple[slice, slice, slice]:

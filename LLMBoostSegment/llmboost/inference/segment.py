@@ -23,11 +23,12 @@ from .components import cleaned
 from .content import seen_of
 from .contest import winning_classes
 from .cubic import across_slices
+from .exclusive import classes_of
 from .explain_segment import explain_segment
 from .predict import probability_slabs
 from .preprocessing import longest_axis, orient, preprocess, wanted_spacing
 from .quality import Tally, flag
-from .regrid import as_probabilities, class_scores, classes_of, covered, slabs_on_grid
+from .regrid import as_probabilities, class_scores, covered, slabs_on_grid
 from .roi import Roi
 from .sides import without_sides
 from .subject import another_kind, refusal
@@ -295,7 +296,7 @@ def _draw_scores(
 def _noted(slabs: Iterator[torch.Tensor], found: list[np.ndarray], card: Card) -> Iterator[torch.Tensor]:
     """The slabs, of which the class of each voxel is kept."""
     for slab in slabs:
-        found.append(classes_of(slab, card).numpy())
+        found.append(classes_of(slab, card.activation).numpy())
         yield slab
 
 

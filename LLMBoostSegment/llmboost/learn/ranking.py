@@ -18,7 +18,7 @@ from torch import nn
 
 from ..errors import Cancelled, LLMBoostError
 from ..inference.content import seen_of
-from ..inference.predict import predict
+from ..inference.exclusive import class_probabilities, predict_outputs
 from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, unlabeled_cases
 from ..io.image import read_volumes
@@ -77,7 +77,7 @@ def rank_cases(
 
 def look(model: Model, case: DatasetCase) -> tuple[float, np.ndarray]:
     """A case's uncertainty and its features (width,): the encoder's tokens, averaged and made a unit vector."""
-    preprocessing = model.card.preprocessing
+    preprocessing, activation = model.card.preprocessing, model.card.activation
     channels = [image for path in case.images for image in read_volumes(path)]
     if len(channels) != preprocessing.channels:
         raise LLMBoostError(f"{case.images[0]}: {len(channels)} channel(s), the model takes {preprocessing.channels}")
@@ -90,9 +90,10 @@ def look(model: Model, case: DatasetCase) -> tuple[float, np.ndarray]:
 
     handle = network.after_booster.register_forward_hook(keep)
     try:
-        probabilities = predict(model.network, volume, preprocessing.patch_size)
+        outputs = predict_outputs(model.network, volume, preprocessing.patch_size, activation)
     finally:
         handle.remove()
+    probabilities = class_probabilities(outputs, activation)
     entropy = -(probabilities * probabilities.clamp(min=1e-6).log()).sum(dim=0)
     nearly = probabilities[0] < 0.9  # elsewhere, most voxels are background beyond doubt
     feature = torch.stack(tokens).mean(dim=0).cpu().numpy()

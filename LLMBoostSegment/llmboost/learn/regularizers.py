@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..inference.exclusive import class_logits
 from .augment import IMAGE, LABEL
 
 if TYPE_CHECKING:
     from .patches import TrainingPatches
+    from .segmentation import Answer
     from .trainer import Progress
 
 
@@ -23,18 +25,17 @@ class Distillation:
 
     Args:
         teacher: the base; it does not learn.
+        activation: of its card.
         weight: of the mean divergence over those voxels.
     """
 
-    def __init__(self, teacher: nn.Module, weight: float) -> None:
+    def __init__(self, teacher: nn.Module, weight: float, activation: str = "softmax") -> None:
         self.teacher = teacher.eval().requires_grad_(requires_grad=False)
-        self.weight = weight
+        self.weight, self.activation = weight, activation
 
-    def __call__(
-        self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress
-    ) -> Tensor:
+    def __call__(self, _answer: Answer, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress) -> Tensor:
         with torch.no_grad():
-            target = self.teacher(batch[IMAGE]).float().softmax(dim=1)
+            target = class_logits(self.teacher(batch[IMAGE]).float(), self.activation).softmax(dim=1)
         divergence = target * (target.clamp(min=1e-6).log() - levels[0].log_softmax(dim=1))
         right = target.argmax(dim=1) == batch[LABEL][:, 0]
         return self.weight * (divergence.sum(dim=1) * right).sum() / right.sum().clamp(min=1)
@@ -60,16 +61,14 @@ class Consistency:
         self.patches = patches
         self.weight = weight
 
-    def __call__(
-        self, network: nn.Module, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress
-    ) -> Tensor:
+    def __call__(self, answer: Answer, batch: dict[str, Tensor], levels: list[Tensor], progress: Progress) -> Tensor:
         with torch.autocast("cpu", enabled=False):  # patches are cut as those of the labeled cases are
             image = self.patches[progress.step][IMAGE][None].to(levels[0].device)
         factor = math.exp(math.log(self.ZOOM) * float(torch.empty(()).uniform_(-1, 1)))
         with torch.no_grad():
             # logits: probabilities would be blurred
-            target = zoomed(network(image), factor).softmax(dim=1)[:, 1:]
-        found = network(zoomed(image, factor)).float().softmax(dim=1)[:, 1:]
+            target = zoomed(answer(image), factor).softmax(dim=1)[:, 1:]
+        found = answer(zoomed(image, factor)).softmax(dim=1)[:, 1:]
         apart, both = (found - target).square().sum(), (found.square() + target.square()).sum()
         return self.weight * progress.fraction * apart / (both + 1)
 

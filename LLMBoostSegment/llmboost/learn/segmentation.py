@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Subset
 from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..inference.content import seen_of
-from ..inference.predict import predict, tile
+from ..inference.exclusive import class_logits, classes_of, predict_outputs
+from ..inference.predict import tile
 from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
 from ..io.image import Image, resample
@@ -24,16 +25,19 @@ from .loss import IGNORED, SegmentationLoss
 from .patches import DRAWN, TrainingPatches, Volume
 from .trainer import Progress, Score, TrainingConfig
 
-Regularizer = Callable[[nn.Module, dict[str, Tensor], list[Tensor], Progress], Tensor]
+Answer = Callable[[Tensor], Tensor]
+Regularizer = Callable[[Answer, dict[str, Tensor], list[Tensor], Progress], Tensor]
 
 
 class SegmentationTask:
     """A :class:`.trainer.Task`.
 
     ``train`` holds cases to cut patches from, or is a source of patches in the form of :class:`TrainingPatches`.
-    Without cases in ``val`` nothing is selected. ``regularizers`` are given the network, a step's batch, its logits at
-    every level and how far the training is, and what they return is added to the loss. ``regions`` are classes that are
-    learned and judged as one, see :class:`.loss.SegmentationLoss`.
+    Without cases in ``val`` nothing is selected. ``regularizers`` are given what tells an image's logits of classes, a
+    step's batch, its logits at every level and how far the training is, and what they return is added to the loss.
+    ``regions`` are classes that are learned and judged as one, see :class:`.loss.SegmentationLoss`. ``activation`` is
+    that of the network's card: of labels that have an output of their own each, the classes that are drawn are learned
+    (:func:`..inference.exclusive.class_logits`); what lies under a label that covers it is not.
     """
 
     measure = "dice"
@@ -47,6 +51,7 @@ class SegmentationTask:
         labels: Mapping[int, str] | None = None,
         regularizers: Sequence[Regularizer] = (),
         regions: Sequence[Collection[int]] = (),
+        activation: str = "softmax",
     ) -> None:
         self.train, self.val = train, val
         self.preprocessing = preprocessing
@@ -54,6 +59,7 @@ class SegmentationTask:
         self.labels = labels or {}
         self.regularizers = regularizers
         self.regions = regions
+        self.activation = activation
         self.criterion = SegmentationLoss(regions=regions)
 
     @property
@@ -83,15 +89,20 @@ class SegmentationTask:
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: Progress) -> Tensor:
         self.criterion.balance = self.config.balance * (1 - progress.fraction)
-        levels = [logits.float() for logits in cast(Any, network).deep(batch[IMAGE])]
+        levels = [class_logits(outputs.float(), self.activation) for outputs in cast(Any, network).deep(batch[IMAGE])]
+
+        def answer(image: Tensor) -> Tensor:
+            return class_logits(network(image).float(), self.activation)
+
         loss = self.criterion(levels, batch[LABEL].long(), batch.get(DRAWN))
         for regularizer in self.regularizers:
-            loss = loss + regularizer(network, batch, levels, progress)
+            loss = loss + regularizer(answer, batch, levels, progress)
         return cast(Tensor, loss)
 
     def score(self, network: nn.Module) -> Score:
         """The mean Dice of the labels, or of the regions where there are some, and of each label over the cases."""
-        found = [mean_dice_of(network, volume, self.preprocessing, self.regions) for volume in self.val]
+        how = self.preprocessing, self.regions, self.activation
+        found = [mean_dice_of(network, volume, *how) for volume in self.val]
         scores, of_regions = np.hsplit(np.array(found), [len(found[0]) - len(self.regions)])
         # a label that no case has and nobody predicted, or that was drawn in none, has no score
         values = list(self.labels) or range(1, scores.shape[1] + 1)
@@ -130,19 +141,23 @@ def _grid(work: Image) -> Image:
 
 
 def mean_dice_of(
-    network: nn.Module, volume: Volume, preprocessing: Preprocessing, regions: Sequence[Collection[int]] = ()
+    network: nn.Module,
+    volume: Volume,
+    preprocessing: Preprocessing,
+    regions: Sequence[Collection[int]] = (),
+    activation: str = "softmax",
 ) -> list[float]:
     """Dice of each label, and then of each region, on the network's grid; NaN where neither reference nor prediction
     has it, or where it was not drawn."""
-    probabilities = predict(network, volume.image, preprocessing.patch_size)
-    prediction = probabilities.argmax(dim=0)
+    outputs = predict_outputs(network, volume.image, preprocessing.patch_size, activation)
+    prediction, classes = classes_of(outputs, activation), len(outputs) + (activation != "softmax")
     known = volume.label[0] != IGNORED
 
-    def of(classes: Collection[int]) -> float:
-        wanted = torch.tensor(sorted(classes))
+    def of(each: Collection[int]) -> float:
+        wanted = torch.tensor(sorted(each))
         a, b = torch.isin(prediction, wanted) & known, torch.isin(volume.label[0], wanted) & known
         drawn = volume.drawn is None or bool(volume.drawn[wanted].all())
         total = int(a.sum() + b.sum()) if drawn else 0
         return 2 * int((a & b).sum()) / total if total else math.nan
 
-    return [of(classes) for classes in (*([value] for value in range(1, len(probabilities))), *regions)]
+    return [of(each) for each in (*([value] for value in range(1, classes)), *regions)]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..adapter import merged
 from ..card import Card
 from ..inference.content import Box, seen_of
+from ..inference.exclusive import class_logits, classes_of
 from ..inference.predict import evaluating, tile
 from ..inference.preprocessing import preprocess
 from ..inference.views import View, views
@@ -128,7 +129,7 @@ class _Teaching:
     """Copies of a model's network that learn from ``lessons``, and what they know."""
 
     def __init__(self, model: Model, strokes: Strokes, lessons: Sequence[Lesson]) -> None:
-        self.model, self.lessons = model, lessons
+        self.model, self.lessons, self.activation = model, lessons, model.card.activation
         self.groups = sorted({int(group) for lesson in lessons for group in lesson.group.unique() if group >= 0})
         self.device = next(model.network.parameters()).device
         # what was not painted may lie wherever background was: it is not a mistake there
@@ -157,7 +158,7 @@ class _Teaching:
         return adapter_state(network)
 
     def _loss(self, network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        levels = [logits.float() for logits in cast(Any, network).deep(batch["image"])]
+        levels = [class_logits(outputs.float(), self.activation) for outputs in cast(Any, network).deep(batch["image"])]
         return cast(Tensor, self.loss(levels, batch["label"], self.drawn))
 
     def knowing(self, tensors: dict[str, Tensor], share: float = 1.0) -> nn.Module:
@@ -170,16 +171,18 @@ class _Teaching:
     def judge(self, network: nn.Module, groups: Sequence[int]) -> tuple[float, float]:
         """Of the voxels that are painted in these groups, the share that is right, and the cross-entropy; each is the
         mean over the classes."""
-        logits, painted = [], []
+        logits, drawn, painted = [], [], []
         with evaluating(network):
             for lesson in self.lessons:
                 label = lesson.of(groups)[0, 0]
                 if (here := label != IGNORED).any():
-                    found = marginal(network(lesson.image.to(self.device)).float(), self.drawn)
+                    outputs = network(lesson.image.to(self.device)).float()
+                    found = marginal(class_logits(outputs, self.activation), self.drawn)
                     logits.append(found[0].cpu()[:, here].T)
+                    drawn.append(classes_of(outputs[0], self.activation).cpu()[here].long())
                     painted.append(label[here])
-        answers, truth = torch.cat(logits), torch.cat(painted)
-        right = (answers.argmax(dim=1) == truth).float()
+        answers, classes, truth = torch.cat(logits), torch.cat(drawn), torch.cat(painted)
+        right = (classes.where(self.drawn[0].cpu()[classes], 0) == truth).float()
         wrong = F.cross_entropy(answers, truth, reduction="none")
         right, wrong = (torch.stack([of[truth == value].mean() for value in truth.unique()]) for of in (right, wrong))
         return float(right.mean()), float(wrong.mean())

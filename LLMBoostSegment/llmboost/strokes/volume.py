@@ -139,7 +139,8 @@ class StrokedVolume:
         return keep(taught, self._channels, strokes, base, output)
 
     def _by_walker(self, painted: Strokes, box: Box, watch: Watch) -> Answer:
-        labels, sure = _drawn(self._walk(painted, box, watch), [0, *painted.values], painted)
+        found = self._walk(painted, box, watch)
+        labels, sure = _drawn(found.argmax(0), found, [0, *painted.values], painted)
         places = self._unsure(sure, box)
         return Answer(labels, sure, box, StrokesMethod.WALKER, unsure=places, teachable=self.teachable(painted))
 
@@ -164,7 +165,7 @@ class StrokedVolume:
         found = segment(taught.model, channels, probabilities=True, watch=watch.part(TEACHING, 1))
         assert found.probabilities is not None
         values = [0, *(label.value for label in model.card.labels)]
-        labels, sure = _drawn(found.probabilities.array, values, painted)
+        labels, sure = _drawn(*_exclusive(found.probabilities.array, model.card), values, painted)
         method = StrokesMethod.TAUGHT if taught.tensors else StrokesMethod.MODEL
         places = self._unsure(sure, box)
         return Answer(
@@ -232,10 +233,23 @@ def _part(image: Image, box: Box) -> Image:
     return image.on_grid(image.array[box], image.spacing, origin[:3], image.direction)
 
 
-def _drawn(found: np.ndarray, values: Sequence[int], painted: Strokes) -> tuple[np.ndarray, np.ndarray]:
-    """Of probabilities [classes, i, j, k] the likeliest of the labels' ``values``, and how sure they are; what is
-    painted stays."""
-    labels = np.array(values, np.min_scalar_type(max(values)))[found.argmax(0)]
+def _exclusive(found: np.ndarray, card: Card) -> tuple[np.ndarray, np.ndarray]:
+    """Of a segmentation's probabilities [classes, i, j, k] the class that is drawn, [i, j, k], and how probable each
+    class is, as classes that exclude each other."""
+    if card.activation == "softmax":
+        return found.argmax(0), found
+    from ..inference.exclusive import class_probabilities, classes_of
+
+    logits = torch.from_numpy(found[1:]).logit()
+    return classes_of(logits, card.activation).numpy(), class_probabilities(logits, card.activation).numpy()
+
+
+def _drawn(
+    classes: np.ndarray, found: np.ndarray, values: Sequence[int], painted: Strokes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of classes [i, j, k] and their probabilities [classes, i, j, k] the labels' ``values``, and how sure they are;
+    what is painted stays."""
+    labels = np.array(values, np.min_scalar_type(max(values)))[classes]
     first, second = found[0], np.zeros_like(found[0])  # of all classes; far faster than sorting them
     for one in found[1:]:
         first, second = np.maximum(first, one), np.maximum(second, np.minimum(first, one))

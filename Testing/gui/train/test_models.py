@@ -23,10 +23,14 @@ def test_what_cannot_be_adapted_is_no_base_to_choose(ready):
     combine([one, load_model(other)], ready.folder / "both.safetensors", title="Both as one")
     library.import_model(other)
     library.import_model(ready.folder / "both.safetensors")
+    regions = replace(one.card, name="regions", title="Drawn over each other", activation="sigmoid", cascade=None)
+    regions = replace(regions, tiling=replace(regions.tiling, average="logits"), quality=None)
+    save_model(changed, regions, ready.folder / "regions.safetensors")
+    library.import_model(ready.folder / "regions.safetensors")
     ready.panel.refresh()
     box = ready.ui.baseBox
     offered = [box.itemText(index) for index in range(box.count)]
-    assert any(text.startswith("Other one") for text in offered)
+    assert all(any(text.startswith(title) for text in offered) for title in ("Other one", "Drawn over each other"))
     assert not any(text.startswith("Both as one") for text in offered)
     ready.panel.parameterNode.base = "both"  # of a scene
     ready.panel.refresh()

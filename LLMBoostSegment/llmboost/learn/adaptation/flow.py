@@ -12,7 +12,7 @@ import torch
 from ...card import CLASSIFICATION, SEGMENTATION, Card
 from ...card.figures import ADVICE
 from ...errors import Cancelled, LLMBoostError
-from ...io.dataset import read_dataset
+from ...io.dataset import Dataset, read_dataset
 from ...messages.words import StopReason
 from ...model import Model, load_model, save_tensors
 from ..curve import draw_curve
@@ -123,7 +123,7 @@ def _tell_plan(adaptation: Adaptation, run: Run, control: Control) -> None:
 
 def _score(before: Measured, adaptation: Adaptation) -> Score | None:
     """What a validation before the first step would find once more; None where that is not known."""
-    if before.mean_dice is None:
+    if before.mean_dice is None or (isinstance(adaptation.data, Dataset) and adaptation.data.regions):
         return None
     labels = {str(value): before.label_dice.get(str(value)) for value in adaptation.labels}
     return Score(before.mean_dice, {"dice": before.mean_dice}, labels)
@@ -156,8 +156,6 @@ def _why_not(card: Card) -> str:
     if card.is_ensemble:
         one = "import one fold of it" if card.origin else "adapt one of the models in it"
         return f"is an ensemble, which cannot be adapted; {one}"
-    if card.activation != "softmax":
-        return "draws labels over each other, which cannot be learned yet; adapt another one"
     return "is a classifier of another program, which cannot be adapted; adapt another one"
 
 

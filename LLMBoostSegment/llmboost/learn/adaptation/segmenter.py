@@ -112,7 +112,8 @@ class SegmenterAdaptation(ABC):
         preprocessing, regularizers = self.goal.preprocessing, self.regularizers(config)
         # of a base with more labels, classes are counted otherwise
         regions = self.data.region_classes if list(self.labels) == list(self.data.labels) else ()
-        return SegmentationTask(self.train, self.val, preprocessing, config, self.labels, regularizers, regions)
+        how = self.labels, regularizers, regions, self.goal.activation
+        return SegmentationTask(self.train, self.val, preprocessing, config, *how)
 
     @abstractmethod
     def config(self, minutes: float | None) -> TrainingConfig:
@@ -175,7 +176,7 @@ class SegmenterAdapter(SegmenterAdaptation, OnBase):
         super().__init__(base, cases, data, goal, settings, device)
         # for images that go less deep, kernels that do as well
         strides = {"strides": self.plan.strides} if self.plan else {}
-        self.options = {"classes": goal.classes, **strides}
+        self.options = {"classes": goal.outputs, **strides}
         self.old = _old_volumes(old, base.card) if aim == IMPROVE else []
 
     def reasons(self) -> tuple[str, ...]:
@@ -197,7 +198,8 @@ class SegmenterAdapter(SegmenterAdaptation, OnBase):
 
     def regularizers(self, config: TrainingConfig) -> list[Regularizer]:
         distill = self.settings.distill if self.aim == IMPROVE else 0.0
-        teacher = [Distillation(self.base.network.to(self.device), distill)] if distill else []
+        of = self.base.network.to(self.device), distill, self.base.card.activation
+        teacher = [Distillation(*of)] if distill else []
         return [*teacher, *super().regularizers(config)]
 
     def conclude(self, network: nn.Module, before: Measured) -> End:
@@ -222,7 +224,7 @@ def _measure(network: nn.Module, volumes: Sequence[Volume], card: Card) -> Measu
     values = [str(label.value) for label in card.labels]
 
     def scores(volume: Volume) -> dict[str, float | None]:
-        found = mean_dice_of(network, volume, card.preprocessing)
+        found = mean_dice_of(network, volume, card.preprocessing, activation=card.activation)
         return {value: None if math.isnan(dice) else dice for value, dice in zip(values, found, strict=True)}
 
     return Measured(tuple({"id": volume.id, "dice": scores(volume)} for volume in volumes))
@@ -264,6 +266,7 @@ def _goal(base: Model, cases: Cases, aim: str) -> tuple[Dataset, TrainingPlan | 
         labels=default_labels(dataset.labels),
         modality=", ".join(dataset.modalities),
         preprocessing=preprocessing,
+        activation="softmax",  # new labels are taken to exclude each other
         largest_component=False,
         one_piece=(),
         intracranial=(),
