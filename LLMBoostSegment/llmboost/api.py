@@ -139,7 +139,7 @@ def segment(
         True
     """
     loaded = _loaded(model)
-    channels, notes = channels_of(images, loaded.card.preprocessing, spacing)
+    channels, notes = channels_of(images, loaded.card, spacing)
     found = segmenting.segment(
         loaded,
         channels,
@@ -185,7 +185,7 @@ def classify(
         2
     """
     loaded = _loaded(model)
-    channels, notes = channels_of(images, loaded.card.preprocessing, spacing)
+    channels, notes = channels_of(images, loaded.card, spacing)
     found = classifying.classify(
         loaded,
         channels,
@@ -229,7 +229,7 @@ def explain(
         ('Posterior hippocampus', (24, 28, 24))
     """
     loaded = _loaded(model)
-    channels, notes = channels_of(images, loaded.card.preprocessing, spacing)
+    channels, notes = channels_of(images, loaded.card, spacing)
     found = explaining.explain(
         loaded,
         channels,

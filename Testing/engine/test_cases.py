@@ -16,6 +16,7 @@ from llmboost.io.cases import find_cases
 from llmboost.io.image import Image, read_volumes, write_image
 from llmboost.io.segnrrd import read_segmentation
 from llmboost.model import load_model, save_model
+from llmboost.studies import Selection
 
 from .dicom_samples import write_series
 
@@ -196,16 +197,26 @@ def test_a_folder_with_one_series_is_one_case(run, model, make_case, tmp_path):
     assert "series" in rows(tmp_path / "out")["anna"]["input"][0]
 
 
-def test_several_series_are_listed_and_one_is_chosen(run, refused, make_case, tmp_path):
+def test_of_several_series_one_is_chosen(run, refused, make_case, tmp_path):
+    """Both suit equally well, which is told; where none suits, the study is refused, and its series are listed."""
     scan = tmp_path / "scan"
-    for n, text in enumerate(("thin", "thick")):
-        uid = f"1.2.3.{n}"
-        write_dicom(scan / text, integers(make_case(20 + n)[0]), SeriesInstanceUID=uid, SeriesDescription=text)
-    line = refused(scan)
-    assert all(part in line for part in (str(scan), "1.2.3.0", "1.2.3.1", "thin", "thick", "--series"))
-    assert run(scan, "--series", "1.2.3.1").status == 0
-    assert rows(tmp_path / "out")["scan"]["input"] == [f"{scan / 'thick'} (DICOM series 1)"]
+    for n, text in enumerate(("once", "again")):
+        same = {"StudyInstanceUID": "1.2.4", "PatientID": "A", "Modality": "MR", "SeriesNumber": n + 1}
+        same |= {"SeriesInstanceUID": f"1.2.3.{n}", "SeriesDescription": text}
+        write_dicom(scan / text, integers(make_case(20)[0]), **same)
+    assert run(scan).status == 0
+    row = rows(tmp_path / "out")["scan"]
+    assert row["input"] == [f"{scan / 'once'} (DICOM series 1)"]
+    assert [text for text in row["warnings"] if "2 series suit equally well" in text]
+    assert run(scan, "--series", "1.2.3.1", "--overwrite").status == 0
+    row = rows(tmp_path / "out")["scan"]
+    assert row["input"] == [f"{scan / 'again'} (DICOM series 2)"]
+    assert row["series"]["left"] == [{"series": row["series"]["left"][0]["series"], "why": "another one is named"}]
     assert "1.2.3.7" in refused(scan, "--series", "1.2.3.7")
+    done = run(scan, "--series", "modality=PT")
+    assert done.status == 1
+    assert "refused: " in done.err
+    assert "of 2 series, none suits model 'ellipsoids'" in done.err
 
 
 def test_images_beside_a_series(run, make_case, tmp_path):
@@ -215,7 +226,7 @@ def test_images_beside_a_series(run, make_case, tmp_path):
     write_image(make_case(21)[0], folder / "other.nrrd")
     assert run(folder).status == 0
     assert sorted(rows(tmp_path / "out")) == ["both", "other"]
-    assert list(find_cases([folder], ONE, "1.2.3.4")) == ["both"]
+    assert list(find_cases([folder], ONE, Selection.of("1.2.3.4"))) == ["both"]
 
 
 def test_repairs_are_told(run, make_case, tmp_path):
@@ -296,7 +307,7 @@ def find(told):
     """``find(path, ..., steps=...)``: the names of the files of each case, by id; what is told goes into ``told``."""
 
     def run(*paths, steps=FLAT):
-        cases = find_cases(paths, steps, None, told.append)
+        cases = find_cases(paths, steps, tell=told.append)
         return {id: sorted({path.name for path in case.files}) for id, case in cases.items()}
 
     return run
@@ -327,17 +338,12 @@ def test_a_thumbnail_beside_dicom_is_not_taken_for_the_image(find, told, make_ca
     assert find(folder / "thumb.png") == {"thumb": ["thumb.png"]}
 
 
-def test_several_series_beside_images_do_not_stop_those(run, make_case, tmp_path):
+def test_several_series_beside_images_do_not_stop_those(find, make_case, tmp_path):
     folder = tmp_path / "both"
     for n in range(2):
         write_dicom(folder / str(n), integers(make_case(20)[0]), SeriesInstanceUID=f"1.2.3.{n}")
     write_image(make_case(21)[0], folder / "other.nrrd")
-    assert run(folder).status == 1
-    found = rows(tmp_path / "out")
-    assert found["other"]["status"] == "ok"
-    assert (
-        found["both"]["error"] == f"{folder}: holds 2 DICOM series; name the folder of one, or choose one by --series"
-    )
+    assert sorted(find(folder, steps=ONE)) == ["0", "1", "other"]
 
 
 def test_images_in_folders_below_are_told(find, told, tmp_path):
@@ -367,7 +373,7 @@ def test_names_that_are_twice_there(find, told, tmp_path):
     paths = [tmp_path / name / session / "anat" for name in "ab" for session in "12"]
     expected = {"scan": paths[0], "a_2_scan": paths[1], "b_1_scan": paths[2], "b_2_scan": paths[3]}
     for order in (paths, paths[::-1]):
-        cases = find_cases(order, ONE, None, told.append)
+        cases = find_cases(order, ONE, tell=told.append)
         assert {id: case.files[0].parent for id, case in cases.items()} == expected
     assert len(told) == 6
     assert find(paths[1], paths[3]) == {"scan": ["scan.nii.gz"], "b_scan": ["scan.nii.gz"]}

@@ -400,4 +400,4 @@ def test_a_folder_of_two_series_is_no_image(tmp_path):
     write_folder(tmp_path, {"a": 5, "b": 5})
     for _ in range(2):
         write_series(tmp_path / "a" / "0 patient" / str(_), np.zeros((2, 4, 4), np.int16))
-    assert "2 series" in refusal(tmp_path)
+    assert "0 patient: holds 2 images" in refusal(tmp_path)

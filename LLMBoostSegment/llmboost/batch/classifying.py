@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..inference.classify import Finding, classify, refusal
-from ..io.cases import InputCase
+from ..io.case import InputCase
 from ..io.image import Image
 from ..model import Model
 from .run import run_cases

@@ -13,12 +13,12 @@ from typing import Any, Generic
 from ..card import read_card
 from ..errors import LLMBoostError
 from ..files import check_regular, digest_of, remove_leftovers, staging
-from ..io.cases import ALL_FRAMES, InputCase
+from ..io.case import ALL_FRAMES, InputCase, Unsuitable
 from ..io.image import Image
 from ..library import find
 from ..report.overview import check_overview
 from . import overview
-from .summary import FAILED, OK, WAY_OUT, Summary
+from .summary import FAILED, OK, REFUSED, WAY_OUT, Summary
 from .work import R, Work
 
 
@@ -86,7 +86,7 @@ class _Run(Generic[R]):
     def rows_of(self, case: InputCase) -> list[R]:
         """Do what is to be done for a case."""
         every = self.frame == ALL_FRAMES
-        row = self.work.row(case.id, case.names, FAILED)
+        row = self.work.row(case.id, case.names, FAILED, series=case.chosen)
         try:
             made_from = {"input": case.digest(), **self.also_read(case), **self.conditions}
             if not every:
@@ -101,7 +101,7 @@ class _Run(Generic[R]):
             if every and self.is_done(id, made_from):
                 rows.append(self.summary.rows[id])
                 continue
-            row = self.work.row(id, case.names, OK, warnings=list(notes), made_from=made_from)
+            row = self.work.row(id, case.names, OK, warnings=list(notes), series=case.chosen, made_from=made_from)
             gone = "" if case.id in images else case.id
             try:
                 self.compute(row, case, channels, gone)
@@ -177,7 +177,7 @@ def _failed(row: R, error: Exception) -> R:
         reason = f"{row.input[0]}: not enough memory ({reason}); limit it to a region of interest (--roi)"
     elif not isinstance(error, LLMBoostError):
         reason = f"{row.input[0]}: could not be computed ({type(error).__name__}: {reason})"
-    row.status, row.error = FAILED, reason
+    row.status, row.error = REFUSED if isinstance(error, Unsuitable) else FAILED, reason
     return row
 
 

@@ -13,7 +13,7 @@ from ..inference.memory import describe_need, shortage
 from ..inference.pace import about, expected_seconds
 from ..inference.segment import Segmentation, segment
 from ..inference.views import check_channels
-from ..io.cases import InputCase
+from ..io.case import InputCase
 from ..io.dicom import write_dicom_seg
 from ..io.image import Image, write_image
 from ..io.segnrrd import write_segmentation

@@ -12,7 +12,7 @@ import torch
 from .. import __version__
 from ..card import SEGMENTATION, Card, Preprocessing
 from ..errors import LLMBoostError
-from ..io.cases import ALL_FRAMES, InputCase
+from ..io.case import ALL_FRAMES, InputCase
 from ..io.image import Image
 from ..messages.strokes import BACKGROUND
 from ..messages.words import StrokesMethod

@@ -35,6 +35,7 @@ class Row:
     """A case in the summary.
 
     Attributes:
+        series: of a study, which series was taken, and which were left for what reason.
         made_from: the digest of the input and all that decides, next to the model, what comes out.
         results: the digest of each file that was written for the case, by name.
         run: the call of a batch that it comes from.
@@ -47,6 +48,7 @@ class Row:
     error: str = ""
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    series: dict[str, Any] = field(default_factory=dict)
     made_from: dict[str, Any] = field(default_factory=dict)
     results: dict[str, str] = field(default_factory=dict)
     run: str = ""

@@ -15,7 +15,7 @@ from ..inference.classify import Finding
 from ..inference.roi import Roi
 from ..inference.segment import Segmentation
 from ..inference.watch import Watch
-from ..io.cases import InputCase
+from ..io.case import InputCase
 from ..io.image import Image, write_image
 from ..io.picture import draw_map
 from ..model import Model

@@ -37,7 +37,7 @@ def classify(
     model: ModelOption,
     output: OutputOption,
     device: DeviceOption = "auto",
-    series: SeriesOption = None,
+    series: SeriesOption = "auto",
     frame: FrameOption = "",
     roi: RoiOption = None,
     slice_number: Annotated[
@@ -61,10 +61,11 @@ def classify(
     from .. import batch
     from ..card import CLASSIFICATION
     from ..io.cases import find_cases
+    from ..studies import Selection
 
     check_frame(frame)
     loaded = load_for(CLASSIFICATION, model, device)
-    cases = find_cases(inputs, loaded.card.preprocessing, series, tell)
+    cases = find_cases(inputs, loaded.card.preprocessing, Selection.of(series, loaded.card), tell)
     explanation = explanation_of(explain, target, method, layer)
     options = batch.ClassifyOptions(
         roi=box_of(roi), slice_number=slice_number, frame=frame, explain=explanation, anyway=anyway

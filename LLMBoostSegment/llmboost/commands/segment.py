@@ -43,7 +43,7 @@ def segment(
     output: OutputOption,
     device: DeviceOption = "auto",
     format: FormatOption = "seg.nrrd",
-    series: SeriesOption = None,
+    series: SeriesOption = "auto",
     frame: FrameOption = "",
     roi: RoiOption = None,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write an entropy map a case.")] = False,
@@ -65,6 +65,7 @@ def segment(
     from .. import batch
     from ..card import SEGMENTATION
     from ..io.cases import find_cases
+    from ..studies import Selection
 
     if format not in batch.FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(batch.FORMATS)}")
@@ -72,7 +73,7 @@ def segment(
     loaded = load_for(SEGMENTATION, model, device)
     if fast:
         loaded.faster()  # where it cannot be, that is told before anything is read
-    cases = find_cases(inputs, loaded.card.preprocessing, series, tell)
+    cases = find_cases(inputs, loaded.card.preprocessing, Selection.of(series, loaded.card), tell)
     explanation = explanation_of(explain, target, method, layer)
     options = batch.SegmentOptions(
         format=format,
@@ -100,7 +101,7 @@ def segment(
             progress.update(task, completed=done)
             found = ", ".join(f"{name} {ml:.2f} mL" for name, ml in row.volumes_ml.items())
             volumes = found if any(row.volumes_ml.values()) else "nothing was found"
-            lines = [f"{row.id}: {volumes}" if row.status == batch.OK else f"failed: {row.error}"]
+            lines = [f"{row.id}: {volumes}" if row.status == batch.OK else f"{row.status}: {row.error}"]
             if row.intracranial_ml is not None:
                 lines.append(f"  total intracranial volume {row.intracranial_ml:.1f} mL")
             if row.asymmetry_percent:

@@ -65,7 +65,7 @@ def strokes(
     ] = None,
     device: DeviceOption = "auto",
     format: FormatOption = "seg.nrrd",
-    series: SeriesOption = None,
+    series: SeriesOption = "auto",
     frame: FrameOption = "",
     roi: RoiOption = None,
     resume: ResumeOption = False,
@@ -81,6 +81,7 @@ def strokes(
     from ..inference.device import choose_device
     from ..io.cases import find_cases
     from ..library import find
+    from ..studies import Selection
 
     if format not in FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(FORMATS)}")
@@ -93,7 +94,7 @@ def strokes(
     check_frame(frame)
     loaded = load_for(SEGMENTATION, model, device) if model else None
     card = loaded.card if loaded else WALKER
-    cases = find_cases(inputs, card.preprocessing, series, tell)
+    cases = find_cases(inputs, card.preprocessing, Selection.of(series, card), tell)
     options = StrokesOptions(format=format, roi=box_of(roi), frame=frame)
     done = 0
     with telling_when_stopped(lambda: done, len(cases)), progress_bar() as progress:

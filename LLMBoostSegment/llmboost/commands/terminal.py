@@ -54,14 +54,19 @@ DatasetArgument = Annotated[
     ),
 ]
 InputsArgument = Annotated[
-    list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images or DICOM.")
+    list[Path], typer.Argument(metavar="INPUT...", help="Images, or folders of images, DICOM or BIDS.")
 ]
 OutputOption = Annotated[Path, typer.Option("--output", help="Folder for the results; made if missing.")]
 FormatOption = Annotated[
     str, typer.Option("--format", help="seg.nrrd, nii.gz, or dcm: a DICOM segmentation of a DICOM series.")
 ]
 SeriesOption = Annotated[
-    str | None, typer.Option("--series", help="UID of the DICOM series to take, where a folder holds several.")
+    str,
+    typer.Option(
+        "--series",
+        help="Of each study: auto (the series that suits the model best), all (that suit), a series' UID or number, or"
+        ' a rule such as "modality=MR & description~T1 & thickness<2".',
+    ),
 ]
 FrameOption = Annotated[
     str, typer.Option("--frame", help="Of a series in time or a film: which frame, counted from 0, or 'all'.")

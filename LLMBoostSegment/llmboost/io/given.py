@@ -10,8 +10,9 @@ from typing import TypeAlias
 import numpy as np
 import SimpleITK as sitk
 
-from ..card import Preprocessing
+from ..card import Card, Preprocessing
 from ..errors import LLMBoostError
+from ..studies import Selection
 from .cases import find_cases
 from .image import Image, images_of
 from .spaces import UNKNOWN_SIDES
@@ -37,20 +38,20 @@ def one_image(
         return image_of_array(source, spacing, origin, direction)
     if any(part is not None for part in (spacing, origin, direction)):
         raise LLMBoostError(f"{_called(source)}: tells its own place in space; give spacing and the like with arrays")
-    images, notes = _read(source, Preprocessing())
+    images, notes = _read(source)
     if len(images) > 1:
         raise LLMBoostError(f"{_called(source)}: {len(images)} volumes; split it and give one")
     return replace(images[0], notes=notes)
 
 
 def channels_of(
-    images: Given | Sequence[Given], preprocessing: Preprocessing, spacing: Sequence[float] | None
+    images: Given | Sequence[Given], card: Card, spacing: Sequence[float] | None
 ) -> tuple[list[Image], tuple[str, ...]]:
     """The channels of a case, and what a user should know of their reading.
 
     Args:
         images: one, or a list or tuple of them.
-        preprocessing: of the model that is to take them.
+        card: of the model that is to take them.
         spacing: of arrays, in mm along i, j, k.
 
     Raises:
@@ -62,7 +63,7 @@ def channels_of(
     channels: list[Image] = []
     notes: dict[str, None] = {}
     for one in given:
-        read, told = _read(image_of_array(one, spacing) if isinstance(one, np.ndarray) else one, preprocessing)
+        read, told = _read(image_of_array(one, spacing) if isinstance(one, np.ndarray) else one, card)
         channels += read
         notes |= dict.fromkeys(told)
     return channels, tuple(notes)
@@ -113,8 +114,9 @@ def image_of_array(
     return replace(image, sides_known=False, notes=(UNKNOWN_SIDES.format("an array without a direction"),))
 
 
-def _read(source: str | Path | sitk.Image | Image, preprocessing: Preprocessing) -> tuple[list[Image], tuple[str, ...]]:
-    """The volumes of a source as ``preprocessing`` takes them, and what is told of their reading."""
+def _read(source: str | Path | sitk.Image | Image, card: Card | None = None) -> tuple[list[Image], tuple[str, ...]]:
+    """The volumes of a source as a card's model takes them, and what is told of their reading."""
+    preprocessing = card.preprocessing if card else Preprocessing()
     if isinstance(source, Image):
         return [source], source.notes
     if isinstance(source, sitk.Image):
@@ -122,7 +124,7 @@ def _read(source: str | Path | sitk.Image | Image, preprocessing: Preprocessing)
     if not isinstance(source, (str, Path)):
         raise LLMBoostError(f"{type(source).__name__}: is no image; give a path, an array or a SimpleITK image")
     told: list[str] = []
-    cases = find_cases([Path(source)], preprocessing, tell=told.append)
+    cases = find_cases([Path(source)], preprocessing, Selection(card), told.append)
     if len(cases) > 1:
         raise LLMBoostError(f"{source}: holds {len(cases)} images; give one, or use `llmboost segment` for many")
     (case,) = cases.values()

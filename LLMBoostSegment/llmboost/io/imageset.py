@@ -14,7 +14,9 @@ from ..card import CONTROL, Preprocessing
 from ..errors import LLMBoostError
 from ..files import printable
 from ..jsonfile import read_json
-from .cases import ALL_FRAMES, find_cases
+from ..studies import Selection
+from .case import ALL_FRAMES
+from .cases import find_cases
 from .dataset import ALL, SPLITS
 from .dicom import find_series
 from .image import READABLE, Image
@@ -269,7 +271,7 @@ def _values(file: Path) -> np.ndarray:
 
 def _reader(file: Path) -> Callable[[Preprocessing], list[Image]]:
     def read(preprocessing: Preprocessing) -> list[Image]:
-        cases = find_cases([file], _FLAT)
+        cases = find_cases([file], _FLAT, Selection(all=True))
         if len(cases) != 1:
             raise LLMBoostError(
                 f"{file}: holds {len(cases)} images; a folder in a class's is one DICOM series, files lie beside it"

@@ -12,7 +12,7 @@ import numpy as np
 from ..card import PALETTE, Card, Label, label_codes, label_of, normalized
 from ..errors import LLMBoostError
 from ..files import printable
-from ..io.cases import InputCase
+from ..io.case import InputCase
 from ..io.image import VOLUMES, Image, read_image
 from ..io.labels import BACKGROUND as BACKGROUND_NAME
 from ..io.labels import NEAR, listed, on_grid, whole_numbers

@@ -4,12 +4,15 @@ from .measurements import write_dicom_sr
 from .pictures import are_pictures, read_pictures
 from .segmentation import write_dicom_seg
 from .series import Series, choose_series, find_series, read_series
+from .studies import Study, find_studies
 
 __all__ = [
     "Series",
+    "Study",
     "are_pictures",
     "choose_series",
     "find_series",
+    "find_studies",
     "read_pictures",
     "read_series",
     "write_dicom_seg",

@@ -13,6 +13,14 @@ from .groups import FUNCTIONAL_GROUPS, Header, elements_of
 DAMAGED = "a damaged or truncated DICOM file; copy or export it again"
 
 
+class DamagedFile(LLMBoostError):
+    """Such a file; ``series``: of which series (SeriesInstanceUID), where so much is left of it."""
+
+    def __init__(self, message: str, series: str = "") -> None:
+        super().__init__(message)
+        self.series = series
+
+
 def read_headers(path: Path, keywords: Sequence[str]) -> list[Header]:
     """The named elements of a file, but not its pixels, for each frame; an empty list if it is not a DICOM file.
 
@@ -21,7 +29,7 @@ def read_headers(path: Path, keywords: Sequence[str]) -> list[Header]:
     frame's own group says holds before what the shared one says, and that before the rest of the file.
 
     Raises:
-        LLMBoostError: the file cannot be read or is damaged.
+        LLMBoostError: the file cannot be read, or, as DamagedFile, is damaged.
     """
     try:
         with path.open("rb") as file:
@@ -39,11 +47,11 @@ def read_headers(path: Path, keywords: Sequence[str]) -> list[Header]:
             return []
         if isinstance(error, LLMBoostError):
             raise
-        raise LLMBoostError(f"{path}: {DAMAGED}") from error
+        raise DamagedFile(f"{path}: {DAMAGED}") from error
     if headers[0]["SOPClassUID"] or "Rows" in headers[0]:  # anonymizers may take the former away
         return headers
     if marked:  # pydicom silently reads what there is of a truncated file
-        raise LLMBoostError(f"{path}: {DAMAGED}")
+        raise DamagedFile(f"{path}: {DAMAGED}", str(headers[0].get("SeriesInstanceUID") or ""))
     return []
 
 

@@ -5,6 +5,7 @@ Anonymizers empty UIDs, or give the same to all. Nothing that tells who a patien
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,6 +72,19 @@ def parts_of(members: Sequence[tuple[Path, Header]]) -> list[Part]:
                 parts.append(replace(part, apart=apart))
         return parts
     return [Part(tuple(members))]
+
+
+def study_of(header: Header) -> str:
+    """A word for the study that something is of: the same for all of it, and of no use to tell whose it is.
+
+    A study is what one patient and one StudyInstanceUID say together; patients without an ID go by name and birthday.
+    Empty without a StudyInstanceUID.
+    """
+    study = _value(header, "StudyInstanceUID")
+    patient = [_value(header, "PatientID")]
+    if not patient[0]:
+        patient = [_value(header, keyword) for keyword in ("PatientName", "PatientBirthDate")]
+    return hashlib.sha256("\n".join([study, *patient]).encode()).hexdigest()[:16] if study else ""
 
 
 def _value(header: Header, keyword: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pydicom.uid import UID
 from ...errors import LLMBoostError
 from ...files import printable
 from ..image import Image
-from .file import read_headers
+from .file import DamagedFile, read_headers
 from .frames import find_stacks
 from .groups import FUNCTIONAL_GROUPS, Header
 from .identity import IDENTITY, Part, parts_of
@@ -68,33 +68,77 @@ class Series:
         return f"{number}: {words}, {files}, {printable(self.name) or 'no UID'}{apart}"
 
 
-def find_series(folder: str | Path) -> list[Series]:
-    """The series of images in a folder (or beside a DICOMDIR) and all folders below it, or of one file, by number.
+@dataclass(frozen=True)
+class Scan:
+    """What lies in a folder.
 
-    Only headers are read. What is no DICOM file, and DICOM objects that are no images (segmentations, structures,
-    doses, reports, presentation states, DICOMDIR, ...), is passed over; copies of the same image count once.
+    Attributes:
+        images: a list a SeriesInstanceUID, of the files of its images with what they say.
+        others: the same of DICOM objects that are no images.
+        damaged: what could not be read.
+    """
+
+    images: dict[str, list[tuple[Path, Header]]]
+    others: dict[str, list[tuple[Path, Header]]]
+    damaged: list[tuple[Path, LLMBoostError]]
+
+
+def scan(folder: str | Path, also: Sequence[str] = (), keep: Callable[[Header], Header] = dict) -> Scan:
+    """All DICOM files in a folder (or beside a DICOMDIR) and all folders below it, or one file, each read once.
+
+    Only headers are read, and copies of the same image count once.
+
+    Args:
+        also: keywords of what is to be read besides.
+        keep: what is kept of a header; of the first of a series, all is.
 
     Raises:
-        LLMBoostError: nothing there, a file that cannot be read, or a damaged DICOM file.
+        LLMBoostError: nothing there.
     """
     folder = Path(folder)
     if folder.name.upper() == "DICOMDIR":
         folder = folder.parent
     if not folder.exists():
         raise LLMBoostError(f"{folder}: no such file or folder")
-    found: dict[str, list[tuple[Path, Header]]] = defaultdict(list)
+    found = Scan(defaultdict(list), defaultdict(list), [])
+    keywords = tuple(dict.fromkeys((*_KIND, *_SERIES, *_IMAGE, *also)))
     seen = set()
     for path in sorted(_files(folder)):
-        for header in read_headers(path, (*_KIND, *_SERIES, *_IMAGE)):
-            if not _is_image(header, path):
-                continue
+        try:
+            headers = read_headers(path, keywords)
+            are_images = [_is_image(header, path) for header in headers]
+        except LLMBoostError as error:
+            found.damaged.append((path, error))
+            continue
+        for header, is_image in zip(headers, are_images, strict=True):
             said = (str(header.get(keyword)) for keyword in (*_SERIES, *_IMAGE))
-            image = (str(header.get("SOPInstanceUID") or path), *said)
+            image = hash((str(header.get("SOPInstanceUID") or path), *said))  # 64 bits of much text
             if image not in seen:
                 seen.add(image)
-                found[str(header.get("SeriesInstanceUID") or "")].append((path, header))
+                members = (found.images if is_image else found.others)[str(header.get("SeriesInstanceUID") or "")]
+                members.append((path, keep(header) if members else header))
+    return found
+
+
+def find_series(folder: str | Path) -> list[Series]:
+    """The series of images in a folder (or beside a DICOMDIR) and all folders below it, or of one file, by number.
+
+    What is no DICOM file, and DICOM objects that are no images (segmentations, structures, doses, reports, presentation
+    states, DICOMDIR, ...), is passed over.
+
+    Raises:
+        LLMBoostError: nothing there, a file that cannot be read, or a damaged DICOM file.
+    """
+    found = scan(folder)
+    for _path, error in found.damaged:
+        raise error
+    return [series for series, _members in series_of(found)]
+
+
+def series_of(found: Scan) -> list[tuple[Series, Part]]:
+    """The series of images among what was found, by number, with their members."""
     series = []
-    for uid, members in found.items():
+    for uid, members in found.images.items():
         parts = parts_of(members)
         if len(parts) > 1 and not any(_has_place(path) for path, _ in members):
             parts = [Part(tuple(members))]  # pictures: each is an image of its own, whoever it is of
@@ -111,8 +155,8 @@ def find_series(folder: str | Path) -> list[Series]:
                 apart=part.apart,
                 problem=part.problem,
             )
-            series.append(one)
-    return sorted(series, key=lambda one: (one.number is None, one.number, one.uid, one.part))
+            series.append((one, part))
+    return sorted(series, key=lambda one: (one[0].number is None, one[0].number, one[0].uid, one[0].part))
 
 
 def choose_series(found: Sequence[Series], uid: str | None, folder: str | Path) -> Series:
@@ -209,5 +253,6 @@ def _is_image(header: Header, path: Path) -> bool:
         return sop_class not in _NO_IMAGES
     unknown = sop_class.name == sop_class  # as when it is cut off itself
     if "Image Storage" in sop_class.name or (unknown and not header.get("SeriesInstanceUID")):
-        raise LLMBoostError(f"{path}: a DICOM file without pixels, or a truncated one; copy or export it again")
+        message = f"{path}: a DICOM file without pixels, or a truncated one; copy or export it again"
+        raise DamagedFile(message, str(header.get("SeriesInstanceUID") or ""))
     return False
