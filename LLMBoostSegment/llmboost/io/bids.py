@@ -19,8 +19,7 @@ import numpy as np
 
 from ..errors import LLMBoostError
 from ..jsonfile import read_json
-from ..studies import SeriesFacts
-from .facts import along_ras
+from ..studies import SeriesFacts, along_ras
 from .nifti import place, read_header
 
 _NAME = re.compile(

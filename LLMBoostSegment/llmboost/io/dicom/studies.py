@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.uid import UID
 
-from ...studies import SeriesFacts
-from ..facts import along_ras
+from ...studies import SeriesFacts, along_ras
 from .file import DamagedFile, read_headers
 from .groups import FUNCTIONAL_GROUPS, Header
 from .identity import IDENTITY, Part, study_of
