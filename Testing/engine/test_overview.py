@@ -12,7 +12,8 @@ import pytest
 from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
 from llmboost.io.image import Image, write_image
 from llmboost.report.cohort import robust_z
-from llmboost.report.overview import Entry, write_overview
+from llmboost.report.entry import Entry
+from llmboost.report.overview import write_overview
 from llmboost.report.thumbnail import draw_thumbnail
 
 from .browser import shown
@@ -156,6 +157,15 @@ def test_texts_of_files_are_shown_not_obeyed(tmp_path):
     assert not page.complaints, page.complaints
 
 
+def test_contact_sheets_have_the_cases_that_most_need_a_look(tmp_path):
+    sheets = tmp_path / "overview" / "contact_sheets.pdf"
+    sizes = {}
+    for count in (0, 8, 9, 1000):
+        write_overview(tmp_path, CARD, [entry(f"case {n}", 1.0) for n in range(count)], "")
+        sizes[count] = len(re.findall(rb"/Type /Page\b", sheets.read_bytes()))
+    assert sizes == {0: 1, 8: 1, 9: 2, 1000: 25}
+
+
 # the pictures
 
 
@@ -213,5 +223,11 @@ def test_a_page_of_somebody_else_stays(llmboost, refusal, tiny_model, make_case,
     command = ["segment", tmp_path / "anna.nii.gz", "--model", tiny_model, "--output", tmp_path / "out"]
     assert "overview.html: exists and is no batch's overview" in refusal(*command)
     assert page.read_text() == "mine"
+    page.unlink()
+    (tmp_path / "out" / "overview").mkdir()
+    sheets = tmp_path / "out" / "overview" / "contact_sheets.pdf"
+    sheets.write_text("mine, too")
+    assert "contact_sheets.pdf: exists" in refusal(*command)
+    assert sheets.read_text() == "mine, too"
     assert llmboost(*command, "--overwrite").status == 0
     assert table(Path(page.parent))["rows"][0]["id"] == "anna"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import zipfile
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ from llmboost.messages.images import DrawnLabel, SegmentRequest, Volume
 from llmboost.messages.report import ReportRequest
 from llmboost.messages.words import ReportForm
 from llmboost.messages.worker import ModelsRequest, ShowRequest
-from llmboost.service import Job
+from llmboost.service import Job, RequestError
 
 VOLUME = Volume(np.zeros((4, 5, 6), np.float32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
 
@@ -146,3 +147,19 @@ def test_a_report_of_a_case(ask, form):
     for wrong in ({"labelmap": labelmap[1:]}, {"entropy": labelmap[:, 1:]}, {"volumes_ml": {}}):
         with pytest.raises(LLMBoostError, match="segments cannot be used"):
             ask(replace(request, **wrong))
+
+
+def test_a_report_without_the_library_that_draws(ask, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as where it is not installed
+    labels = (DrawnLabel(1, "front", (230, 159, 0)),)
+    request = ReportRequest(
+        model="hippocampus",
+        form=ReportForm.HTML,
+        title="head",
+        volume=VOLUME,
+        labelmap=np.ones(VOLUME.array.shape, np.uint8),
+        labels=labels,
+        volumes_ml={"front": 0.12},
+    )
+    with pytest.raises(RequestError, match="need matplotlib"):
+        ask(request)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..card import Card
 from ..provenance import NOTICE
-from ..report.overview import PICTURES, Entry, write_overview
+from ..report.entry import Entry
+from ..report.overview import PICTURES, write_overview
 from .summary import OK, Row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,12 +10,14 @@ import numpy as np
 from ..card import Label, read_card
 from ..errors import LLMBoostError
 from ..messages.report import ReportAnswer, ReportRequest
-from ..messages.words import ReportForm
-from ..service import Job
+from ..messages.words import ErrorKind, ReportForm
+from ..service import Job, RequestError
 from .volumes import images_of
 
 if TYPE_CHECKING:
     from . import Engine
+
+WAY = "Let LLMBoost Train install its packages, matplotlib among them"
 
 
 def report(engine: Engine, job: Job[ReportRequest]) -> ReportAnswer:
@@ -25,6 +28,8 @@ def report(engine: Engine, job: Job[ReportRequest]) -> ReportAnswer:
     missing = {label.name for label in request.labels} - request.volumes_ml.keys()
     if missing or any(array.shape != request.volume.array.shape for array in maps):
         raise LLMBoostError("the request's segments cannot be used (without volumes, or of other sizes than the image)")
+    if not find_spec("matplotlib"):
+        raise RequestError(ErrorKind.NOT_AVAILABLE, "a report's pictures need matplotlib, which is not installed", WAY)
     with job.loading("writing the report"):
         from ..report.case import case_report, mean_entropy
         from ..report.casepdf import pdf
