@@ -68,6 +68,16 @@ def test_the_line_of_the_card(quality, expected):
     assert flag(quality, []) is None
 
 
+def test_each_segment_has_a_figure_of_its_own_and_what_was_not_drawn_has_none():
+    sure, torn = np.eye(3)[[0, 1, 1, 0]].T, np.array([[0.1, 0.4, 0.2], [0.1, 0.2, 0.7]]).T
+    quality = Quality(1.0, 0.0, 0.8)
+    found = flag(quality, [tally_of(sure), tally_of(torn)], [("head", "tail"), ("head", "tail")])
+    first, second = tally_of(sure).expected_dice(), tally_of(torn).expected_dice()
+    assert found.per_segment == {"head": pytest.approx((first[0] + second[0]) / 2), "tail": pytest.approx(second[1])}
+    assert flag(quality, [tally_of(sure)], [("head", "tail")]).per_segment == {"head": pytest.approx(1.0)}
+    assert flag(quality, [tally_of(sure)]).per_segment == {}
+
+
 def test_what_is_rounded_to_the_limit_is_not_said_to_be_below_it():
     certain = tally_of(np.eye(3)[[0, 1, 1, 2]].T)
     texts = {dice: flag(Quality(0.0, dice, 0.8), [certain]).text for dice in (0.8, 0.7951, 0.79999, 0.794)}
@@ -138,7 +148,8 @@ def test_in_the_summary(tiny_model, make_case, tmp_path, llmboost):
     assert done.status == 0
     assert "check the segments closely" in done.err
     (row,) = json.loads((tmp_path / "out/summary.json").read_text())["cases"]
-    assert set(row["quality"]) == {"predicted_dice", "low", "limit", "text"}
+    assert set(row["quality"]) == {"predicted_dice", "low", "limit", "text", "per_segment"}
+    assert set(row["quality"]["per_segment"]) <= set(row["volumes_ml"])
     with (tmp_path / "out/summary.csv").open(newline="") as file:
         (line,) = csv.DictReader(file)
     assert float(line["predicted Dice"]) == row["quality"]["predicted_dice"]

@@ -44,7 +44,7 @@ from llmboost.service import Job, RequestError
 STEPS = 10
 DIGEST = "sha256:" + read_card(library.find("hippocampus")).digest  # what a remote worker knows the model by
 QUALITY = {
-    "good": Flag(0.87, False, 0.8, "agreement: Dice 0.87"),
+    "good": Flag(0.87, False, 0.8, "agreement: Dice 0.87", {"Anterior hippocampus": 0.91}),
     "poor": Flag(0.55, True, 0.8, "agreement: Dice 0.55: look <closely>"),
 }
 SLOW = 600.0  # seconds: such a run ends by cancel only, or once the gate is open

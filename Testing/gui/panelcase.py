@@ -129,6 +129,18 @@ class Case:
     def result(self) -> Any:
         return self.widget.logic.result
 
+    def table(self) -> list[list[str]]:
+        """What the table of segments shows, a list a row, its header first."""
+        table = self.ui.segmentTable
+        header = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
+        rows = range(table.rowCount)
+        return [header, *([table.item(row, n).text() for n in range(table.columnCount)] for row in rows)]
+
+    @property
+    def height(self) -> int:
+        """Pixels that the panel needs, at the width of Slicer's module panel."""
+        return heightOf(self.widget)
+
     def segmentations(self) -> list[Any]:
         return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
@@ -159,6 +171,18 @@ def voxels(segmentationNode: Any, name: str, volumeNode: Any) -> np.ndarray:
     """bool [k, j, i] of a segment."""
     segmentID = segmentationNode.GetSegmentation().GetSegmentIdBySegmentName(name)
     return slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentID, volumeNode) > 0
+
+
+def heightOf(widget: Any) -> int:
+    """Pixels that a module's panel needs, at the width of Slicer's module panel."""
+    form = widget.ui.mainFrame.parentWidget()
+    slicer.util.mainWindow().resize(WIDTH, HEIGHT)
+    slicer.app.processEvents()
+    slicer.app.processEvents()
+    layout = form.layout()
+    return int(
+        layout.totalHeightForWidth(form.width) if layout.hasHeightForWidth() else layout.totalSizeHint().height()
+    )
 
 
 def grabPanel(widget: Any, path: Path) -> Path:

@@ -238,7 +238,14 @@ def install() -> Host:
 
 
 def _reveal(widget: QtWidgets.QWidget) -> None:
-    """Scroll to a widget, as a user would; hidden ones cannot be reached."""
+    """Open the sections that a widget lies in, and scroll to it, as a user would; hidden ones cannot be reached."""
+    folded, ancestor = [], widget.parentWidget()
+    while ancestor is not None:
+        if getattr(ancestor, "collapsed", False):
+            folded.append(ancestor)
+        ancestor = ancestor.parentWidget()
+    for section in reversed(folded):
+        click(section)
     assert widget.visible, f"{widget.className()} {widget.name} is hidden"
     ancestor = widget.parentWidget()
     while ancestor is not None:

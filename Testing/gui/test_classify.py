@@ -37,6 +37,7 @@ def test_choosing_a_classifier_turns_the_panel(case, lungs):
     assert ui.applyButton.toolTip == "Classify the image"
     for widget in (ui.outputSelector, ui.outputLabel, ui.uncertaintyBox, ui.framesBox):
         assert not widget.visible
+    click(ui.optionsButton)
     assert ui.explanationBox.visible
     assert ui.fitLabel.text == ""
     for text in ("Classes", "normal, pneumonia (positive)", "AUC 0.96 on test cases", "slice by slice"):
@@ -104,7 +105,7 @@ def test_the_tables_lie_beside_the_image_are_updated_and_taken_back(case, lungs)
     assert tables() == made
     assert cells(case.result.tableNode) == [["normal", "1", "yes"], ["pneumonia", "0", ""]]
     click(case.ui.revertButton)
-    assert case.status == "Reverted"
+    assert case.status == "Undone: result"
     case.assertUntouched(apply="Cl&assify")
 
 

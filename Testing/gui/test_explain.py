@@ -305,3 +305,5 @@ def test_the_expected_quality_is_told_where_it_is_known(case, how, text):
     assert case.ui.verdictLabel.visible == bool(text)
     assert text in case.ui.verdictLabel.text
     assert ("background" in case.ui.verdictLabel.styleSheet) == (how == "poor")
+    last = [row[-1] for row in case.table()]
+    assert (last == ["Expected Dice", "0.91", ""]) == (how == "good")  # of the segments that it is known of

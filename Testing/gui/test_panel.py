@@ -86,7 +86,11 @@ def test_tab_leads_from_the_image_to_apply_and_labels_have_mnemonics(case):
             widget = widget.parentWidget()
         seen.append(widget.name)
         press(case.widget.parent, "Tab")
-    for before, after in (("searchEdit", "modelList"), ("modelList", "applyButton"), ("uncertaintyBox", "applyButton")):
+    for before, after in (
+        ("searchEdit", "modelList"),
+        ("modelList", "optionsButton"),
+        ("optionsButton", "applyButton"),
+    ):
         assert seen.index(before) < seen.index(after)
     for name in ("inputLabel", "roiLabel", "searchLabel", "outputLabel", "deviceLabel"):
         label = getattr(case.ui, name)
@@ -137,7 +141,7 @@ def test_a_model_with_a_cascade_takes_a_whole_head(case, makeModel):
     for name in ("Left anterior hippocampus", SEGMENTS[1], "Skull"):
         output.GetSegmentation().AddEmptySegment("", name)
     choose(case.ui.outputSelector, "mine")
-    assert case.ui.fitLabel.text == "Replaces Left anterior hippocampus in mine; Revert brings them back."
+    assert case.ui.fitLabel.text == "Replaces Left anterior hippocampus in mine; Undo brings them back."
 
 
 def test_other_modalities_are_noticed(case):
@@ -178,9 +182,7 @@ def test_a_run_leaves_segments_and_a_table(case):
     assert case.ui.applyButton.text == "&Apply"
     assert case.ui.resultButton.visible
     assert not case.ui.progressBar.visible
-    model = case.ui.resultTable.model()
-    shown = [model.data(model.index(row, 0)) for row in range(model.rowCount())]
-    assert shown == SEGMENTS
+    assert [row[0] for row in case.table()] == ["Segment", *SEGMENTS]
     assert "about 1 s on this machine" in case.ui.modelDetails.text
     assert "Done in" in case.ui.logEdit.toPlainText()
 
@@ -365,7 +367,7 @@ def test_revert_removes_a_new_segmentation(case):
     case.addImage()
     case.run()
     click(case.ui.revertButton)
-    assert case.status == "Reverted"
+    assert case.status == "Undone: result"
     case.assertUntouched()
 
 
@@ -414,7 +416,12 @@ def test_segments_are_edited_here_and_the_table_follows(case, host):
     assert editor.segmentationNode() is None
     table = case.result.tableNode
     assert [table.GetCellText(0, column) for column in range(3)] == [SEGMENTS[0], "1", "1000"]
-    host.answer(False)  # edits are not thrown away without asking
+    assert case.ui.revertButton.text == "Undo: correction"
+    click(case.ui.revertButton)
+    assert case.status == "Undone: correction"
+    assert case.result.tableNode.GetCellText(0, 2) != "1000"
+    slicer.util.updateSegmentBinaryLabelmapFromArray(block, node, node.GetSegmentation().GetNthSegmentID(0), volumeNode)
+    host.answer(False)  # what another module edited is not thrown away without asking
     click(case.ui.revertButton)
     assert "edited" in host.dialogs.take("question").text
     assert case.segmentations() == [node]
@@ -432,19 +439,15 @@ def test_the_table_tells_of_both_sides_and_of_the_skull_what_is_edited_too(case,
     volumeNode = case.addImage()
     case.parameters.model = "whole"
     case.run()
-    import qt  # there only once the host has started
-
-    model, horizontal, tip = case.ui.resultTable.model(), qt.Qt.Horizontal, qt.Qt.ToolTipRole
-
-    def shown(column):
-        return [model.index(row, column).data() for row in range(model.rowCount())]
-
-    titles = [model.headerData(column, horizontal) for column in range(model.columnCount())]
-    assert titles == ["Segment", "Volume (mL)", "% of TIV", "Asymmetry (%)", "Voxels"]
-    assert shown(0) == ["Total intracranial (TIV)", "Left hippocampus", "Right hippocampus"]
-    assert [shown(2), shown(3)] == [["100.000", "50.000", "50.000"], ["", "0.0", "0.0"]]
-    assert "100 * volume / total intracranial volume" in model.index(1, 2).data(tip)
-    assert "100 * (left - right) / ((left + right) / 2)" in model.index(1, 3).data(tip)
+    assert case.table() == [
+        ["Segment", "mL", "% of TIV", "Asym. (%)"],
+        ["Total intracranial (TIV)", case.table()[1][1], "100.000", ""],
+        ["Left hippocampus", case.table()[2][1], "50.000", "0.0"],
+        ["Right hippocampus", case.table()[3][1], "50.000", "0.0"],
+    ]
+    header = case.ui.segmentTable.horizontalHeaderItem
+    assert "100 * volume / total intracranial volume" in header(2).toolTip()
+    assert "100 * (left - right) / ((left + right) / 2)" in header(3).toolTip()
     (node,) = case.segmentations()
     click(case.ui.editButton)
     block = np.zeros((40, 56, 40), np.uint8)
@@ -452,8 +455,9 @@ def test_the_table_tells_of_both_sides_and_of_the_skull_what_is_edited_too(case,
     slicer.util.updateSegmentBinaryLabelmapFromArray(block, node, node.GetSegmentation().GetNthSegmentID(0), volumeNode)
     click(case.ui.backButton)
     right = np.count_nonzero(voxels(node, "Right hippocampus", volumeNode))
-    assert shown(4) == [str(1000 + right), "1000", str(right)]
-    assert shown(3) == ["", *[f"{200 * (1000 - right) / (1000 + right):.1f}"] * 2]
+    counts = [case.ui.segmentTable.item(row, 0).toolTip().split(", ")[1] for row in range(3)]
+    assert counts == [f"{1000 + right} voxels", "1000 voxels", f"{right} voxels"]
+    assert [row[3] for row in case.table()[1:]] == ["", *[f"{200 * (1000 - right) / (1000 + right):.1f}"] * 2]
 
 
 def test_the_editor_lets_go_of_the_views_while_another_module_is_open(case, host):
@@ -508,7 +512,7 @@ def test_a_color_image_suits_a_model_of_color_images_alone(case, makeModel):
     node = slicer.util.addVolumeFromArray(array, name="photo", nodeClassName="vtkMRMLVectorVolumeNode")
     case.chooseImage(node)
     assert "a color image, but the model takes one component" in case.refused()
-    assert case.ui.fitLabel.text == case.refused()
+    assert case.ui.applyLabel.text == case.refused()
     normalization = read_card(library.find("hippocampus")).preprocessing.normalization * 3
     makeModel("photos", preprocessing={"channels": 3, "color": True, "normalization": normalization})
     case.parameters.model = "photos"
@@ -592,3 +596,87 @@ def test_a_sequence_that_is_removed_meanwhile_ends_the_run(case, beating, which)
     case.finish()
     assert "removed from the scene" in case.status
     assert not case.segmentations()
+
+
+# The first minute
+
+
+def test_a_result_and_its_next_steps_fit_900_pixels_and_what_was_chosen_is_one_line(case):
+    case.addImage()
+    assert case.height <= 900
+    case.run()
+    assert case.height <= 900
+    assert case.ui.choiceButton.collapsed
+    assert case.ui.choiceButton.text == "head · Hippocampus, an…osterior · new segmentation"
+    for wanted in (case.ui.editButton, case.ui.addCaseButton, case.ui.segmentTable):
+        assert wanted.visible
+    assert case.ui.editButton.y < case.ui.segmentTable.y
+    click(case.ui.choiceButton)
+    assert case.ui.choiceButton.text == "Image, model and output"
+    click(case.ui.revertButton)
+    assert not case.ui.choiceButton.collapsed
+
+
+def test_beside_apply_stands_why_it_cannot_be_clicked_or_how_long_it_takes(case, makeModel):
+    assert case.ui.applyLabel.text == "Choose an image" == case.refused()
+    case.addImage()
+    assert case.ui.applyLabel.text == ""
+    case.run()
+    assert case.ui.applyLabel.text == "about 1 s on this machine"
+    case.addRoi(center=(500, 500, 500))
+    assert "lies outside of head" in case.ui.applyLabel.text
+    assert abs(case.ui.applyLabel.y - case.ui.applyButton.y) < case.ui.applyLabel.height  # beside it
+    assert not case.ui.fitLabel.visible
+
+
+def test_a_figure_of_crops_is_not_told_of_a_whole_head(case):
+    case.addImage()
+    assert case.ui.modelLine.text == "MR, a head or a crop of it · Dice 0.89 on test cases (crops)"
+    case.addImage("large", (160, 224, 160))
+    assert "Dice 0.89 on test cases (crops); of a whole head, told with the result" in case.ui.modelLine.text
+    assert "of a whole head, told with the result" in case.ui.modelDetails.text
+
+
+def test_the_table_has_the_colors_of_the_views_and_leads_to_the_segments(case):
+    case.addImage()
+    case.run()
+    node = case.result.segmentationNode
+    segmentation = node.GetSegmentation()
+    item = case.ui.segmentTable.item(1, 0)
+    color = item.icon().pixmap(14, 14).toImage().pixelColor(5, 5)
+    expected = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(SEGMENTS[1])).GetColor()
+    assert [color.redF(), color.greenF(), color.blueF()] == pytest.approx(expected, abs=0.01)
+    click(case.ui.segmentTable.viewport(), case.ui.segmentTable.visualItemRect(item).center())
+    center = node.GetSegmentCenterRAS(segmentation.GetSegmentIdBySegmentName(SEGMENTS[1]))
+    offsets = [slicer.util.getNode(f"vtkMRMLSliceNode{name}").GetSliceOffset() for name in ("Yellow", "Green", "Red")]
+    assert list(map(abs, offsets)) == pytest.approx(list(map(abs, center)), abs=1.0)
+    assert case.ui.targetBox.currentText == SEGMENTS[1]
+
+
+def test_uncertainty_and_explanation_have_colors_of_their_own_and_their_boxes_show_them(case):
+    case.addImage()
+    click(case.ui.uncertaintyBox)
+    case.run()
+    case.explain()
+    explained = case.panel.explanations._made
+    maps = [case.result.mapNodes["entropy"], next(iter(explained.values())).mapNode]
+    tables = [node.GetDisplayNode().GetColorNode() for node in maps]
+    assert tables[0] is not tables[1]
+    for box, table in zip((case.ui.overlayBox, case.ui.explanationOverlayBox), tables, strict=True):
+        last = [0.0] * 4
+        table.GetColor(table.GetNumberOfColors() - 1, last)
+        shown = box.icon.pixmap(42, 14).toImage().pixelColor(41, 5)
+        assert [shown.redF(), shown.greenF(), shown.blueF()] == pytest.approx(last[:3], abs=0.01)
+
+
+def test_the_seconds_that_are_left_are_told(case):
+    from llmboost.messages.worker import Progress
+
+    progress = case.panel.progress
+    progress.start("segmenting", expected=100)
+    assert "about 1 min 40 s left" in case.status
+    progress.tell(Progress(0.1, "segmenting"))
+    progress._pace._first = progress._pace._first[0] - 10, 0.1
+    progress.tell(Progress(0.6, "segmenting"))
+    assert "about 8 s left" in case.status
+    progress.stop("")

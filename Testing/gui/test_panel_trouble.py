@@ -44,7 +44,7 @@ def test_a_volume_without_voxels_until_they_come(case):
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     case.chooseImage(node)
     assert "empty: holds no voxels" in case.refused()
-    assert case.ui.fitLabel.text == case.refused()
+    assert case.ui.applyLabel.text == case.refused()
     slicer.util.updateVolumeFromArray(node, np.ones((40, 56, 40), np.int16))
     assert case.ui.applyButton.enabled
 

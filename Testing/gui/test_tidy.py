@@ -1,4 +1,4 @@
-"""What runs leave in the scene: with Revert nothing, nothing of what failed; and applications of fewer modules."""
+"""What runs leave in the scene: with Undo nothing, nothing of what failed; and applications of fewer modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def revert(case, host) -> None:
     if case.panel.results.edited:
         host.answer(True)
     click(case.ui.revertButton)
-    assert case.status == "Reverted"
+    assert case.status == "Undone: result"
     host.dialogs.shown.clear()
 
 

@@ -140,6 +140,19 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         """Overridden by a module's test class."""
 
 
+def translate(context: str, text: str) -> str:
+    """By the translators that the application has; as it is without a GUI."""
+    translator = getattr(getattr(slicer, "app", None), "translate", None)
+    return str(translator(context, text)) if translator else text
+
+
+def tr(text: str) -> str:
+    """In the context of the file that asks: its package and name, as Slicer's getContext tells."""
+    path = Path(sys._getframe(1).f_code.co_filename)
+    inPackage = (path.parent / "__init__.py").is_file()
+    return translate(f"{path.parent.name}.{path.stem}" if inPackage else path.stem, text)
+
+
 def install() -> None:
     """Make both modules importable."""
     classes = (
@@ -151,7 +164,7 @@ def install() -> None:
     base = ModuleType("slicer.ScriptedLoadableModule")
     base.__dict__.update({c.__name__: c for c in classes}, __all__=[c.__name__ for c in classes])
     texts = ModuleType("slicer.i18n")
-    texts.__dict__.update(tr=lambda text: text, translate=lambda context, text: text)
+    texts.__dict__.update(tr=tr, translate=translate)
     for module in (base, texts):
         sys.modules[module.__name__] = module
         setattr(slicer, module.__name__.split(".")[1], module)

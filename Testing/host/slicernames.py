@@ -22,14 +22,17 @@ NAMES = {
         slicer.util.addVolumeFromArray(narray, ijkToRAS=None, name=None, nodeClassName=None)
         slicer.util.arrayFromSegmentBinaryLabelmap(segmentationNode, segmentId, referenceVolumeNode=None)
         slicer.util.arrayFromVTKMatrix(vmatrix)
+        slicer.util.arrayFromVolume(volumeNode)
         slicer.util.childWidgetVariables(widget)
         slicer.util.confirmOkCancelDisplay(text, windowTitle=None, **kwargs)
         slicer.util.confirmYesNoDisplay(text, windowTitle=None, **kwargs)
         slicer.util.createProgressDialog(maximum=100, labelText="", windowTitle="", **kwargs)
         slicer.util.errorDisplay(text, windowTitle=None, **kwargs)
+        slicer.util.getModuleLogic(module)
         slicer.util.getModuleWidget(module)
         slicer.util.getNodesByClass(className)
         slicer.util.loadUI(path)
+        slicer.util.loadVolume(filename, properties={})
         slicer.util.mainWindow()
         slicer.util.pip_install(requirements)
         slicer.util.selectModule(module)
@@ -181,6 +184,7 @@ NAMES = {
     """,
     "CTK/Libs/Widgets/ctkCollapsibleButton.h": """
         ctkCollapsibleButton.collapsed
+        ctkCollapsibleButton.contentsCollapsed(bool)
     """,
     "CTK/Libs/Widgets/ctkPathLineEdit.h": """
         ctkPathLineEdit.currentPath

@@ -16,6 +16,7 @@ import pytest
 from llmboost.messages.worker import Progress, StepEvent
 from llmboost.wire import PROTOCOL
 from LLMBoostLib.worker import client as client_module
+from LLMBoostLib.worker import troubles
 from LLMBoostLib.worker.client import Client, WorkerError
 from LLMBoostLib.worker.connection import Connection
 from LLMBoostLib.worker.launcher import descendants
@@ -428,7 +429,7 @@ time.sleep(600)
     with pytest.raises(WorkerError) as error:
         connect(script(STRANGE + words)).call(Fake("echo"), onProgress=progress.append)
     assert progress[0].text.startswith("a [31mb c")
-    assert len(progress[0].text) <= client_module.MAX_TEXT
+    assert len(progress[0].text) <= troubles.MAX_TEXT
     assert (progress[0].fraction, progress[0].memory, progress[0].event) == (None, None, None)
     assert progress[1] == Progress(None, "?", None, StepEvent(3, 1.0))
     assert (error.value.message, error.value.hint) == ("two lines [2J", "?")

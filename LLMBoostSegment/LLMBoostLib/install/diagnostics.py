@@ -19,7 +19,7 @@ from llmboost import __version__
 from llmboost.library import installed, user_folder
 from llmboost.messages.worker import Hello
 
-from ..worker.client import WorkerError
+from ..worker.troubles import WorkerError
 
 _PACKAGES = "torch", "monai", "numpy", "safetensors", "SimpleITK"
 _TOLD = "llmboost", "monai", "protocol", "python", "torch"

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
 
-from ..worker.client import WorkerError
+from ..worker.troubles import WorkerError
 from .plaintext import boxOptions
 
 WARNING_STYLE = "QLabel { background: rgba(230, 159, 0, 45); border-left: 3px solid #e69f00; padding: 5px; }"

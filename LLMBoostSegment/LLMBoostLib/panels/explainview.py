@@ -13,17 +13,17 @@ from slicer.i18n import tr as _
 from llmboost.messages.images import ExplainOptions
 
 from ..scene.explanation import Explanation, layerNames, methodNames
-from ..scene.maps import Overlay
+from ..scene.maps import EXPLANATION_COLORS, Overlay
 from ..scene.nodes import removeNode
+from . import swatches
 from .errordisplay import capitalized
 from .run import Run, Work
 
 
 class Widgets(Protocol):
     explainButton: qt.QPushButton
-    explanationGroup: qt.QGroupBox
+    explanationGroup: ctk.ctkCollapsibleButton
     explanationLabel: qt.QLabel
-    explanationOpacityLabel: qt.QLabel
     explanationOpacitySlider: ctk.ctkSliderWidget
     explanationOverlayBox: qt.QCheckBox
     layerBox: qt.QComboBox
@@ -40,6 +40,7 @@ class ExplainView:
         self._ui, self._run = ui, run
         self._overlay = Overlay()
         self._targets: list[int] = []
+        self._names: list[str] = []
         self._made: dict[ExplainOptions, Explanation] = {}
         for box, names in ((ui.methodBox, methodNames()), (ui.layerBox, layerNames())):
             box.addItems(list(names.values()))
@@ -60,7 +61,10 @@ class ExplainView:
         box.addItems([name for _value, name in targets])
         box.blockSignals(wasBlocked)
         self._targets = [value for value, _name in targets]
+        self._names = [name for _value, name in targets]
         self._ui.explanationGroup.visible = bool(targets)
+        self._ui.explanationOverlayBox.setIcon(swatches.ofMap(EXPLANATION_COLORS))
+        self._ui.explanationOverlayBox.setIconSize(qt.QSize(swatches.STRIP, swatches.SIDE))
         self._refresh()
 
     def clear(self) -> None:
@@ -70,6 +74,11 @@ class ExplainView:
         self._made.clear()
         self._ui.explanationGroup.visible = False
         self._refresh()
+
+    def choose(self, name: str) -> None:
+        """Offer to explain this class or segment, if it can be."""
+        if name in self._names and not self._run.does(Work.IMAGE):
+            self._ui.targetBox.currentIndex = self._names.index(name)
 
     def remove(self) -> None:
         """Remove all maps of the result from the scene."""
@@ -95,6 +104,7 @@ class ExplainView:
     def add(self, made: Explanation) -> None:
         """Keep a map that was made, and show it if it is of what is chosen now."""
         self._made[made.what] = made
+        self._ui.explanationGroup.collapsed = False
         self._ui.explanationOverlayBox.checked = True
         self._refresh()
 
@@ -119,7 +129,7 @@ class ExplainView:
         made = self._made.get(self.what) if self._made else None
         shown = made if ui.explanationOverlayBox.checked else None
         ui.explanationOverlayBox.enabled = made is not None
-        ui.explanationOpacitySlider.enabled = ui.explanationOpacityLabel.enabled = shown is not None
+        ui.explanationOpacitySlider.enabled = shown is not None
         ui.removeMapsButton.enabled = bool(self._made)
         ui.explanationLabel.visible = made is not None
         if made is not None:

@@ -8,6 +8,7 @@ from html import escape
 from slicer.i18n import tr as _
 
 from llmboost.card import CLASSIFICATION, Card
+from llmboost.card.figures import measured
 from llmboost.card.told import told
 
 from .modelentries import Entry
@@ -15,7 +16,11 @@ from .speed import duration
 
 
 def describe(
-    entry: Entry | None, seconds: float | None = None, memory: float | None = None, words: Sequence[str] = ()
+    entry: Entry | None,
+    seconds: float | None = None,
+    memory: float | None = None,
+    words: Sequence[str] = (),
+    extentMm: Sequence[float] | None = None,
 ) -> str:
     """What a user should know about a model, as rich text.
 
@@ -23,6 +28,7 @@ def describe(
         seconds: that it will take, by earlier runs on this machine.
         memory: in bytes, that the image will take.
         words: that were searched for; of many labels, those that they fit come first.
+        extentMm: of the chosen image along R, A and S, if one is chosen.
     """
     if entry is None:
         return escape(_("No model is chosen."))
@@ -31,6 +37,7 @@ def describe(
     card = entry.card
     needed = _("about {size:.1f} GB for this image").format(size=memory / 1e9) if memory else ""
     rows = told(card, time=_time(card, seconds), memory=needed, words=words, _=_)
+    rows[_("Accuracy")] = accuracy(card, extentMm)
     rows[_("File")] = _("{name} {version}, {size:.1f} MB").format(
         name=_breakable(card.name), version=card.version, size=entry.size / 1e6
     )
@@ -42,6 +49,33 @@ def describe(
         if text
     )
     return f"<p>{escape(card.description)}</p><table>{cells}</table>"
+
+
+def inShort(card: Card | None, extentMm: Sequence[float] | None = None) -> str:
+    """What to know of a model before it is used: what it takes, and how good it is on images such as the chosen one."""
+    if card is None:
+        return ""
+    return " · ".join([told(card, _=_)[_("Input")], accuracy(card, extentMm)])
+
+
+def accuracy(card: Card, extentMm: Sequence[float] | None = None) -> str:
+    """The figure that tells most, and whether it is one of images such as the chosen one."""
+    text, cascade = measured(card), card.cascade
+    if cascade is None or not any(target.structure for target in cascade.targets):
+        return text
+    text = _("{figure} (crops)").format(figure=text)
+    if extentMm is None or not card.needs_cascade(extentMm):
+        return text
+    names = {"figure": text, "subject": cascade.subject}
+    if cascade.quality is None or card.adapter:
+        return _("{figure}; of a whole {subject}, not measured").format(**names)
+    tests = cascade.quality.figures.get("heads")
+    if not tests:
+        return _("{figure}; of a whole {subject}, told with the result").format(**names)
+    text = _(
+        "{figure}; of a whole {subject}, told with the result (off by {error:.2f} on average of {count:.0f} tests)"
+    )
+    return text.format(**names, error=tests["mae"], count=tests["cases"])
 
 
 def _breakable(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from llmboost.card import Card
+
 from .modelentries import Entry, entries
 from .plaintext import tip
 
@@ -39,6 +41,10 @@ class ModelChooser:
         if self.current is not None and not self.current.matches(self.words):
             self._search.clear()
         self._fill()
+
+    def card(self, name: str) -> Card | None:
+        """Of a model by its name, if it is there."""
+        return next((entry.card for entry in self._entries if entry.name == name), None)
 
     @property
     def words(self) -> list[str]:

@@ -18,8 +18,9 @@ from llmboost.messages.foreign import Imported, LookRequest, Offers
 from llmboost.messages.words import Device, ErrorKind
 
 from ..install.packages import ensureInstalled
-from ..worker.client import Client, WorkerError
+from ..worker.client import Client
 from ..worker.consent import checkCommand
+from ..worker.troubles import WorkerError
 from . import speed
 from .errordisplay import errorsShown
 from .importdialog import ImportDialog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any, Protocol
 
@@ -11,10 +12,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..scene.classification import Classification, asRichText
-from ..scene.maps import Overlay
+from ..scene.maps import UNCERTAINTY_COLORS, Overlay
 from ..scene.result import Result
 from ..scene.tables import VOXELS, measureTable
+from . import swatches
 from .errordisplay import PROBLEM_STYLE, WARNING_STYLE, capitalized
+from .segmenttable import SegmentTable
 
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 _SURFACE = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
@@ -34,12 +37,12 @@ class Widgets(Protocol):
     anywayButton: qt.QPushButton
     editButton: qt.QPushButton
     explanationOverlayBox: qt.QCheckBox
-    opacityLabel: qt.QLabel
     opacitySlider: ctk.ctkSliderWidget
     overlayBox: qt.QCheckBox
     rangeLabel: qt.QLabel
     resultButton: ctk.ctkCollapsibleButton
     resultTable: slicer.qMRMLTableView
+    segmentTable: qt.QTableWidget
     show3DBox: qt.QCheckBox
     verdictLabel: qt.QLabel
     warningsLabel: qt.QLabel
@@ -50,10 +53,12 @@ class ResultView:
 
     Args:
         logic: has the result.
+        onSegment: is called with the name of the segment that is clicked in the table.
     """
 
-    def __init__(self, ui: Widgets, logic: HasResult) -> None:
+    def __init__(self, ui: Widgets, logic: HasResult, onSegment: Callable[[str], None]) -> None:
         self._ui, self._logic = ui, logic
+        self._segmentTable = SegmentTable(ui.segmentTable, onSegment)
         self._overlay = Overlay()
         self._written: list[int] | None = None  # no result is shown
         ui.rangeLabel.setStyleSheet(PROBLEM_STYLE)
@@ -86,10 +91,13 @@ class ResultView:
             self._showQuality(result)
         ui.warningsLabel.text = "\n".join(result.warnings)
         ui.warningsLabel.visible = bool(result.warnings)
-        ui.show3DBox.visible = ui.editButton.visible = ui.addCaseButton.visible = hasSegments
+        for widget in (ui.show3DBox, ui.editButton, ui.addCaseButton):
+            widget.visible = hasSegments
         ui.show3DBox.checked = self._hasSurfaces()
         hasMap = isinstance(result, Result) and _ENTROPY in result.mapNodes
-        ui.overlayBox.visible = ui.opacityLabel.visible = ui.opacitySlider.visible = hasMap
+        ui.overlayBox.visible = ui.opacitySlider.visible = hasMap
+        ui.overlayBox.setIcon(swatches.ofMap(UNCERTAINTY_COLORS))
+        ui.overlayBox.setIconSize(qt.QSize(swatches.STRIP, swatches.SIDE))
         ui.overlayBox.checked = hasMap and wasOn
         ui.resultButton.visible = True
         ui.resultButton.collapsed = False
@@ -102,13 +110,14 @@ class ResultView:
         self._ui.rangeLabel.text = "\n".join([title, *found.outside])
         self._ui.rangeLabel.visible = found.refused or bool(found.outside)
         self._ui.anywayButton.visible = found.refused
+        self._segmentTable.show(None)
         self._showTable(found.slicesNode)
 
     def _showQuality(self, result: Result) -> None:
         told = result.quality
         self._showVerdict(escape(capitalized(told.text)) if told else "", WARNING_STYLE if told and told.low else "")
         self._ui.rangeLabel.visible = self._ui.anywayButton.visible = False
-        self._showTable(result.tableNode)
+        self._showTable(None if self._segmentTable.show(result) else result.tableNode)
 
     def _showVerdict(self, richText: str, style: str = "") -> None:
         self._ui.verdictLabel.text = richText
@@ -129,6 +138,7 @@ class ResultView:
         self._ui.overlayBox.checked = False
         self._ui.show3DBox.checked = False
         self._ui.resultTable.setMRMLTableNode(None)
+        self._segmentTable.show(None)
         self._ui.resultButton.visible = False
 
     @property
@@ -136,12 +146,17 @@ class ResultView:
         """Whether someone changed the segments since they were written."""
         return self.result is not None and _state(self.result) != self._written
 
+    def settle(self) -> None:
+        """The segments are again as they were written."""
+        self._written = _state(self.result) if self.result is not None else None
+
     def refresh(self) -> None:
         """Show what became of the segments in the editor; the table of a sequence stays as it is."""
         if not isinstance(self.result, Result):
             return
         if self.edited and self.result.tableNode.GetColumnIndex(VOXELS) >= 0:
             measureTable(self.result.tableNode, self.result.segmentationNode, self.result.volumetry)
+        self._segmentTable.show(self.result)
         self._ui.show3DBox.checked = self._hasSurfaces()  # the editor can show and hide them, too
 
     def uses(self, node: Any) -> bool:

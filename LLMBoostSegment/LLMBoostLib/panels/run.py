@@ -8,7 +8,7 @@ from typing import Any
 
 from llmboost.messages.words import ErrorKind
 
-from ..worker.client import WorkerError
+from ..worker.troubles import WorkerError
 
 REST_MS = 600  # in which the second click of a double click would cancel what the first one began
 

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from llmboost.messages.words import ErrorKind
 
-from ..worker.client import WorkerError
+from ..worker.troubles import WorkerError
 from .errordisplay import PROBLEM_STYLE, capitalized, sentence, showError
 from .progressview import ProgressView
 from .run import Run, Work
@@ -25,10 +25,11 @@ class Runner:
     def __init__(self, run: Run, progress: ProgressView, log: Callable[[str], None] = lambda text: None) -> None:
         self._run, self._progress, self._log = run, progress, log
 
-    def begin(self, work: Work, text: str, start: Callable[[], None]) -> None:
-        """``start`` begins what calls :meth:`ended` or :meth:`failed` later; what it raises is a failure, too."""
+    def begin(self, work: Work, text: str, start: Callable[[], None], expected: float | None = None) -> None:
+        """``start`` begins what calls :meth:`ended` or :meth:`failed` later; what it raises is a failure, too. It is
+        expected to take so many seconds."""
         self._run.begin(work)
-        self._progress.start(text)
+        self._progress.start(text, expected)
         with self.failing():
             start()
 

@@ -22,19 +22,30 @@ from ..scene.explanation import Explanation
 from ..scene.frames import framesOf
 from ..scene.result import Result
 from ..scene.segmentinput import SegmentInput
-from ..training.casestore import CaseStore
-from ..training.snapshot import addCases
 from ..worker.consent import hint, needsEnvironment, whenReady
-from . import advanced, explainview, inputview, modelimport, modulepanel, reportview, resultview, speed
+from . import (
+    advanced,
+    choiceview,
+    explainview,
+    inputview,
+    loop,
+    modelimport,
+    modulepanel,
+    reportview,
+    resultview,
+    speed,
+)
 from .advanced import Advanced
-from .errordisplay import PROBLEM_STYLE, WARNING_STYLE, errorsShown, sentence
+from .choiceview import ChoiceView
+from .errordisplay import WARNING_STYLE, errorsShown
+from .examining import examine
 from .explainview import ExplainView
-from .inputview import MAX_CHANNELS, InputView, classifies
-from .modelcard import describe
+from .inputview import InputView, classifies
+from .loop import Loop
+from .modelcard import describe, inShort
 from .modelchooser import ModelChooser
 from .modelimport import ModelImport
 from .modulepanel import ModulePanel
-from .plaintext import confirmed, tip
 from .reportview import ReportView
 from .resultview import ResultView
 from .run import Work
@@ -50,8 +61,10 @@ _EVENTS = (
 
 class Widgets(
     advanced.Widgets,
+    choiceview.Widgets,
     explainview.Widgets,
     inputview.Widgets,
+    loop.Widgets,
     modelimport.Widgets,
     modulepanel.Widgets,
     reportview.Widgets,
@@ -60,16 +73,14 @@ class Widgets(
 ):
     """All of LLMBoostSegment.ui, by name."""
 
-    applyButton: qt.QPushButton
-    backButton: qt.QPushButton
     explanationBox: qt.QCheckBox
     fastBox: qt.QCheckBox
     fitLabel: qt.QLabel
     modelDetails: qt.QLabel
+    modelLine: qt.QLabel
     modelList: qt.QListWidget
     outputLabel: qt.QLabel
     outputSelector: slicer.qMRMLNodeComboBox
-    revertButton: qt.QPushButton
     roiSelector: slicer.qMRMLNodeComboBox
     searchEdit: qt.QLineEdit
     uncertaintyBox: qt.QCheckBox
@@ -87,25 +98,24 @@ class Panel(ModulePanel):
         super().__init__(ui, logic, qt.QTimer.singleShot)
         self.ui, self.logic = ui, logic
         self._watched: list[Any] = []
+        self._asked = ""  # a model to choose, as soon as the module is entered
         self._problem = ""  # why there can be no result
         self._extent: list[float] | None = None  # of an image to segment, in mm along the axes that the model goes by
         self._hint = ""  # shown in the status line
-        self.results = ResultView(ui, logic)
+        self.choice = ChoiceView(ui, self.run)
         self.explanations = ExplainView(ui, self.run)
+        self.results = ResultView(ui, logic, self.explanations.choose)
         self.inputs = InputView(ui)
         self.chooser = ModelChooser(ui.searchEdit, ui.modelList, self._onModel)
         self.advanced = Advanced(ui, logic.client, self.run, self._onWorker)
         self.imports = ModelImport(ui, logic.client, self.chooser, self.run, self.runner, self.progress, self._onModels)
-        self.run.observe(self._showApply)
+        self.loop = Loop(ui, self)
+        self.run.observe(self._showAnyway)
         done = self._beginOrStop, self._callbacks, self._endedWith
         self.reports = ReportView(ui, logic, self.results, self.run, *done)
         ui.applyButton.connect("clicked()", self._onApply)
         ui.explainButton.connect("clicked()", self._onExplain)
         ui.anywayButton.connect("clicked()", self._onAnyway)
-        ui.revertButton.connect("clicked()", self._onRevert)
-        ui.editButton.connect("clicked()", self._onEdit)
-        ui.addCaseButton.connect("clicked()", self._onAddCase)
-        ui.backButton.connect("clicked()", self._onBack)
         ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onNewRoi)
         ui.tryButton.connect("clicked()", self._onTry)
         ui.searchEdit.connect("textChanged(QString)", lambda _text: self.update())
@@ -122,6 +132,9 @@ class Panel(ModulePanel):
     def refresh(self) -> None:
         """Look into the library again."""
         self.chooser.refresh()
+        if self._asked:
+            asked, self._asked = self._asked, ""
+            self.parameterNode.model = asked
         self.update()
 
     def enter(self) -> None:
@@ -133,8 +146,10 @@ class Panel(ModulePanel):
         self.advanced.say(text)
 
     def useModel(self, name: str) -> None:
-        """Choose a model, as another module asks for; one that was added just now is in the list, too."""
+        """Choose a model, as another module asks for; one that was added just now is in the list, too. While the module
+        is left, that waits until it is entered again."""
         self.chooser.refresh()
+        self._asked = name if self.parameterNode is None else ""
         self._onModel(name)
 
     def forgetScene(self) -> None:
@@ -142,7 +157,8 @@ class Panel(ModulePanel):
         if self.run.does(Work.IMAGE):
             self.runner.stop(_("cancelled, for the scene was closed"))
         self.setParameterNode(None)
-        self._forgetResult()
+        self.forgetResult()
+        self.loop.clear()
         self.logic.forget()
         if not self.run.active:  # what was done was done in that scene
             self.tell("")
@@ -151,6 +167,7 @@ class Panel(ModulePanel):
 
     def shutDown(self) -> None:
         super().shutDown()
+        self.loop.learning.shutDown()
         self.advanced.shutDown()
         self.results.clear()  # and give the views back
         self.explanations.clear()
@@ -161,6 +178,11 @@ class Panel(ModulePanel):
     def _card(self) -> Card | None:
         return self.chooser.current.card if self.chooser.current else None
 
+    @property
+    def resultCard(self) -> Card | None:
+        """Of the model that made the result, if it is still there."""
+        return self.chooser.card(self.logic.asked.model) if self.logic.asked else None
+
     def update(self) -> None:
         """Show what follows from the parameters, and from the nodes that they name."""
         node = self.parameterNode
@@ -170,41 +192,23 @@ class Panel(ModulePanel):
             self.chooser.choose(node.model)
         inputs = self.inputs.inputs(self._card)
         self._watch([*inputs, node.roi, node.outputSegmentation])
-        self._problem, notes = self._examine(node, inputs)
+        self._problem, notes = examine(self.chooser.current, node, inputs)
         segments = not (self._problem or isinstance(inputs[0], SegmentInput) or classifies(self._card))
         self._extent = fit.coveredMm(self._card, inputs[0], node.roi).tolist() if segments and self._card else None
         everyFrame = self.inputs.show(self._card, inputs, usable=not self._problem)
         self._showFit(notes, hidden=inputs[0] is None)
         self._showOutput(everyFrame)
+        seconds = self._expectedSeconds(inputs)
         text = describe(
-            self.chooser.current, self._expectedSeconds(inputs), self._expectedMemory(inputs[0]), self.chooser.words
+            self.chooser.current, seconds, self._expectedMemory(inputs[0]), self.chooser.words, self._extent
         )
         if text != self.ui.modelDetails.text:
             self.ui.modelDetails.text = text
-        self._showApply()
+        self.ui.modelLine.text = inShort(self._card, self._extent)
+        self._showChosen(node, inputs)
+        self.choice.ask(self._problem, any(each is None for each in inputs), classifies(self._card), seconds)
         for part in (self.advanced, self.imports, self.reports):
             part.refresh()
-
-    def _examine(self, node: Any, inputs: list[Any]) -> tuple[str, list[str]]:
-        """Why there can be no result (empty: nothing is in the way), and what speaks against a good one."""
-        entry, card = self.chooser.current, self._card
-        if entry is None:
-            if node.model:
-                text = _("The model '{name}' is not installed here: choose another, or import it")
-                return text.format(name=node.model), []
-            return _("Choose a model"), []
-        if card is None:
-            return _("The model's file is damaged: choose another, or remove it"), []
-        if card.preprocessing.channels > MAX_CHANNELS:
-            return _("The model takes more images than this panel has room for: use the logic from Python"), []
-        try:
-            fit.check(card, inputs, node.roi)
-        except LLMBoostError as error:
-            return sentence(error), []
-        return "", [
-            *fit.concerns(card, inputs, node.roi),
-            *fit.replaced(card, node.outputSegmentation, inputs[0], node.roi),
-        ]
 
     def _expectedSeconds(self, inputs: list[Any]) -> float | None:
         node, card = self.parameterNode, self._card
@@ -229,19 +233,23 @@ class Panel(ModulePanel):
 
     def _showFit(self, notes: list[str], hidden: bool) -> None:
         label = self.ui.fitLabel
-        label.text = self._problem or "\n".join(notes)
-        label.setStyleSheet(PROBLEM_STYLE if self._problem else WARNING_STYLE)
+        label.text = "\n".join(notes)
+        label.setStyleSheet(WARNING_STYLE)
         label.visible = bool(label.text) and not hidden
 
-    def _showApply(self) -> None:
-        button, run = self.ui.applyButton, self.run
-        running = run.does(Work.IMAGE)
-        button.text = _("&Cancel") if running else _("Cl&assify") if classifies(self._card) else _("&Apply")
-        button.enabled = not run.resting and (running or not (self._problem or run.active))
-        what = _("Classify the image") if classifies(self._card) else _("Segment the image")
-        stop = _("Stop the computation; the scene stays as it is")
-        button.toolTip = tip(stop if running else self._problem or what)
-        self.ui.anywayButton.enabled = not (run.resting or run.active)
+    def _showChosen(self, node: Any, inputs: list[Any]) -> None:
+        """What the folded section tells."""
+        entry = self.chooser.current
+        output = _("new segmentation") if node.outputSegmentation is None else node.outputSegmentation.GetName()
+        image = getattr(inputs[0], "segmentationNode", inputs[0])
+        self.choice.show(
+            image.GetName() if image is not None else "",
+            entry.title if entry else "",
+            "" if classifies(self._card) else output,
+        )
+
+    def _showAnyway(self) -> None:
+        self.ui.anywayButton.enabled = not (self.run.resting or self.run.active)
 
     def _watch(self, nodes: list[Any]) -> None:
         """Look at the parameters again when one of these nodes changes."""
@@ -279,6 +287,13 @@ class Panel(ModulePanel):
 
     # A run
 
+    def apply(self) -> None:
+        """Begin what is asked for, as a click does, if it can be."""
+        if self._problem:
+            self.tell(self._problem)
+        else:
+            self._onApply()
+
     def _onApply(self) -> None:
         # what is asked is settled now: the module may be left before the worker is there
         asked = self.parameterNode, self._card, self.inputs.inputs(self._card)
@@ -299,7 +314,7 @@ class Panel(ModulePanel):
             self.advanced.provideEnvironment()
         else:
             start = partial(whenReady, self.logic.client, compute, self.runner.failed)
-            self.runner.begin(Work.IMAGE, _("starting"), start)
+            self.runner.begin(Work.IMAGE, _("starting"), start, self.choice.seconds)
 
     def _process(self, node: Any, card: Card | None, inputs: list[Any]) -> None:
         """Segment, or classify."""
@@ -312,7 +327,8 @@ class Panel(ModulePanel):
             count, isWarm = _frameCount(node, inputs), self.logic.client.ready
             taken = faster(card) if isFast else card
             clock = speed.Clock(taken, node.device.value, self._extent, count, isWarm)
-        callbacks = self._callbacks(partial(self._done, clock))
+        before = self.logic.asked, self.logic.result
+        callbacks = self._callbacks(partial(self._done, clock, before))
         self.run.go([*(getattr(each, "segmentationNode", each) for each in inputs), *(frames or ())])
         explain = self.explanations.first if node.explanation else None
         if classifies(card):
@@ -330,7 +346,7 @@ class Panel(ModulePanel):
         asked = self.logic.asked
         asked.check()
         self.run.go(asked.nodes)
-        callbacks = self._callbacks(partial(self._done, None))
+        callbacks = self._callbacks(partial(self._done, None, (None, None)))
         self.logic.classify(asked.inputs, **{**asked.arguments, "anyway": True}, **callbacks)
 
     def _callbacks(self, onDone: Callable[[Any], None]) -> dict[str, Any]:
@@ -356,12 +372,18 @@ class Panel(ModulePanel):
             **self._callbacks(self._explained),
         )
 
-    def _done(self, clock: speed.Clock | None, result: Result | Classification) -> None:
+    def _done(self, clock: speed.Clock | None, before: tuple[Any, Any], result: Result | Classification) -> None:
         if clock:
             clock.stop(result.seconds)
         self._endedWith(result.name)
+        self.showResult(result)
+        self.loop.ran(*before)
+
+    def showResult(self, result: Result | Classification) -> None:
+        """In the section and in the views."""
         showVolume(result.volumeNode)
         self.results.show(result)
+        self.choice.fold(True)
         self.explanations.offer(result.targets)
         self.update()
         if result.explanation:
@@ -381,40 +403,11 @@ class Panel(ModulePanel):
 
     # The result
 
-    def _onRevert(self) -> None:
-        question = _("The segments may have been edited since. Revert takes edits back, too. Go on?")
-        if self.results.edited and not confirmed(question):
-            return
-        self.explanations.remove()
-        self._forgetResult()
-        with errorsShown():
-            self.logic.revert()
-            self.tell(_("Reverted"))
-        self.update()
-
-    def _onEdit(self) -> None:
-        with errorsShown():
-            result = self.results.segments
-            self.editor.open(result.segmentationNode, result.volumeNode)
-
-    def _onAddCase(self) -> None:
-        """The image, and its segments as they are now, are something to learn from for LLMBoost Train."""
-        with errorsShown():
-            store, result = CaseStore(), self.results.segments
-            cases = addCases(store, result.volumeNode, result.segmentationNode)
-            text = _("Added to the cases of LLMBoost Train ({count} in all)")
-            if len(cases) > 1:
-                text = _("Added to the cases of LLMBoost Train as {crops} crops, a side each ({count} in all)")
-            self.tell(text.format(crops=len(cases), count=len(store.cases)))
-
-    def _onBack(self) -> None:
-        self.editor.close()
-        self.results.refresh()
-
-    def _forgetResult(self) -> None:
+    def forgetResult(self) -> None:
         """It is shown no more; the logic still knows it, to take it back."""
         self.editor.close()
         self.results.clear()
+        self.choice.fold(False)
         self.explanations.clear()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)  # type: ignore[untyped-decorator]
@@ -422,7 +415,8 @@ class Panel(ModulePanel):
         if self.run.needs(node):
             self.runner.stop(_("cancelled, for {name} was removed from the scene").format(name=node.GetName()))
         if self.results.uses(node):
-            self._forgetResult()
+            self.forgetResult()
+            self.loop.forget()
             self.logic.forget()
         self.results.forgetMap(node)
         self.explanations.forgetNode(node)

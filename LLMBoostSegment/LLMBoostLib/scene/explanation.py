@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 from llmboost.messages.images import ExplainOptions, ExplanationMap, ImageAnswer
 from llmboost.messages.words import Layer, Method
 
-from .maps import writeMap
+from .maps import EXPLANATION_COLORS, writeMap
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,5 @@ def writeExplanation(found: ExplanationMap, answer: ImageAnswer, volumeNode: Any
     kind = f"explanation {provenance['LLMBoost.Model']} {what.target} {what.method} {what.layer}"
     subject = name if what.layer == Layer.AFTER else f"{name} ({layerNames()[what.layer].lower()})"
     title = methodNames().get(what.method, what.method)
-    mapNode = writeMap(found.map, volumeNode, kind, title, subject, provenance)
+    mapNode = writeMap(found.map, volumeNode, kind, title, subject, provenance, EXPLANATION_COLORS)
     return Explanation(what, name, mapNode, volumeNode, (*answer.warnings, *found.warnings), answer.seconds)

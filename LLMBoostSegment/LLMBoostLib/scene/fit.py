@@ -89,7 +89,7 @@ def replaced(card: Card, segmentationNode: Any, image: Any, roiNode: Any = None)
     labels = card.sided_labels if sided else card.labels
     present = [label.name for label in labels if segmentation.GetSegmentIdBySegmentName(label.name)]
     if present:
-        text = _("Replaces {segments} in {name}; Revert brings them back.")
+        text = _("Replaces {segments} in {name}; Undo brings them back.")
         notes.append(text.format(segments=", ".join(present), name=name))
     role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
     reference = segmentationNode.GetNodeReference(role)

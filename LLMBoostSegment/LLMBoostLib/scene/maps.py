@@ -15,7 +15,8 @@ from llmboost.errors import LLMBoostError
 from .display import isShown
 from .nodes import derivedNode, removeNode
 
-COLORS = "vtkMRMLColorTableNodeIron"
+UNCERTAINTY_COLORS = "vtkMRMLColorTableNodeIron"  # warm: look here
+EXPLANATION_COLORS = "vtkMRMLColorTableNodeOcean"  # cold: the model looked here
 THRESHOLD = 0.1  # what is lower stays transparent
 OPACITY = 0.5
 
@@ -27,6 +28,7 @@ def writeMap(
     title: str,
     subject: str = "",
     provenance: Mapping[str, str] | None = None,
+    colors: str = UNCERTAINTY_COLORS,
 ) -> Any:
     """A map as a volume node over ``volumeNode``; that of the same kind and subject is updated, and keeps its looks.
 
@@ -38,6 +40,7 @@ def writeMap(
         kind: tells maps of one volume apart, such as "entropy" or "probability_1".
         title: what the color legend says: short, for it is not wrapped.
         subject: what the map is about; the node is named after the volume, this and the title.
+        colors: the ID of the color table that a new map is shown in.
 
     Raises:
         LLMBoostError: the volume is no longer in the scene, or has other sizes now.
@@ -51,7 +54,7 @@ def writeMap(
     name = " ".join(filter(None, (volumeNode.GetName(), subject, title.lower())))
     node, isNew = derivedNode("vtkMRMLScalarVolumeNode", volumeNode, f"{kind} {subject}".strip(), name)
     if isNew:
-        _dress(node, title)  # before it has voxels, of which the display node would compute a histogram
+        _dress(node, title, colors)  # before it has voxels, of which the display node would compute a histogram
     try:
         matrix = vtk.vtkMatrix4x4()
         volumeNode.GetIJKToRASMatrix(matrix)
@@ -69,10 +72,10 @@ def writeMap(
     return node
 
 
-def _dress(node: Any, title: str) -> None:
+def _dress(node: Any, title: str, colorNodeID: str) -> None:
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(COLORS)
+    display.SetAndObserveColorNodeID(colorNodeID)
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0, 1)
     display.AutoThresholdOff()

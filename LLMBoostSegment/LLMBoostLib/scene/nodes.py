@@ -56,3 +56,8 @@ def removeNode(node: Any) -> None:
     for storage in storages:
         if scene.IsNodePresent(storage) and storage.GetStorableNode() is None:
             scene.RemoveNode(storage)
+
+
+def isDerived(node: Any) -> bool:
+    """Whether a node was made by :func:`derivedNode`."""
+    return node.GetAttribute(_ROLE) is not None

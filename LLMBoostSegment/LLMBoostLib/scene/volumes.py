@@ -160,9 +160,11 @@ def isLinear(node: Any) -> bool:
 def frameWarnings(volumeNode: Any) -> list[str]:
     """What a user should know about the frame that the volume is sent in."""
     if not isLinear(volumeNode):
-        return [f"{_name(volumeNode)} lies under a transform that is not linear: it was taken as if it had none"]
+        text = _("{name} lies under a transform that is not linear: it was taken as if it had none")
+        return [text.format(name=_name(volumeNode))]
     if abs(abs(np.linalg.det(worldFromNode(volumeNode)[:3, :3])) - 1) > 1e-3:
-        return [f"{_name(volumeNode)} lies under a transform that scales it: sizes are those after the transform"]
+        text = _("{name} lies under a transform that scales it: sizes are those after the transform")
+        return [text.format(name=_name(volumeNode))]
     return []
 
 

@@ -34,8 +34,8 @@ from LLMBoostLib.strokes.painting import Painting, kindsOf, maskedOut, paintingO
 from LLMBoostLib.strokes.registration import NAME
 from LLMBoostLib.strokes.session import Question, Session, sharedClient
 from LLMBoostLib.training.cases import Kind
-from LLMBoostLib.worker.client import WorkerError
 from LLMBoostLib.worker.consent import hint, whenReady
+from LLMBoostLib.worker.troubles import WorkerError
 
 _LABELMAP = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
 _NEXT_KEY = "N"

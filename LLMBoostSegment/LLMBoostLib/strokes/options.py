@@ -15,6 +15,7 @@ from llmboost.messages.words import StrokesMethod
 
 from ..panels.errordisplay import PROBLEM_STYLE, WARNING_STYLE, sentence
 from ..panels.plaintext import tip
+from ..panels.plural import counted
 from .knowledge import AUTOMATIC, WALKER
 
 MODEL, LEARN, REGION = "Model", "Learn", "Region"  # parameters of the effect
@@ -185,13 +186,16 @@ class Options:
 def describe(answer: StrokesAnswer) -> str:
     """What answered, taught by how much, in which time, and how many places it is unsure of."""
     if answer.method == StrokesMethod.TAUGHT:
-        text = _("{model}, taught by {count} strokes")
+        one, more = _("{model}, taught by one stroke"), _("{model}, taught by {count} strokes")
         if answer.share < 1:
-            text = _("{model}, taught by {count} strokes (by {share:.0%} of what they say)")
+            one = _("{model}, taught by one stroke (by {share:.0%} of what it says)")
+            more = _("{model}, taught by {count} strokes (by {share:.0%} of what they say)")
     elif answer.method == StrokesMethod.MODEL:
-        text = _("{model} as it is: it agrees with {count} strokes")
+        one = _("{model} as it is: it agrees with one stroke")
+        more = _("{model} as it is: it agrees with {count} strokes")
     else:
-        text = _("Random walker from {count} strokes")
-    told = text.format(model=answer.model, count=answer.strokes, share=answer.share)
-    places = _("{count} unsure places").format(count=len(answer.unsure)) if answer.unsure else _("no unsure place")
+        one, more = _("Random walker from one stroke"), _("Random walker from {count} strokes")
+    told = counted(answer.strokes, one, more).format(model=answer.model, share=answer.share)
+    places = counted(len(answer.unsure), _("one unsure place"), _("{count} unsure places"))
+    places = places if answer.unsure else _("no unsure place")
     return " · ".join([told, f"{answer.seconds:.1f} s", places])

@@ -21,7 +21,8 @@ from llmboost.messages.strokes import (
 from llmboost.messages.words import Device, ErrorKind
 from llmboost.messages.worker import Progress
 
-from ..worker.client import Client, WorkerError
+from ..worker.client import Client
+from ..worker.troubles import WorkerError
 from .painting import Index
 
 

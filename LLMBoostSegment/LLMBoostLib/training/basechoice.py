@@ -35,7 +35,7 @@ class BaseChoice:
 
     def fill(self, chosen: str) -> None:
         """Look into the library again."""
-        self._cards = {entry.name: entry.card for entry in entries() if entry.card and _canBeBase(entry.card)}
+        self._cards = {entry.name: entry.card for entry in entries() if entry.card and canBeBase(entry.card)}
         box = self._ui.baseBox
         wasBlocked = box.blockSignals(True)
         box.clear()
@@ -57,6 +57,7 @@ class BaseChoice:
             edit.blockSignals(wasBlocked)
 
 
-def _canBeBase(card: Card) -> bool:
+def canBeBase(card: Card) -> bool:
+    """Whether a model can learn: it segments single images, and is neither an adapter nor an ensemble."""
     segments = card.task == SEGMENTATION and card.preprocessing.channels == 1
     return segments and card.adapter is None and card.adaptable

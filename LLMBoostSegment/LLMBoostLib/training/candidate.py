@@ -85,7 +85,8 @@ class AdapterCandidate:
             write_whole(folder / OUTCOME, json.dumps(known).encode())
             makePrivate(folder)
         except OSError as error:
-            raise LLMBoostError(f"{self.path}: cannot be written ({error.strerror}); check the free space") from error
+            text = _("{path}: cannot be written ({reason}); check the free space")
+            raise LLMBoostError(text.format(path=self.path, reason=error.strerror)) from error
 
     def accept(self, anyway: bool = False) -> Card:
         """Put it into the library, where all of LLMBoost finds it.
@@ -94,7 +95,8 @@ class AdapterCandidate:
             LLMBoostError: it has learned nothing, and that was not to be taken; or it cannot be kept.
         """
         if (doubts := self.card.doubts) and not anyway:
-            raise LLMBoostError(f"{doubts}; {ADVICE} (anyway=True accepts it all the same)")
+            text = _("{doubts}; {advice} (anyway=True accepts it all the same)")
+            raise LLMBoostError(text.format(doubts=doubts, advice=ADVICE))
         card = library.import_model(self.path, anyway=anyway)
         self.discard()
         return card

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
 from llmboost.files import printable, write_whole
@@ -33,7 +34,6 @@ EXTENSION = ".nii.gz"
 TRAIN, VAL, TEST = "train", "val", "test"
 UNLABELED = "unlabelled"  # as it is spelled in cases.json
 ROLES = (TRAIN, VAL, TEST, UNLABELED)
-FOREIGN = "not a folder of LLMBoost Train's; choose an empty one"
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,13 @@ def readIndex(path: Path) -> tuple[dict[int, Kind], dict[str, dict[int, str]], d
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if not (isinstance(raw, dict) and {"format", "kinds", "mapping", "cases"} <= set(raw)):
-            raise LLMBoostError(f"{path.parent}: {FOREIGN} ({INDEX} there is another program's)")
+            text = _(
+                "{folder}: not a folder of LLMBoost Train's; choose an empty one ({file} there is another program's)"
+            )
+            raise LLMBoostError(text.format(folder=path.parent, file=INDEX))
         if raw["format"] > FORMAT:
-            raise LLMBoostError(f"{path}: written by a newer LLMBoost; update the extension")
+            text = _("{path}: written by a newer LLMBoost; update the extension")
+            raise LLMBoostError(text.format(path=path))
         kinds = {int(value): Kind(**kind) for value, kind in raw["kinds"].items()}
         mapping = {
             purpose: {int(value): str(name) for value, name in chosen.items()}
@@ -108,10 +112,11 @@ def readIndex(path: Path) -> tuple[dict[int, Kind], dict[str, dict[int, str]], d
         }
         cases = {case.id: case for case in map(_case, raw["cases"])}
         if not all(set(case.voxels) <= set(kinds) for case in cases.values()):
-            raise ValueError("a case has segments of no kind")
+            raise ValueError(_("a case has segments of no kind"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = printable(str(error))
-        raise LLMBoostError(f"{path}: cannot be read ({reason}); mend it, or choose another folder") from error
+        text = _("{path}: cannot be read ({reason}); mend it, or choose another folder")
+        raise LLMBoostError(text.format(path=path, reason=reason)) from error
     return kinds, mapping, cases
 
 
@@ -189,7 +194,8 @@ def link(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LLMBoostError(f"{target}: cannot be written ({reason}); check its folder and the free space") from error
+        text = _("{path}: cannot be written ({reason}); check its folder and the free space")
+        raise LLMBoostError(text.format(path=target, reason=reason)) from error
 
 
 def _json(value: Any) -> bytes:

@@ -16,6 +16,7 @@ from llmboost.errors import LLMBoostError
 
 from ..panels.errordisplay import errorsShown
 from ..panels.plaintext import TITLE, confirmed
+from ..panels.plural import counted
 from . import casesview
 from .cases import Snapshot
 from .casestore import CaseStore
@@ -128,7 +129,9 @@ class CasesSection:
     def _onAddAll(self) -> None:
         with self._changing():
             cases = self._remember(self._logic.addAllOfScene(self._panel.cropper))
-            self._panel.tell(_("{count} case(s) added from the scene").format(count=len(cases)))
+            self._panel.tell(
+                counted(len(cases), _("One case added from the scene"), _("{count} cases added from the scene"))
+            )
 
     def _onImport(self) -> None:
         with self._changing():
@@ -137,7 +140,8 @@ class CasesSection:
             if folder:
                 with _busyDialog(_("Copying cases")) as onCase:
                     count = self._logic.importFolder(Path(folder), onCase)
-                self._panel.tell(_("{count} case(s) copied from {folder}").format(count=count, folder=folder))
+                text = counted(count, _("One case copied from {folder}"), _("{count} cases copied from {folder}"))
+                self._panel.tell(text.format(folder=folder))
 
     def _onEdit(self) -> None:
         with errorsShown():
@@ -152,7 +156,9 @@ class CasesSection:
 
     def _onRemove(self) -> None:
         ids = [case.id for case in self._selected]
-        question = _("Delete the copies of {count} case(s)? Nodes in the scene stay.").format(count=len(ids))
+        one = _("Delete the copy of this case? Nodes in the scene stay.")
+        more = _("Delete the copies of {count} cases? Nodes in the scene stay.")
+        question = counted(len(ids), one, more)
         if confirmed(question):
             with self._changing() as store:
                 store.remove(ids)

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
 from llmboost.files import LOCK, TEMPORARY, locked, printable
@@ -19,7 +20,6 @@ from llmboost.io.labels import BACKGROUND, IGNORE
 
 from .cases import (
     EXTENSION,
-    FOREIGN,
     IMAGES,
     INDEX,
     LABELS,
@@ -140,7 +140,8 @@ class CaseStore:
         with self._changing() as changes:
             case = self._case(id)
             if digestOf(image) != case.digest:
-                raise LLMBoostError(f"case {id}: its image was changed since; remove the case, and add the image again")
+                text = _("case {id}: its image was changed since; remove the case, and add the image again")
+                raise LLMBoostError(text.format(id=id))
             changed, labelmap = self._labelmap(case, image, masks)
             if labelmap is None:
                 changes.delete(self.labels(case))
@@ -158,7 +159,8 @@ class CaseStore:
         with self._changing() as changes:
             case = self._case(id)
             if role != UNLABELED and not case.labeled:
-                raise LLMBoostError(f"case {id}: has no segments; draw them with Edit, then it can be used to {role}")
+                text = _("case {id}: has no segments; draw them with Edit, then it can be used to {role}")
+                raise LLMBoostError(text.format(id=id, role=role))
             self._change(replace(case, role=_known(role)), changes)
 
     def setPartly(self, id: str, partly: bool | None) -> None:
@@ -241,13 +243,14 @@ class CaseStore:
                 return value
         value = max(self.kinds, default=0) + 1
         if value > MAX_KINDS:
-            raise LLMBoostError(f"{self.folder}: too many kinds of segments; use another folder")
+            text = _("{folder}: too many kinds of segments; use another folder")
+            raise LLMBoostError(text.format(folder=self.folder))
         self.kinds[value] = kind
         return value
 
     def _case(self, id: str) -> Snapshot:
         if id not in self.cases:
-            raise LLMBoostError(f"case {id}: is not in {self.folder} any more")
+            raise LLMBoostError(_("case {id}: is not in {folder} any more").format(id=id, folder=self.folder))
         return self.cases[id]
 
     def _state(self) -> tuple[int, int] | None:
@@ -344,7 +347,8 @@ def _write(data: bytes, path: Path) -> None:
 
 def _known(role: str) -> str:
     if role not in ROLES:
-        raise LLMBoostError(f"'{role}' is no use of a case; take one of {', '.join(ROLES)}")
+        text = _("'{role}' is no use of a case; take one of {roles}")
+        raise LLMBoostError(text.format(role=role, roles=", ".join(ROLES)))
     return role
 
 
@@ -355,12 +359,14 @@ def _checkFree(folder: Path) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError as error:
-        raise LLMBoostError(f"{folder}: a file; choose a folder") from error
+        raise LLMBoostError(_("{folder}: a file; choose a folder").format(folder=folder)) from error
     except OSError as error:
-        raise LLMBoostError(f"{folder}: cannot be read ({error.strerror}); choose another folder") from error
+        text = _("{folder}: cannot be read ({reason}); choose another folder")
+        raise LLMBoostError(text.format(folder=folder, reason=error.strerror)) from error
     others = [name for name in names if name not in (RUNS, PENDING, LOCK, *LITTER) and not TEMPORARY.match(name)]
     if others:
-        raise LLMBoostError(f"{folder}: {FOREIGN} (it holds {printable(others[0])})")
+        text = _("{folder}: not a folder of LLMBoost Train's; choose an empty one (it holds {name})")
+        raise LLMBoostError(text.format(folder=folder, name=printable(others[0])))
 
 
 def _freeName(path: Path) -> Path:

@@ -48,7 +48,7 @@ class CasesView:
         onLabel: Callable[[int, str], None],
     ) -> None:
         self._ui, self._onRole, self._onPartly, self._onLabel = ui, onRole, onPartly, onLabel
-        headers = [_("Case"), _("Seg."), _("Use"), _("Rest"), _("State")]
+        headers = [_("Case"), _("Seg."), _("Use"), _("Outside"), _("State")]
         self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=onSelection)
         self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
 
@@ -95,14 +95,14 @@ class CasesView:
         uses = [_("unlabeled") if role == UNLABELED else role for role in ROLES]
         table.choice(row, 2, uses, ROLES.index(case.role), lambda index: self._onRole(id, ROLES[index]), tip)
         if case.role != UNLABELED and plan is not None:
-            self._writeRest(row, case, bool(plan.missing(case)))
+            self._writeOutside(row, case, bool(plan.missing(case)))
 
-    def _writeRest(self, row: int, case: Snapshot, lacks: bool) -> None:
+    def _writeOutside(self, row: int, case: Snapshot, lacks: bool) -> None:
         """What has no segment: choices for :attr:`.cases.Snapshot.partly`; where no label is missing, two are one."""
-        rests = {False: _("background"), None: _("some not drawn"), True: _("not labeled")}
+        meanings = {False: _("background"), None: _("some not drawn"), True: _("not labeled")}
         if not lacks:
-            del rests[None]
-        values, current = list(rests), case.partly if case.partly in rests else False
+            del meanings[None]
+        values, current = list(meanings), case.partly if case.partly in meanings else False
         tip = _(
             "What has no segment is background; or it is background, but a label that is missing was not drawn and may"
             " be anywhere in it; or it is not labeled: only what has a segment is learned from."
@@ -111,12 +111,12 @@ class CasesView:
         def chosen(index: int) -> None:
             self._onPartly(case.id, values[index])
 
-        self._cases.choice(row, 3, list(rests.values()), values.index(current), chosen, tip)
+        self._cases.choice(row, 3, list(meanings.values()), values.index(current), chosen, tip)
 
     def _writeState(self, row: int, case: Snapshot, found: Findings, isEdited: bool) -> None:
         texts, color = [*found.problems, *found.notes], PROBLEM_COLOR if found.problems else NOTE_COLOR
         if isEdited:
-            texts.append(_("the segmentation in the scene was edited since: 'Take over edits' copies it"))
+            texts.append(_("the segmentation in the scene was edited since: 'Update case' copies it"))
         elif not texts:
             color = ""
         state = texts[0] if texts else _("to be labeled") if case.role == UNLABELED else _("ready")

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from slicer.i18n import tr as _
+
 from llmboost.errors import LLMBoostError
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
@@ -93,7 +95,8 @@ class FileChanges:
 
 
 def _refusal(path: Path, error: OSError) -> LLMBoostError:
-    return LLMBoostError(f"{path}: cannot be written ({error.strerror}); check the folder's permissions and free space")
+    text = _("{path}: cannot be written ({reason}); check the folder's permissions and free space")
+    return LLMBoostError(text.format(path=path, reason=error.strerror))
 
 
 def _keep(path: Path, kept: Path, stays: bool) -> None:
@@ -124,7 +127,8 @@ def makeFolder(folder: Path) -> list[Path]:
             with suppress(OSError):
                 path.rmdir()
         reason = error.strerror or error
-        raise LLMBoostError(f"{folder}: cannot be written ({reason}); check the permissions around it") from error
+        text = _("{folder}: cannot be written ({reason}); check the permissions around it")
+        raise LLMBoostError(text.format(folder=folder, reason=reason)) from error
     return made
 
 

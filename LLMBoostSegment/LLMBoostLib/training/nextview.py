@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from llmboost.messages.cases import RankedCase
 
+from ..panels.plural import counted
 from .cases import UNLABELED
 from .casestore import CaseStore
 from .casesview import title
@@ -27,7 +28,7 @@ class NextView:
 
     def __init__(self, ui: Widgets, onSelection: Callable[[], None]) -> None:
         self._ui = ui
-        self._table = Table(ui.nextTable, [_("Case"), _("Unsure"), _("Unlike the others")], 0, onSelection=onSelection)
+        self._table = Table(ui.nextTable, [_("Case"), _("Uncertainty"), _("Diversity")], 0, onSelection=onSelection)
         self._order: dict[str, RankedCase] = {}
 
     @property
@@ -56,6 +57,8 @@ class NextView:
         elif ranked:
             text = _("The first would teach the model most.")
         else:
-            text = _("{count} unlabeled cases, not ranked yet.").format(count=len(waiting))
+            text = counted(
+                len(waiting), _("One unlabeled case, not ranked yet."), _("{count} unlabeled cases, not ranked yet.")
+            )
         self._ui.nextLabel.text = text
         self._ui.nextTable.visible = bool(waiting)

@@ -15,6 +15,7 @@ from llmboost.io.image import read_image, write_image
 from llmboost.io.labels import IGNORE
 from llmboost.messages.words import HELD_OUT, AdaptTask
 
+from ..panels.plural import counted
 from ..scene.fit import LARGE, THIN, patchMm
 from .candidate import nameAfter
 from .cases import EXTENSION, LABELS, TRAIN, UNLABELED, VAL, Kind, Snapshot, link, writeDataset
@@ -128,7 +129,7 @@ def _examineAll(plan: Plan, store: CaseStore) -> Findings:
     drawn = [counts(plan.matches, case.voxels) for case in train]
     if all(case.partly and not shown.get(BACKGROUND) for case, shown in zip(train, drawn, strict=True)):
         text = _("In no case to train with the rest is labeled, so there is no background to learn: choose 'background'"
-                 " under 'Rest' for a case that is complete, or draw a segment named 'background'")  # fmt: skip
+                 " under 'Outside' for a case that is complete, or draw a segment named 'background'")  # fmt: skip
         found.problems.append(text)
     unseen = [name for name in plan.labels.values() if not any(shown.get(name) for shown in drawn)]
     if unseen:
@@ -168,11 +169,12 @@ def _examineCase(plan: Plan, store: CaseStore, case: Snapshot) -> Findings:
             rest = _("what has no segment counts as not labeled")
         else:
             rest = _("it counts as not drawn, wherever it is") if plan.undrawn(case) else _("it counts as absent")
-        text = _("no {names}: {rest}; choose otherwise under 'Rest' if that is wrong")
+        text = _("no {names}: {rest}; choose otherwise under 'Outside' if that is wrong")
         found.notes.append(text.format(names=", ".join(missing), rest=rest))
     if case.overlap:
-        text = _("{count} voxels lie in several segments, and count for the last one: mend it with Edit")
-        found.notes.append(text.format(count=case.overlap))
+        one = _("One voxel lies in several segments, and counts for the last one: mend it with Edit")
+        more = _("{count} voxels lie in several segments, and count for the last one: mend it with Edit")
+        found.notes.append(counted(case.overlap, one, more))
     return found
 
 

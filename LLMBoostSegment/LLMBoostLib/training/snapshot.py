@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from slicer.i18n import tr as _
 
 from llmboost import library
 from llmboost.card import PALETTE, Card, read_card
@@ -168,7 +169,12 @@ def sideOf(case: Snapshot) -> str:
 
 def caseOf(store: CaseStore, node: Any) -> Snapshot | None:
     """The case that was made of a node; of several, the first."""
-    return next((store.cases[id] for id in _ids(node) if id in store.cases), None)
+    return next(iter(casesOf(store, node)), None)
+
+
+def casesOf(store: CaseStore, node: Any) -> list[Snapshot]:
+    """All cases that were made of a node."""
+    return [store.cases[id] for id in _ids(node) if id in store.cases]
 
 
 def nodesOf(case: Snapshot) -> tuple[Any, Any]:
@@ -263,7 +269,8 @@ def importFolder(store: CaseStore, folder: Path, onCase: Callable[[int, int], bo
     """
     dataset = read_dataset(folder)
     if len(dataset.modalities) != 1:
-        raise LLMBoostError(f"{folder}: {len(dataset.modalities)} images a case; this panel takes one image a case")
+        text = _("{folder}: {count} images a case; this panel takes one image a case")
+        raise LLMBoostError(text.format(folder=folder, count=len(dataset.modalities)))
     names = {**dataset.labels, **({dataset.ignore: IGNORE} if dataset.ignore is not None else {})}
     roles = {id: role for role, ids in dataset.splits.items() for id in ids}
     found = [case for id, case in dataset.cases.items() if id in roles or case.label is None]
@@ -274,11 +281,12 @@ def importFolder(store: CaseStore, folder: Path, onCase: Callable[[int, int], bo
     for number, case in enumerate(found):
         if not onCase(number, len(found)):
             return number
-        (image, *_), labels = load(case)
+        (image, *_others), labels = load(case)
         masks = []
         if labels is not None:
             if not image.same_grid(labels):
-                raise LLMBoostError(f"{case.label}: lies on another grid than its image; mend it, then import again")
+                text = _("{path}: lies on another grid than its image; mend it, then import again")
+                raise LLMBoostError(text.format(path=case.label))
             masks = [
                 (Kind(name), mask)
                 for value, name in names.items()
@@ -303,7 +311,8 @@ def _image(volumeNode: Any) -> Image:
     """The voxels as they lie in the world; raises LLMBoostError for what is no gray image of finite numbers."""
     (volume,) = volumesFromNode(volumeNode)
     if volume.array.dtype.kind == "f" and not np.isfinite(volume.array).all():
-        raise LLMBoostError(f"{volumeNode.GetName()}: holds NaN or infinite voxels; replace them by numbers")
+        text = _("{name}: holds NaN or infinite voxels; replace them by numbers")
+        raise LLMBoostError(text.format(name=volumeNode.GetName()))
     return Image(volume.array.transpose(), volume.spacing, volume.origin, volume.direction)
 
 

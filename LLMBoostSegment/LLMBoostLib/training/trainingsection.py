@@ -18,6 +18,7 @@ from llmboost.messages.worker import PlanEvent, Progress, ValidationEvent
 
 from ..panels.errordisplay import PROBLEM_STYLE, WARNING_STYLE, sentence
 from ..panels.plaintext import confirmed
+from ..panels.plural import counted
 from ..panels.run import Work
 from ..panels.speed import duration
 from . import basechoice
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from .panel import Panel
 
 WORST = 3  # labels of a validation that are named
-ETA_FROM = 0.03  # of the whole, from which on the time that is left can be told
 
 
 class Widgets(basechoice.Widgets, Protocol):
@@ -125,9 +125,8 @@ class TrainingSection:
         problems = list(whole.problems)
         count = sum(bool(found.problems) for found in perCase.values())
         if count:
-            problems.append(
-                _("{count} case(s) have problems, told in the section Cases: mend them").format(count=count)
-            )
+            one = _("One case has problems, told in the section Cases: mend them")
+            problems.append(counted(count, one, _("{count} cases have problems, told in the section Cases: mend them")))
         try:
             checkName(self._ui.nameEdit.text.strip())
         except LLMBoostError as error:
@@ -193,9 +192,6 @@ class TrainingSection:
                 text += f" ({', '.join(worst_first(event.labels, WORST))})"
         if news.fraction is not None:
             self._fraction = news.fraction
-        if ETA_FROM < self._fraction < 1:
-            left = self._panel.progress.seconds * (1 - self._fraction) / self._fraction
-            text = _("{text} · about {time} left").format(text=text, time=duration(left))
         if not self._panel.run.reason:
             self._panel.progress.tell(replace(news, fraction=self._fraction or None, text=text))
 

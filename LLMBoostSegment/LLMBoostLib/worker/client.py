@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from llmboost import __version__
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.library import find
@@ -25,42 +24,18 @@ from llmboost.messages.words import ErrorKind, RequestKind
 from llmboost.messages.worker import Failure, Hello, ModelRequest, Progress, PutModelRequest
 from llmboost.wire import ERROR, PROGRESS, PROTOCOL, Message, ProtocolError, message_parts
 
+from . import troubles
 from .connection import STALL_SECONDS, Connection, Ended, Event, Stalled
-from .launcher import COMMAND_SETTING, workerCommand, workerEnvironment
+from .launcher import workerCommand, workerEnvironment
+from .troubles import WorkerError, cancelled, plain
 
 TICK_MS = 20
 DIGEST_PREFIX = "sha256:"
-MAX_TEXT = 2000
 
 T = TypeVar("T")
 
-_NAMES: dict[str, str] = {
-    RequestKind.ADAPT: "a training",
-    RequestKind.CLASSIFY: "a classification",
-    RequestKind.EXPLAIN: "an explanation",
-    RequestKind.RANK_CASES: "a ranking of cases",
-    RequestKind.SEGMENT: "a segmentation",
-    RequestKind.STROKES_UPDATE: "a segmentation by strokes",
-}
 # a fresh worker is needed
 _FATAL = {ErrorKind.NOT_STARTED, ErrorKind.VERSION, ErrorKind.CRASHED, ErrorKind.PROTOCOL}
-_CHECK_COMMAND = f"Check the worker's command under Advanced (application setting {COMMAND_SETTING})"
-_REPORT = "This is a defect of LLMBoost, or of what the worker's command runs; please report it"
-
-
-class WorkerError(Exception):
-    """Why a request failed.
-
-    Attributes:
-        kind: the worker's, or what went wrong with it or on the way.
-        message: what is wrong, in a line for the user.
-        hint: what to do about it; may be empty.
-        details: the last lines of what the worker printed; may be empty.
-    """
-
-    def __init__(self, kind: ErrorKind, message: str, hint: str = "", details: str = "") -> None:
-        super().__init__(f"{message}. {hint}" if hint else message)
-        self.kind, self.message, self.hint, self.details = kind, message, hint, details
 
 
 def _ignore(_: Any) -> None:
@@ -149,8 +124,7 @@ class Client:
             WorkerError: another request runs, of this client or another one (kind "busy").
         """
         if running := next((client._call.request.sent_as for client in _clients if client._call), None):
-            what = _NAMES.get(running, "another computation")
-            raise WorkerError(ErrorKind.BUSY, f"{what} runs", "Wait for it, or cancel it")
+            raise troubles.busy(running)
         now = time.monotonic()
         self._failure = None
         callbacks = onProgress or _ignore, onDone or _ignore, onError or _ignore
@@ -191,7 +165,7 @@ class Client:
             self._killWorker()
             if self._call:
                 onError = self._call.onError
-                self._finish(lambda: onError(_cancelled()))
+                self._finish(lambda: onError(cancelled()))
             raise
         if errors:
             raise errors[0]
@@ -221,7 +195,7 @@ class Client:
         if call.id and self._connection:
             self._connection.send(message_parts(Message(call.id, RequestKind.CANCEL, {}, {})))
         elif not self._failure:  # nothing was sent, and who just starts is there for the next request
-            self._failure = _cancelled()
+            self._failure = cancelled()
 
     @property
     def busy(self) -> bool:
@@ -246,7 +220,7 @@ class Client:
         self._connection = self._hello = self._loadingSince = None
         if self._call:
             onError = self._call.onError
-            self._finish(lambda: onError(_cancelled()))
+            self._finish(lambda: onError(cancelled()))
 
     def _makeTimer(self) -> Any:
         try:
@@ -275,7 +249,7 @@ class Client:
             self._connection = Connection(command, self._environment or workerEnvironment(command))
         except OSError as error:
             reason = f"{command[0]}: {error.strerror or error}"
-            self._failure = _notStarted(f"the worker could not be started ({reason})")
+            self._failure = troubles.couldNotStart(reason)
         else:
             self._connection.stallSeconds = self.stallSeconds
             # also at the interpreter's end
@@ -293,9 +267,7 @@ class Client:
         if isinstance(event, Ended):
             self._failure = self._ended(event)
         elif isinstance(event, Stalled):
-            text = f"the worker stopped in the middle of an answer: nothing came for {event.seconds:.0f} s"
-            hint = "Look whether its machine and the connection to it are well, then try again"
-            self._failure = WorkerError(ErrorKind.CRASHED, text, hint, self._lastLines())
+            self._failure = troubles.stalled(event.seconds, self._lastLines())
         elif isinstance(event, ProtocolError):
             self._failure = self._rubbish(event)
         elif not self._hello:
@@ -311,7 +283,7 @@ class Client:
                 self._tell(call, _shown(progress))
 
     def _rubbish(self, error: Exception) -> WorkerError:
-        return WorkerError(ErrorKind.PROTOCOL, f"the worker sent rubbish ({plain(error)})", _REPORT, self._lastLines())
+        return troubles.rubbish(error, self._lastLines())
 
     def _noteLoading(self, progress: Progress | None) -> None:
         """Also of an earlier request that was cancelled, for the worker goes on with it."""
@@ -326,12 +298,7 @@ class Client:
             if call.killAt is None:
                 self._transmit(call)
             return
-        self._failure = WorkerError(
-            ErrorKind.VERSION,
-            f"the worker on {plain(hello.host)} is LLMBoost {plain(hello.llmboost)} (protocol {hello.protocol}),"
-            f" this Slicer has LLMBoost {__version__} (protocol {PROTOCOL})",
-            "Update LLMBoost for the worker" if hello.protocol < PROTOCOL else "Update the extension in Slicer",
-        )
+        self._failure = troubles.ofAnotherVersion(hello)
 
     def _transmit(self, call: _Call) -> None:
         """Send the request; to another machine, a model that lies here is named by its digest."""
@@ -362,7 +329,7 @@ class Client:
             text, hint = plain(failure.message), plain(failure.hint)
             self._failure = WorkerError(failure.kind, text, hint, self._lastLines())
         elif call.killAt is not None:  # done in spite of cancel
-            self._failure = _cancelled()
+            self._failure = cancelled()
         elif call.sent is not call.request:  # the model has arrived
             self._transmit(call)
         else:
@@ -378,22 +345,20 @@ class Client:
         now = time.monotonic()
         loading = self._loadingSince is not None and now < self._loadingSince + self.loadSeconds
         if call.killAt is not None and loading and not self._failure:
-            self._failure = _cancelled()
+            self._failure = cancelled()
         elif call.killAt is not None and now >= call.killAt and not self._failure:
-            self._failure = _cancelled()
+            self._failure = cancelled()
             self._killWorker()
         elif not self._hello and now >= call.started + self.startSeconds and not self._failure:
-            text = f"the worker did not start within {self.startSeconds:.0f} s"
-            self._failure = _notStarted(text, self._lastLines())
+            self._failure = troubles.startedTooLate(self.startSeconds, self._lastLines())
         if failure := self._failure:
             if failure.kind in _FATAL:
                 self._killWorker()
             if call.killAt is not None:  # whatever went wrong since, nobody waits for the result
-                failure = _cancelled()
+                failure = cancelled()
             self._finish(lambda: call.onError(failure))
         elif now - call.heard >= self.silenceSeconds and now - call.told >= 1:
-            seconds = int(now - call.heard)
-            text = f"no news from the worker for {seconds} s" if self._hello else f"the worker starts ({seconds} s)"
+            text = troubles.silence(int(now - call.heard), hasBegun=self._hello is not None)
             self._tell(call, Progress(call.progress.fraction, text, call.progress.memory))
 
     def _tell(self, call: _Call, progress: Progress) -> None:
@@ -407,23 +372,10 @@ class Client:
         callback()
 
     def _ended(self, event: Ended) -> WorkerError:
-        details = self._lastLines()
-        how = f"signal {-event.status}" if event.status < 0 else f"exit status {event.status}"
-        last = f"{how}: {details.splitlines()[-1]}" if details else how
-        if not self._hello:
-            return _notStarted(f"the worker could not be started ({last})", details)
-        hint = "It may have needed more memory than there is; limit it to a region of interest, or try again"
-        return WorkerError(ErrorKind.CRASHED, f"the worker ended unexpectedly ({last})", hint, details)
+        return troubles.ended(event.status, self._lastLines(), hasBegun=self._hello is not None)
 
     def _lastLines(self) -> str:
         return "\n".join(map(plain, self._connection.lastLines)) if self._connection else ""
-
-
-def plain(text: Any) -> str:
-    """What a worker, which may be another machine's, wants to be shown: in one line, nothing invisible, not endless."""
-    # of other values, the text may be endless
-    shown = str(text)[:MAX_TEXT] if isinstance(text, str | int | float | Exception | None) else "?"
-    return " ".join("".join(c if c.isprintable() else " " for c in shown).split())
 
 
 def _shown(progress: Progress) -> Progress:
@@ -435,11 +387,3 @@ def _shown(progress: Progress) -> Progress:
         text=plain(progress.text),
         memory=memory if memory is not None and memory >= 0 else None,
     )
-
-
-def _notStarted(text: str, details: str = "") -> WorkerError:
-    return WorkerError(ErrorKind.NOT_STARTED, text, _CHECK_COMMAND, details)
-
-
-def _cancelled() -> WorkerError:
-    return WorkerError(ErrorKind.CANCELLED, "cancelled")

@@ -178,7 +178,11 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         row.intracranial_percent = _rounded(compared.intracranial_percent(volumes))
         row.asymmetry_percent = _rounded(compared.asymmetry_percent(volumes))
         if found.quality is not None:
-            row.quality = {**asdict(found.quality), "predicted_dice": round(found.quality.predicted_dice, 4)}
+            row.quality = {
+                **asdict(found.quality),
+                "predicted_dice": round(found.quality.predicted_dice, 4),
+                "per_segment": _rounded(found.quality.per_segment),
+            }
         row.warnings += found.warnings
         if self.options.report:
             names = report_names(row.id, dicom=self.options.format == DICOM)

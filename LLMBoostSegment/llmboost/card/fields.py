@@ -221,12 +221,14 @@ class Quality:
 
 @dataclass(frozen=True)
 class Flag:
-    """The predicted mean Dice of a case; ``low`` if it is below the card's ``limit``; ``text`` for a user."""
+    """The predicted mean Dice of a case; ``low`` if it is below the card's ``limit``; ``text`` for a user; the same
+    figure of each segment that was drawn, by name."""
 
     predicted_dice: float
     low: bool
     limit: float
     text: str
+    per_segment: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -126,11 +126,16 @@ def segment(
     canvas = empty_canvas(case.shape, len(seen.labels), card.classes, probabilities=probabilities, entropy=entropy)
     _draw(model, seen, canvas, roi, mirror, drawing)
     notes |= dict.fromkeys(_notes(card, seen))
-    labels, areas = seen.labels, border_areas(seen, canvas.indices, len(card.labels), roi)
+    labels, names, areas = (
+        seen.labels,
+        [label.name for label in seen.labels],
+        border_areas(seen, canvas.indices, len(card.labels), roi),
+    )
     if not case.sides_known:
         labels, places = without_sides(card.labels)
         places = [places[n % len(places)] for n in range(len(seen.labels))]
         canvas.merge(places)
+        names = [labels[place].name for place in places]
         areas = np.bincount([0, *(place + 1 for place in places)], areas)
     values = np.array([0, *(label.value for label in labels)])
     labelmap = case.with_array(values.astype(np.uint8 if values.max() < 256 else np.uint16)[canvas.indices])
@@ -143,17 +148,12 @@ def segment(
         volumes_ml=volumes_ml,
         card=card,
         seconds=time.monotonic() - started,
-        warnings=(
-            *([card.doubts] if card.doubts else []),
-            *notes,
-            *([_not_found(missing)] if missing else []),
-            *untold,
-        ),
+        warnings=tuple(filter(None, (card.doubts, *notes, _not_found(missing), *untold))),
         volumetry=compared,
         probabilities=canvas.probabilities if canvas.probabilities is None else case.with_array(canvas.probabilities),
         entropy=canvas.entropy if canvas.entropy is None else case.with_array(canvas.entropy),
         localizer=seen.localizer,
-        quality=_flag(card, canvas.tallies, larger=seen.by_cascade or roi is not None),
+        quality=_flag(card, seen, canvas.tallies, names, larger=seen.by_cascade or roi is not None),
     )
     if explain is None:
         return result
@@ -165,6 +165,9 @@ def segment(
 
 
 def _not_found(names: Sequence[str]) -> str:
+    """A warning; empty where there is none."""
+    if not names:
+        return ""
     more = len(names) - NAMED
     return f"not found: {', '.join(names[:NAMED])}" + (f" and {more} more" if more > 0 else "")
 
@@ -177,11 +180,14 @@ def _volumes_ml(canvas: Canvas, labels: Sequence[Label], case: Image) -> dict[st
     return {label.name: float(counts[n + 1] * voxel_ml) for n, label in enumerate(labels)}
 
 
-def _flag(card: Card, tallies: Sequence[Tally], larger: bool) -> Flag | None:
-    """How good the segments probably are: in a crop, or in what was looked at of a larger image."""
+def _flag(card: Card, seen: Views, tallies: Sequence[Tally], names: Sequence[str], larger: bool) -> Flag | None:
+    """How good the segments probably are: in a crop, or in what was looked at of a larger image. ``names`` are those of
+    the labels of every view, whether it is there or not."""
     quality = card.cascade.quality if larger and card.cascade and card.cascade.quality else card.quality
     # an adapted model is sure in its own way
-    return flag(quality, tallies) if quality and not card.adapter else None
+    count = len(card.labels)
+    own = [names[view.number * count : (view.number + 1) * count] for view in seen.views]
+    return flag(quality, tallies, own) if quality and not card.adapter else None
 
 
 def _notes(card: Card, seen: Views) -> list[str]:

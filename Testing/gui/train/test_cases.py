@@ -25,7 +25,7 @@ def test_adding_choosing_a_use_and_removing(case, host):
     case.select(first)
     host.answer(True)
     click(case.ui.removeButton)
-    assert "Delete the copies of 1 case(s)" in host.dialogs.take("question").text
+    assert "Delete the copy of this case?" in host.dialogs.take("question").text
     assert list(case.store.cases) == [second.id]
     assert not case.ui.startButton.enabled
     host.answer(True)
@@ -64,7 +64,7 @@ def test_problems_stand_in_the_row_until_they_are_mended(case):
     assert "'Segment_1' has no label" in case.cell(case.ui.caseTable, 1, 4)
     assert "odd: 'Segment_1' has no label: choose one, in the section Labels" in case.ui.casesLabel.text
     assert not case.ui.startButton.enabled
-    assert "1 case(s) have problems" in case.ui.problemsLabel.text
+    assert "One case has problems" in case.ui.problemsLabel.text
     choose(case.ui.mappingTable.cellWidget(2, 2), "Anterior hippocampus")
     assert case.cell(case.ui.mappingTable, 2, 3) == "chosen"
     assert case.cell(case.ui.caseTable, 1, 4) == "ready"
@@ -127,7 +127,7 @@ def test_the_scene_and_a_folder_fill_the_table(case, host, tmp_path):
     case.makeNodes("a", 1), case.makeNodes("b", 2)
     click(case.ui.addAllButton)
     assert len(case.store.cases) == 2
-    assert case.status == "2 case(s) added from the scene"
+    assert case.status == "2 cases added from the scene"
     source = tmp_path / "source"
     case.cases.rename(source)
     case.panel.refresh()
