@@ -12,6 +12,7 @@ from llmboost.card import read_card
 from llmboost.errors import Cancelled, LLMBoostError
 from llmboost.inference.segment import segment
 from llmboost.inference.watch import Watch
+from llmboost.io.dataset import load, read_dataset
 from llmboost.io.image import Image
 from llmboost.library import find, import_model
 from llmboost.messages.strokes import BACKGROUND
@@ -115,6 +116,23 @@ def test_a_model_that_learns_too_little_leaves_the_answer_to_the_walker(model, c
     assert inside[1].mean() > 0.9
     with pytest.raises(LLMBoostError, match="nothing to keep"):
         volume.keep(None, None)
+
+
+def test_one_slice_in_which_a_model_fails_does_not_hand_the_answer_to_the_walker(data_root):
+    """There the walker is far better, and in the two other slices far worse; by two slices alone it would answer, and
+    draw 0.25 of Dice less."""
+    folder = data_root / "Task04_Hippocampus"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder.name} in LLMBOOST_DATA")
+    dataset, model = read_dataset(folder), load_model(find("hippocampus"))
+    images, label = load(dataset.cases["hippocampus_248"])
+    truth = label.array.round().astype(np.uint16)
+    strokes = SimulatedUser(truth, 1, 1).first_strokes()
+    answer = StrokedVolume(images[0], model.card).update(strokes, model=model)
+    assert answer.method == StrokesMethod.TAUGHT
+    found = np.zeros(truth.shape, np.uint16)
+    found[answer.box] = answer.labels
+    assert dice(found, truth) > 0.8
 
 
 def test_a_model_that_does_not_look_at_such_images_leaves_the_answer_to_the_walker(model, case):

@@ -45,7 +45,7 @@ STEPS = 4  # over each patch that strokes lie in
 RATE, RANK = 1e-3, 4
 RIGHT = 0.95  # of the painted voxels: a model that has so many right is not taught
 SHARES = (0.25, 0.5)  # of what was learned; the first one where all strokes lie in one slice, and none can be left out
-LEFT_OUT = 2  # slices, one at a time
+LEFT_OUT = 3  # slices, one at a time: all of the first strokes', where they lie in three
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Taught:
         share: of what was learned that is used, 0 to 1.
         right: the share of the painted voxels that the model had right before, the mean over the classes.
         left_out: of :attr:`.strokes.Strokes.groups`, those that were left out to see how much of it to use.
-        found: the share that it has right of those voxels without having learned from them; 0 where there are none.
+        found: of each of them, the share of voxels that it has right without having learned from them.
     """
 
     model: Model
@@ -66,7 +66,7 @@ class Taught:
     share: float = 0.0
     right: float = 1.0
     left_out: tuple[int, ...] = ()
-    found: float = 0.0
+    found: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,21 +108,20 @@ def teach(model: Model, channels: Sequence[Image], strokes: Strokes, watch: Watc
     if right >= RIGHT:
         return Taught(model, right=right)
     left_out = teaching.to_leave_out()
-    judged = []  # by strokes left out and by share: how much is right, and the cross-entropy
+    # by strokes left out and by share: how much is right, and the cross-entropy; nothing, as much as any share
+    judged = np.zeros((len(left_out), len(SHARES), 2))
     for n, group in enumerate(left_out):
         part = watch.part(n / (len(left_out) + 1), (n + 1) / (len(left_out) + 1))
         tensors = teaching.learn([other for other in teaching.groups if other != group], part)
-        judged.append([teaching.judge(teaching.knowing(tensors, share), [group]) for share in SHARES])
+        judged[n] = [teaching.judge(teaching.knowing(tensors, share), [group]) for share in SHARES]
     # where all strokes lie in one slice, nothing tells that more would be better
-    shares_right, wrong = np.mean(judged, axis=0).T if judged else np.zeros((2, len(SHARES)))
-    best = int(wrong.argmin())
+    best = int(judged[:, :, 1].sum(axis=0).argmin())
     share = SHARES[best]
     tensors = teaching.learn(teaching.groups, watch.part(len(left_out) / (len(left_out) + 1), 1))
     tensors = interpolate(model.network, tensors, share)
     network = teaching.knowing(tensors)
-    return Taught(
-        replace(model, network=network), tensors, share, right, tuple(left_out), found=float(shares_right[best])
-    )
+    found = tuple(float(one) for one in judged[:, best, 0])
+    return Taught(replace(model, network=network), tensors, share, right, tuple(left_out), found)
 
 
 class _Teaching:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # the walker answers before what models need is imported
     from ..model import Model
     from .teach import Taught
 
-AHEAD = 0.1  # of strokes left out, by how much more the walker must find to answer in a taught model's place
+# of strokes left out, by how much more the walker must find to answer in a taught model's place, in the mean over the
+# slices, and by how much less it may find in one of them
+AHEAD = 0.1
 TEACHING = 0.8  # the share of the work that teaching is, where a model answers
 MOST_VOXELS = 30_000_000  # in the box: more take minutes, and gigabytes
 
@@ -157,7 +159,7 @@ class StrokedVolume:
         self._taught, name, why = None, model.card.name, ""
         if taught is None:
             why = f"'{name}' does not look at such an image, so the walker answers"
-        elif taught.left_out and self._walked(painted, box, taught.left_out, watch) > taught.found + AHEAD:
+        elif self._walks_better(painted, box, taught, watch):
             why = f"the walker finds strokes that are left out better than '{name}' does, so it answers"
         if taught is None or why:
             return replace(self._by_walker(painted, box, watch), warnings=(why,))
@@ -172,20 +174,26 @@ class StrokedVolume:
             labels, sure, box, method, unsure=places, model=model.card, share=taught.share, warnings=found.warnings
         )
 
-    def _walked(self, painted: Strokes, box: Box, groups: Sequence[int], watch: Watch) -> float:
-        """Of strokes left out, a group at a time, the share of voxels that the walker has right without; the mean over
-        the classes and the groups."""
-        truth, right = np.where(painted.array == BACKGROUND, 0, painted.array), []
-        for group in groups:
-            here = painted.groups == group
-            others = np.where(here, 0, painted.array)
-            if not (others > 0).any() or others[others > 0].min() == BACKGROUND:
-                return 0.0  # without a stroke in any structure, it finds none
-            known = replace(painted, array=others)
-            drawn = np.array([0, *known.values])[self._walk(known, box, watch).argmax(0)]
-            shown = np.unique(truth[here])
-            right.append(np.mean([(drawn == value)[here & (truth == value)].mean() for value in shown]))
-        return float(np.mean(right))
+    def _walks_better(self, painted: Strokes, box: Box, taught: Taught, watch: Watch) -> bool:
+        """Whether the walker finds strokes that are left out better than a taught model does. It must not fail in any
+        slice: where a model fails in one slice alone, the mean says nothing of the others."""
+        gains = []
+        for group, found in zip(taught.left_out, taught.found, strict=True):
+            gains.append(self._walked(painted, box, group, watch) - found)
+            if gains[-1] < -AHEAD:
+                return False
+        return bool(gains) and float(np.mean(gains)) > AHEAD
+
+    def _walked(self, painted: Strokes, box: Box, group: int, watch: Watch) -> float:
+        """The share of a group's voxels that the walker has right without its strokes, the mean over the classes."""
+        here, truth = painted.groups == group, np.where(painted.array == BACKGROUND, 0, painted.array)
+        others = np.where(here, 0, painted.array)
+        if not (others > 0).any() or others[others > 0].min() == BACKGROUND:
+            return 0.0  # without a stroke in any structure, it finds none
+        known = replace(painted, array=others)
+        drawn = np.array([0, *known.values])[self._walk(known, box, watch).argmax(0)]
+        shown = np.unique(truth[here])
+        return float(np.mean([(drawn == value)[here & (truth == value)].mean() for value in shown]))
 
     def _unsure(self, sure: np.ndarray, box: Box) -> tuple[tuple[float, float, float], ...]:
         """The least sure places of a box, in the image."""
