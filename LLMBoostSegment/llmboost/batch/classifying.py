@@ -11,9 +11,9 @@ from ..inference.classify import Finding, classify, refusal
 from ..io.case import InputCase
 from ..io.image import Image
 from ..model import Model
-from .run import run_cases
+from .engine import Engine, Here, run_cases
 from .summary import REFUSED, Row
-from .work import ModelOptions, ModelWork, Progress
+from .work import ModelOptions, ModelWork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +58,16 @@ def classify_cases(
     resume: bool = False,
     overwrite: bool = False,
     report: Callable[[ClassifyRow], None] = lambda row: None,
-    progress: Progress = lambda text, fraction: None,
+    engine: Engine | None = None,
 ) -> list[ClassifyRow]:
-    """Classify each case; ``output`` gets the summary, see :func:`.run.run_cases`.
-
-    Args:
-        progress: called while a case is computed, with its id and the fraction done.
+    """Classify each case; ``output`` gets the summary, see :func:`.engine.run_cases`.
 
     Raises:
-        LLMBoostError: as :func:`.run.run_cases`.
+        LLMBoostError: as :func:`.engine.run_cases`.
     """
-    work = _Classifying(model, options, progress)
-    return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report)
+    engine = engine or Here()
+    work = _Classifying(model, options, engine.progress)
+    return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report, engine=engine)
 
 
 class _Classifying(ModelWork[ClassifyRow, ClassifyOptions, Finding]):
@@ -77,6 +75,7 @@ class _Classifying(ModelWork[ClassifyRow, ClassifyOptions, Finding]):
 
     def ask(self, row: ClassifyRow, channels: list[Image]) -> Finding:
         options = self.options
+        self.needs(None, 0.0)
         return classify(
             self.model,
             channels,

@@ -1,99 +1,60 @@
-"""What all batches share: the loop over cases, what is left alone, and what is put in place."""
+"""What is done with a case of any batch: what is left alone, and what is put in place."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Generic
 
 from ..card import read_card
 from ..errors import LLMBoostError
-from ..files import check_regular, digest_of, remove_leftovers, staging
+from ..files import check_regular, digest_of, staging
 from ..io.case import ALL_FRAMES, InputCase, Unsuitable
 from ..io.image import Image
 from ..library import find
-from ..report.overview import check_overview
 from . import overview
-from .summary import FAILED, OK, REFUSED, WAY_OUT, Summary
+from .summary import FAILED, OK, REFUSED, Summary
 from .work import R, Work
 
 
-def run_cases(
-    work: Work[R, Any],
-    cases: dict[str, InputCase],
-    output: Path,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    report: Callable[[R], None] = lambda row: None,
-) -> list[R]:
-    """Do the work for each case; summary.json and summary.csv in ``output`` tell of it at the end, and now and then
-    before (:mod:`.summary`). At the end, write overview.html, which shows all that is in the folder.
-
-    A case that fails is a row with its error. With ``resume``, cases are left alone that the summary lists as done from
-    the same bytes, with the same options, and whose files are as they were written. Rows of other cases stay.
+class Run(Generic[R]):
+    """What one call of a batch does with each case.
 
     Args:
-        overwrite: replace files that are not this batch's own.
-        report: called with each row that is new.
-
-    Returns:
-        the rows of ``cases``, old and new.
-
-    Raises:
-        LLMBoostError: the folder cannot be written or is in other use, or a result would overwrite an input.
+        taken: ids that no frame of a case gets.
+        id: of this call: what it has done itself is done, whether it resumes another or not.
     """
-    _spare_inputs(work, cases, output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LLMBoostError(f"{output}: cannot be made ({error.strerror}); choose another folder") from error
-    if not overwrite:
-        check_overview(output, WAY_OUT)
-    summary = Summary(output, work.card, work.row, overwrite=overwrite)
-    remove_leftovers(output)
-    run = _Run(work, summary, cases, resume, report)
-    rows: list[R] = []
-    try:
-        for case in cases.values():
-            rows += run.rows_of(case)
-            summary.write_now_and_then()
-    finally:
-        summary.write()
-    overview.write(output, work.card, summary.rows.values())
-    return rows
-
-
-class _Run(Generic[R]):
-    """The cases of one call, one after the other."""
 
     def __init__(
         self,
         work: Work[R, Any],
         summary: Summary[R],
-        cases: dict[str, InputCase],
+        taken: Container[str],
+        *,
         resume: bool,
         report: Callable[[R], None],
+        id: str = "",
     ) -> None:
-        self.work, self.summary, self.cases, self.frame = work, summary, cases, work.options.frame
+        self.work, self.summary, self.taken, self.frame = work, summary, taken, work.options.frame
         self.resume, self.report = resume, report
         self.conditions = _conditions(work)
+        self.id = id or uuid.uuid4().hex
 
     def rows_of(self, case: InputCase) -> list[R]:
         """Do what is to be done for a case."""
         every = self.frame == ALL_FRAMES
-        row = self.work.row(case.id, case.names, FAILED, series=case.chosen)
+        row = self.work.row(case.id, case.names, FAILED, series=case.chosen, run=self.id)
         try:
             made_from = {"input": case.digest(), **self.also_read(case), **self.conditions}
             if not every:
                 if self.is_done(case.id, made_from):
                     return [self.summary.rows[case.id]]
                 self.summary.check(case.id, self.work.files(case.id))
-            images, notes = case.read(self.work.card.preprocessing, self.frame, self.cases)
+            images, notes = case.read(self.work.card.preprocessing, self.frame, self.taken)
         except Exception as error:
             return [self.failed(row, error)]
         rows = []
@@ -101,7 +62,9 @@ class _Run(Generic[R]):
             if every and self.is_done(id, made_from):
                 rows.append(self.summary.rows[id])
                 continue
-            row = self.work.row(id, case.names, OK, warnings=list(notes), series=case.chosen, made_from=made_from)
+            row = self.work.row(
+                id, case.names, OK, warnings=list(notes), series=case.chosen, made_from=made_from, run=self.id
+            )
             gone = "" if case.id in images else case.id
             try:
                 self.compute(row, case, channels, gone)
@@ -118,11 +81,9 @@ class _Run(Generic[R]):
         return {what: digest_of(path) for what, path in paths.items()}
 
     def is_done(self, id: str, made_from: dict[str, Any]) -> bool:
-        if not self.resume:
-            return False
         self.summary.refresh()
         row = self.summary.rows.get(id)
-        if row is None or row.status != OK or row.made_from != made_from:
+        if row is None or row.status != OK or row.made_from != made_from or not (self.resume or row.run == self.id):
             return False
         return self.summary.is_intact(id, self.work.files(id))
 
@@ -152,6 +113,16 @@ class _Run(Generic[R]):
             return False
         return earlier.made_from.get("input") != row.made_from.get("input")
 
+    def lost(self, case: InputCase, reason: str) -> R:
+        """The row of a case from which nothing was heard, for this reason."""
+        self.summary.refresh()
+        row = self.summary.rows.get(case.id)
+        if row is None or row.status != OK or row.run != self.id:  # else, whoever did it was lost right after
+            row = self.work.row(case.id, case.names, FAILED, series=case.chosen, run=self.id)
+            return self.failed(row, LLMBoostError(f"{case.names[0]}: {reason}"))
+        self.report(row)
+        return row
+
     def failed(self, row: R, error: Exception, gone: str = "") -> R:
         """The row of a case that failed; whatever it is, the other cases go on."""
         row = _failed(row, error)
@@ -179,16 +150,3 @@ def _failed(row: R, error: Exception) -> R:
         reason = f"{row.input[0]}: could not be computed ({type(error).__name__}: {reason})"
     row.status, row.error = REFUSED if isinstance(error, Unsuitable) else FAILED, reason
     return row
-
-
-def _spare_inputs(work: Work[Any, Any], cases: dict[str, InputCase], output: Path) -> None:
-    given = {os.path.realpath(path) for case in cases.values() for path in case.files}
-    for case in cases.values():
-        with suppress(LLMBoostError):  # it will be told when the case's turn comes
-            given |= {os.path.realpath(path) for path in work.also_read(case).values()}
-    for id in cases:
-        for name in work.files(id):
-            if os.path.realpath(output / name) in given:
-                raise LLMBoostError(
-                    f"{output / name}: is an input, the result would overwrite it; use another --output"
-                )

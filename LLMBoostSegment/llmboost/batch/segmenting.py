@@ -9,7 +9,7 @@ from typing import Any
 
 from ..card import ASYMMETRY_FORMULA, SHARE_FORMULA, Card
 from ..errors import LLMBoostError
-from ..inference.memory import describe_need, shortage
+from ..inference.memory import describe_need, expected_peak, shortage
 from ..inference.pace import about, expected_seconds
 from ..inference.segment import Segmentation, segment
 from ..inference.views import check_channels
@@ -19,10 +19,10 @@ from ..io.image import Image, write_image
 from ..io.segnrrd import write_segmentation
 from ..model import Model
 from ..provenance import FAST, provenance
+from .engine import Engine, Here, run_cases
 from .reporting import report_names, write_reports
-from .run import run_cases
 from .summary import Row, nothing_found
-from .work import ModelOptions, ModelWork, Progress
+from .work import ModelOptions, ModelWork
 
 DICOM = "dcm"
 FORMATS = ("seg.nrrd", "nii.gz", DICOM)
@@ -106,21 +106,20 @@ def segment_cases(
     resume: bool = False,
     overwrite: bool = False,
     report: Callable[[SegmentRow], None] = lambda row: None,
-    progress: Progress = lambda text, fraction: None,
+    engine: Engine | None = None,
 ) -> list[SegmentRow]:
-    """Segment each case into ``output``, see :func:`.run.run_cases`.
-
-    Args:
-        progress: called while a case is computed, with its id and expected memory in words and the fraction done.
+    """Segment each case into ``output``, see :func:`.engine.run_cases`; progress is told with a case's id, expected
+    time and memory.
 
     Raises:
-        LLMBoostError: as :func:`.run.run_cases`, or options contradict.
+        LLMBoostError: as :func:`.engine.run_cases`, or options contradict.
     """
     check_format(options.format, options.frame)
     if options.fast and options.mirror:
         raise LLMBoostError("--fast and --mirror contradict each other; leave one out")
-    work = _Segmenting(model, options, progress)
-    return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report)
+    engine = engine or Here()
+    work = _Segmenting(model, options, engine.progress)
+    return run_cases(work, cases, output, resume=resume, overwrite=overwrite, report=report, engine=engine)
 
 
 def check_format(format: str, frame: str) -> None:
@@ -147,8 +146,10 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         options, image = self.options, channels[0]
         model = self.model.faster() if options.fast else self.model
         check_channels(model, channels)  # what is wrong is told, and not how long it would take
-        time = about(expected_seconds(model, image, options.roi, mirror=options.mirror))
-        watch = self.watch(", ".join(filter(None, (row.id, time, describe_need(model.card, image, options.roi)))))
+        seconds = expected_seconds(model, image, options.roi, mirror=options.mirror)
+        need = describe_need(model.card, image, options.roi)
+        watch = self.watch(", ".join(filter(None, (row.id, about(seconds), need))))
+        self.needs(seconds, expected_peak(model.card, image, options.roi))
         row.warnings += shortage(model.card, image, options.roi)
         return segment(
             model,

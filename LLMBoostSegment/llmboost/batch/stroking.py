@@ -21,8 +21,8 @@ from ..provenance import provenance
 from ..report.thumbnail import draw_thumbnail
 from ..strokes.files import read_strokes, strokes_file
 from ..strokes.volume import StrokedVolume
+from .engine import run_cases
 from .overview import picture_of
-from .run import run_cases
 from .segmenting import check_format, write_labelmap
 from .summary import Row, nothing_found
 from .work import Options, Progress, Work
@@ -107,13 +107,13 @@ def stroke_cases(
     report: Callable[[StrokesRow], None] = lambda row: None,
     progress: Progress = lambda text, fraction: None,
 ) -> list[StrokesRow]:
-    """Segment each case from its strokes into ``output``, see :func:`.run.run_cases`.
+    """Segment each case from its strokes into ``output``, see :func:`.engine.run_cases`.
 
     Args:
         progress: called while a case is computed, with its id and the fraction done.
 
     Raises:
-        LLMBoostError: as :func:`.run.run_cases`, one file for several cases or all frames of one, or what several
+        LLMBoostError: as :func:`.engine.run_cases`, one file for several cases or all frames of one, or what several
             cases teach is to be kept.
     """
     if source.keep and (len(cases) > 1 or resume):

@@ -53,9 +53,15 @@ F = TypeVar("F", Segmentation, Finding)
 
 
 class Work(ABC, Generic[R, T]):
-    """What is done with each case."""
+    """What is done with each case.
+
+    Attributes:
+        needs: told, before an image is computed, about how many seconds and bytes that takes, as far as one knows; it
+            returns when it may begin.
+    """
 
     row: type[R]
+    needs: Callable[[float | None, float], None] = staticmethod(lambda seconds, memory: None)
 
     def __init__(self, card: Card, options: T, progress: Progress) -> None:
         """

@@ -8,6 +8,7 @@ import typer
 
 from ..files import visible
 from .terminal import (
+    ClusterOption,
     DeviceOption,
     ExplainOption,
     FrameOption,
@@ -17,10 +18,15 @@ from .terminal import (
     ModelOption,
     OutputOption,
     OverwriteOption,
+    PartOption,
+    Place,
     ResumeOption,
     RoiOption,
+    SchedulerFileOption,
     SeriesOption,
     TargetOption,
+    TimeLimitOption,
+    WorkersOption,
     box_of,
     check_frame,
     conclude,
@@ -53,6 +59,11 @@ def classify(
     ] = False,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
+    workers: WorkersOption = 0,
+    cluster: ClusterOption = "",
+    scheduler_file: SchedulerFileOption = None,
+    part: PartOption = "",
+    time_limit: TimeLimitOption = None,
 ) -> None:
     """Classify images: summary.csv and summary.json with each class's probability, calibrated.
 
@@ -64,8 +75,11 @@ def classify(
     from ..studies import Selection
 
     check_frame(frame)
-    loaded = load_for(CLASSIFICATION, model, device)
-    cases = find_cases(inputs, loaded.card.preprocessing, Selection.of(series, loaded.card), tell)
+    place = Place(workers, cluster, scheduler_file, part, time_limit)
+    place.check()
+    loaded = load_for(CLASSIFICATION, model, place.device(device))
+    chosen = Selection.of(series, loaded.card)
+    cases = place.cases(find_cases(inputs, loaded.card.preprocessing, chosen, tell))
     explanation = explanation_of(explain, target, method, layer)
     options = batch.ClassifyOptions(
         roi=box_of(roi), slice_number=slice_number, frame=frame, explain=explanation, anyway=anyway
@@ -87,7 +101,8 @@ def classify(
             for line in (first, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))
 
+        engine = place.engine(model, device, advance)
         rows = batch.classify_cases(
-            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report, progress=advance
+            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report, engine=engine
         )
     conclude(rows, "classified", output, computed=done)

@@ -9,6 +9,7 @@ import typer
 from ..errors import LLMBoostError
 from ..files import visible
 from .terminal import (
+    ClusterOption,
     DeviceOption,
     ExplainOption,
     FastOption,
@@ -21,10 +22,15 @@ from .terminal import (
     ModelOption,
     OutputOption,
     OverwriteOption,
+    PartOption,
+    Place,
     ResumeOption,
     RoiOption,
+    SchedulerFileOption,
     SeriesOption,
     TargetOption,
+    TimeLimitOption,
+    WorkersOption,
     box_of,
     check_frame,
     conclude,
@@ -60,6 +66,11 @@ def segment(
     layer: LayerOption = "after",
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
+    workers: WorkersOption = 0,
+    cluster: ClusterOption = "",
+    scheduler_file: SchedulerFileOption = None,
+    part: PartOption = "",
+    time_limit: TimeLimitOption = None,
 ) -> None:
     """Segment images: one file a case, and summary.json and summary.csv beside them."""
     from .. import batch
@@ -70,10 +81,13 @@ def segment(
     if format not in batch.FORMATS:
         raise LLMBoostError(f"--format {format}: use one of {', '.join(batch.FORMATS)}")
     check_frame(frame)
-    loaded = load_for(SEGMENTATION, model, device)
+    place = Place(workers, cluster, scheduler_file, part, time_limit)
+    place.check()
+    loaded = load_for(SEGMENTATION, model, place.device(device))
     if fast:
         loaded.faster()  # where it cannot be, that is told before anything is read
-    cases = find_cases(inputs, loaded.card.preprocessing, Selection.of(series, loaded.card), tell)
+    chosen = Selection.of(series, loaded.card)
+    cases = place.cases(find_cases(inputs, loaded.card.preprocessing, chosen, tell))
     explanation = explanation_of(explain, target, method, layer)
     options = batch.SegmentOptions(
         format=format,
@@ -111,8 +125,9 @@ def segment(
             for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))
 
+        engine = place.engine(model, device, advance)
         rows = batch.segment_cases(
-            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=told, progress=advance
+            loaded, cases, output, options, resume=resume, overwrite=overwrite, report=told, engine=engine
         )
     empty = sum(row.status == batch.OK and not any(row.volumes_ml.values()) for row in rows)
     conclude(rows, "segmented", output, computed=done, empty=empty)

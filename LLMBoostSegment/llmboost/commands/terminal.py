@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -15,12 +15,14 @@ from rich.text import Text
 
 from .. import library
 from ..errors import LLMBoostError
-from ..files import visible
+from ..files import check_regular, visible
 
 if TYPE_CHECKING:
     from ..batch import Row
+    from ..batch.engine import Engine
     from ..explanation import ExplanationSpec
     from ..inference.roi import Roi
+    from ..io.case import InputCase
     from ..model import Model
 
 
@@ -98,6 +100,36 @@ OverwriteOption = Annotated[
     typer.Option("--overwrite", help="Replace files that are in the way: others' than this batch's, or changed since."),
 ]
 
+WorkersOption = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help="So many processes at work on this machine, each with the model. 0: one case at a time, here.",
+    ),
+]
+ClusterOption = Annotated[
+    str,
+    typer.Option(
+        "--cluster",
+        help="Work on the workers of a Dask scheduler, such as tcp://HOST:8786, or in jobs of Slurm, slurm:FILE.yaml.",
+    ),
+]
+SchedulerFileOption = Annotated[
+    Path | None, typer.Option("--scheduler-file", help="As --cluster, with the file that the scheduler has written.")
+]
+PartOption = Annotated[
+    str, typer.Option("--part", help="K/N: the K-th of N parts of the cases alone, counted from 1; for array jobs.")
+]
+TimeLimitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        min=0.001,
+        help="Seconds a case, by workers and in parts; by default half an hour, or more where more is expected.",
+    ),
+]
+
 
 def box_of(roi: Box | None) -> Roi | None:
     """The region of interest of ``--roi``."""
@@ -130,6 +162,68 @@ def load_for(task: str, name: str, device: str) -> Model:
         does, command = ("classifies", "classify") if model.card.task == CLASSIFICATION else ("segments", "segment")
         raise LLMBoostError(f"model '{model.card.name}' {does}; use `llmboost {command}`, or another --model")
     return model
+
+
+class Place(NamedTuple):
+    """Where a batch is done: what ``--workers``, ``--cluster``, ``--scheduler-file``, ``--part`` and ``--time-limit``
+    say."""
+
+    workers: int
+    cluster: str
+    scheduler_file: Path | None
+    part: str
+    limit: float | None
+
+    @property
+    def here(self) -> bool:
+        """Whether by this process."""
+        return not (self.workers or self.cluster or self.scheduler_file or self.part)
+
+    def check(self) -> None:
+        """Raises LLMBoostError if options contradict each other, or what they name is not there."""
+        from ..batch.part import Part
+
+        given = {"--workers": self.workers, "--cluster": self.cluster, "--scheduler-file": self.scheduler_file}
+        named = [option for option, value in given.items() if value]
+        if len(named) > 1:
+            raise LLMBoostError(f"{' and '.join(named)} contradict each other; give one of them")
+        if self.here and self.limit:
+            raise LLMBoostError("--time-limit: is for cases in other processes; give --workers, too")
+        if self.part:
+            Part.of(self.part)
+        if self.scheduler_file:
+            check_regular(self.scheduler_file)
+
+    def device(self, device: str) -> str:
+        """For the model in this process, which computes nothing where others do."""
+        return device if self.here else "cpu"
+
+    def cases(self, cases: dict[str, InputCase]) -> dict[str, InputCase]:
+        """Those of this part."""
+        from ..batch.part import Part
+
+        if not self.part:
+            return cases
+        part = Part.of(self.part)
+        chosen = part.choose(cases)
+        tell(f"{part}: {len(chosen):,} of {_counted(len(cases))}; the others are other parts' work")
+        return chosen
+
+    def engine(self, model: str, device: str, progress: Callable[[str, float], None]) -> Engine:
+        """What does the cases."""
+        from ..batch.engine import Here, Workers
+
+        if self.here:
+            return Here(progress)
+        return Workers(
+            model=library.find(model),
+            device=device,
+            count=0 if self.cluster or self.scheduler_file else self.workers or 1,
+            cluster=self.cluster,
+            scheduler_file=self.scheduler_file,
+            limit=self.limit,
+            tell=tell,
+        )
 
 
 def conclude(rows: Sequence[Row], done: str, output: Path, *, computed: int, empty: int = 0) -> None:
@@ -170,7 +264,7 @@ def tell(note: str) -> None:
 
 
 def _counted(cases: int) -> str:
-    return f"{cases} case{'s'[: cases != 1]}"
+    return f"{cases:,} case{'s'[: cases != 1]}"
 
 
 def check_frame(frame: str) -> None:
