@@ -15,6 +15,7 @@ from ..scene import fit
 from ..scene.frames import framesOf
 from ..scene.segmentinput import SegmentInput
 from .slicechoice import SliceChoice, sliceCount, sliceOfView
+from .studyview import StudyView
 
 MAX_CHANNELS = 4
 
@@ -39,6 +40,8 @@ class Widgets(Protocol):
     segmentSelector: slicer.qMRMLSegmentSelectorWidget
     slicesBox: qt.QComboBox
     slicesLabel: qt.QLabel
+    studyBox: qt.QComboBox
+    studyLabel: qt.QLabel
     tryButton: qt.QPushButton
 
 
@@ -49,6 +52,7 @@ class InputView:
         self._ui = ui
         self._parameterNode: Any = None
         self._segment: SegmentInput | None = None
+        self._study = StudyView(ui)
         self._slices = SliceChoice(ui.slicesBox, self._onSlices)
         ui.framesBox.connect("activated(int)", self._onFrames)
         ui.segmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegment)
@@ -57,6 +61,7 @@ class InputView:
     def setParameterNode(self, parameterNode: Any) -> None:
         """Show and change this node's parameters; None: no node's."""
         self._parameterNode = parameterNode
+        self._study.setParameterNode(parameterNode)
         if parameterNode is not None:
             selector = self._ui.segmentSelector  # which has no connector of Slicer's
             wasBlocked = selector.blockSignals(True)
@@ -100,6 +105,7 @@ class InputView:
                 getattr(ui, f"{name}{number + 1 if number else ''}").visible = shown
         ui.tryButton.visible = not mask and inputs[0] is None
         single = not mask and len(inputs) == 1 and not classifies(card)
+        self._study.show(card, inputs[0] if single and usable else None)
         every = self._showFrames(inputs[0] if single else None, self._parameterNode.allFrames)
         several = usable and card is not None and _takesSlices(card, inputs) and sliceCount(card, inputs[0]) > 1
         if card is not None and several:
@@ -114,6 +120,10 @@ class InputView:
             LLMBoostError: the view that was chosen shows no slice of the image.
         """
         return sliceOfView(card, inputs[0], view) if _takesSlices(card, inputs) else None
+
+    def study(self) -> int:
+        """The item of the study of which all volumes that suit are wanted; 0: the image alone is."""
+        return self._study.wanted
 
     def placeRoi(self, roiNode: Any, card: Card | None, volumeNode: Any) -> None:
         """Place a new ROI in the middle of the image, as large as the model looks at once."""

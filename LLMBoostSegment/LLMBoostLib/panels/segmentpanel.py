@@ -196,7 +196,7 @@ class Panel(ModulePanel):
         segments = not (self._problem or isinstance(inputs[0], SegmentInput) or classifies(self._card))
         self._extent = fit.coveredMm(self._card, inputs[0], node.roi).tolist() if segments and self._card else None
         everyFrame = self.inputs.show(self._card, inputs, usable=not self._problem)
-        self._showFit(notes, hidden=inputs[0] is None)
+        self._showFit([] if self.inputs.study() else notes, hidden=inputs[0] is None)
         self._showOutput(everyFrame)
         seconds = self._expectedSeconds(inputs)
         text = describe(
@@ -331,7 +331,10 @@ class Panel(ModulePanel):
         callbacks = self._callbacks(partial(self._done, clock, before))
         self.run.go([*(getattr(each, "segmentationNode", each) for each in inputs), *(frames or ())])
         explain = self.explanations.first if node.explanation else None
-        if classifies(card):
+        if study := self.inputs.study():
+            asked = {"model": card.name, "device": node.device.value, "fast": isFast, "series": "all"}
+            self.logic.processStudies(study, **asked, **self._callbacks(self._studyDone))
+        elif classifies(card):
             slice = self.inputs.slice(card, inputs, node.sliceView)
             self.logic.classify(inputs, **asked, slice=slice, explain=explain, **callbacks)
         elif frames:
@@ -388,6 +391,11 @@ class Panel(ModulePanel):
         self.update()
         if result.explanation:
             self.explanations.add(result.explanation)
+
+    def _studyDone(self, made: Any) -> None:
+        """The last result is shown; the others lie beside it, and Revert takes all back."""
+        self._done(None, self.logic.result)
+        self.tell(made.told)
 
     def _explained(self, made: Explanation) -> None:
         self._endedWith(made.mapNode.GetName())

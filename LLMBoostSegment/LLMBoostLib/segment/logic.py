@@ -33,11 +33,13 @@ from ..scene.explanation import Explanation, writeExplanation
 from ..scene.frames import Frames
 from ..scene.report import canBeReported, reportRequest
 from ..scene.result import Result, writeResult
+from ..scene.studyvolumes import chooseVolumes
 from ..worker import folderrun
 from ..worker.calls import Listeners, Start, run, separate
 from ..worker.client import Client
-from .options import ClassifyOptions, FolderOptions, MapOptions, SegmentOptions
+from .options import ClassifyOptions, FolderOptions, MapOptions, SegmentOptions, StudyOptions
 from .request import RunRequest, cardOf, takesColor
+from .studyrun import StudiesResult, StudyRun
 
 if TYPE_CHECKING:
     from ..strokes.run import StrokesOptions, StrokesResult
@@ -327,6 +329,51 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
 
         made = run(self.client, start, listeners)
         return made and made.segmentationNode
+
+    def processStudies(
+        self,
+        itemID: int,
+        model: str = "hippocampus",
+        device: str = "auto",
+        series: str = "auto",
+        **options: Unpack[StudyOptions],
+    ) -> StudiesResult | None:
+        """Segment or classify what suits the model of the volumes of each study below an item of the subject hierarchy.
+
+        Args:
+            itemID: of a study, a folder, a patient, or of the scene; see
+                ``LLMBoostLib.scene.studyvolumes.chooseVolumes``.
+            series: of each study "auto", the volume that suits best, "all" that suit, or those of a rule such as
+                "modality=MR & description~T1 & thickness<2".
+            mirror, fast: as for :meth:`process`; anyway: as for :meth:`classify`.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the results, what failed, and what was left of each study, and why. A volume that fails does not stop the
+            others. :meth:`revert` takes all segmentations back.
+
+        Raises:
+            LLMBoostError: no volume suits, ``series`` is no rule, or the model is not on this computer.
+            WorkerError: the worker is lost or was cancelled; results of before stay.
+        """
+        card = cardOf(model)
+        if card is None:
+            text = _("{model}: not on this computer, so nobody knows which volumes suit it; choose another model")
+            raise LLMBoostError(text.format(model=model))
+        own, listeners = separate(StudyOptions, options)
+        task: Callable[..., Any] = self.classify if card.task == CLASSIFICATION else self.process
+        ask = partial(task, model=model, device=device, **own)
+        asked = StudyRun(chooseVolumes(itemID, card, series), ask, listeners.get("onProgress"))
+
+        def start(onDone: Callable[[StudiesResult], None], onError: Callable[[Exception], None] | None) -> None:
+            def finish(made: StudiesResult) -> None:
+                if isinstance(self.result, Result) and self.result is made.results[-1]:
+                    self.result = replace(self.result, undo=made)
+                onDone(made)
+
+            asked.start(finish, onError)
+
+        return run(self.client, start, listeners)
 
     def revert(self) -> None:
         """Take the last run back: its segments and the table that lists them, or the tables of a classification.

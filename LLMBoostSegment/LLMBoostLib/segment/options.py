@@ -38,6 +38,14 @@ class MapOptions(Listeners, total=False):
     anyway: bool
 
 
+class StudyOptions(Listeners, total=False):
+    """Of ``processStudies``; what the model's task does not know is refused."""
+
+    mirror: bool
+    fast: bool
+    anyway: bool
+
+
 class FolderOptions(TypedDict, total=False):
     """Of ``processFolder``."""
 

@@ -15,6 +15,7 @@ class LLMBoostSegmentParameterNode:
         inputSegmentation, inputSegmentID: the segment, for a model that takes masks.
         sliceView: for a 2D model, the name of the view whose slice it is given; empty: all slices.
         model: its name in the library.
+        allOfStudy: all volumes of the image's study, or folder, that suit the model.
         allFrames: of an image that shows a sequence, all time points.
         roi: limits the computation.
         outputSegmentation: gets the segments; None: a new one does.
@@ -32,6 +33,7 @@ class LLMBoostSegmentParameterNode:
     inputSegmentID: str = ""
     sliceView: str = ""
     model: str = "hippocampus"
+    allOfStudy: bool = False
     allFrames: bool = False
     roi: slicer.vtkMRMLMarkupsROINode
     outputSegmentation: slicer.vtkMRMLSegmentationNode
