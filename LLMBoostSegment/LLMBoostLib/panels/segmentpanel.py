@@ -19,7 +19,7 @@ from ..scene import fit, samples
 from ..scene.classification import Classification
 from ..scene.display import showVolume
 from ..scene.explanation import Explanation
-from ..scene.frames import framesOf
+from ..scene.frames import frameCount, framesOf
 from ..scene.result import Result
 from ..scene.segmentinput import SegmentInput
 from ..worker.consent import hint, needsEnvironment, whenReady
@@ -215,7 +215,7 @@ class Panel(ModulePanel):
         if card is None or self._extent is None:
             return None
         one = speed.expected(faster(card) if _isFast(node, card) else card, node.device.value, self._extent)
-        return None if one is None else one * _frameCount(node, inputs)
+        return None if one is None else one * frameCount(inputs[0], node.allFrames)
 
     def _expectedMemory(self, volumeNode: Any) -> float | None:
         card = self._card
@@ -324,7 +324,7 @@ class Panel(ModulePanel):
         asked = {"model": card.name, "roiNode": node.roi, "device": node.device.value}
         clock, isFast = None, _isFast(node, card)
         if self._extent:
-            count, isWarm = _frameCount(node, inputs), self.logic.client.ready
+            count, isWarm = frameCount(inputs[0], node.allFrames), self.logic.client.ready
             taken = faster(card) if isFast else card
             clock = speed.Clock(taken, node.device.value, self._extent, count, isWarm)
         before = self.logic.asked, self.logic.result
@@ -437,12 +437,6 @@ class Panel(ModulePanel):
         if text or self.ui.statusLabel.text == self._hint:
             self.progress.stop(text)
             self._hint = text
-
-
-def _frameCount(parameterNode: Any, inputs: list[Any]) -> int:
-    """How many images are segmented, one after the other."""
-    found = framesOf(inputs[0]) if parameterNode.allFrames else None
-    return found[1].GetNumberOfDataNodes() if found else 1
 
 
 def _isFast(parameterNode: Any, card: Card) -> bool:

@@ -29,6 +29,12 @@ def framesOf(volumeNode: Any) -> tuple[Any, Any] | None:
     return (browser, sequence) if sequence and sequence.GetNumberOfDataNodes() > 1 else None
 
 
+def frameCount(volumeNode: Any, every: bool) -> int:
+    """How many images are segmented, one after the other, where all frames are wanted, or one."""
+    found = framesOf(volumeNode) if every else None
+    return found[1].GetNumberOfDataNodes() if found else 1
+
+
 def _logic() -> Any:
     """Of the module Sequences; None in an application without it."""
     module = getattr(slicer.modules, "sequences", None)
