@@ -394,7 +394,7 @@ class Panel(ModulePanel):
 
     def _studyDone(self, made: Any) -> None:
         """The last result is shown; the others lie beside it, and Revert takes all back."""
-        self._done(None, self.logic.result)
+        self._done(None, (None, None), self.logic.result)
         self.tell(made.told)
 
     def _explained(self, made: Explanation) -> None:

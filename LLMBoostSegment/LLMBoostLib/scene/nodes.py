@@ -33,11 +33,6 @@ def derivedNode(className: str, source: Any, role: str, name: str) -> tuple[Any,
     return node, True
 
 
-def isDerived(node: Any) -> bool:
-    """Whether it was made of another node, as maps are."""
-    return node.GetAttribute(_ROLE) is not None
-
-
 def knownNode(className: str, source: Any, role: str) -> Any:
     """The node of this role that was made of ``source`` before; None where there is none."""
     nodes = slicer.util.getNodesByClass(className)

@@ -15,7 +15,7 @@ from llmboost.messages.worker import Progress
 from ..scene.classification import Classification
 from ..scene.result import Result
 from ..scene.studyvolumes import StudyChoice
-from ..worker.client import WorkerError
+from ..worker.troubles import WorkerError
 
 # what went wrong with one volume, and says nothing of the next
 _OF_ONE = {ErrorKind.BAD_INPUT, ErrorKind.OUT_OF_MEMORY, ErrorKind.INTERNAL}
