@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import slicer
@@ -10,7 +12,7 @@ from llmboost.card import Pair, Volumetry
 from llmboost.errors import LLMBoostError
 from LLMBoostLib.scene.maps import COLORS, THRESHOLD, Overlay, writeMap
 from LLMBoostLib.scene.segmentation import writeSegmentation
-from LLMBoostLib.scene.tables import measureTable, writeTable
+from LLMBoostLib.scene.tables import measureTable, writeSeriesTable, writeTable
 
 
 @pytest.fixture
@@ -205,3 +207,22 @@ def test_what_is_removed_is_missed_by_what_it_belonged_to(scene, makeVolume, ans
     measureTable(table, node, SIDES)
     assert [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())] == ["Segment", "Volume (mL)", "Voxels"]
     assert [table.GetCellText(row, 0) for row in range(table.GetNumberOfRows())] == ["liver", "spleen", "kidney"]
+
+
+def test_a_table_of_time_points_tells_what_volumes_say_together(answer):
+    def at(volumetry, *volumes):
+        ml = dict(zip(("liver", "spleen", "kidney"), volumes, strict=True))
+        return SimpleNamespace(**vars(answer), volumes_ml=ml, volumetry=volumetry)
+
+    first, cut = at(SIDES, 1.25, 0.75, 1.0), at(Volumetry(), 1.0, 0.5, 1.0)
+    table = writeSeriesTable("volumes", "time", ("0", "0.5"), (first, cut))
+    titles = ["liver (mL)", "spleen (mL)", "kidney (mL)", "Total intracranial (TIV) (mL)"]
+    titles = ["time", *titles, "liver (% of TIV)", "spleen (% of TIV)", "organ asymmetry (%)"]
+    assert [table.GetColumnName(n) for n in range(table.GetNumberOfColumns())] == titles
+    assert [[table.GetCellText(row, column) for column in range(len(titles))] for row in range(2)] == [
+        ["0", "1.25", "0.75", "1", "2.000", "62.500", "37.500", "50.0"],
+        ["0.5", "1", "0.5", "1", "", "", "", ""],  # a time point that does not tell has no number
+    ]
+    assert "100 * (left - right)" in table.GetColumnDescription(titles[-1])
+    plain = writeSeriesTable("volumes", "time", ("0",), (cut,))
+    assert plain.GetNumberOfColumns() == 4

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
@@ -16,6 +15,7 @@ from llmboost.messages.images import SegmentAnswer, Volume
 from .nodes import inSameStudy, removeNode
 from .result import Result, resultName
 from .segmentation import writeSegmentation
+from .tables import writeSeriesTable
 from .volumes import frameWarnings, volumesFromNode
 
 
@@ -64,7 +64,7 @@ class Frames:
             return volumesFromNode(node, color)
 
     def write(self, answers: Sequence[SegmentAnswer]) -> Result:
-        """Make the sequence of segmentations, and its table: a row a time point, a column a segment, in mL.
+        """Make the sequence of segmentations, and its table: a row a time point.
 
         Raises:
             LLMBoostError: the sequence was removed, or has another length now.
@@ -86,7 +86,9 @@ class Frames:
                 self._writeFrame(number, answer, sequence)
                 warnings += [f"{number + 1}: {warning}" for warning in answer.warnings]
             undo.segmentationNode = self._play(sequence, name)
-            undo.tableNode = self._writeTable(answers, name)
+            points = [self._sequence.GetNthIndexValue(number) for number in range(len(answers))]
+            index = self._sequence.GetIndexName() or _("Frame")
+            undo.tableNode = writeSeriesTable(f"{name} volumes", index, points, answers)
         except BaseException:
             undo.revert()
             raise
@@ -116,24 +118,6 @@ class Frames:
         if not node.GetDisplayNode():
             node.CreateDefaultDisplayNodes()
         inSameStudy(node, self.volumeNode)
-        return node
-
-    def _writeTable(self, answers: Sequence[SegmentAnswer], name: str) -> Any:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} volumes")
-        node.SetUseColumnTitleAsColumnHeader(True)
-        index = vtk.vtkStringArray()
-        index.SetName(self._sequence.GetIndexName() or _("Frame"))
-        columns = [index]
-        for number in range(len(answers)):
-            index.InsertNextValue(self._sequence.GetNthIndexValue(number))
-        for label in answers[0].labels:
-            column = vtk.vtkDoubleArray()
-            column.SetName(f"{label.name} (mL)")
-            for answer in answers:
-                column.InsertNextValue(answer.volumes_ml[label.name])
-            columns.append(column)
-        for column in columns:
-            node.AddColumn(column)
         return node
 
     @contextmanager

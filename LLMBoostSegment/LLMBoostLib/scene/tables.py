@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from llmboost.card import ASYMMETRY_FORMULA, SHARE_FORMULA, Volumetry
-from llmboost.messages.images import DrawnLabel
+from llmboost.messages.images import DrawnLabel, SegmentAnswer
 
 from .nodes import derivedNode
 from .volumes import worldFromNode
@@ -60,6 +60,30 @@ def measureTable(tableNode: Any, segmentationNode: Any, volumetry: Volumetry = N
     if not all(map(segmentation.GetSegmentIdBySegmentName, volumetry.intracranial)):
         volumetry = replace(volumetry, intracranial=())  # what was removed or renamed no longer adds to the whole
     _fillSizes(tableNode, rows, volumetry)
+
+
+def writeSeriesTable(name: str, index: str, points: Sequence[str], answers: Sequence[SegmentAnswer]) -> Any:
+    """A new table node, a row a time point: its segments' volumes and, where any time point tells them, what these say
+    together."""
+    volumes = [answer.volumes_ml for answer in answers]
+    compared = [answer.volumetry for answer in answers]
+    totals = [each.intracranial_ml(ml) for each, ml in zip(compared, volumes, strict=True)]
+    shares = [each.intracranial_percent(ml) for each, ml in zip(compared, volumes, strict=True)]
+    indices = [each.asymmetry_percent(ml) for each, ml in zip(compared, volumes, strict=True)]
+    texts = _descriptions()
+    columns: dict[str, Column] = {index: list(points)}
+    columns |= {f"{label.name} (mL)": [float(ml[label.name]) for ml in volumes] for label in answers[0].labels}
+    if any(total is not None for total in totals):
+        columns[f"{TOTAL} (mL)"] = [_text(total, DECIMALS) for total in totals]
+    descriptions = {}
+    for found, unit, decimals in ((shares, SHARE, DECIMALS), (indices, ASYMMETRY, 1)):
+        for structure in dict.fromkeys(structure for each in found for structure in each):
+            title = f"{structure} ({unit})" if unit == SHARE else f"{structure} {unit.lower()}"
+            columns[title] = [_text(each.get(structure), decimals) for each in found]
+            descriptions[title] = texts[unit]
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    fillTable(node, columns, descriptions)
+    return node
 
 
 def fillTable(node: Any, columns: Mapping[str, Column], descriptions: Mapping[str, str] | None = None) -> None:
