@@ -256,7 +256,7 @@ def write_segmentation(segmentation: segmenting.Segmentation, path: str | Path) 
         >>> llmboost.write_segmentation(result, "crop.seg.nrrd")
     """
     if str(path).lower().endswith(segnrrd.EXTENSION):
-        made_by = provenance(segmentation.card, segmentation.localizer)
+        made_by = provenance(segmentation.card, segmentation.localizer, segmentation.drawn_by)
         segnrrd.write_segmentation(segmentation.labelmap, segmentation.labels, path, made_by)
     else:
         write_image(segmentation.labelmap, path)

@@ -5,10 +5,12 @@ import torch
 from torch.nn import functional as F
 
 from llmboost.errors import Cancelled
+from llmboost.inference.mirror import Mirrored
 from llmboost.inference.predict import predict, probability_slabs
 from llmboost.inference.watch import Watch
 
 WINDOW = (16, 16, 16)
+TWO_AXES = (Mirrored(), Mirrored((0,)), Mirrored((2,)))
 
 
 @pytest.fixture
@@ -28,7 +30,13 @@ def test_one_window_is_the_plain_network(network):
 @pytest.mark.parametrize("shape", [(16, 16, 16), (17, 16, 40), (33, 30, 24), (9, 20, 5), (1, 1, 1)])
 def test_probabilities_and_progress(network, shape):
     seen = []
-    result = predict(network, volume(*shape), WINDOW, watch=Watch(progress=seen.append), mirror=(0, 2))
+    result = predict(
+        network,
+        volume(*shape),
+        WINDOW,
+        watch=Watch(progress=seen.append),
+        mirror=TWO_AXES,
+    )
     assert result.shape == (3, *shape)
     assert result.min() >= 0
     torch.testing.assert_close(result.sum(dim=0), torch.ones(shape))
@@ -54,8 +62,8 @@ def test_windows_agree_with_one_large_window_where_the_network_is_local():
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_with_mirroring_the_mirrored_volume_gives_the_mirrored_result(network, axis):
     image = volume(24, 24, 24)  # patches at 0 and 8: the same from both ends
-    result = predict(network, image, WINDOW, mirror=(axis,))
-    mirrored = predict(network, image.flip(axis + 1), WINDOW, mirror=(axis,)).flip(axis + 1)
+    result = predict(network, image, WINDOW, mirror=(Mirrored(), Mirrored((axis,))))
+    mirrored = predict(network, image.flip(axis + 1), WINDOW, mirror=(Mirrored(), Mirrored((axis,)))).flip(axis + 1)
     torch.testing.assert_close(result, mirrored)
     plain = predict(network, image, WINDOW)
     assert (result - plain).abs().max() > 1e-3, "the mirrored half takes part"
@@ -65,7 +73,7 @@ def test_the_mean_over_mirrored_axes(network):
     image = volume(*WINDOW)
     views = [network(image[None])] + [network(image[None].flip(axis)).flip(axis) for axis in (2, 4)]
     expected = torch.stack([view.softmax(1)[0] for view in views]).mean(0)
-    torch.testing.assert_close(predict(network, image, WINDOW, mirror=(0, 2)), expected)
+    torch.testing.assert_close(predict(network, image, WINDOW, mirror=TWO_AXES), expected)
 
 
 def test_cancel_stops_before_the_next_window(network):

@@ -30,7 +30,7 @@ from llmboost.card import (
 from llmboost.errors import LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
-from llmboost.inference.volumetry import pairs_of
+from llmboost.inference.sides import pairs_of
 from llmboost.io.image import Image, write_image
 from llmboost.library import find
 from llmboost.model import Model, load_model, save_model

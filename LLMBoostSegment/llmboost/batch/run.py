@@ -13,6 +13,7 @@ from typing import Any, Generic
 from ..card import read_card
 from ..errors import LLMBoostError
 from ..files import check_regular, digest_of, staging
+from ..inference.second import reader_of
 from ..io.case import ALL_FRAMES, InputCase, Unsuitable
 from ..io.image import Image
 from ..library import find
@@ -139,6 +140,8 @@ def _conditions(work: Work[Any, Any]) -> dict[str, Any]:
         with suppress(LLMBoostError):  # whoever needs it will tell
             localizer = read_card(find(cascade.localizer)).digest
     conditions = {"options": asdict(work.options), "localizer": localizer}
+    if (reader := reader_of(work.card)) is not None:
+        conditions["second_reader"] = reader.digest
     return json.loads(json.dumps(conditions, default=lambda array: array.tolist()))
 
 

@@ -169,7 +169,7 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
         if found.probabilities is not None:
             for path, of_class in zip(maps[: len(self.model.card.labels)], found.probabilities.array[1:], strict=True):
                 write_image(found.probabilities.with_array(of_class), path)
-        made_by = provenance(self.card, found.localizer) | (FAST if self.options.fast else {})
+        made_by = provenance(self.card, found.localizer, found.drawn_by) | (FAST if self.options.fast else {})
         write_labelmap(found.labelmap, replace(self.card, labels=found.labels), case, segmentation, made_by)
         row.output = segmentation.name
         volumes, compared = found.volumes_ml, found.volumetry

@@ -60,5 +60,5 @@ def segment(engine: Engine, job: Job[SegmentRequest]) -> SegmentAnswer:
         explanation=map_of(result.explanation),
         warnings=(*shortage(model.card, channels[0], roi), *result.warnings),
         seconds=result.seconds,
-        provenance=provenance(model.card, result.localizer) | (FAST if request.fast else {}),
+        provenance=provenance(model.card, result.localizer, result.drawn_by) | (FAST if request.fast else {}),
     )

@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from ..card.tiles import patch_count
-from .preprocessing import mirrorings, orient
+from .mirror import mirror_images
+from .preprocessing import orient
 
 if TYPE_CHECKING:
     from ..io.image import Image
@@ -46,9 +47,8 @@ def expected_seconds(model: Model, image: Image, roi: Roi | None = None, *, mirr
     count = patch_count(card, extent)
     if count < FEW or card.needs_cascade(extent):
         return None
-    axes = preprocessing.mirror if mirror else ()
-    flips = sum(len(one) <= 1 or card.tiling.mirrorings == "all" for one in mirrorings(axes))
-    return AROUND * count * flips * seconds_a_patch(model)
+    images = len(mirror_images(card)) if mirror else 1
+    return AROUND * count * images * seconds_a_patch(model)
 
 
 def about(seconds: float | None) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..card import Tiling
 from ..errors import LLMBoostError
 from .memory import HALF_ABOVE, Batches
-from .preprocessing import mirrorings
+from .mirror import AS_IT_IS, Mirrored
 from .watch import UNWATCHED, Watch
 
 USUAL = Tiling()
@@ -36,7 +36,7 @@ def probability_slabs(
     *,
     axis: int = 0,
     batch: int | None = None,
-    mirror: tuple[int, ...] = (),
+    mirror: Sequence[Mirrored] = AS_IT_IS,
     tiling: Tiling = USUAL,
     watch: Watch = UNWATCHED,
 ) -> Iterator[Tensor]:
@@ -50,8 +50,7 @@ def probability_slabs(
     Args:
         axis: along which to cut slabs (0, 1, 2: R, A, S).
         batch: patches that are computed at a time; by default 8 on a GPU and 1 on a CPU.
-        mirror: average what the network says of the patch as it is and mirrored along these axes: each, or all
-            combinations of them.
+        mirror: average what the network says of these images of a patch.
 
     Raises:
         Cancelled: whoever waits cancelled.
@@ -62,7 +61,6 @@ def probability_slabs(
     padded, places, inside = tile(volume, patch_size, tiling)
     sizes = padded.shape[1:]
     weight = _importance(patch_size, tiling)
-    flips = [axes for axes in mirrorings(mirror) if tiling.mirrorings == "all" or len(axes) <= 1]
 
     places.sort(key=lambda place: place[axis].start)
     groups = [(start, list(group)) for start, group in groupby(places, key=lambda place: place[axis].start)]
@@ -74,7 +72,7 @@ def probability_slabs(
 
     def compute(places: list[tuple[slice, ...]]) -> Tensor:
         patches = torch.stack([padded[(slice(None), *place)] for place in places])
-        return _answers(network, patches.to(batches.device), flips, logits=tiling.average == "logits")
+        return _answers(network, patches.to(batches.device), mirror, logits=tiling.average == "logits")
 
     with evaluating(network):
         for (start, group), end in zip(groups, ends, strict=True):
@@ -110,16 +108,18 @@ def _add(sums: Tensor, found: Tensor, weight: Tensor) -> None:
 
 
 @torch.inference_mode()
-def _answers(network: nn.Module, patches: Tensor, flips: Sequence[tuple[int, ...]], *, logits: bool) -> Tensor:
-    """The mean of what the network says of patches that are mirrored along each of ``flips``."""
+def _answers(network: nn.Module, patches: Tensor, mirror: Sequence[Mirrored], *, logits: bool) -> Tensor:
+    """The mean of what the network says of each of the images ``mirror`` of patches."""
     total = None
-    for axes in flips:
-        dims = [axis + 2 for axis in axes]
+    for one in mirror:
+        dims = [axis + 2 for axis in one.axes]
         found = network(patches.flip(dims)).float()
         found = (found if logits else found.softmax(dim=1)).flip(dims)
+        if one.classes:
+            found = found[:, list(one.classes)]
         total = found if total is None else total.add_(found)
     assert total is not None
-    return total.div_(len(flips))
+    return total.div_(len(mirror))
 
 
 def _importance(patch_size: tuple[int, int, int], tiling: Tiling) -> Tensor:

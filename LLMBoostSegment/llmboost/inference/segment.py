@@ -7,7 +7,7 @@ not with the number of labels.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -25,11 +25,13 @@ from .contest import winning_classes
 from .cubic import across_slices
 from .exclusive import classes_of
 from .explain_segment import explain_segment
+from .mirror import AS_IT_IS, mirror_images
 from .predict import probability_slabs
 from .preprocessing import longest_axis, orient, preprocess, wanted_spacing
 from .quality import Tally, flag
 from .regrid import as_probabilities, class_scores, covered, slabs_on_grid
 from .roi import Roi
+from .second import second_opinion
 from .sides import without_sides
 from .subject import another_kind, refusal
 from .views import View, Views, views
@@ -58,6 +60,7 @@ class Segmentation:
         probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request.
         entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; on request.
         localizer: the card of the model that told where to look, if a cascade was needed.
+        drawn_by: the card of the model that drew in its place, because they differed too much.
         quality: how good the segments probably are; None where the card has no numbers for that.
         explanation: where the model looked; on request.
     """
@@ -72,6 +75,7 @@ class Segmentation:
     probabilities: Image | None = None
     entropy: Image | None = None
     localizer: Card | None = None
+    drawn_by: Card | None = None
     quality: Flag | None = None
     explanation: Explanation | None = None
 
@@ -103,8 +107,7 @@ def segment(
         channels: one image a channel, on any grid.
         roi: limits the computation to the voxels of the first channel whose centers it holds; the network sees nothing
             else, and all others are background. By default, the whole image.
-        mirror: average with what the network says of mirrored images, where the card allows that: twice the time or
-            more.
+        mirror: average with the answers for mirror images, where there are any (:mod:`.mirror`): twice the time.
         probabilities, entropy: also give these maps.
         explain: also tell where the model looked for a segment as it is drawn.
 
@@ -125,6 +128,7 @@ def segment(
         explain.find(card, seen.labels)  # a mistake is told before much is computed
     canvas = empty_canvas(case.shape, len(seen.labels), card.classes, probabilities=probabilities, entropy=entropy)
     _draw(model, seen, canvas, roi, mirror, drawing)
+    drawn_by = second_opinion(model, seen, canvas, roi, drawing)
     notes |= dict.fromkeys(_notes(card, seen))
     labels, names, areas = (
         seen.labels,
@@ -137,22 +141,23 @@ def segment(
         canvas.merge(places)
         names = [labels[place].name for place in places]
         areas = np.bincount([0, *(place + 1 for place in places)], areas)
-    values = np.array([0, *(label.value for label in labels)])
-    labelmap = case.with_array(values.astype(np.uint8 if values.max() < 256 else np.uint16)[canvas.indices])
+    labelmap = _labelmap(canvas, labels, case)
     volumes_ml = _volumes_ml(canvas, labels, case)
     compared, untold = volumetry(card, seen, labels, volumes_ml, canvas.indices, areas)
-    missing = [name for name, ml in volumes_ml.items() if not ml]
+    if drawn_by is not None:  # where parts meet was assumed: they are not compared
+        compared, untold = Volumetry(), ()
     result = Segmentation(
         labelmap=labelmap,
         labels=labels,
         volumes_ml=volumes_ml,
         card=card,
         seconds=time.monotonic() - started,
-        warnings=tuple(filter(None, (card.doubts, *notes, _not_found(missing), *untold))),
+        warnings=tuple(filter(None, (card.doubts, *notes, _not_found(volumes_ml), *untold))),
         volumetry=compared,
         probabilities=canvas.probabilities if canvas.probabilities is None else case.with_array(canvas.probabilities),
         entropy=canvas.entropy if canvas.entropy is None else case.with_array(canvas.entropy),
         localizer=seen.localizer,
+        drawn_by=drawn_by,
         quality=_flag(card, seen, canvas.tallies, names, larger=seen.by_cascade or roi is not None),
     )
     if explain is None:
@@ -164,12 +169,16 @@ def segment(
         raise NotExplained(str(error), result) from error
 
 
-def _not_found(names: Sequence[str]) -> str:
+def _not_found(volumes_ml: Mapping[str, float]) -> str:
     """A warning; empty where there is none."""
-    if not names:
-        return ""
-    more = len(names) - NAMED
-    return f"not found: {', '.join(names[:NAMED])}" + (f" and {more} more" if more > 0 else "")
+    names = [name for name, ml in volumes_ml.items() if not ml]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"not found: {', '.join(names[:NAMED])}{more}" if names else ""
+
+
+def _labelmap(canvas: Canvas, labels: Sequence[Label], case: Image) -> Image:
+    values = np.array([0, *(label.value for label in labels)])
+    return case.with_array(values.astype(np.uint8 if values.max() < 256 else np.uint16)[canvas.indices])
 
 
 def _volumes_ml(canvas: Canvas, labels: Sequence[Label], case: Image) -> dict[str, float]:
@@ -238,7 +247,7 @@ def _draw_view(model: Model, view: View, canvas: Canvas, mirror: bool, watch: Wa
         torch.from_numpy(work.array),
         preprocessing.patch_size,
         axis=axis,
-        mirror=preprocessing.mirror if mirror else (),
+        mirror=mirror_images(card) if mirror else AS_IT_IS,
         tiling=card.tiling,
         watch=watch,
     )

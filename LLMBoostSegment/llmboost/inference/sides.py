@@ -1,4 +1,5 @@
-"""Labels of images whose header does not say how they lie in the patient: there, no left and no right is named."""
+"""Sides of labels: which two show one structure, and labels of images whose header does not say how they lie in the
+patient, where no left and no right is named."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..card import LEFT, RIGHT, Code, Label
+from ..card import LEFT, RIGHT, Code, Label, Pair, is_altered, label_codes, same_name, with_codes
 
 _SIDES = re.compile(r"[-_ ,.]*(?<![a-z])(left|right|lh|rh)(?![a-z])[-_ ,.]*", re.I)
 _LETTERS = re.compile(r"[-_ ,.]*(?<![a-z0-9])([lr])(?![a-z0-9])[-_ ,.]*", re.I)
@@ -57,3 +58,26 @@ def side_of(label: Label) -> Code | None:
 def _side(code: Code | None) -> Code | None:
     known = {(side.scheme, side.value): side for side in (LEFT, RIGHT)}
     return None if code is None else known.get((code.scheme, code.value))
+
+
+def pairs_of(labels: Sequence[Label]) -> tuple[Pair, ...]:
+    """The structures that labels show on both sides: their codes, or by the table of anatomy their names, are the same
+    but for the side. Labels of one code are told apart by their names, and lesions have no other side."""
+    sided = [label for label in with_codes(labels) if side_of(label) and not is_altered(label)]
+    plain = {label.name: without_sides([label])[0][0] for label in sided}
+    pairs = []
+    for left in (label for label in sided if side_of(label) == LEFT):
+        name, codes = plain[left.name].name, _codes(plain[left.name])
+        alike = [label for label in sided if _codes(plain[label.name]) == codes]
+        if len(alike) > 2 or not any(codes):
+            alike = [label for label in alike if same_name(plain[label.name].name) == same_name(name)]
+        rights = [label for label in alike if side_of(label) == RIGHT]
+        if len(alike) == 2 and rights:
+            pairs.append(Pair(name, left.name, rights[0].name))
+    return tuple(pairs)
+
+
+def _codes(label: Label) -> tuple[str, ...]:
+    """All codes of a label, of which empty ones tell nothing."""
+    part = label.region_modifier
+    return (*label_codes(label), f"{part.scheme}^{part.value}" if part else "")

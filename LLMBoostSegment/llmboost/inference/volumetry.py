@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..card import LEFT, RIGHT, Card, Label, Pair, Volumetry, is_altered, label_codes, same_name, with_codes
+from ..card import Card, Label, Volumetry
 from ..io.image import Image
 from .roi import Roi
-from .sides import side_of, without_sides
+from .sides import pairs_of
 from .views import Views
 
 TOUCHING = 0.1  # of a volume's power 2/3, up to which a cross section cuts off next to nothing: of a ball 0.1 %
@@ -24,29 +24,6 @@ TISSUE_AROUND = 0.5
 # mm3: models of larger voxels compare no sides; in a symmetric head, one of 4 mm finds 16 % for a thalamus
 COARSE = 27.0
 NAMED = 10  # structures in a warning
-
-
-def pairs_of(labels: Sequence[Label]) -> tuple[Pair, ...]:
-    """The structures that labels show on both sides: their codes, or by the table of anatomy their names, are the same
-    but for the side. Labels of one code are told apart by their names, and lesions have no other side."""
-    sided = [label for label in with_codes(labels) if side_of(label) and not is_altered(label)]
-    plain = {label.name: without_sides([label])[0][0] for label in sided}
-    pairs = []
-    for left in (label for label in sided if side_of(label) == LEFT):
-        name, codes = plain[left.name].name, _codes(plain[left.name])
-        alike = [label for label in sided if _codes(plain[label.name]) == codes]
-        if len(alike) > 2 or not any(codes):
-            alike = [label for label in alike if same_name(plain[label.name].name) == same_name(name)]
-        rights = [label for label in alike if side_of(label) == RIGHT]
-        if len(alike) == 2 and rights:
-            pairs.append(Pair(name, left.name, rights[0].name))
-    return tuple(pairs)
-
-
-def _codes(label: Label) -> tuple[str, ...]:
-    """All codes of a label, of which empty ones tell nothing."""
-    part = label.region_modifier
-    return (*label_codes(label), f"{part.scheme}^{part.value}" if part else "")
 
 
 def border_areas(seen: Views, indices: np.ndarray, labels: int, roi: Roi | None) -> np.ndarray:
