@@ -34,7 +34,7 @@ PREPROCESSING = Preprocessing(
     resampling="cubic",
     normalize="before",
 )
-FEATURES = (8, 24, 64, 160)  # 1.5 million weights
+FEATURES = (8, 24, 64, 160)  # 1.6 million weights
 VAL = 4  # cases
 
 
