@@ -393,7 +393,7 @@ class Panel(ModulePanel):
             self.explanations.add(result.explanation)
 
     def _studyDone(self, made: Any) -> None:
-        """The last result is shown; the others lie beside it, and Revert takes all back."""
+        """The last result is shown; the others lie beside it, and Undo takes all back."""
         self._done(None, (None, None), self.logic.result)
         self.tell(made.told)
 
