@@ -16,7 +16,9 @@ from llmboost.messages.images import SegmentRequest
 
 
 def rows(case) -> list[str]:
-    return [case.ui.modelList.item(n).text() for n in range(case.ui.modelList.count)]
+    """The models of the list, without the parts of the body between them."""
+    items = [case.ui.modelList.item(n) for n in range(case.ui.modelList.count)]
+    return [item.text() for item in items if item.flags()]
 
 
 # Choosing
@@ -48,7 +50,7 @@ def test_without_an_image_a_phantom_is_drawn_and_segmented(case):
     node = case.ui.inputSelector.currentNode()
     assert "no person" in node.GetName()
     assert slicer.util.getNode("vtkMRMLSliceCompositeNodeRed").GetBackgroundVolumeID() == node.GetID()
-    assert not case.ui.tryButton.visible
+    assert not case.ui.welcomeFrame.visible
     assert not case.ui.fitLabel.visible
     case.run()
     assert names(case.segmentations()[0]) == SEGMENTS
@@ -70,8 +72,10 @@ def test_another_model_is_chosen_with_the_keyboard_and_kept_in_the_scene(case, m
     makeModel("lung", title="Lung nodules", modality="CT", description="<b>Chest</b> CT")
     case.addImage()
     case.ui.modelList.setFocus()
-    press(case.ui.modelList, "Down")
-    assert case.parameters.model == "lung"
+    while case.parameters.model != "lung":  # over the names of parts of the body, which cannot be chosen
+        before = case.parameters.model
+        press(case.ui.modelList, "Down")
+        assert case.parameters.model != before
     assert "&lt;b&gt;Chest&lt;/b&gt;" in case.ui.modelDetails.text  # a card is text, whatever it holds
     assert "unlike CT" in case.ui.fitLabel.text
 
@@ -667,6 +671,46 @@ def test_uncertainty_and_explanation_have_colors_of_their_own_and_their_boxes_sh
         table.GetColor(table.GetNumberOfColors() - 1, last)
         shown = box.icon.pixmap(42, 14).toImage().pixelColor(41, 5)
         assert [shown.redF(), shown.greenF(), shown.blueF()] == pytest.approx(last[:3], abs=0.01)
+
+
+def test_models_are_listed_by_parts_of_the_body_from_head_to_foot(case, makeModel):
+    names = ["Left kidney", "Heart", "Vertebra L1", "Brain"]
+    labels = tuple(Label(n, name, (n, n, n)) for n, name in enumerate(names, 1))
+    makeModel("total", title="All of it", labels=labels)
+    makeModel("heart", title="The pump", labels=(Label(1, "Left ventricle of the heart", (1, 1, 1)),))
+    case.panel.refresh()
+    items = [case.ui.modelList.item(n) for n in range(case.ui.modelList.count)]
+    headers = [item.text() for item in items if not item.flags()]
+    assert headers == ["Head", "Chest", "Abdomen", "Whole body"]
+    texts = [item.text().split(" · ")[0] for item in items]
+    assert texts.index("Head") < texts.index("Hippocampus, anterior and posterior") < texts.index("Chest")
+    assert texts.index("Chest") < texts.index("The pump") < texts.index("Abdomen")
+    assert texts[-2:] == ["Whole body", "All of it"]
+    typeText(case.ui.searchEdit, "kidney")
+    assert rows(case) == ["All of it · MR"]
+
+
+def test_three_ways_in(case, host, monkeypatch):
+    from Testing.host.sampledata import SampleDataLogic
+
+    head = np.ones((40, 56, 40), np.int16)
+
+    def download(self):
+        return slicer.util.addVolumeFromArray(head, name="MRHead")
+
+    assert case.ui.welcomeFrame.visible
+    monkeypatch.setattr(SampleDataLogic, "downloadMRHead", lambda self: None, raising=False)
+    click(case.ui.sampleButton)
+    assert "begin with the phantom" in case.error()
+    monkeypatch.setattr(SampleDataLogic, "downloadMRHead", download)
+    click(case.ui.sampleButton)
+    assert case.parameters.inputVolume.GetName() == "MRHead"
+    assert not case.ui.welcomeFrame.visible
+    host.closeScene()
+    assert case.ui.welcomeFrame.visible
+    monkeypatch.setattr(slicer.util, "openAddDataDialog", lambda: slicer.util.addVolumeFromArray(head, name="mine"))
+    click(case.ui.loadButton)
+    assert case.parameters.inputVolume.GetName() == "mine"
 
 
 def test_the_seconds_that_are_left_are_told(case):

@@ -36,7 +36,7 @@ def test_a_damaged_model_is_listed_as_such_and_can_be_removed(case, host):
     click(case.ui.removeModelButton)
     host.dialogs.take("question")
     assert not (case.models / "half.safetensors").exists()
-    assert case.ui.modelList.count == last
+    assert case.ui.modelList.count == last - 1  # without it, and without the part "Other"
 
 
 def copyOfTheModel(case, name: str = "own"):
@@ -274,7 +274,10 @@ def test_models_are_found_by_an_organs_other_names(case, makeModel):
     makeModel("abdomen", title="Abdomen", labels=labels)
     for words in ("liver", "hepar", "kidney left"):
         typeText(case.ui.searchEdit, words)
-        assert [case.ui.modelList.item(n).text() for n in range(case.ui.modelList.count)] == ["Abdomen \u00b7 MR"]
+        assert [case.ui.modelList.item(n).text() for n in range(case.ui.modelList.count)] == [
+            "Abdomen",
+            "Abdomen \u00b7 MR",
+        ]
         case.ui.searchEdit.clear()
 
 

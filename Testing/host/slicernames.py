@@ -34,6 +34,7 @@ NAMES = {
         slicer.util.loadUI(path)
         slicer.util.loadVolume(filename, properties={})
         slicer.util.mainWindow()
+        slicer.util.openAddDataDialog()
         slicer.util.pip_install(requirements)
         slicer.util.selectModule(module)
         slicer.util.setSliceViewerLayers(background="", foreground="", foregroundOpacity=None, fit=False)
@@ -89,6 +90,7 @@ NAMES = {
     """,
     "Slicer/Modules/Scripted/SampleData/SampleData.py": """
         SampleData.SampleDataLogic
+        SampleData.SampleDataLogic.downloadMRHead()
         SampleData.SampleDataLogic.registerCustomSampleDataSource(category="", sampleName=None, uris=None,
             fileNames=None, nodeNames=None, customDownloader=None, thumbnailFileName=None, checksums=None)
     """,

@@ -42,7 +42,6 @@ class Widgets(Protocol):
     slicesLabel: qt.QLabel
     studyBox: qt.QComboBox
     studyLabel: qt.QLabel
-    tryButton: qt.QPushButton
 
 
 class InputView:
@@ -103,7 +102,6 @@ class InputView:
             shown = not mask and number < len(inputs)
             for name in ("inputLabel", "inputSelector"):
                 getattr(ui, f"{name}{number + 1 if number else ''}").visible = shown
-        ui.tryButton.visible = not mask and inputs[0] is None
         single = not mask and len(inputs) == 1 and not classifies(card)
         self._study.show(card, inputs[0] if single and usable else None)
         every = self._showFrames(inputs[0] if single else None, self._parameterNode.allFrames)

@@ -1,16 +1,19 @@
-"""The list of models with its search line."""
+"""The list of models by parts of the body, with its search line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import qt
 
 from llmboost.card import Card
 
+from .bodyparts import partOf, titles
 from .modelentries import Entry, entries
 from .plaintext import tip
 
-ROWS = 2, 6  # at least and at most, of the list
+ROWS = 3, 8  # at least and at most, of the list
 ROW_HEIGHT = 16  # pixels, at least
 
 
@@ -24,7 +27,7 @@ class ModelChooser:
     def __init__(self, searchEdit: Any, listWidget: Any, onChosen: Callable[[str], None]) -> None:
         self._search, self._list, self._onChosen = searchEdit, listWidget, onChosen
         self._entries: list[Entry] = []
-        self._shown: list[Entry] = []
+        self._rows: list[Entry | None] = []  # None: the name of a part of the body
         self.current: Entry | None = None
         searchEdit.connect("textChanged(QString)", self._fill)
         listWidget.connect("currentRowChanged(int)", self._onRow)
@@ -53,19 +56,40 @@ class ModelChooser:
 
     def _fill(self, _text: str = "") -> None:
         wasBlocked = self._list.blockSignals(True)
-        self._shown = [entry for entry in self._entries if entry.matches(self.words)]
+        self._rows.clear()
         self._list.clear()
-        for entry in self._shown:
-            self._list.addItem(f"{entry.title} · {entry.card.modality}" if entry.card else entry.title)
-            self._list.item(self._list.count - 1).setToolTip(
-                tip(entry.card.description if entry.card else entry.problem)
-            )
-        rows = min(max(len(self._shown), ROWS[0]), ROWS[1])
+        found: dict[int, list[Entry]] = {}
+        for entry in self._entries:
+            if entry.matches(self.words):
+                found.setdefault(partOf(entry.card), []).append(entry)
+        for part, title in enumerate(titles()):
+            if part in found:
+                self._addPart(title, found[part])
+        rows = min(max(len(self._rows), ROWS[0]), ROWS[1])
         self._list.setFixedHeight(rows * max(self._list.sizeHintForRow(0), ROW_HEIGHT) + 2 * self._list.frameWidth)
-        self._list.setCurrentRow(self._shown.index(self.current) if self.current in self._shown else -1)
+        self._list.setCurrentRow(self._rows.index(self.current) if self.current in self._rows else -1)
         self._list.blockSignals(wasBlocked)
 
+    def _addPart(self, title: str, entries: Sequence[Entry]) -> None:
+        """The name of a part of the body, which cannot be chosen, and its models."""
+        header = qt.QListWidgetItem(title)
+        header.setFlags(qt.Qt.NoItemFlags)
+        font = header.font()
+        font.setBold(True)
+        header.setFont(font)
+        self._add(header, None)
+        for entry in entries:
+            text = f"{entry.title} · {entry.card.modality}" if entry.card else entry.title
+            item = qt.QListWidgetItem(text)
+            item.setToolTip(tip(entry.card.description if entry.card else entry.problem))
+            self._add(item, entry)
+
+    def _add(self, item: Any, entry: Entry | None) -> None:
+        self._list.addItem(item)
+        self._rows.append(entry)
+
     def _onRow(self, row: int) -> None:
-        if 0 <= row < len(self._shown):
-            self.current = self._shown[row]
-            self._onChosen(self.current.name)
+        entry = self._rows[row] if 0 <= row < len(self._rows) else None
+        if entry is not None:
+            self.current = entry
+            self._onChosen(entry.name)

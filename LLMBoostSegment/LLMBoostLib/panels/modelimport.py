@@ -58,7 +58,7 @@ class ModelImport:
     ) -> None:
         self._ui, self._client, self._chooser, self._onModels = ui, client, chooser, onModels
         self._run, self._runner, self._progress = run, runner, progress
-        ui.importButton.connect("clicked()", self._onImport)
+        ui.importButton.connect("clicked()", self.ask)
         ui.removeModelButton.connect("clicked()", self._onRemove)
         run.observe(self.refresh)
         self.refresh()
@@ -81,7 +81,8 @@ class ModelImport:
         look = partial(self._client.start, LookRequest(path=path), self._progress.tell, self._choose)
         self._runner.begin(Work.MODEL, _("looking for models"), partial(self._whenReady, look))
 
-    def _onImport(self) -> None:
+    def ask(self) -> None:
+        """Ask where a model is, and import it; what is imported now is cancelled."""
         if self._run.active:
             self._runner.stop(_("cancelled"))
             return

@@ -15,7 +15,7 @@ from llmboost.card import Card
 from llmboost.card.tiles import can_be_faster, faster
 from llmboost.errors import LLMBoostError
 
-from ..scene import fit, samples
+from ..scene import fit
 from ..scene.classification import Classification
 from ..scene.display import showVolume
 from ..scene.explanation import Explanation
@@ -34,10 +34,11 @@ from . import (
     reportview,
     resultview,
     speed,
+    welcome,
 )
 from .advanced import Advanced
 from .choiceview import ChoiceView
-from .errordisplay import WARNING_STYLE, errorsShown
+from .errordisplay import WARNING_STYLE
 from .examining import examine
 from .explainview import ExplainView
 from .inputview import InputView, classifies
@@ -49,6 +50,7 @@ from .modulepanel import ModulePanel
 from .reportview import ReportView
 from .resultview import ResultView
 from .run import Work
+from .welcome import Welcome
 
 # what about a node that the panel shows may change without the parameter node's knowledge
 _EVENTS = (
@@ -69,6 +71,7 @@ class Widgets(
     modulepanel.Widgets,
     reportview.Widgets,
     resultview.Widgets,
+    welcome.Widgets,
     Protocol,
 ):
     """All of LLMBoostSegment.ui, by name."""
@@ -117,7 +120,7 @@ class Panel(ModulePanel):
         ui.explainButton.connect("clicked()", self._onExplain)
         ui.anywayButton.connect("clicked()", self._onAnyway)
         ui.roiSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._onNewRoi)
-        ui.tryButton.connect("clicked()", self._onTry)
+        self.welcome = Welcome(ui, self._onFirst, self.imports.ask)
         ui.searchEdit.connect("textChanged(QString)", lambda _text: self.update())
         self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeRemovedEvent, self._onNodeRemoved)
 
@@ -197,6 +200,7 @@ class Panel(ModulePanel):
         self._extent = fit.coveredMm(self._card, inputs[0], node.roi).tolist() if segments and self._card else None
         everyFrame = self.inputs.show(self._card, inputs, usable=not self._problem)
         self._showFit([] if self.inputs.study() else notes, hidden=inputs[0] is None)
+        self.welcome.show(inputs[0] is None)
         self._showOutput(everyFrame)
         seconds = self._expectedSeconds(inputs)
         text = describe(
@@ -275,12 +279,9 @@ class Panel(ModulePanel):
             self._onModel(self.chooser.current.name)
         self.update()
 
-    def _onTry(self) -> None:
-        """An image for those who have none at hand."""
-        with errorsShown():
-            node = samples.makePhantomVolume()
-            slicer.util.setSliceViewerLayers(background=node, fit=True)
-            self.parameterNode.inputVolume = node
+    def _onFirst(self, node: Any) -> None:
+        """An image to begin with."""
+        self.parameterNode.inputVolume = node
 
     def _onNewRoi(self, roiNode: Any) -> None:
         self.inputs.placeRoi(roiNode, self._card, self.inputs.inputs(self._card)[0])

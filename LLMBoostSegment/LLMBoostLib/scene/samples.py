@@ -10,6 +10,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
+from llmboost.errors import LLMBoostError
 from llmboost.messages.images import DrawnLabel
 
 from .segmentation import writeSegmentation
@@ -55,6 +56,27 @@ def register() -> None:
         customDownloader=_showTrainingPhantoms,
         thumbnailFileName=str(RESOURCES / "Icons" / "HippocampusPhantom.png"),
     )
+
+
+def downloadHead() -> Any:
+    """Add Slicer's own sample of a head, MRHead, which Slicer downloads once and keeps.
+
+    Returns:
+        a vtkMRMLScalarVolumeNode.
+
+    Raises:
+        LLMBoostError: there is no network, or no module Sample Data.
+    """
+    text = _("The sample cannot be loaded ({error}): check the network, or begin with the phantom, which needs none")
+    try:
+        from SampleData import SampleDataLogic
+
+        node = SampleDataLogic().downloadMRHead()
+    except Exception as error:  # whatever Slicer, or the network below it, raises
+        raise LLMBoostError(text.format(error=error)) from error
+    if not node:
+        raise LLMBoostError(text.format(error=_("nothing came")))
+    return node
 
 
 def makePhantomVolume() -> Any:

@@ -274,6 +274,45 @@ Jetzt installieren?</translation>
   </message>
  </context>
  <context>
+  <name>panels.bodyparts</name>
+  <message>
+   <source>Head</source>
+   <translation>Kopf</translation>
+  </message>
+  <message>
+   <source>Neck</source>
+   <translation>Hals</translation>
+  </message>
+  <message>
+   <source>Chest</source>
+   <translation>Brust</translation>
+  </message>
+  <message>
+   <source>Abdomen</source>
+   <translation>Bauch</translation>
+  </message>
+  <message>
+   <source>Pelvis</source>
+   <translation>Becken</translation>
+  </message>
+  <message>
+   <source>Spine</source>
+   <translation>Wirbelsäule</translation>
+  </message>
+  <message>
+   <source>Limbs</source>
+   <translation>Gliedmaßen</translation>
+  </message>
+  <message>
+   <source>Whole body</source>
+   <translation>Ganzer Körper</translation>
+  </message>
+  <message>
+   <source>Other</source>
+   <translation>Andere</translation>
+  </message>
+ </context>
+ <context>
   <name>panels.choiceview</name>
   <message>
    <source>Stop the computation; the scene stays as it is</source>
@@ -829,6 +868,33 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
   </message>
  </context>
  <context>
+  <name>panels.studyview</name>
+  <message>
+   <source>All: each volume of the image's study, or folder, that suits the model is segmented on its own.</source>
+   <translation>Alle: jedes Volumen der Untersuchung oder des Ordners des Bildes, das zum Modell passt, wird für sich segmentiert.</translation>
+  </message>
+  <message>
+   <source>Left, for it does not suit:</source>
+   <translation>Ausgelassen, denn es passt nicht:</translation>
+  </message>
+  <message>
+   <source>This image alone</source>
+   <translation>Nur dieses Bild</translation>
+  </message>
+  <message>
+   <source>and {count} more</source>
+   <translation>und {count} weitere</translation>
+  </message>
+  <message>
+   <source>What suits best: {name}</source>
+   <translation>Was am besten passt: {name}</translation>
+  </message>
+  <message>
+   <source>All {count} that suit</source>
+   <translation>Alle {count}, die passen</translation>
+  </message>
+ </context>
+ <context>
   <name>panels.undosteps</name>
   <message>
    <source>Undo</source>
@@ -1012,6 +1078,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
  <context>
   <name>scene.samples</name>
   <message>
+   <source>The sample cannot be loaded ({error}): check the network, or begin with the phantom, which needs none</source>
+   <translation>Das Beispiel kann nicht geladen werden ({error}): das Netzwerk prüfen, oder mit dem Phantom beginnen, das keines braucht</translation>
+  </message>
+  <message>
    <source>Hippocampus phantom (drawn, no person)</source>
    <translation>Hippocampus-Phantom (gezeichnet, keine Person)</translation>
   </message>
@@ -1022,6 +1092,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
   <message>
    <source>Phantom {number}, other scanner (drawn, no person)</source>
    <translation>Phantom {number}, anderer Scanner (gezeichnet, keine Person)</translation>
+  </message>
+  <message>
+   <source>nothing came</source>
+   <translation>nichts kam</translation>
   </message>
  </context>
  <context>
@@ -1132,6 +1206,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
  <context>
   <name>segment.logic</name>
   <message>
+   <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
+   <translation>{model}: nicht auf diesem Rechner, also weiß niemand, welche Volumen dazu passen; ein anderes Modell auswählen</translation>
+  </message>
+  <message>
    <source>{model}: classifies images; mirror and uncertainty are for models that segment</source>
    <translation>{model}: klassifiziert Bilder; mirror und uncertainty sind für Modelle, die segmentieren</translation>
   </message>
@@ -1153,6 +1231,25 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
   <message>
    <source>The ROI was moved since the result was made: make it again before it is explained</source>
    <translation>Die ROI wurde seit dem Ergebnis verschoben: es noch einmal berechnen, bevor es erklärt wird</translation>
+  </message>
+ </context>
+ <context>
+  <name>segment.studyrun</name>
+  <message>
+   <source>No volume here suits the model: {reasons}</source>
+   <translation>Kein Volumen hier passt zum Modell: {reasons}</translation>
+  </message>
+  <message>
+   <source>{count} of {all} images of the study are done</source>
+   <translation>{count} von {all} Bildern der Untersuchung sind fertig</translation>
+  </message>
+  <message>
+   <source>{name} ({number} of {count}): {text}</source>
+   <translation>{name} ({number} von {count}): {text}</translation>
+  </message>
+  <message>
+   <source>there is none</source>
+   <translation>es gibt keines</translation>
   </message>
  </context>
  <context>
@@ -2266,6 +2363,42 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Nur für die Forschung. Nicht für den klinischen Gebrauch.</translation>
   </message>
   <message>
+   <source>Welcome. Begin with a sample, with an image of yours, or with a model of yours:</source>
+   <translation>Willkommen. Mit einem Beispiel beginnen, mit einem eigenen Bild oder mit einem eigenen Modell:</translation>
+  </message>
+  <message>
+   <source>Sample head</source>
+   <translation>Beispielkopf</translation>
+  </message>
+  <message>
+   <source>Downloads Slicer's sample MRHead, an MR image of a head (4 MB), once, and shows it.</source>
+   <translation>Lädt Slicers Beispiel MRHead, ein MR-Bild eines Kopfes (4 MB), einmal herunter und zeigt es.</translation>
+  </message>
+  <message>
+   <source>Phantom</source>
+   <translation>Phantom</translation>
+  </message>
+  <message>
+   <source>Adds a drawn image, of no person, in which the hippocampus model finds something. It needs no network.</source>
+   <translation>Fügt ein gezeichnetes Bild hinzu, von keiner Person, in dem das Hippocampus-Modell etwas findet. Es braucht kein Netzwerk.</translation>
+  </message>
+  <message>
+   <source>My image...</source>
+   <translation>Mein Bild ...</translation>
+  </message>
+  <message>
+   <source>Opens Slicer's dialog for files and folders. Images can also be dropped into the window; DICOM comes by the module DICOM.</source>
+   <translation>Öffnet Slicers Dialog für Dateien und Ordner. Bilder lassen sich auch ins Fenster ziehen; DICOM kommt über das Modul DICOM.</translation>
+  </message>
+  <message>
+   <source>My model...</source>
+   <translation>Mein Modell ...</translation>
+  </message>
+  <message>
+   <source>Add a model to your models: a LLMBoost file, or one that nnU-Net, TotalSegmentator or MONAI trained, as a folder or a zip archive.</source>
+   <translation>Ein Modell zu Ihren Modellen hinzufügen: eine LLMBoost-Datei, oder eines, das nnU-Net, TotalSegmentator oder MONAI trainiert hat, als Ordner oder Zip-Archiv.</translation>
+  </message>
+  <message>
    <source>Image, model and output</source>
    <translation>Bild, Modell und Ausgabe</translation>
   </message>
@@ -2306,6 +2439,10 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Die Segmentierung und ihr Segment, das das Modell als Eingabe nimmt.</translation>
   </message>
   <message>
+   <source>Study:</source>
+   <translation>Untersuchung:</translation>
+  </message>
+  <message>
    <source>&amp;Time points:</source>
    <translation>&amp;Zeitpunkte:</translation>
   </message>
@@ -2334,14 +2471,6 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Ganzes Bild</translation>
   </message>
   <message>
-   <source>No image at hand? Draw a phantom</source>
-   <translation>Kein Bild zur Hand? Ein Phantom zeichnen</translation>
-  </message>
-  <message>
-   <source>Adds a drawn image, of no person, in which the hippocampus model finds something. It needs no network.</source>
-   <translation>Fügt ein gezeichnetes Bild hinzu, von keiner Person, in dem das Hippocampus-Modell etwas findet. Es braucht kein Netzwerk.</translation>
-  </message>
-  <message>
    <source>&amp;Search:</source>
    <translation>&amp;Suche:</translation>
   </message>
@@ -2352,10 +2481,6 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
   <message>
    <source>organ, modality, license ...</source>
    <translation>Organ, Modalität, Lizenz ...</translation>
-  </message>
-  <message>
-   <source>Add a model to your models: a LLMBoost file, or one that nnU-Net, TotalSegmentator or MONAI trained, as a folder or a zip archive.</source>
-   <translation>Ein Modell zu Ihren Modellen hinzufügen: eine LLMBoost-Datei, oder eines, das nnU-Net, TotalSegmentator oder MONAI trainiert hat, als Ordner oder Zip-Archiv.</translation>
   </message>
   <message>
    <source>I&amp;mport...</source>

@@ -272,6 +272,45 @@ Install them now?</source>
   </message>
  </context>
  <context>
+  <name>panels.bodyparts</name>
+  <message>
+   <source>Head</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Neck</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Chest</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Abdomen</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Pelvis</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Spine</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Limbs</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Whole body</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Other</source>
+   <translation type="unfinished" />
+  </message>
+ </context>
+ <context>
   <name>panels.choiceview</name>
   <message>
    <source>Stop the computation; the scene stays as it is</source>
@@ -825,6 +864,33 @@ Train it longer, or on more cases. Import it all the same?</source>
   </message>
  </context>
  <context>
+  <name>panels.studyview</name>
+  <message>
+   <source>All: each volume of the image's study, or folder, that suits the model is segmented on its own.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Left, for it does not suit:</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>This image alone</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>and {count} more</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>What suits best: {name}</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>All {count} that suit</source>
+   <translation type="unfinished" />
+  </message>
+ </context>
+ <context>
   <name>panels.undosteps</name>
   <message>
    <source>Undo</source>
@@ -1008,6 +1074,10 @@ Train it longer, or on more cases. Import it all the same?</source>
  <context>
   <name>scene.samples</name>
   <message>
+   <source>The sample cannot be loaded ({error}): check the network, or begin with the phantom, which needs none</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>Hippocampus phantom (drawn, no person)</source>
    <translation type="unfinished" />
   </message>
@@ -1017,6 +1087,10 @@ Train it longer, or on more cases. Import it all the same?</source>
   </message>
   <message>
    <source>Phantom {number}, other scanner (drawn, no person)</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>nothing came</source>
    <translation type="unfinished" />
   </message>
  </context>
@@ -1128,6 +1202,10 @@ Train it longer, or on more cases. Import it all the same?</source>
  <context>
   <name>segment.logic</name>
   <message>
+   <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>{model}: classifies images; mirror and uncertainty are for models that segment</source>
    <translation type="unfinished" />
   </message>
@@ -1148,6 +1226,25 @@ Train it longer, or on more cases. Import it all the same?</source>
   <name>segment.request</name>
   <message>
    <source>The ROI was moved since the result was made: make it again before it is explained</source>
+   <translation type="unfinished" />
+  </message>
+ </context>
+ <context>
+  <name>segment.studyrun</name>
+  <message>
+   <source>No volume here suits the model: {reasons}</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>{count} of {all} images of the study are done</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>{name} ({number} of {count}): {text}</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>there is none</source>
    <translation type="unfinished" />
   </message>
  </context>
@@ -2258,6 +2355,42 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
+   <source>Welcome. Begin with a sample, with an image of yours, or with a model of yours:</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Sample head</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Downloads Slicer's sample MRHead, an MR image of a head (4 MB), once, and shows it.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Phantom</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Adds a drawn image, of no person, in which the hippocampus model finds something. It needs no network.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>My image...</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Opens Slicer's dialog for files and folders. Images can also be dropped into the window; DICOM comes by the module DICOM.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>My model...</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Add a model to your models: a LLMBoost file, or one that nnU-Net, TotalSegmentator or MONAI trained, as a folder or a zip archive.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>Image, model and output</source>
    <translation type="unfinished" />
   </message>
@@ -2298,6 +2431,10 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
+   <source>Study:</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>&amp;Time points:</source>
    <translation type="unfinished" />
   </message>
@@ -2326,14 +2463,6 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>No image at hand? Draw a phantom</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Adds a drawn image, of no person, in which the hippocampus model finds something. It needs no network.</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
    <source>&amp;Search:</source>
    <translation type="unfinished" />
   </message>
@@ -2343,10 +2472,6 @@ The image leaves this machine. Its voxels and its position are sent, names and D
   </message>
   <message>
    <source>organ, modality, license ...</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Add a model to your models: a LLMBoost file, or one that nnU-Net, TotalSegmentator or MONAI trained, as a folder or a zip archive.</source>
    <translation type="unfinished" />
   </message>
   <message>
