@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from ..files import write_whole
@@ -40,5 +39,4 @@ def write_reports(
     write_whole(page, report.html())
     write_whole(print_out, pdf(report))
     for path in structured:
-        card = replace(found.card, labels=found.labels)
-        write_dicom_sr(path, segmentation, card, found.volumes_ml, found.volumetry, found.quality)
+        write_dicom_sr(path, segmentation, found.drawer, found.volumes_ml, found.volumetry, found.quality)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +170,7 @@ class _Segmenting(ModelWork[SegmentRow, SegmentOptions, Segmentation]):
             for path, of_class in zip(maps[: len(self.model.card.labels)], found.probabilities.array[1:], strict=True):
                 write_image(found.probabilities.with_array(of_class), path)
         made_by = provenance(self.card, found.localizer, found.drawn_by) | (FAST if self.options.fast else {})
-        write_labelmap(found.labelmap, replace(self.card, labels=found.labels), case, segmentation, made_by)
+        write_labelmap(found.labelmap, found.drawer, case, segmentation, made_by)
         row.output = segmentation.name
         volumes, compared = found.volumes_ml, found.volumetry
         total = compared.intracranial_ml(volumes)

@@ -79,6 +79,11 @@ class Segmentation:
     quality: Flag | None = None
     explanation: Explanation | None = None
 
+    @property
+    def drawer(self) -> Card:
+        """The card of what drew the label map, with the labels that its values mean."""
+        return replace(self.drawn_by or self.card, labels=self.labels)
+
     def merged(self, labels: Sequence[Label]) -> Image:
         """The label map with the values of the model's own ``labels``, both sides alike."""
         values = np.arange(max(label.value for label in self.labels) + 1, dtype=self.labelmap.array.dtype)
