@@ -10,7 +10,7 @@ import slicer
 
 from llmboost.card import Pair, Volumetry
 from llmboost.errors import LLMBoostError
-from LLMBoostLib.scene.maps import COLORS, THRESHOLD, Overlay, writeMap
+from LLMBoostLib.scene.maps import THRESHOLD, UNCERTAINTY_COLORS, Overlay, writeMap
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.scene.tables import measureTable, writeSeriesTable, writeTable
 
@@ -60,7 +60,7 @@ def test_a_map_is_a_volume_from_0_to_1_over_its_volume(scene, volumeNode, values
 def test_a_map_is_shown_in_color_from_a_threshold_on_with_a_legend(volumeNode, values):
     node = writeMap(values, volumeNode, "entropy", "Entropy")
     display = node.GetDisplayNode()
-    assert display.GetColorNodeID() == COLORS
+    assert display.GetColorNodeID() == UNCERTAINTY_COLORS
     assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (0, 1)
     assert (display.GetLowerThreshold(), display.GetApplyThreshold()) == (THRESHOLD, 1)
     assert legend(node).GetTitleText() == "Entropy"

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
 from llmboost.files import printable, write_whole
 from llmboost.io.image import Image
 
+from ..translation import tr as _
 from .filechanges import makeFolder, makePrivate
 from .runfolders import isId
 

@@ -11,13 +11,13 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-from slicer.i18n import tr as _
 
 from llmboost.errors import LLMBoostError
 from llmboost.files import LOCK, TEMPORARY, locked, printable
 from llmboost.io.image import Image, read_image, to_canonical, write_image
 from llmboost.io.labels import BACKGROUND, IGNORE
 
+from ..translation import tr as _
 from .cases import (
     EXTENSION,
     IMAGES,

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from slicer.i18n import tr as _
-
 from llmboost.errors import LLMBoostError
+
+from ..translation import tr as _
 
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 

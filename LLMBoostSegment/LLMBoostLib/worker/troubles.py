@@ -9,15 +9,8 @@ from llmboost.messages.words import ErrorKind, RequestKind
 from llmboost.messages.worker import Hello
 from llmboost.wire import PROTOCOL
 
+from ..translation import tr as _
 from .launcher import COMMAND_SETTING
-
-try:
-    from slicer.i18n import tr as _
-except ImportError:  # the seam works without Slicer, too
-
-    def _(text: str) -> str:
-        return text
-
 
 MAX_TEXT = 2000
 
