@@ -10,6 +10,7 @@ from llmboost.card import Label, Preprocessing, read_card
 from llmboost.ensemble import combine
 from llmboost.errors import LLMBoostError
 from llmboost.explanation.maps import relevance
+from llmboost.inference.mirror import Mirrored
 from llmboost.inference.predict import predict
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import read_dataset
@@ -47,10 +48,11 @@ def pair(member, tmp_path):
 
 def test_probabilities_are_the_mean_of_the_members(pair):
     models, both = pair
+    both_ways = (Mirrored(), Mirrored((0,)))
     volume, size = torch.randn(1, 30, 32, 24, generator=torch.Generator().manual_seed(0)), (24, 32, 24)
-    each = [predict(model.network, volume, size, mirror=(0,)) for model in models]
+    each = [predict(model.network, volume, size, mirror=both_ways) for model in models]
     assert not torch.allclose(*each, atol=1e-3)
-    assert torch.allclose(predict(both.network, volume, size, mirror=(0,)), sum(each) / 2, atol=1e-5)
+    assert torch.allclose(predict(both.network, volume, size, mirror=both_ways), sum(each) / 2, atol=1e-5)
 
 
 def test_the_card_and_a_second_round(pair, tmp_path):

@@ -336,7 +336,7 @@ def test_a_model_learns_and_answers(run, folder, make_case, trained_model):
 
 
 def test_what_a_model_learned_starts_the_next_image(run, refused, folder, make_case, trained_model, library_folder):
-    """And what was kept learns more, from an image of yet another kind."""
+    """And what was kept learns more, from an image that differs more."""
     base = library_folder / (import_model(trained_model).name + ".safetensors")
     models = [base, folder / "first.safetensors", folder / "second.safetensors"]
 
@@ -352,7 +352,7 @@ def test_what_a_model_learned_starts_the_next_image(run, refused, folder, make_c
         return image, truth
 
     for number, (model, kept) in enumerate(pairwise(models)):
-        paint(30 + number, *((0, 180), (180, 0))[number])
+        paint(30 + number, *((0, 180), (0, 320))[number])
         done = run(folder / "anna.nii.gz", "--model", model, "--keep", kept, "--overwrite", folder / "strokes.nii.gz")
         assert done.status == 0, done.err
         assert f"{kept.name}: what '{model.stem}' has learned; use it as --model" in done.out

@@ -205,8 +205,9 @@ def test_cancel_before_the_worker_is_there(client, finish):
 
 
 def test_a_worker_that_just_starts_stays_when_its_request_is_cancelled(client, finish):
+    before = children()  # of other tests, in this process
     outcome = start(client, "echo")
-    (worker,) = children()
+    (worker,) = children() - before
     client.cancel()
     finish(client)
     assert outcome.error.kind == "cancelled"

@@ -86,6 +86,7 @@ class ModulePanel(VTKObservationMixin):
         """The module is reloaded, or Slicer ends."""
         self.runner.stop(_("cancelled"))
         self._client.shutDown()
+        self.run.shutDown()
         self.setParameterNode(None)
         self.editor.close()
         self.removeObservers()

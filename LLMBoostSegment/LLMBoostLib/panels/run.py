@@ -65,6 +65,10 @@ class Run:
         """Call this whenever something of the run has changed."""
         self._observers.append(observer)
 
+    def shutDown(self) -> None:
+        """Nobody is told any more: the widgets go, and what was to be called later still is."""
+        self._observers.clear()
+
     @property
     def active(self) -> bool:
         return self.state is not State.IDLE

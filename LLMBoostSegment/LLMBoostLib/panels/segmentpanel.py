@@ -297,7 +297,7 @@ class Panel(ModulePanel):
 
     def _onApply(self) -> None:
         # what is asked is settled now: the module may be left before the worker is there
-        asked = self.parameterNode, self._card, self.inputs.inputs(self._card)
+        asked = self.parameterNode, self._card, self.inputs.inputs(self._card), self.inputs.study()
         self._beginOrStop(partial(self._process, *asked))
 
     def _onExplain(self) -> None:
@@ -317,8 +317,8 @@ class Panel(ModulePanel):
             start = partial(whenReady, self.logic.client, compute, self.runner.failed)
             self.runner.begin(Work.IMAGE, _("starting"), start, self.choice.seconds)
 
-    def _process(self, node: Any, card: Card | None, inputs: list[Any]) -> None:
-        """Segment, or classify."""
+    def _process(self, node: Any, card: Card | None, inputs: list[Any], study: int) -> None:
+        """Segment, or classify; with a ``study``, what of it suits the model."""
         if self._problem or card is None:
             raise LLMBoostError(self._problem)
         frames = framesOf(inputs[0]) if node.allFrames and not classifies(card) else None
@@ -332,7 +332,7 @@ class Panel(ModulePanel):
         callbacks = self._callbacks(partial(self._done, clock, before))
         self.run.go([*(getattr(each, "segmentationNode", each) for each in inputs), *(frames or ())])
         explain = self.explanations.first if node.explanation else None
-        if study := self.inputs.study():
+        if study:
             asked = {"model": card.name, "device": node.device.value, "fast": isFast, "series": "all"}
             self.logic.processStudies(study, **asked, **self._callbacks(self._studyDone))
         elif classifies(card):
