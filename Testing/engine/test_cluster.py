@@ -53,6 +53,7 @@ def address(file):
     return json.loads(file.read_text())["address"]
 
 
+@pytest.mark.slow
 def test_cases_that_raise_crash_and_hang_cost_themselves(start, check, scheduler, tmp_path):  # noqa: F811
     good, others = write_cases(tmp_path / "images", 12, bad=1, crashing=1, hanging=1)
     file, _ = scheduler(2)
