@@ -157,17 +157,24 @@ def test_a_case_is_learned_from_as_the_network_sees_it(tmp_path, library_folder,
     assert sum(int((lesson.group >= 0).sum()) for lesson in found) == 2, "what is painted beside it teaches nothing"
 
 
-def test_strokes_teach_it(base, cases, make_case, tmp_path):
-    output = tmp_path / "mine.safetensors"
-    run(base, cases(8), output)
-    model = load_model(output)
+def taught_in_another_contrast(path, make_case):
+    """A model, an image in a contrast that it has not seen, with its true labels and strokes; the volume that these
+    teach, and its answer."""
+    model = load_model(path)
     image, label = make_case(50)
-    other = image.with_array((image.array.clip(0) ** 2 / 300).astype(np.float32))  # in another contrast
+    other = image.with_array((image.array.clip(0) ** 2 / 300).astype(np.float32))
     strokes = SimulatedUser(label.array, 1, 0).first_strokes()
     volume = StrokedVolume(other, model.card)
     assert volume.update(strokes).teachable
     answer = volume.update(strokes, model=model)
     assert answer.method == StrokesMethod.TAUGHT
+    return model, other, label, strokes, volume, answer
+
+
+def test_strokes_teach_it(base, cases, make_case, tmp_path):
+    output = tmp_path / "mine.safetensors"
+    run(base, cases(8), output)
+    model, other, label, strokes, volume, answer = taught_in_another_contrast(output, make_case)
     before = segment(model, [other]).labelmap.array[answer.box]
     truth = label.array[answer.box]
     assert (answer.labels == truth).mean() > (before == truth).mean()
@@ -253,14 +260,7 @@ def test_a_bundle_that_draws_labels_over_each_other_learns(cases, tmp_path, libr
 def test_strokes_teach_labels_that_are_drawn_over_each_other(regions, cases, make_case, tmp_path):
     output = tmp_path / "mine.safetensors"
     run(regions, cases(8, labels=REGIONS["labels"]), output)
-    model = load_model(output)
-    image, label = make_case(50)
-    other = image.with_array((image.array.clip(0) ** 2 / 300).astype(np.float32))  # in another contrast
-    strokes = SimulatedUser(label.array, 1, 0).first_strokes()
-    volume = StrokedVolume(other, model.card)
-    assert volume.update(strokes).teachable
-    answer = volume.update(strokes, model=model)
-    assert answer.method == StrokesMethod.TAUGHT
+    model, other, label, strokes, volume, answer = taught_in_another_contrast(output, make_case)
     before, truth = segment(model, [other]).labelmap.array[answer.box], label.array[answer.box]
     assert dice(answer.labels == 1, truth == 1) > dice(before == 1, truth == 1)
     volume.keep(output, tmp_path / "kept.safetensors")

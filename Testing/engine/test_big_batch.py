@@ -13,24 +13,12 @@ import numpy as np
 import pytest
 
 import llmboost as package
-from llmboost.card import Preprocessing
 from llmboost.io.image import Image, read_image, write_image
 from llmboost.io.segnrrd import read_segmentation
-from llmboost.model import save_model
 
 from .summaries import journal, names, rows
 
 SHAPE = (14, 16, 15)
-
-
-@pytest.fixture
-def model(tmp_path, tiny_network, tiny_card):
-    """The path of a model that takes such an image in one patch."""
-    network = tiny_network()
-    save_model(
-        network, tiny_card(network, preprocessing=Preprocessing(patch_size=(16, 16, 16))), tmp_path / "a.safetensors"
-    )
-    return tmp_path / "a.safetensors"
 
 
 @pytest.fixture
@@ -68,9 +56,9 @@ def check(out, images, ids, bad):
         assert read_segmentation(out / f"{id}.seg.nrrd")[0].same_grid(read_image(images / f"{id}.nrrd"))
 
 
-def test_two_hundred_cases_of_which_five_are_broken(llmboost, model, folder, tmp_path):
+def test_two_hundred_cases_of_which_five_are_broken(llmboost, tiny_model, folder, tmp_path):
     images, ids, bad = folder(200, 5)
-    done = llmboost("segment", images, "--model", model, "--output", tmp_path / "out")
+    done = llmboost("segment", images, "--model", tiny_model, "--output", tmp_path / "out")
     assert done.status == 1
     assert "195 of 200 cases segmented" in done.out
     assert len([line for line in done.err.splitlines() if line.startswith("failed: ")]) == 5
@@ -104,10 +92,10 @@ def stamps(out):
 @pytest.mark.parametrize(
     ("cases", "broken", "kills"), [(40, 5, [15]), pytest.param(200, 5, [20, 61, 117, 180], marks=pytest.mark.slow)]
 )
-def test_a_killed_run_goes_on(model, folder, tmp_path, cases, broken, kills):
+def test_a_killed_run_goes_on(tiny_model, folder, tmp_path, cases, broken, kills):
     images, ids, bad = folder(cases, broken)
     out = tmp_path / "out"
-    command = ("segment", images, "--model", model, "--output", out, "--resume")
+    command = ("segment", images, "--model", tiny_model, "--output", out, "--resume")
     for results in kills:
         process = start(*command)
         wait_for_results(out, results, process)

@@ -8,7 +8,7 @@ import pytest
 
 from .batch_samples import Process, environment, stamps, wait_for_results, write_cases
 from .summaries import journal, rows
-from .test_workers import LIMIT, check, model, start  # noqa: F401  # fixtures
+from .test_workers import LIMIT, check, start  # noqa: F401  # fixtures
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from llmboost.card import Code
+from llmboost.errors import NotExplained
+from llmboost.explanation import ExplanationSpec
 from llmboost.inference.second import second_reader
 from llmboost.inference.segment import Segmentation, segment
 from llmboost.io.image import Image, read_image, resample_to_spacing, to_canonical, write_image
@@ -36,15 +38,17 @@ def thick(template: Image) -> Image:
 
 @pytest.fixture(scope="module")
 def found(model: Model, thick: Image) -> Segmentation:
-    return segment(model, [thick])
+    return segment(model, [thick], entropy=True, probabilities=True)
 
 
 def test_another_sequence_in_thick_slices(found):
     assert found.drawn_by is not None
     # DICOM files name it as the algorithm
     assert (found.drawer.name, found.drawer.labels) == ("brain-1mm", found.labels)
-    (told,) = found.warnings
+    told, maps = found.warnings
     assert told.startswith("drawn by model 'brain-1mm', for 'hippocampus' drew something else (Dice 0.")
+    assert maps == "no maps of probabilities or uncertainty: they would be those of 'hippocampus'"
+    assert (found.entropy, found.probabilities) == (None, None)
     # nothing is said of what the model itself drew, and parts that were divided by rule are not compared
     assert found.quality is None
     assert not found.volumetry.pairs
@@ -68,6 +72,12 @@ def test_where_both_agree_the_finer_answer_stays(model, template):
     assert own.drawn_by is None
     assert own.quality is not None
     assert len(own.volumetry.pairs) == 2
+
+
+def test_who_did_not_draw_is_not_explained(model, thick):
+    with pytest.raises(NotExplained, match="'brain-1mm' drew the segments") as refused:
+        segment(model, [thick], explain=ExplanationSpec())
+    assert refused.value.result.drawn_by is not None
 
 
 def test_the_file_says_who_drew(thick, llmboost, tmp_path):

@@ -5,10 +5,8 @@ import re
 import pytest
 
 from llmboost.batch.part import Part
-from llmboost.card import Preprocessing
 from llmboost.errors import LLMBoostError
 from llmboost.io.segnrrd import read_segmentation
-from llmboost.model import save_model
 
 from .batch_samples import Process, environment, stamps, wait_for_results, write_cases
 from .summaries import journal, names, rows
@@ -17,22 +15,12 @@ LIMIT = 20
 
 
 @pytest.fixture
-def model(tmp_path, tiny_network, tiny_card):
-    """The path of a model that takes such an image in one patch."""
-    network = tiny_network()
-    save_model(
-        network, tiny_card(network, preprocessing=Preprocessing(patch_size=(16, 16, 16))), tmp_path / "a.safetensors"
-    )
-    return tmp_path / "a.safetensors"
-
-
-@pytest.fixture
-def start(tmp_path, model):
+def start(tmp_path, tiny_model):
     """``start(option, ...)`` segments tmp_path/images into tmp_path/out in a process of its own."""
     running = []
 
     def run(*options):
-        arguments = ("segment", tmp_path / "images", "--model", model, "--output", tmp_path / "out", *options)
+        arguments = ("segment", tmp_path / "images", "--model", tiny_model, "--output", tmp_path / "out", *options)
         running.append(Process("llmboost", *arguments, env=environment(tmp_path / "traps")))
         return running[-1]
 
@@ -42,12 +30,14 @@ def start(tmp_path, model):
 
 
 @pytest.fixture
-def check(llmboost, model, tmp_path):
+def check(llmboost, tiny_model, tmp_path):
     """``check(good, others)``: what lies in tmp_path/out is what one process makes of each good case, and no more."""
 
     def run(good, others):
         out, alone = tmp_path / "out", tmp_path / "alone"
-        llmboost("segment", *(tmp_path / "images" / f"{id}.nrrd" for id in good), "--model", model, "--output", alone)
+        llmboost(
+            "segment", *(tmp_path / "images" / f"{id}.nrrd" for id in good), "--model", tiny_model, "--output", alone
+        )
         assert names(out) == sorted([*(f"{id}.seg.nrrd" for id in good), "summary.csv", "summary.json"])
         found = rows(out)
         assert sorted(found) == sorted([*good, *others])
@@ -136,9 +126,10 @@ def test_no_part(text):
     ],
     ids=str,
 )
-def test_what_is_refused(refusal, model, tmp_path, options, told):
+def test_what_is_refused(refusal, tiny_model, tmp_path, options, told):
     write_cases(tmp_path / "images", 1)
-    assert told in refusal("segment", tmp_path / "images", "--model", model, "--output", tmp_path / "out", *options)
+    arguments = ("--model", tiny_model, "--output", tmp_path / "out", *options)
+    assert told in refusal("segment", tmp_path / "images", *arguments)
 
 
 @pytest.mark.slow

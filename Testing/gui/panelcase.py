@@ -195,3 +195,9 @@ def grabPanel(widget: Any, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert window.grab(QRect(0, 0, WIDTH, bottom)).save(str(path)), f"cannot write {path}"
     return path
+
+
+def rows(case: Any) -> list[str]:
+    """The models of the list, without the parts of the body between them."""
+    items = [case.ui.modelList.item(n) for n in range(case.ui.modelList.count)]
+    return [item.text() for item in items if item.flags()]

@@ -41,7 +41,7 @@ FILES = {
     "train": ("requirements.txt", "requirements-train.txt"),
 }
 # to download and on the disk, MB of the largest platform, and GB of PyTorch; measured with pip
-SIZES = {"segment": (7, 25), "train": (50, 175)}
+SIZES = {"segment": (25, 83), "train": (50, 175)}
 TORCH_GB = {"CPU": (0.2, 1.0), "GPU": (3.0, 6.0)}
 # pip and what builds packages may be renewed: PyTorch's installer, light-the-torch, asks for a pip of its own
 _INSTALLERS = {"pip", "setuptools", "wheel"}

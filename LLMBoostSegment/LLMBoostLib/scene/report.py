@@ -25,7 +25,7 @@ def reportRequest(result: Result, model: str, form: ReportForm, *, color: bool, 
     """The request to report segments as they are now, with the sizes that their table tells.
 
     Args:
-        model: that drew them.
+        model: that was asked.
         color: it takes color images.
         edited: a person has changed the segments since.
 
@@ -56,7 +56,8 @@ def reportRequest(result: Result, model: str, form: ReportForm, *, color: bool, 
     if node is not None and slicer.mrmlScene.IsNodePresent(node):
         entropy = np.rint(255 * slicer.util.arrayFromVolume(node)).astype(np.uint8)
     return ReportRequest(
-        model=model,
+        # where another model drew in its place, the report is about that one
+        model=result.segmentationNode.GetAttribute("LLMBoost.DrawnBy") or model,
         form=form,
         title=result.volumeNode.GetName(),
         volume=volume,

@@ -34,7 +34,7 @@ def write_reports(
     """
     entropy = None if found.entropy is None else mean_entropy(found.entropy, found.labelmap)
     measured = Measured(found.volumes_ml, found.volumetry, found.quality, entropy, warnings)
-    report = case_report(id, found.card, measured, image, found.labelmap, found.labels, found.entropy)
+    report = case_report(id, found.drawer, measured, image, found.labelmap, found.labels, found.entropy)
     page, print_out, *structured = files
     write_whole(page, report.html())
     write_whole(print_out, pdf(report))

@@ -17,7 +17,7 @@ from .volumes import images_of
 if TYPE_CHECKING:
     from . import Engine
 
-WAY = "Let LLMBoost Train install its packages, matplotlib among them"
+WAY = "Let LLMBoost install its packages, matplotlib among them"
 
 
 def report(engine: Engine, job: Job[ReportRequest]) -> ReportAnswer:

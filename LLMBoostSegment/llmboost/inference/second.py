@@ -97,7 +97,7 @@ def second_opinion(model: Model, seen: Views, canvas: Canvas, roi: Roi | None, w
     if agreement >= LEAST_DICE:
         return None
     canvas.indices[...] = other
-    canvas.tallies.clear()  # they tell of the model's own answer
+    canvas.tallies.clear()  # they tell of the model's own answer, as its maps do
     watch.notice(
         f"drawn by model '{reader.card.name}', for '{model.card.name}' drew something else (Dice {agreement:.2f}), as"
         " it does in sequences and thick slices that it does not know; anterior and posterior part are divided where"

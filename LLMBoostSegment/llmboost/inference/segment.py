@@ -57,8 +57,9 @@ class Segmentation:
         seconds: that drawing took.
         warnings: what a user should know before believing the result.
         volumetry: which volumes are set against each other: both sides, and what is inside the skull.
-        probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request.
-        entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; on request.
+        probabilities: [c, i, j, k] float32 of the model's own classes, background first; on request, and only where
+            the model itself drew.
+        entropy: [i, j, k] float32 in [0, 1], how undecided the network is at each voxel; likewise.
         localizer: the card of the model that told where to look, if a cascade was needed.
         drawn_by: the card of the model that drew in its place, because they differed too much.
         quality: how good the segments probably are; None where the card has no numbers for that.
@@ -149,8 +150,11 @@ def segment(
     labelmap = _labelmap(canvas, labels, case)
     volumes_ml = _volumes_ml(canvas, labels, case)
     compared, untold = volumetry(card, seen, labels, volumes_ml, canvas.indices, areas)
-    if drawn_by is not None:  # where parts meet was assumed: they are not compared
-        compared, untold = Volumetry(), ()
+    if drawn_by is not None:
+        compared, untold = Volumetry(), ()  # where parts meet was assumed: they are not compared
+        if canvas.probabilities is not None or canvas.entropy is not None:  # they are of the model's own answer
+            canvas = replace(canvas, probabilities=None, entropy=None)
+            notes[f"no maps of probabilities or uncertainty: they would be those of '{card.name}'"] = None
     result = Segmentation(
         labelmap=labelmap,
         labels=labels,
@@ -167,6 +171,8 @@ def segment(
     )
     if explain is None:
         return result
+    if drawn_by is not None:
+        raise NotExplained(f"'{drawn_by.name}' drew the segments, and '{card.name}' something else", result)
     segment = labelmap.with_array(labelmap.array == explain.find(card, seen.labels)[0].value)
     try:
         return replace(result, explanation=explain_segment(model, seen, explain, segment, told.part(DRAWN, 1)))

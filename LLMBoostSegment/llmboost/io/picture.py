@@ -54,7 +54,9 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
     columns = 4 if sum(len(label.name) for label in labels) < 80 else 2 if len(labels) <= 4 else 3  # what fits
     legend_rows = max(1, ceil(len(labels) / columns))
     height = 0.2 + 0.2 * legend_rows + 3.1 * len(scenes)
-    figure = Figure(figsize=(9, height), layout="constrained", facecolor="black")
+    figure = Figure(figsize=(9, height), facecolor="black")
+    # the layout does not see how far titles reach above planes of several heights
+    figure.set_layout_engine("constrained", h_pad=LINE, rect=(0, 0, 1, 1 - LINE / height))
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(scenes), len(PLANES), squeeze=False)
     for row, scene in zip(axes, scenes, strict=True):

@@ -36,7 +36,8 @@ def sentences(measured: Measured, model: str) -> list[str]:
     volumes = measured.volumes_ml
     found = {name: ml for name, ml in volumes.items() if ml}
     missing = [name for name in volumes if name not in found]
-    drew = f"The model {model} drew {_counted(len(found))} of the {len(volumes)} that it knows."
+    known = f" of the {len(volumes)} that it knows" if missing else ""
+    drew = f"The model {model} drew {_counted(len(found))}{known}."
     if len(volumes) == 1:
         drew = f"The model {model} drew one structure." if found else f"The model {model} found nothing."
     text = [
