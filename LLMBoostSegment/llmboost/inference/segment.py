@@ -136,11 +136,8 @@ def segment(
     _draw(model, seen, canvas, roi, mirror, drawing)
     drawn_by = second_opinion(model, seen, canvas, roi, drawing)
     notes |= dict.fromkeys(_notes(card, seen))
-    labels, names, areas = (
-        seen.labels,
-        [label.name for label in seen.labels],
-        border_areas(seen, canvas.indices, len(card.labels), roi),
-    )
+    labels, names = seen.labels, [label.name for label in seen.labels]
+    areas = border_areas(seen, canvas.indices, len(card.labels), roi)
     if not case.sides_known:
         labels, places = without_sides(card.labels)
         places = [places[n % len(places)] for n in range(len(seen.labels))]
@@ -152,9 +149,7 @@ def segment(
     compared, untold = volumetry(card, seen, labels, volumes_ml, canvas.indices, areas)
     if drawn_by is not None:
         compared, untold = Volumetry(), ()  # where parts meet was assumed: they are not compared
-        if canvas.probabilities is not None or canvas.entropy is not None:  # they are of the model's own answer
-            canvas = replace(canvas, probabilities=None, entropy=None)
-            notes[f"no maps of probabilities or uncertainty: they would be those of '{card.name}'"] = None
+        canvas = _without_maps(canvas, card, told)
     result = Segmentation(
         labelmap=labelmap,
         labels=labels,
@@ -178,6 +173,13 @@ def segment(
         return replace(result, explanation=explain_segment(model, seen, explain, segment, told.part(DRAWN, 1)))
     except LLMBoostError as error:
         raise NotExplained(str(error), result) from error
+
+
+def _without_maps(canvas: Canvas, card: Card, watch: Watch) -> Canvas:
+    """What another model drew, without the maps of what the card's own did, which the watch is told."""
+    if canvas.probabilities is not None or canvas.entropy is not None:
+        watch.notice(f"no maps of probabilities or uncertainty: they would be those of '{card.name}'")
+    return replace(canvas, probabilities=None, entropy=None)
 
 
 def _not_found(volumes_ml: Mapping[str, float]) -> str:
