@@ -16,6 +16,7 @@ from LLMBoostLib.install import environment, packages
 from LLMBoostLib.scene import samples
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 DESCRIPTION = ROOT / "LLMBoost.json"
 IMAGES = {"EXTENSION_ICONURL", "EXTENSION_SCREENSHOTURLS"}
 LARGEST_CLONE = 100e6
@@ -110,18 +111,22 @@ def test_the_homepage_shows_pictures_and_names_the_license_and_each_module():
         assert words in text
 
 
-def test_the_tutorial_names_the_sample_data_and_how_to_remove_everything():
-    text = (ROOT / "TUTORIAL.md").read_text(encoding="utf-8")
+def test_the_tutorial_names_the_sample_data():
+    text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
     downloads = json.loads((samples.RESOURCES / "samples.json").read_text(encoding="utf-8"))
     for name in (samples.CATEGORY, "HippocampusPhantom", *(sample["name"] for sample in downloads)):
         assert f"**{name}**" in text
-    assert "## Removing" in text
-    for place in ("~/.llmboost", "PyTorch Utils"):
-        assert place in text
 
 
-def test_the_tutorial_tells_hospitals_which_wheels_to_fetch():
-    (line,) = re.findall("^python -m pip download .+", (ROOT / "TUTORIAL.md").read_text(encoding="utf-8"), re.MULTILINE)
+def test_the_privacy_page_tells_how_to_remove_everything():
+    removing = (DOCS / "privacy.md").read_text(encoding="utf-8").split("## Remove everything")[1]
+    for place in ("~/.llmboost", "PyTorch Utils", "pip_uninstall"):
+        assert place in removing
+
+
+def test_the_page_on_installing_tells_hospitals_which_wheels_to_fetch():
+    text = (DOCS / "install.md").read_text(encoding="utf-8")
+    (line,) = re.findall("^python -m pip download .+", text, re.MULTILINE)
     words = shlex.split(line)
     assert words[words.index("wheels") + 1 :] == [packages.TORCH, *packages.requirements("train"), *environment.BUNDLED]
 
