@@ -1,4 +1,4 @@
-"""Pictures for docs/import.md: a model that nnU-Net trained is imported, found by an organ's other name, and its card read.
+"""Pictures for docs/import.md: a model that nnU-Net trained is imported, found by an organ's other name, its card read.
 
 The folder is written here, with TotalSegmentator's names of organs and random weights.
 """

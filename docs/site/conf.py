@@ -15,13 +15,12 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-ENGINE = Path(__file__).parents[2] / "LLMBoostSegment"
-sys.path.insert(0, str(ENGINE))
+sys.path.insert(0, str(Path(__file__).parents[2] / "LLMBoostSegment"))
 
-from llmboost import __version__
+import llmboost
 
 project = "LLMBoost"
-release = __version__
+release = llmboost.__version__
 html_title = f"LLMBoost {release}"
 html_theme = "furo"
 html_show_copyright = html_copy_source = smartquotes = False  # quotes and dashes of commands and messages stay
@@ -41,7 +40,8 @@ def setup(app: Sphinx) -> None:
 
 def complete(_app: Sphinx, page: str, text: list[str]) -> None:
     """Add to a page what is made at the build, and let its links to the project's root find the site's pages."""
-    text[0] = re.sub(r"\]\((?:\.\./)+(README|CONTRIBUTING|CHANGELOG)\.md", rf"]({'../' * page.count('/')}site/\1.md", text[0])
+    root = "../" * page.count("/")
+    text[0] = re.sub(r"\]\((?:\.\./)+(README|CONTRIBUTING|CHANGELOG)\.md", rf"]({root}site/\1.md", text[0])
     if page == "commands":
         text[0] += "\n" + command_line()
 
@@ -49,6 +49,6 @@ def complete(_app: Sphinx, page: str, text: list[str]) -> None:
 def command_line() -> str:
     """The help of all commands, in Markdown, a heading each."""
     typer = [sys.executable, "-m", "typer", "llmboost.cli", "utils", "docs", "--name", "llmboost"]
-    environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(llmboost.__file__).parents[1])}
     told = subprocess.run(typer, env=environment, capture_output=True, text=True, encoding="utf-8", check=True).stdout
     return told.partition("\n")[2]  # the page has a title
