@@ -70,7 +70,7 @@ def test_every_page_is_reached() -> None:
 
 
 def commands(page: Path) -> Iterator[tuple[list[str], bool]]:
-    """What a page gives to the program `llmboost`; and whether that is all it needs, as in a fence, not in a sentence."""
+    """What a page gives to the program `llmboost`; and whether that is all it needs: in a fence, not in a sentence."""
     text = page.read_text(encoding="utf-8")
     for block in FENCED.findall(text):
         for line in re.findall(r"(?<![\w.-])llmboost ([a-z].*)", block):
