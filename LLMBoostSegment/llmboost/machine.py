@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 GB = 2**30
 # options of glibc's malloc.h: how much may be free at the heap's end, from which size on a piece lies apart from it,
@@ -23,6 +25,15 @@ def total_memory() -> float | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
+
+
+def processor() -> str:
+    """This machine's processor in words, with the number of its cores that the system tells."""
+    name = platform.processor() or platform.machine()
+    with suppress(OSError):  # Linux's platform tells the architecture alone
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"
 
 
 def share_cores() -> None:

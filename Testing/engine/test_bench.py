@@ -1,6 +1,7 @@
 """Experiments: recipes, rows that survive, figures that repeat, and the page about them."""
 
 import json
+import re
 import sys
 import types
 from pathlib import Path
@@ -226,7 +227,7 @@ def test_records_hold_what_a_reader_needs(recipe, coins, tmp_path):
     record = json.loads((tmp_path / ROWS).read_text().splitlines()[0])
     assert record["settings"] == recipe().rows(0)[0].settings
     assert (record["seed"], record["threads"], record["device"]) == (0, 1, "cpu")
-    assert {"torch", "llmboost", "date", "seconds", "figures"} <= record.keys()
+    assert {"torch", "llmboost", "date", "seconds", "figures", "machine"} <= record.keys()
 
 
 def test_committed_rows_are_of_the_shipped_recipes():
@@ -238,6 +239,19 @@ def test_committed_rows_are_of_the_shipped_recipes():
         known = {row.id for seed in recipe.seeds for row in recipe.rows(seed)}
         assert records.keys() <= known
         assert compare(recipe, records, kinds.load_kind(recipe.kind).MEASURES)
+
+
+def test_minutes_of_a_row_are_those_that_rows_took():
+    for folder in sorted(COMMITTED.iterdir()) if COMMITTED.exists() else ():
+        took = [record["seconds"] / 60 for record in read_rows(folder)]
+        assert min(took) <= read_recipe(folder.name).minutes <= max(took), folder.name
+
+
+def test_recipes_are_listed_with_the_minutes_of_a_row(llmboost):
+    done = llmboost("bench", "--list")
+    assert done.status == 0
+    assert all(read_recipe(name).minutes and name in done.output for name in shipped())
+    assert re.search(r"booster_headline\W.*\W24\W+4\.6\W", done.output)
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 
     title = "Does the booster help?"
     description = "What is asked, how many rows it takes, and how long that lasts."
+    minutes = 5                   # optional: what a row takes, about, of one CPU core
     kind = "segmentation"         # a module of bench/kinds
     reference = "none"            # the arm that the others are compared with
     seeds = [0, 1, 2]             # the same for all arms: differences are paired
@@ -42,7 +43,7 @@ from ..errors import LLMBoostError
 from ..files import printable
 
 SHIPPED = resources.files(__package__) / "recipes"
-FIELDS = {"title", "description", "kind", "reference", "seeds", "way", "settings", "factors", "arms", "tune"}
+FIELDS = {"title", "description", "minutes", "kind", "reference", "seeds", "way", "settings", "factors", "arms", "tune"}
 
 Cell = tuple[str, str]
 
@@ -89,6 +90,7 @@ class BenchRecipe:
     factors: dict[str, dict[Any, dict[str, Any]]] = field(default_factory=dict)
     tune: dict[str, dict[Any, dict[str, Any]]] = field(default_factory=dict)
     way: tuple[str, str] | None = None
+    minutes: float | None = None
 
     def rows(self, seed: int) -> list[BenchRow]:
         """Every arm under every combination of the factors, with every candidate of what is tuned."""
@@ -160,6 +162,7 @@ def _recipe(name: str, raw: dict[str, Any]) -> BenchRecipe:
         factors={factor: _choices(factor, values) for factor, values in raw.get("factors", {}).items()},
         tune={setting: _choices(setting, values) for setting, values in raw.get("tune", {}).items()},
         way=None if way is None else (way[0], way[1]),
+        minutes=None if raw.get("minutes") is None else float(raw["minutes"]),
     )
 
 

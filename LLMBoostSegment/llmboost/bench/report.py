@@ -139,7 +139,7 @@ def tables(recipe: BenchRecipe, results: Sequence[ArmResult], measures: Sequence
             for result in here
         ]
         parts += [f"### {condition}", ""] if condition else []
-        parts += [_markdown(header, rows), ""]
+        parts += [markdown(header, rows), ""]
         compared = [result for result in here if result.differences]
         if compared:
             header = ["arm", *(f"{m.title}, difference" for m in measures), f"p ({measures[0].title}, Holm)"]
@@ -147,30 +147,28 @@ def tables(recipe: BenchRecipe, results: Sequence[ArmResult], measures: Sequence
                 [
                     f"{result.arm} − {recipe.reference}",
                     *(shown(result.differences[m.name], sign="+") for m in measures),
-                    _probability(result.differences[measures[0].name].p),
+                    probability(result.differences[measures[0].name].p),
                 ]
                 for result in compared
             ]
-            parts += [_markdown(header, rows), ""]
+            parts += [markdown(header, rows), ""]
     return "\n".join(parts)
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def shown(figure: Estimate, sign: str = "") -> str:
+def shown(figure: Estimate, sign: str = "", digits: int = 4) -> str:
     """The value and, in brackets, its interval; ``sign``: "+" for differences."""
-    text = f"{figure.value:{sign}.4f}"
-    return (
-        text
-        if figure.interval is None
-        else f"{text} ({figure.interval[0]:{sign}.4f} to {figure.interval[1]:{sign}.4f})"
-    )
+    value, *ends = (f"{number:{sign}.{digits}f}" for number in (figure.value, *(figure.interval or ())))
+    return f"{value} ({ends[0]} to {ends[1]})" if ends else value
 
 
-def _probability(p: float | None) -> str:
+def probability(p: float | None) -> str:
+    """A p value as text; empty where there is none."""
     return "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +17,7 @@ import torch
 
 from ..errors import LLMBoostError
 from ..learn.train import made_with
+from ..machine import processor
 from .kinds import Context, load_kind
 from .recipe import BenchRecipe, BenchRow, Cell
 
@@ -54,11 +56,12 @@ def run(
     records = {record["row"]: record for record in read_rows(output)}
     check_settings(recipe, records, output)
     torch.set_num_threads(threads)
+    commit = program_commit()
     for number, row in enumerate(_rows(recipe, records, only)):
         before = records.get(row.id)
         if only is None and before is not None and "error" not in before:
             continue
-        report({"event": "row", "row": row.id, "number": number + 1, "of": _count(recipe) if only is None else 1})
+        report({"event": "row", "row": row.id, "number": number + 1, "of": row_count(recipe) if only is None else 1})
         folder = output / "runs" / row.id.replace("/", "_")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -78,6 +81,8 @@ def run(
             "settings": row.settings,
             "device": device.type,
             "threads": threads,
+            "machine": processor(),
+            **({"commit": commit} if commit else {}),
             **made_with(),
             "seconds": round(time.monotonic() - started, 1),
             **outcome,
@@ -135,7 +140,22 @@ def _rows(recipe: BenchRecipe, records: dict[str, Record], only: str | None) -> 
                 yield row
 
 
-def _count(recipe: BenchRecipe) -> int:
+def program_commit() -> str:
+    """The commit of this program, with "-dirty" where files were changed; empty where it runs from no checkout."""
+    for command in (
+        "ls-files --error-unmatch " + Path(__file__).name,
+        "describe --always --dirty --abbrev=8 --exclude=*",
+    ):
+        try:
+            asked = subprocess.run(
+                ["git", *command.split()], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+    return asked.stdout.strip()
+
+
+def row_count(recipe: BenchRecipe) -> int:
     """The number of rows in all."""
     candidates = recipe.rows(recipe.seeds[0])
     return len(candidates) + (len(recipe.seeds) - 1) * len({row.cell for row in candidates})

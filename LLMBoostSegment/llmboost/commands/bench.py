@@ -7,8 +7,26 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
+from rich.table import Table
 
 from .terminal import DeviceOption, console, progress_bar
+
+
+def _list_recipes(wanted: bool) -> None:
+    if not wanted:
+        return
+    from ..bench.recipe import read_recipe, shipped
+    from ..bench.runner import row_count
+
+    table = Table("recipe", "asks", "rows", "minutes a row")
+    for name in shipped():
+        recipe = read_recipe(name)
+        table.add_row(
+            name, recipe.title, str(row_count(recipe)), "" if recipe.minutes is None else f"{recipe.minutes:g}"
+        )
+    console.print(table)
+    console.print("minutes are about those of one core of a server that did other work, too")
+    raise typer.Exit
 
 
 def bench(
@@ -23,6 +41,10 @@ def bench(
     ] = False,
     threads: Annotated[int, typer.Option("--threads", help="Of the CPU; the same ones give the same numbers.")] = 1,
     device: DeviceOption = "auto",
+    _list: Annotated[
+        bool,
+        typer.Option("--list", is_eager=True, callback=_list_recipes, help="List the shipped recipes, and stop."),
+    ] = False,
 ) -> None:
     """Run an experiment row by row, and report on it. A stopped one continues where it was."""
     from ..bench.recipe import read_recipe

@@ -1,0 +1,45 @@
+"""docs/evidence.md: what its tables say is what the committed rows give, and a change of either is found."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"<!-- (.+?) -->\n.*?<!-- end -->", PAGE, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def stale():
+    """``blocks_that_differ`` of scripts/evidence.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "scripts")
+        return runpy.run_path(str(ROOT / "scripts" / "evidence.py"))["blocks_that_differ"]
+
+
+def block(name):
+    return PAGE[PAGE.index(f"<!-- {name} -->") :].partition("<!-- end -->")[0] + "<!-- end -->\n"
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_each_table_is_what_the_rows_give(stale, name):
+    assert stale(block(name)) == [], "run scripts/evidence.py"
+
+
+def test_all_committed_rows_are_shown():
+    shown = set(re.findall(r"`llmboost bench (\w+) ", PAGE))
+    assert {folder.name for folder in (ROOT / "Testing" / "bench").iterdir()} - shown == set()
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.743", "0.744"), ("| adapter |", "| adaptor |"), ("4 rows", "5 rows")])
+def test_a_number_that_was_typed_is_found(stale, old, new):
+    (name,) = [name for name in BLOCKS if "adapt_three_minutes" in name]
+    assert old in block(name)
+    assert stale(block(name).replace(old, new)) == [name]
+
+
+def test_a_commit_is_not_checked(stale):
+    (name,) = [name for name in BLOCKS if "adapt_three_minutes" in name]
+    assert stale(re.sub("rows of commit [0-9a-f]+", "rows of commit 1234abcd", block(name))) == []
