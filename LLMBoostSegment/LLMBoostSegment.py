@@ -11,15 +11,13 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadab
 from llmboost import library
 from llmboost.card import read_card
 from llmboost.messages.images import ClassChance, ClassifyAnswer, DrawnLabel, KnownRange
-from LLMBoostLib.panels.modulewidget import ModuleWidget
+from LLMBoostLib.panels.modulewidget import HOMEPAGE, ModuleWidget
 from LLMBoostLib.scene import fit, samples
 from LLMBoostLib.scene.classification import writeClassification
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.segment.logic import LLMBoostSegmentLogic
 from LLMBoostLib.segment.parameters import LLMBoostSegmentParameterNode
 from LLMBoostLib.strokes import registration
-
-HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
 
 
 class LLMBoostSegment(ScriptedLoadableModule):

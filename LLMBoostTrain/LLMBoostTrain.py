@@ -11,13 +11,11 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
 from llmboost.messages.images import DrawnLabel
-from LLMBoostLib.panels.modulewidget import ModuleWidget
+from LLMBoostLib.panels.modulewidget import HOMEPAGE, ModuleWidget
 from LLMBoostLib.scene import samples
 from LLMBoostLib.scene.segmentation import writeSegmentation
 from LLMBoostLib.training.logic import LLMBoostTrainLogic, LLMBoostTrainParameterNode
 from LLMBoostLib.training.plan import examine
-
-HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
 
 
 class LLMBoostTrain(ScriptedLoadableModule):
@@ -29,8 +27,8 @@ class LLMBoostTrain(ScriptedLoadableModule):
         parent.contributors = ["The LLMBoost developers"]
         parent.helpText = _(
             "Makes a model of LLMBoost Segment better on a user's own images, in minutes: correct some results, add"
-            " them as cases, train. The model itself stays as it is; what is learned is a small adapter. All is"
-            " computed on this machine, and cases do not leave it. For research only, not for clinical use."
+            " them as cases, train. The model itself stays as it is; what is learned goes into a small file beside"
+            " it. All is computed on this machine, and cases do not leave it. For research only, not for clinical use."
             ' See <a href="{url}">{url}</a>.'
         ).format(url=HOMEPAGE)
         parent.acknowledgementText = _(

@@ -21,10 +21,14 @@ def user_folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".llmboost" / "models")
 
 
+def shipped_folder() -> Path:
+    """Where the models lie that come with LLMBoost."""
+    return Path(str(resources.files(__package__) / "models"))
+
+
 def installed() -> dict[str, Path]:
     """The model files by name; a user's model hides a shipped one of the same name."""
-    shipped = Path(str(resources.files(__package__) / "models"))
-    folders = [folder for folder in (shipped, user_folder()) if folder.is_dir()]
+    folders = [folder for folder in (shipped_folder(), user_folder()) if folder.is_dir()]
     # a hidden one is what a killed copy left behind
     files = [path for folder in folders for path in sorted(folder.glob("*" + EXTENSION)) if path.name[0] != "."]
     return {path.stem: path for path in files}

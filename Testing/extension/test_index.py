@@ -67,14 +67,17 @@ def test_the_entry_agrees_with_cmake(entry, variables):
     assert entry["build_dependencies"] == variables["EXTENSION_DEPENDS"].split()
 
 
-def test_all_places_name_the_same_repository(entry, variables):
+def test_all_places_name_the_same_repository_and_are_told_to_those_who_publish(entry, variables, tracked):
     """They are replaced together on publication."""
     address = entry["scm_url"]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    module = (ROOT / "LLMBoostSegment" / "LLMBoostSegment.py").read_text(encoding="utf-8")
     assert variables["EXTENSION_HOMEPAGE"] == address
     assert project["urls"]["Homepage"] == address
-    assert re.findall(r"https://github\.com/[\w/]+", module) == [address]
+    kinds = ".py", ".md", ".txt", ".json", ".toml"
+    texts = {path: (ROOT / path).read_text(encoding="utf-8") for path in tracked if path.suffix in kinds}
+    places = [path.as_posix() for path, text in texts.items() if address in text]
+    told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Publishing")[2].partition("\n## ")[0]
+    assert [path for path in places if f"{path.removeprefix('LLMBoostSegment/')}`" not in told] == ["CONTRIBUTING.md"]
     raw = address.replace("github.com", "raw.githubusercontent.com") + f"/{entry['scm_revision']}/"
     for name in IMAGES:
         assert all(url.startswith(raw) for url in variables[name].split()), name

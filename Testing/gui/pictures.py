@@ -25,6 +25,7 @@ from Testing.host import SliceView, ThreeDView, emptySession, mosaic
 
 from LLMBoostLib.worker.launcher import COMMAND_SETTING
 
+MODELS = "brain", "brain-1mm", "hippocampus", "pneumonia"
 WORKER = shlex.join([sys.executable, "-u", "-m", "llmboost.worker"])
 TEMPLATE = "nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 CHESTS = "medmnist/pneumoniamnist.npz"

@@ -1,4 +1,4 @@
-"""Pictures for the tutorial on strokes: painted, the whole, an unsure place, applied, and what was learnt."""
+"""Pictures for the tutorial on strokes: painted, the whole, an unsure place, applied, and what was learned."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from Testing.host import SliceView, emptySession
 
 from LLMBoostLib.strokes.session import sharedClient
 
+MODELS = ("hippocampus",)
 
-def takePictures(folder: Path) -> None:
-    """Write strokes-*.jpg into a folder."""
+
+def takePictures(folder: Path, _data: Path) -> None:
+    """Write strokes-*.jpg into a folder; the images are drawn."""
     with tempfile.TemporaryDirectory() as own, emptySession() as session, ExitStack() as windows:
         os.environ["LLMBOOST_MODELS"] = str(Path(own, "models"))  # the shipped models alone
         os.environ["LLMBOOST_TRAINING"] = str(Path(own, "training"))

@@ -100,7 +100,7 @@ class Walk:
         self.finish()
         self.rounds.append(self.dice())
         self.look()
-        self.picture("learnt")
+        self.picture("learned")
 
     def train(self, steps: int) -> None:
         """What strokes have drawn of structures that no model knows becomes a case, that a model, which draws the next

@@ -130,7 +130,7 @@ def test_cases_and_adapters_of_such_names(host, tmp_path, monkeypatch):
     assertPlain(train.widget.parent)
     click(train.ui.backButton)
     train.ui.nameEdit.text = EVIL
-    assert EVIL in train.ui.problemsLabel.text
+    assert EVIL in train.ui.startLabel.text
     assertPlain(train.widget.parent)
     host.answer(False)
     click(train.ui.removeButton)

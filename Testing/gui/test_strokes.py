@@ -222,8 +222,11 @@ def test_what_knows_can_be_chosen(strokes):
     strokes.choose()
     strokes.waitForAnswer("taught")
     options = strokes.effect.options
-    assert [options.modelBox.itemText(n) for n in range(options.modelBox.count)][:2] == ["Automatic", "Walker alone"]
-    choose(options.modelBox, "Walker alone")
+    assert [options.modelBox.itemText(n) for n in range(options.modelBox.count)][:2] == [
+        "Automatic",
+        "None: random walker",
+    ]
+    choose(options.modelBox, "None: random walker")
     strokes.waitForAnswer()
     assert not options.learnBox.enabled
     assert not options.keepButton.enabled
@@ -360,7 +363,7 @@ def test_train_chooses_by_whether_a_model_knows_what_is_painted(host, strokes, n
     node, ui = module.panel.parameterNode, module.ui
     assert node.task.name == task
     assert ui.nameEdit.text == called
-    assert ui.startButton.enabled, ui.problemsLabel.text
+    assert ui.startButton.enabled, ui.startLabel.text
     if task == "IMPROVE":
         assert node.base == "hippocampus"
     else:

@@ -41,7 +41,7 @@ def test_what_strokes_taught_is_kept_and_starts_the_next_image(walk):
     (path,) = library.user_folder().iterdir()
     adapter = read_card(path).adapter
     assert (path.stem, adapter.base) == ("hippocampus-local-1", "hippocampus")
-    assert walk.kept == 2  # from the first stroke: the effect, Keep what it learnt
+    assert walk.kept == 2  # from the first stroke: the effect, Keep as a model
     assert "hippocampus-local-1" in walk.status
     assert all(sum(dice) / len(dice) > 0.6 for dice in walk.rounds)
     logic = LLMBoostSegmentLogic(sharedClient())  # without a stroke

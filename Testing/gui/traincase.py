@@ -11,6 +11,7 @@ import numpy as np
 import slicer
 from PySide6.QtCore import QPoint, QRect
 from PySide6.QtWidgets import QComboBox
+from Testing.gui.panelcase import heightOf
 from Testing.gui.qthost import Host, choose, click
 from Testing.slicer.blocks import NAMES, drawBlocks
 
@@ -81,12 +82,23 @@ class TrainCase:
     def add(self, name: str = "head", seed: int = 0, names: tuple = NAMES) -> Any:
         """Add a case with clicks; its Case."""
         volumeNode, segmentationNode = self.makeNodes(name, seed, names)
+        self.unfold()
         before = set(self.store.cases)
         choose(self.ui.segmentationSelector, segmentationNode.GetName())
         assert self.ui.volumeSelector.currentNode() is volumeNode  # follows
         click(self.ui.addButton)
         (id,) = set(self.store.cases) - before
         return self.store.cases[id]
+
+    def unfold(self) -> None:
+        """Open what is chosen, where it is folded to a line."""
+        if self.ui.choiceButton.collapsed:
+            click(self.ui.choiceButton)
+
+    @property
+    def height(self) -> int:
+        """Pixels that the panel needs, at the width of Slicer's module panel."""
+        return heightOf(self.widget)
 
     def select(self, *cases: Any) -> None:
         """Choose the rows of cases."""
@@ -101,7 +113,7 @@ class TrainCase:
     def start(self, how: str = "") -> None:
         """Click Start, which must be enabled."""
         self.useWorker(how)
-        assert self.ui.startButton.enabled, self.ui.problemsLabel.text
+        assert self.ui.startButton.enabled, self.ui.startLabel.text
         click(self.ui.startButton)
 
     def startSlow(self) -> None:

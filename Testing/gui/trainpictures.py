@@ -16,13 +16,14 @@ from Testing.gui.traincase import grabTrain, selectRows
 from Testing.gui.trainwalk import Walk
 from Testing.host import SliceView, emptySession, mosaic
 
+MODELS = ("hippocampus",)
 STEPS = 16
 VIEW = 230, 230  # pixels
 FIELD = 60.0  # mm across a slice view
 
 
-def takePictures(folder: Path) -> None:
-    """Write train-*.png into a folder."""
+def takePictures(folder: Path, _data: Path) -> None:
+    """Write train-*.png into a folder; the images are drawn."""
     with tempfile.TemporaryDirectory() as own, emptySession() as session, ExitStack() as windows:
         os.environ["LLMBOOST_MODELS"] = str(Path(own, "models"))  # the shipped models alone
         os.environ["LLMBOOST_TRAINING"] = str(Path(own, "training"))

@@ -96,7 +96,7 @@ class Walk:
         choose(ui.volumeSelector, self.phantoms[-1][0].GetName())
         click(ui.addButton)
         assert ui.casesLabel.text.startswith("4 to train with, every fourth is kept aside to check with, 1 unlabeled")
-        assert ui.startButton.enabled, ui.problemsLabel.text
+        assert ui.startButton.enabled, ui.startLabel.text
         self.picture("cases")
 
     def run(self) -> None:

@@ -9,11 +9,12 @@ import qt
 from slicer.i18n import tr as _
 
 from .errordisplay import NOTICE_STYLE, PROBLEM_STYLE
+from .foldedline import FoldedLine
 from .plaintext import tip
 from .run import Run, Work
 from .speed import duration
 
-LENGTHS = 18, 24, 16  # letters that are seen of the image, the model and the output: together no wider than a panel
+LENGTHS = 13, 24, 16  # letters of the image, the model and the output: together no wider than a panel
 
 
 class Widgets(Protocol):
@@ -34,24 +35,18 @@ class ChoiceView:
 
     def __init__(self, ui: Widgets, run: Run) -> None:
         self._ui, self._run = ui, run
-        self._title = ui.choiceButton.text
-        self._chosen: tuple[str, ...] = ()
+        self._line = FoldedLine(ui.choiceButton, *LENGTHS)
         self._problem, self._isMissing, self._classifies = "", False, False
         self.seconds: float | None = None
-        ui.choiceButton.connect("contentsCollapsed(bool)", self._showHeader)
         run.observe(self.showApply)
 
     def fold(self, folded: bool) -> None:
         """To one line, or open it."""
-        self._ui.choiceButton.collapsed = folded
+        self._line.fold(folded)
 
     def show(self, image: str, model: str, output: str) -> None:
         """What is chosen, by name; nothing of what is not."""
-        self._chosen = tuple(filter(None, (image, model, output)))
-        self._line = " · ".join(
-            shortened(text, length) for text, length in zip((image, model, output), LENGTHS, strict=True) if text
-        )
-        self._showHeader(self._ui.choiceButton.collapsed)
+        self._line.show(image, model, output)
 
     def ask(self, problem: str, isMissing: bool, classifies: bool, seconds: float | None) -> None:
         """What Apply would do.
@@ -89,17 +84,3 @@ class ChoiceView:
         if self.seconds is not None:
             return _("about {time} on this machine").format(time=duration(self.seconds)), NOTICE_STYLE
         return "", ""
-
-    def _showHeader(self, folded: bool) -> None:
-        button = self._ui.choiceButton
-        isTold = folded and bool(self._chosen)
-        button.text = self._line.replace("&", "&&") if isTold else self._title
-        button.toolTip = tip(" · ".join(self._chosen)) if isTold else ""
-
-
-def shortened(text: str, length: int) -> str:
-    """So many letters of a name, its beginning and its end."""
-    if len(text) <= length:
-        return text
-    end = length // 3
-    return f"{text[: length - end - 1]}…{text[-end:]}"

@@ -9,6 +9,8 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
+HOMEPAGE = "https://github.com/llmboost/SlicerLLMBoost"
+
 
 class ModuleWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Loads the module's .ui file, and tells its panel what happens to the module and to the scene.

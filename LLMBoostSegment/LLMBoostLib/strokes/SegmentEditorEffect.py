@@ -82,8 +82,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             "Paint a little, get the whole.<ol><li>Add a segment for each structure; for what is none of them, one"
             " named <b>background</b>. In two or three slices, paint a stroke inside of each with <b>Paint</b>.</li>"
             "<li>Come back here: the whole is drawn, by a random walker at once, and then by an installed model that"
-            " knows the structures, if there is one, which the strokes teach.</li><li>Where it is wrong, paint on;"
-            " <b>Space</b> goes to and fro. <b>N</b> shows where a stroke helps most.</li><li><b>Apply</b>, or"
+            " knows the structures, if there is one, which learns from the strokes.</li><li>Where it is wrong, paint"
+            " on; <b>Space</b> goes to and fro. <b>N</b> shows where a stroke helps most.</li><li><b>Apply</b>, or"
             " <b>Cancel</b>.</li></ol>What was painted always stays as it was painted. For research only."
         )
 
@@ -242,7 +242,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         assert self._session
         warnings = frameWarnings(self._segmentationNode)
         if self.options.model not in (AUTOMATIC, WALKER, question.model) and self.options.learn:
-            text = _("{model} does not know all that is painted: the walker answers")
+            text = _("{model} does not know all that is painted: the random walker draws")
             warnings.append(text.format(model=self.options.model))
         self.options.showAnswer(answer, self._session.busy, warnings)
         self.onPreview()
@@ -314,7 +314,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             assert self._session
             assert self._answer
             if host := sharedClient().remoteHost:
-                text = _("The worker runs on {host}: what it learnt cannot be kept on this machine")
+                text = _("The worker runs on {host}: what was learned cannot be kept on this machine")
                 raise LLMBoostError(text.format(host=host))
             path = library.user_folder() / (keeping.freeName(self._answer.model) + library.EXTENSION)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -36,10 +36,17 @@ class Options:
     def addChoices(self) -> None:
         """What may be chosen before."""
         self.modelBox = qt.QComboBox()
-        self.modelBox.setToolTip(tip(_("Installed models whose labels have the names or SNOMED codes of the segments")))
-        self.learnBox = qt.QCheckBox(_("Let it learn from the strokes"))
+        self.modelBox.setToolTip(
+            tip(
+                _(
+                    "Models that know the segments, by name or SNOMED CT code; automatic: your own newest one first."
+                    " The random walker needs none: it spreads the strokes as far as the image is alike"
+                )
+            )
+        )
+        self.learnBox = qt.QCheckBox(_("Learn from the strokes"))
         self.learnBox.setToolTip(
-            tip(_("The model is taught by what is painted, where that helps; unticked, the walker alone answers"))
+            tip(_("The model learns from what is painted, where that helps; unticked, the random walker alone draws"))
         )
         self.roiBox = slicer.qMRMLNodeComboBox()
         self.roiBox.nodeTypes = ["vtkMRMLMarkupsROINode"]
@@ -48,7 +55,7 @@ class Options:
         self.roiBox.addEnabled = self.roiBox.removeEnabled = False
         self.roiBox.setMRMLScene(slicer.mrmlScene)
         self.roiBox.setToolTip(tip(_("Where to compute: a ROI, or what lies around the strokes")))
-        self.scriptedEffect.addLabeledOptionsWidget(_("Use what knows:"), self.modelBox)
+        self.scriptedEffect.addLabeledOptionsWidget(_("Model:"), self.modelBox)
         self.scriptedEffect.addOptionsWidget(self.learnBox)
         self.scriptedEffect.addLabeledOptionsWidget(_("Region:"), self.roiBox)
         self.modelBox.connect("currentIndexChanged(int)", self._onChoice)
@@ -68,16 +75,16 @@ class Options:
         self.statusLabel.textFormat = qt.Qt.PlainText
         self.unsureButton = qt.QPushButton(_("Next unsure place (N)"))
         self.unsureButton.setToolTip(tip(_("Show in the slice views where a stroke would help most")))
-        self.keepButton = qt.QPushButton(_("Keep what it learnt"))
+        self.keepButton = qt.QPushButton(_("Keep as a model"))
         self.keepButton.setToolTip(
-            tip(_("Make a model of what the strokes have taught, for the next image and for LLMBoost Segment"))
+            tip(_("Make a model of what was learned: LLMBoost Segment lists it, and the next image starts from it"))
         )
         self.addButton = qt.QPushButton(_("Add this case"))
         self.addButton.setToolTip(
-            tip(_("Hand the image to LLMBoost Train with what is painted as labels; the rest counts as not labeled"))
+            tip(_("Add the image to the cases of LLMBoost Train: what is painted counts, the rest is not labeled"))
         )
         self.rightBox = qt.QCheckBox(_("All of the result is right"))
-        self.rightBox.setToolTip(tip(_("Add the whole result as labels, too, not what is painted alone")))
+        self.rightBox.setToolTip(tip(_("Add the whole result, not only what is painted")))
         self.trainButton = qt.QPushButton(_("Train..."))
         self.trainButton.setToolTip(tip(_("Open LLMBoost Train, where a model learns from the cases that were added")))
         self.trainButton.enabled = False
@@ -114,7 +121,7 @@ class Options:
 
     def showChoices(self, cards: Sequence[Card]) -> None:
         """Offer these models, which know what is painted, and what is chosen, though it may not be among them."""
-        models = [(AUTOMATIC, _("Automatic")), (WALKER, _("Walker alone"))]
+        models = [(AUTOMATIC, _("Automatic")), (WALKER, _("None: random walker"))]
         models += [(card.name, card.title) for card in cards]
         if self.model not in [name for name, _title in models]:
             models.append((self.model, self.model))

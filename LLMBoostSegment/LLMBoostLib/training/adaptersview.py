@@ -31,7 +31,7 @@ class Widgets(Protocol):
 
 
 class AdaptersView:
-    """The section Adapters: those of the library, and networks of their own, which need no base.
+    """The section Your models: adapters of the library, and networks of their own, which need no base.
 
     Args:
         onChanged: is called when adapters came or went.
@@ -48,7 +48,7 @@ class AdaptersView:
     ) -> None:
         self._ui, self._onChanged, self._onUse, self._onCompare = ui, onChanged, onUse, onCompare
         headers = [_("Name"), _("Base"), _("Cases"), _("Dice"), _("MB")]
-        self._table = Table(ui.adapterTable, headers, 0, onSelection=self.update)
+        self._table = Table(ui.adapterTable, headers, 0, 1, onSelection=self.update)
         self._known: dict[str, tuple[int, Card]] = {}  # with the size of its file
         ui.useButton.connect("clicked()", self._use)
         ui.compareButton.connect("clicked()", self._compare)
@@ -105,7 +105,7 @@ class AdaptersView:
 
     def _import(self) -> None:
         with errorsShown():
-            title, kinds = _("Import an adapter"), _("LLMBoost models") + f" (*{library.EXTENSION})"
+            title, kinds = _("Import a model"), _("LLMBoost models") + f" (*{library.EXTENSION})"
             path = qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), title, "", kinds)
             if not path:
                 return
@@ -115,7 +115,7 @@ class AdaptersView:
 
     def _remove(self) -> None:
         name = self._table.selected[0]
-        question = _("Delete the adapter '{name}' from this computer?").format(name=name)
+        question = _("Delete the model '{name}' from this computer?").format(name=name)
         if not confirmed(question):
             return
         with errorsShown():

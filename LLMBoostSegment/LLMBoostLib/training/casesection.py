@@ -43,7 +43,7 @@ class Widgets(casesview.Widgets, Protocol):
 
 
 class CasesSection:
-    """The sections Cases and Labels."""
+    """The tables of cases and of labels, in the section Cases and model."""
 
     def __init__(self, ui: Widgets, logic: LLMBoostTrainLogic, panel: Panel) -> None:
         self._ui, self._logic, self._panel = ui, logic, panel

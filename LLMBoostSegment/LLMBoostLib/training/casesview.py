@@ -1,16 +1,19 @@
-"""The tables of the sections Cases and Labels: what there is to learn from, and what stands in the way."""
+"""The tables of cases and of labels: what there is to learn from, and what stands in the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
+import ctk
 import qt
 from slicer.i18n import tr as _
 
 from llmboost.io.labels import IGNORE
 
-from ..panels.errordisplay import capitalized
+from ..panels.errordisplay import WARNING_STYLE, capitalized
+from ..panels.foldedline import FoldedLine
+from ..panels.plural import counted
 from .cases import ROLES, UNLABELED, Kind, Snapshot
 from .casestore import CaseStore
 from .cells import NOTE_COLOR, PROBLEM_COLOR, Table
@@ -18,13 +21,17 @@ from .mapping import BACKGROUND, Match, meaningOf
 from .plan import Findings, Plan, choices, summary
 from .snapshot import nodesOf, sideOf
 
-MAX_LINES = 6  # of problems below the table
+MAX_LINES = 3  # of problems below the table
+LETTERS = 7  # of what is outside of segments, that are seen at least: "background" whole
+TOLD = 50  # letters of the header that tells how many kinds of segments are learned
+KINDS = 4  # of segments that are seen without scrolling, those in question first
 NOTHING = Findings()
 
 
 class Widgets(Protocol):
     caseTable: qt.QTableWidget
     casesLabel: qt.QLabel
+    labelsButton: ctk.ctkCollapsibleButton
     mappingTable: qt.QTableWidget
     labelsLabel: qt.QLabel
 
@@ -48,9 +55,11 @@ class CasesView:
         onLabel: Callable[[int, str], None],
     ) -> None:
         self._ui, self._onRole, self._onPartly, self._onLabel = ui, onRole, onPartly, onLabel
-        headers = [_("Case"), _("Seg."), _("Use"), _("Outside"), _("State")]
-        self._cases = Table(ui.caseTable, headers, 0, narrow=4, onSelection=onSelection)
-        self._kinds = Table(ui.mappingTable, [_("Segment"), _("Cases"), _("Label"), _("Found by")], 0, 2)
+        headers = [_("Case"), _("Use"), _("Outside"), _("State")]
+        self._cases = Table(ui.caseTable, headers, 0, narrow=3, onSelection=onSelection)
+        self._kinds = Table(ui.mappingTable, [_("Segment"), _("Label")], 0, 1, most=KINDS)
+        self._labels, self._hadQuestion = FoldedLine(ui.labelsButton, TOLD), False
+        ui.labelsLabel.setStyleSheet(WARNING_STYLE)
 
     @property
     def selected(self) -> list[str]:
@@ -89,11 +98,10 @@ class CasesView:
 
     def _writeCase(self, row: int, case: Snapshot, names: list[str], plan: Plan | None) -> None:
         table, id = self._cases, case.id
-        table.text(row, 0, title(case), f"{id}, {_extent(case)}")
-        table.text(row, 1, str(len(names)) if names else "–", ", ".join(names) or _("none"))
+        table.text(row, 0, title(case), "\n".join([id, _extent(case), ", ".join(names) or _("no segments")]))
         tip = _("train: learned from; val: checks the training; test: kept out of it; unlabeled: waits to be labeled")
         uses = [_("unlabeled") if role == UNLABELED else role for role in ROLES]
-        table.choice(row, 2, uses, ROLES.index(case.role), lambda index: self._onRole(id, ROLES[index]), tip)
+        table.choice(row, 1, uses, ROLES.index(case.role), lambda index: self._onRole(id, ROLES[index]), tip)
         if case.role != UNLABELED and plan is not None:
             self._writeOutside(row, case, bool(plan.missing(case)))
 
@@ -111,7 +119,7 @@ class CasesView:
         def chosen(index: int) -> None:
             self._onPartly(case.id, values[index])
 
-        self._cases.choice(row, 3, list(meanings.values()), values.index(current), chosen, tip)
+        self._cases.choice(row, 2, list(meanings.values()), values.index(current), chosen, tip, letters=LETTERS)
 
     def _writeState(self, row: int, case: Snapshot, found: Findings, isEdited: bool) -> None:
         texts, color = [*found.problems, *found.notes], PROBLEM_COLOR if found.problems else NOTE_COLOR
@@ -120,36 +128,52 @@ class CasesView:
         elif not texts:
             color = ""
         state = texts[0] if texts else _("to be labeled") if case.role == UNLABELED else _("ready")
-        self._cases.text(row, 4, state, "\n".join(texts) or state, color)
+        self._cases.text(row, 3, state, "\n".join(texts[1:]), color)
 
     def _showKinds(self, kinds: Mapping[int, Kind], cases: Collection[Snapshot], plan: Plan | None) -> None:
         names = choices(plan, kinds) if plan else []
+        matches = plan.matches if plan else {}
 
         def writeKind(row: int, key: str) -> None:
             value = int(key)
-            self._kinds.text(row, 1, str(sum(bool(case.voxels.get(value)) for case in cases)))
-            self._writeKind(row, value, kinds[value], matches[value], names)
+            count = sum(bool(case.voxels.get(value)) for case in cases)
+            where, found = counted(count, _("in one case"), _("in {count} cases")), matches[value]
+            color = PROBLEM_COLOR if found.problem else NOTE_COLOR if found.doubt else ""
+            meaning = meaningOf(kinds[value].terminology)
+            told = [_("SNOMED: {meaning}").format(meaning=meaning)] if meaning else []
+            self._kinds.text(row, 0, kinds[value].name, "\n".join([*told, where]), color)
+            self._writeLabel(row, value, found, names)
 
-        matches = plan.matches if plan else {}
-        self._kinds.fill([str(value) for value in kinds if value in matches], writeKind)
-        used = sum(one.label not in (BACKGROUND, IGNORE, "") for one in matches.values())
-        text = _("{used} of {count} kinds of segments are labels that the model learns.")
-        lines = [text.format(used=used, count=len(kinds))]
-        lines += [capitalized(one.doubt) for one in matches.values() if one.doubt]
-        self._ui.labelsLabel.text = "\n".join(lines) if kinds else _("The segments of the cases will be listed here.")
-        self._ui.mappingTable.visible = bool(kinds)
+        known = [value for value in kinds if value in matches]
+        known.sort(key=lambda value: (not matches[value].problem, not matches[value].doubt))
+        self._kinds.fill([str(value) for value in known], writeKind)
+        self._showLabels(list(matches.values()))
 
-    def _writeKind(self, row: int, value: int, kind: Kind, found: Match, names: list[str]) -> None:
-        table, meaning = self._kinds, meaningOf(kind.terminology)
-        table.text(row, 0, kind.name, _("SNOMED: {meaning}").format(meaning=meaning) if meaning else kind.name)
+    def _showLabels(self, found: Sequence[Match]) -> None:
+        """How many are learned, and what is to be looked at, for which the section is opened."""
+        text = _("Labels: {used} of {count} kinds of segments are learned")
+        used = sum(one.isLearned for one in found)
+        self._labels.show(text.format(used=used, count=len(found)) if found else "")
+        doubts = [capitalized(one.doubt) for one in found if one.doubt]
+        self._ui.labelsLabel.text = "\n".join(doubts)
+        self._ui.labelsLabel.visible = bool(doubts)
+        self._ui.labelsButton.visible = bool(found)
+        hasQuestion = bool(doubts) or any(one.problem for one in found)
+        if hasQuestion and not self._hadQuestion:
+            self._labels.fold(False)
+        self._hadQuestion = hasQuestion
+
+    def _writeLabel(self, row: int, value: int, found: Match, names: list[str]) -> None:
         shown = {BACKGROUND: _("background: not learned"), IGNORE: _("ignore: not labeled")}
-        current, tip = names.index(found.label) if found.label in names else -1, found.problem or found.doubt
-        texts = [shown.get(name, name) for name in names]
-        table.choice(row, 2, texts, current, lambda index: self._onLabel(value, names[index]), tip)
-        text, color = found.how, NOTE_COLOR if found.doubt else ""
-        if found.problem:
-            text, color = _("no label yet"), PROBLEM_COLOR
-        table.text(row, 3, text, tip or text, color)
+        texts, current = [shown.get(name, name) for name in names], -1
+        if found.label in names:
+            current = names.index(found.label)
+        tip = found.problem or found.doubt or _("found by: {how}").format(how=found.how)
+
+        def chosen(index: int) -> None:
+            self._onLabel(value, names[index])
+
+        self._kinds.choice(row, 1, texts, current, chosen, tip, nothing=_("no label yet"))
 
 
 def title(case: Snapshot) -> str:

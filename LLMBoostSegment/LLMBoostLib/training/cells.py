@@ -9,7 +9,7 @@ import qt
 
 from ..panels import plaintext
 
-ROWS = 2, 8  # at least and at most, seen without scrolling
+ROWS = 2, 6  # at least and at most, seen without scrolling
 CHARACTERS = 5  # of a choice that are seen at least
 NARROW = 64  # pixels of a column that gives its room to others: its tool tips tell the rest
 PROBLEM_COLOR, NOTE_COLOR = "#d55e00", "#b07800"
@@ -23,6 +23,7 @@ class Table:
         headers: of the columns.
         stretched: the columns that take what room there is.
         narrow: a column whose texts may be long, and are told elsewhere, too.
+        most: rows that are seen without scrolling.
         onSelection: is called when the user chooses other rows.
     """
 
@@ -32,9 +33,10 @@ class Table:
         headers: Sequence[str],
         *stretched: int,
         narrow: int | None = None,
+        most: int = ROWS[1],
         onSelection: Callable[[], None] | None = None,
     ) -> None:
-        self._widget, self._headers, self._onSelection = widget, list(headers), onSelection
+        self._widget, self._headers, self._most, self._onSelection = widget, list(headers), most, onSelection
         self._keys: list[str] = []
         self._held: list[Any] = []  # Python's side of the widgets in cells
         widget.setColumnCount(len(self._headers))
@@ -61,13 +63,14 @@ class Table:
             write(row, key)
         self.select(selected)
         self._widget.blockSignals(wasBlocked)
-        header, rows = self._widget.horizontalHeader(), min(max(len(self._keys), ROWS[0]), ROWS[1])
+        header, rows = self._widget.horizontalHeader(), min(max(len(self._keys), ROWS[0]), self._most)
         height = header.sizeHint.height() + rows * self._widget.verticalHeader().defaultSectionSize
         self._widget.setFixedHeight(height + 2 * self._widget.frameWidth)
 
     def text(self, row: int, column: int, text: str, tip: str = "", color: str = "", bold: bool = False) -> None:
+        """A text, which may be cut: its tool tip has all of it, and ``tip``."""
         item = qt.QTableWidgetItem(text)
-        item.setToolTip(plaintext.tip(tip or text))
+        item.setToolTip(plaintext.tip(_whole(text, tip)))
         if color:
             item.setForeground(qt.QBrush(qt.QColor(color)))
         if bold:
@@ -77,15 +80,24 @@ class Table:
         self._widget.setItem(row, column, item)
 
     def choice(
-        self, row: int, column: int, texts: Sequence[str], current: int, onChosen: Callable[[int], None], tip: str = ""
+        self,
+        row: int,
+        column: int,
+        texts: Sequence[str],
+        current: int,
+        onChosen: Callable[[int], None],
+        tip: str = "",
+        nothing: str = "",
+        letters: int = CHARACTERS,
     ) -> None:
-        """A combo box; -1: nothing is chosen."""
+        """A combo box, whose tool tip has all of what is chosen, and ``tip``; -1: nothing is, and it says so."""
         box = qt.QComboBox()
         box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
-        box.setMinimumContentsLength(CHARACTERS)
+        box.setMinimumContentsLength(letters)
         box.addItems(list(texts))
         box.setCurrentIndex(current)
-        box.setToolTip(plaintext.tip(tip))
+        box.placeholderText = nothing
+        box.setToolTip(plaintext.tip(_whole(texts[current] if current >= 0 else nothing, tip)))
         box.connect("activated(int)", onChosen)
         self._put(row, column, box)
 
@@ -107,3 +119,7 @@ class Table:
     def _put(self, row: int, column: int, widget: Any) -> None:
         self._held.append(widget)
         self._widget.setCellWidget(row, column, widget)
+
+
+def _whole(text: str, tip: str) -> str:
+    return "\n".join(part for part in (text, tip) if part)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import qt
 import slicer
 
-HEIGHT = 240  # pixels, at least
+HEIGHT = 240  # pixels
 _TAG = "LLMBoostTrain"
 _OWNER = "LLMBoostTrain"  # the module's parameter node
 
@@ -26,7 +27,8 @@ class CurvesView:
         """Show a chart here, and in no other view of the user's."""
         if self._plot is None:
             self._plot = slicer.qMRMLPlotWidget()
-            self._plot.setMinimumHeight(HEIGHT)
+            self._plot.setFixedHeight(HEIGHT)
+            self._plot.setSizePolicy(qt.QSizePolicy.Expanding, qt.QSizePolicy.Fixed)  # else what is around it grows
             self._frame.layout().addWidget(self._plot)
         self._plot.setMRMLScene(slicer.mrmlScene)
         viewNode = self._viewNode()

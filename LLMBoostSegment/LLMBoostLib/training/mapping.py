@@ -28,6 +28,10 @@ class Match:
     problem: str = ""
     doubt: str = ""
 
+    @property
+    def isLearned(self) -> bool:
+        return self.label not in (BACKGROUND, IGNORE, UNDECIDED)
+
 
 def match(kind: Kind, labels: Sequence[Label], chosen: str | None = None) -> Match:
     """What a kind of segment is among these labels; what the user chose comes first."""

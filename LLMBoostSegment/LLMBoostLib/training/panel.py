@@ -18,13 +18,16 @@ from llmboost.messages.words import AdaptTask
 
 from ..panels import modulepanel
 from ..panels.errordisplay import errorsShown
+from ..panels.foldedline import FoldedLine
 from ..panels.modulepanel import ModulePanel
 from ..panels.plaintext import confirmed
+from ..panels.plural import counted
 from ..panels.run import Work
+from ..panels.speed import duration
 from . import adaptersview, casesection, nextsection, resultsection, trainingsection
 from .adaptersview import AdaptersView
 from .candidate import AdapterCandidate
-from .cases import Snapshot
+from .cases import TRAIN, VAL, Snapshot
 from .casesection import CasesSection
 from .casestore import FOLDER_SETTING, CaseStore
 from .casesview import title
@@ -37,6 +40,8 @@ from .runfolders import removeStale
 from .snapshot import openCase
 from .trainingrun import whenLocal
 from .trainingsection import TrainingSection
+
+LENGTHS = 12, 26, 16  # letters of the cases, the base model and the time, in the line that tells what is chosen
 
 
 class Widgets(
@@ -52,6 +57,7 @@ class Widgets(
 
     adaptersButton: ctk.ctkCollapsibleButton
     backButton: qt.QPushButton
+    choiceButton: ctk.ctkCollapsibleButton
     editorLabel: qt.QLabel
     saveButton: qt.QPushButton
 
@@ -62,6 +68,8 @@ class Panel(ModulePanel):
     def __init__(self, ui: Widgets, logic: LLMBoostTrainLogic) -> None:
         super().__init__(ui, logic)
         self.ui, self.logic = ui, logic
+        self._choice = FoldedLine(ui.choiceButton, *LENGTHS)
+        self.fold = self._choice.fold
         self.cases = CasesSection(ui, logic, self)
         self.result = ResultSection(ui, logic, self, self._compare, self._onGoOn, self._onCheck, self._onDecided)
         self.training = TrainingSection(ui, logic, self, self.result.clear, self.result.show)
@@ -130,6 +138,9 @@ class Panel(ModulePanel):
         self.cases.show(plan, perCase)
         self.next.show()
         self.training.show(plan, whole, perCase)
+        count = sum(case.role in (TRAIN, VAL) for case in store.cases.values()) if store else 0
+        told = counted(count, _("one case"), _("{count} cases")) if count else ""
+        self._choice.show(told, card.title if card else "", duration(60 * self.parameterNode.minutes))
         self.showButtons()
 
     def showButtons(self) -> None:
@@ -163,6 +174,7 @@ class Panel(ModulePanel):
     def chooseFor(self, model: Card | None) -> None:
         """Choose the training for cases that this model knows: it is the base, or what it was made of is. None: for
         labels that no model knows."""
+        self.fold(False)
         name = "" if model is None else model.adapter.base if model.adapter else model.name
         if self.training.base.card(name):
             self.parameterNode.base, self.parameterNode.task = name, Task.IMPROVE
@@ -199,7 +211,7 @@ class Panel(ModulePanel):
         with errorsShown():
             volumeNode = self.parameterNode.inputVolume
             if volumeNode is None:
-                raise LLMBoostError(_("Choose an image in the section Cases first"))
+                raise LLMBoostError(_("Choose an image first, above the cases"))
             self._compare(volumeNode, base, adapter)
 
     def _compare(self, volumeNode: Any, base: str, adapted: str) -> None:
@@ -230,6 +242,7 @@ class Panel(ModulePanel):
     def _onDecided(self, accepted: bool) -> None:
         """What a training gave is in the library now, or gone."""
         self.spotlight.off()
+        self.fold(accepted)
         if accepted:
             self.adapters.refresh()
             self.ui.adaptersButton.collapsed = False

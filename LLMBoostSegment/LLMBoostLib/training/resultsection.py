@@ -74,6 +74,7 @@ class ResultSection:
     def show(self, candidate: AdapterCandidate) -> None:
         with errorsShown():
             self._view.show(candidate, self._logic.store)
+            self._panel.fold(True)
 
     def clear(self) -> None:
         """Hide it."""

@@ -1,4 +1,4 @@
-"""A training: what is learned from which base, how it goes on, and what stands in its way."""
+"""A training: from which base, for how long, how it goes on, and what stands in its way."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+import ctk
 import qt
 from slicer.i18n import tr as _
 
@@ -16,8 +17,8 @@ from llmboost.learn.forecast import forecast
 from llmboost.messages.words import AdaptTask
 from llmboost.messages.worker import PlanEvent, Progress, ValidationEvent
 
-from ..panels.errordisplay import PROBLEM_STYLE, WARNING_STYLE, sentence
-from ..panels.plaintext import confirmed
+from ..panels.errordisplay import NOTICE_STYLE, PROBLEM_STYLE, WARNING_STYLE, sentence
+from ..panels.plaintext import confirmed, tip
 from ..panels.plural import counted
 from ..panels.run import Work
 from ..panels.speed import duration
@@ -42,15 +43,16 @@ class Widgets(basechoice.Widgets, Protocol):
     taskBox: qt.QComboBox
     minutesBox: qt.QDoubleSpinBox
     deviceBox: qt.QComboBox
-    problemsLabel: qt.QLabel
     outlookLabel: qt.QLabel
     startButton: qt.QPushButton
+    startLabel: qt.QLabel
     finishButton: qt.QPushButton
+    curvesButton: ctk.ctkCollapsibleButton
     plotFrame: qt.QWidget
 
 
 class TrainingSection:
-    """The section Training.
+    """What is chosen for a training, its start and its progress.
 
     Args:
         onStart: is called when the user starts a training.
@@ -66,31 +68,37 @@ class TrainingSection:
         onDone: Callable[[AdapterCandidate], None],
     ) -> None:
         self._ui, self._logic, self._panel, self._starts, self._done = ui, logic, panel, onStart, onDone
-        self._isReady = False
+        self._problems: list[str] = []
         self._fraction, self._minutes = 0.0, 0.0  # of the training: what is done of it, and how long it may take
         self._isCheck = False  # what goes on is no training of the model itself
         self.base = BaseChoice(ui, self._onBase, self._onName)
         self.curves, self._curvesView = Curves(), CurvesView(ui.plotFrame)
-        ui.plotFrame.visible = ui.outlookLabel.visible = False
+        ui.curvesButton.visible = ui.outlookLabel.visible = False
         ui.startButton.connect("clicked()", self._onStart)
         ui.finishButton.connect("clicked()", self._onFinish)
 
     def refresh(self) -> None:
-        """Look into the library again; show the curves also in a scene that is new."""
+        """Look into the library again; show the curves also in a scene that is new, until it is decided about them."""
         self.base.fill(self._panel.parameterNode.base)
-        if (self._panel.run.does(Work.TRAINING) and not self._isCheck) or self.curves.points["loss"]:
+        isTraining = self._panel.run.does(Work.TRAINING) and not self._isCheck
+        self._ui.curvesButton.visible = isTraining or bool(self.curves.points["loss"] and self._logic.pending())
+        if self._ui.curvesButton.visible:
             self._showCurves()
 
     def show(self, plan: Plan | None, whole: Findings, perCase: Mapping[str, Findings]) -> None:
-        """Tell what stands in the way of learning this, or speaks against it."""
-        label = self._ui.problemsLabel
+        """Tell beside the button what stands in the way, or speaks against it, or how long it takes."""
+        label = self._ui.startLabel
         if plan is not None and not self._panel.run.active:
             self.base.proposeName(plan.origin)
-        problems = self._problems(plan, whole, perCase)
-        self._isReady = not problems
-        label.text = "\n".join(problems or whole.notes)
-        label.setStyleSheet(PROBLEM_STYLE if problems else WARNING_STYLE)
-        label.visible = bool(label.text) and not self._panel.run.does(Work.TRAINING)
+        self._problems = problems = self._examine(plan, whole, perCase)
+        label.text, style = "\n".join(problems or whole.notes), PROBLEM_STYLE if problems else WARNING_STYLE
+        store = self._panel.store
+        if not label.text or (problems and store and not store.cases):  # that nothing is there yet is no fault
+            style = NOTICE_STYLE
+        time = duration(60 * self._panel.parameterNode.minutes)
+        label.text = label.text or _("about {time} on this machine").format(time=time)
+        label.setStyleSheet(style)
+        label.visible = not self._panel.run.does(Work.TRAINING)
         if not self._panel.run.does(Work.TRAINING):
             self._tellOutlook(self._forecast(plan) if plan is not None and not problems else "")
 
@@ -98,8 +106,9 @@ class TrainingSection:
         """Only what can be done can be clicked."""
         ui = self._ui
         ui.startButton.text = _("&Cancel") if busy else _("&Start")
-        ui.startButton.enabled = busy or self._isReady
-        ui.startButton.toolTip = _("Stop, and keep nothing") if busy else _("Train an adapter of the base model")
+        ui.startButton.enabled = busy or not self._problems
+        what = "\n".join(self._problems) or _("Train with these cases")
+        ui.startButton.toolTip = tip(_("Stop, and keep nothing") if busy else what)
         ui.finishButton.visible = self._panel.run.does(Work.TRAINING) and not self._isCheck
         for widget in (ui.baseBox, ui.taskBox, ui.minutesBox, ui.deviceBox, ui.nameEdit):
             widget.enabled = not busy
@@ -114,7 +123,7 @@ class TrainingSection:
     def _onName(self, _text: str) -> None:
         self._panel.update()
 
-    def _problems(self, plan: Plan | None, whole: Findings, perCase: Mapping[str, Findings]) -> list[str]:
+    def _examine(self, plan: Plan | None, whole: Findings, perCase: Mapping[str, Findings]) -> list[str]:
         """Why no training can start."""
         try:
             self._logic.store  # noqa: B018
@@ -125,8 +134,8 @@ class TrainingSection:
         problems = list(whole.problems)
         count = sum(bool(found.problems) for found in perCase.values())
         if count:
-            one = _("One case has problems, told in the section Cases: mend them")
-            problems.append(counted(count, one, _("{count} cases have problems, told in the section Cases: mend them")))
+            one = _("One case has problems, told below the table: mend them")
+            problems.append(counted(count, one, _("{count} cases have problems, told below the table: mend them")))
         try:
             checkName(self._ui.nameEdit.text.strip())
         except LLMBoostError as error:
@@ -137,7 +146,7 @@ class TrainingSection:
         if self._panel.run.active:
             self._panel.runner.stop(_("cancelled"))
             return
-        question = _("The adapter '{name}' waits for a decision. Discard it, and train again?")
+        question = _("The model '{name}' waits for a decision. Discard it, and train again?")
         waiting = self._logic.pending()
         if waiting and not confirmed(question.format(name=waiting.name)):
             return
@@ -165,15 +174,17 @@ class TrainingSection:
     def _begin(self, train: Callable[..., Any], minutes: float, *, isCheck: bool = False) -> None:
         def start() -> None:
             self._panel.run.go()
-            listeners = {"onProgress": self._onProgress, "onDone": self._trained, "onError": self._panel.runner.failed}
+            listeners = {"onProgress": self._onProgress, "onDone": self._trained, "onError": self._failed}
             train(waitForCompletion=False, **listeners)
 
         self._fraction, self._minutes, self._isCheck = 0.0, minutes, isCheck
         if not isCheck:
             self._showCurves()
+            self._ui.curvesButton.collapsed = False
         self._tellOutlook("")
         self._ui.finishButton.enabled = True
-        self._panel.runner.begin(Work.TRAINING, _("starting"), start)
+        self._panel.runner.begin(Work.TRAINING, _("starting"), start, 60 * minutes)
+        self._fold()
 
     def _onFinish(self) -> None:
         self._logic.training.finish()
@@ -214,6 +225,7 @@ class TrainingSection:
 
     def _trained(self, candidate: AdapterCandidate) -> None:
         self.curves.show()
+        self._ui.curvesButton.collapsed = True
         self._done(candidate)
         text = _("Done in {time} ({planned} planned): accept or discard the result")
         if self._isCheck:
@@ -221,6 +233,14 @@ class TrainingSection:
         took = duration(self._panel.progress.seconds)
         self._panel.runner.ended(text.format(time=took, planned=duration(60 * self._minutes)))
 
+    def _failed(self, error: Exception) -> None:
+        self._panel.runner.failed(error)
+        self._fold()
+
+    def _fold(self) -> None:
+        """What is chosen makes room for what goes on, and for a result."""
+        self._panel.fold(self._panel.run.active or self._logic.pending() is not None)
+
     def _showCurves(self) -> None:
-        self._ui.plotFrame.visible = True
+        self._ui.curvesButton.visible = True
         self._curvesView.show(self.curves.show())

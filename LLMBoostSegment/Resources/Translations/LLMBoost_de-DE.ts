@@ -1263,16 +1263,16 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>Als Modell „{name}“ behalten: von jetzt an wird es benutzt, für das nächste Bild und in LLMBoost Segment</translation>
   </message>
   <message>
-   <source>Paint a little, get the whole.&lt;ol&gt;&lt;li&gt;Add a segment for each structure; for what is none of them, one named &lt;b&gt;background&lt;/b&gt;. In two or three slices, paint a stroke inside of each with &lt;b&gt;Paint&lt;/b&gt;.&lt;/li&gt;&lt;li&gt;Come back here: the whole is drawn, by a random walker at once, and then by an installed model that knows the structures, if there is one, which the strokes teach.&lt;/li&gt;&lt;li&gt;Where it is wrong, paint on; &lt;b&gt;Space&lt;/b&gt; goes to and fro. &lt;b&gt;N&lt;/b&gt; shows where a stroke helps most.&lt;/li&gt;&lt;li&gt;&lt;b&gt;Apply&lt;/b&gt;, or &lt;b&gt;Cancel&lt;/b&gt;.&lt;/li&gt;&lt;/ol&gt;What was painted always stays as it was painted. For research only.</source>
-   <translation>Wenig malen, das Ganze bekommen.&lt;ol&gt;&lt;li&gt;Für jede Struktur ein Segment hinzufügen; für das, was keine von ihnen ist, eines namens &lt;b&gt;background&lt;/b&gt;. In zwei oder drei Schichten mit &lt;b&gt;Paint&lt;/b&gt; in jede einen Strich malen.&lt;/li&gt;&lt;li&gt;Hierher zurückkommen: das Ganze wird gezeichnet, sofort von einem Random Walker, dann von einem installierten Modell, das die Strukturen kennt, falls es eines gibt; die Striche bringen es ihm bei.&lt;/li&gt;&lt;li&gt;Wo es falsch ist, weitermalen; &lt;b&gt;Leertaste&lt;/b&gt; wechselt hin und her. &lt;b&gt;N&lt;/b&gt; zeigt, wo ein Strich am meisten hilft.&lt;/li&gt;&lt;li&gt;&lt;b&gt;Apply&lt;/b&gt; oder &lt;b&gt;Cancel&lt;/b&gt;.&lt;/li&gt;&lt;/ol&gt;Was gemalt wurde, bleibt immer, wie es gemalt wurde. Nur für die Forschung.</translation>
+   <source>Paint a little, get the whole.&lt;ol&gt;&lt;li&gt;Add a segment for each structure; for what is none of them, one named &lt;b&gt;background&lt;/b&gt;. In two or three slices, paint a stroke inside of each with &lt;b&gt;Paint&lt;/b&gt;.&lt;/li&gt;&lt;li&gt;Come back here: the whole is drawn, by a random walker at once, and then by an installed model that knows the structures, if there is one, which learns from the strokes.&lt;/li&gt;&lt;li&gt;Where it is wrong, paint on; &lt;b&gt;Space&lt;/b&gt; goes to and fro. &lt;b&gt;N&lt;/b&gt; shows where a stroke helps most.&lt;/li&gt;&lt;li&gt;&lt;b&gt;Apply&lt;/b&gt;, or &lt;b&gt;Cancel&lt;/b&gt;.&lt;/li&gt;&lt;/ol&gt;What was painted always stays as it was painted. For research only.</source>
+   <translation>Wenig malen, das Ganze bekommen.&lt;ol&gt;&lt;li&gt;Für jede Struktur ein Segment hinzufügen; für das, was keine von ihnen ist, eines namens &lt;b&gt;background&lt;/b&gt;. In zwei oder drei Schichten mit &lt;b&gt;Paint&lt;/b&gt; in jede einen Strich malen.&lt;/li&gt;&lt;li&gt;Hierher zurückkommen: das Ganze wird gezeichnet, sofort von einem Random Walker, dann von einem installierten Modell, das die Strukturen kennt, falls es eines gibt, und aus den Strichen lernt.&lt;/li&gt;&lt;li&gt;Wo es falsch ist, weitermalen; &lt;b&gt;Leertaste&lt;/b&gt; wechselt hin und her. &lt;b&gt;N&lt;/b&gt; zeigt, wo ein Strich am meisten hilft.&lt;/li&gt;&lt;li&gt;&lt;b&gt;Apply&lt;/b&gt; oder &lt;b&gt;Cancel&lt;/b&gt;.&lt;/li&gt;&lt;/ol&gt;Was gemalt wurde, bleibt immer, wie es gemalt wurde. Nur für die Forschung.</translation>
   </message>
   <message>
-   <source>{model} does not know all that is painted: the walker answers</source>
-   <translation>{model} kennt nicht alles, was gemalt ist: der Walker antwortet</translation>
+   <source>{model} does not know all that is painted: the random walker draws</source>
+   <translation>{model} kennt nicht alles, was gemalt ist: der Random Walker zeichnet</translation>
   </message>
   <message>
-   <source>The worker runs on {host}: what it learnt cannot be kept on this machine</source>
-   <translation>Der Worker läuft auf {host}: was er gelernt hat, kann auf diesem Rechner nicht behalten werden</translation>
+   <source>The worker runs on {host}: what was learned cannot be kept on this machine</source>
+   <translation>Der Worker läuft auf {host}: was gelernt wurde, kann auf diesem Rechner nicht behalten werden</translation>
   </message>
  </context>
  <context>
@@ -1305,12 +1305,12 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>keine unsichere Stelle</translation>
   </message>
   <message>
-   <source>Let it learn from the strokes</source>
-   <translation>Aus den Strichen lernen lassen</translation>
+   <source>Learn from the strokes</source>
+   <translation>Aus den Strichen lernen</translation>
   </message>
   <message>
-   <source>Use what knows:</source>
-   <translation>Modell, das sie kennt:</translation>
+   <source>Model:</source>
+   <translation>Modell:</translation>
   </message>
   <message>
    <source>Region:</source>
@@ -1321,8 +1321,8 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>Nächste unsichere Stelle (N)</translation>
   </message>
   <message>
-   <source>Keep what it learnt</source>
-   <translation>Gelerntes behalten</translation>
+   <source>Keep as a model</source>
+   <translation>Als Modell behalten</translation>
   </message>
   <message>
    <source>Add this case</source>
@@ -1361,12 +1361,12 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>{model}, wie es ist: es stimmt mit {count} Strichen überein</translation>
   </message>
   <message>
-   <source>Installed models whose labels have the names or SNOMED codes of the segments</source>
-   <translation>Installierte Modelle, deren Labels die Namen oder SNOMED-Codes der Segmente haben</translation>
+   <source>Models that know the segments, by name or SNOMED CT code; automatic: your own newest one first. The random walker needs none: it spreads the strokes as far as the image is alike</source>
+   <translation>Modelle, die die Segmente kennen, durch Namen oder SNOMED-CT-Code; automatisch: das eigene neueste zuerst. Der Random Walker braucht keines: er breitet die Striche aus, so weit das Bild gleich aussieht</translation>
   </message>
   <message>
-   <source>The model is taught by what is painted, where that helps; unticked, the walker alone answers</source>
-   <translation>Das Modell lernt aus dem, was gemalt ist, wo das hilft; ohne Haken antwortet der Walker allein</translation>
+   <source>The model learns from what is painted, where that helps; unticked, the random walker alone draws</source>
+   <translation>Das Modell lernt aus dem, was gemalt ist, wo das hilft; ohne Haken zeichnet der Random Walker allein</translation>
   </message>
   <message>
    <source>Where to compute: a ROI, or what lies around the strokes</source>
@@ -1377,16 +1377,16 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>In den Schichtansichten zeigen, wo ein Strich am meisten helfen würde</translation>
   </message>
   <message>
-   <source>Make a model of what the strokes have taught, for the next image and for LLMBoost Segment</source>
-   <translation>Aus dem, was die Striche gelehrt haben, ein Modell machen, für das nächste Bild und für LLMBoost Segment</translation>
+   <source>Make a model of what was learned: LLMBoost Segment lists it, and the next image starts from it</source>
+   <translation>Aus dem Gelernten ein Modell machen: LLMBoost Segment führt es auf, und das nächste Bild beginnt damit</translation>
   </message>
   <message>
-   <source>Hand the image to LLMBoost Train with what is painted as labels; the rest counts as not labeled</source>
-   <translation>Das Bild an LLMBoost Train geben, mit dem Gemalten als Labels; der Rest zählt als nicht gelabelt</translation>
+   <source>Add the image to the cases of LLMBoost Train: what is painted counts, the rest is not labeled</source>
+   <translation>Das Bild zu den Fällen von LLMBoost Train hinzufügen: was gemalt ist, zählt, der Rest ist nicht gelabelt</translation>
   </message>
   <message>
-   <source>Add the whole result as labels, too, not what is painted alone</source>
-   <translation>Das ganze Ergebnis als Labels hinzufügen, nicht nur, was gemalt ist</translation>
+   <source>Add the whole result, not only what is painted</source>
+   <translation>Das ganze Ergebnis hinzufügen, nicht nur, was gemalt ist</translation>
   </message>
   <message>
    <source>Open LLMBoost Train, where a model learns from the cases that were added</source>
@@ -1397,8 +1397,8 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>Automatisch</translation>
   </message>
   <message>
-   <source>Walker alone</source>
-   <translation>Nur der Walker</translation>
+   <source>None: random walker</source>
+   <translation>Keines: Random Walker</translation>
   </message>
   <message>
    <source> · a model learns ...</source>
@@ -1479,12 +1479,12 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>nicht hier</translation>
   </message>
   <message>
-   <source>Import an adapter</source>
-   <translation>Einen Adapter importieren</translation>
+   <source>Import a model</source>
+   <translation>Ein Modell importieren</translation>
   </message>
   <message>
-   <source>Delete the adapter '{name}' from this computer?</source>
-   <translation>Den Adapter „{name}“ von diesem Rechner löschen?</translation>
+   <source>Delete the model '{name}' from this computer?</source>
+   <translation>Das Modell „{name}“ von diesem Rechner löschen?</translation>
   </message>
   <message>
    <source>Export {name} to a folder</source>
@@ -1693,16 +1693,12 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>Was kein Segment hat, ist Hintergrund; oder es ist Hintergrund, aber ein fehlendes Label wurde nicht gezeichnet und kann überall darin sein; oder es ist nicht gelabelt: nur aus dem, was ein Segment hat, wird gelernt.</translation>
   </message>
   <message>
-   <source>{used} of {count} kinds of segments are labels that the model learns.</source>
-   <translation>{used} von {count} Arten von Segmenten sind Labels, die das Modell lernt.</translation>
+   <source>Labels: {used} of {count} kinds of segments are learned</source>
+   <translation>Labels: {used} von {count} Arten von Segmenten werden gelernt</translation>
   </message>
   <message>
    <source>Case</source>
    <translation>Fall</translation>
-  </message>
-  <message>
-   <source>Seg.</source>
-   <translation>Seg.</translation>
   </message>
   <message>
    <source>Use</source>
@@ -1729,10 +1725,6 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>nicht gelabelt</translation>
   </message>
   <message>
-   <source>The segments of the cases will be listed here.</source>
-   <translation>Die Segmente der Fälle werden hier aufgeführt.</translation>
-  </message>
-  <message>
    <source>background: not learned</source>
    <translation>Hintergrund: nicht gelernt</translation>
   </message>
@@ -1745,20 +1737,8 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>Segment</translation>
   </message>
   <message>
-   <source>Cases</source>
-   <translation>Fälle</translation>
-  </message>
-  <message>
    <source>Label</source>
    <translation>Label</translation>
-  </message>
-  <message>
-   <source>Found by</source>
-   <translation>Gefunden durch</translation>
-  </message>
-  <message>
-   <source>none</source>
-   <translation>keine</translation>
   </message>
   <message>
    <source>unlabeled</source>
@@ -1781,8 +1761,24 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>noch kein Label</translation>
   </message>
   <message>
+   <source>in one case</source>
+   <translation>in einem Fall</translation>
+  </message>
+  <message>
+   <source>in {count} cases</source>
+   <translation>in {count} Fällen</translation>
+  </message>
+  <message>
+   <source>found by: {how}</source>
+   <translation>gefunden durch: {how}</translation>
+  </message>
+  <message>
    <source>and {count} more</source>
    <translation>und {count} weitere</translation>
+  </message>
+  <message>
+   <source>no segments</source>
+   <translation>keine Segmente</translation>
   </message>
   <message>
    <source>SNOMED: {meaning}</source>
@@ -1956,6 +1952,14 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>abgebrochen, denn die Szene wurde geschlossen</translation>
   </message>
   <message>
+   <source>one case</source>
+   <translation>ein Fall</translation>
+  </message>
+  <message>
+   <source>{count} cases</source>
+   <translation>{count} Fälle</translation>
+  </message>
+  <message>
    <source>Delete all copies of cases in {folder}?</source>
    <translation>Alle Kopien von Fällen in {folder} löschen?</translation>
   </message>
@@ -1964,8 +1968,8 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>Fall {name}</translation>
   </message>
   <message>
-   <source>Choose an image in the section Cases first</source>
-   <translation>Zuerst im Abschnitt Fälle ein Bild auswählen</translation>
+   <source>Choose an image first, above the cases</source>
+   <translation>Zuerst ein Bild auswählen, über den Fällen</translation>
   </message>
   <message>
    <source>{name}: the segments were copied into the case</source>
@@ -2147,8 +2151,8 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
  <context>
   <name>training.trainingsection</name>
   <message>
-   <source>The adapter '{name}' waits for a decision. Discard it, and train again?</source>
-   <translation>Der Adapter „{name}“ wartet auf eine Entscheidung. Ihn verwerfen und noch einmal trainieren?</translation>
+   <source>The model '{name}' waits for a decision. Discard it, and train again?</source>
+   <translation>Das Modell „{name}“ wartet auf eine Entscheidung. Es verwerfen und noch einmal trainieren?</translation>
   </message>
   <message>
    <source>Done in {time} ({planned} planned): accept or discard the result</source>
@@ -2163,16 +2167,12 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>&amp;Starten</translation>
   </message>
   <message>
-   <source>Stop, and keep nothing</source>
-   <translation>Anhalten und nichts behalten</translation>
+   <source>Train with these cases</source>
+   <translation>Mit diesen Fällen trainieren</translation>
   </message>
   <message>
-   <source>Train an adapter of the base model</source>
-   <translation>Einen Adapter des Basismodells trainieren</translation>
-  </message>
-  <message>
-   <source>One case has problems, told in the section Cases: mend them</source>
-   <translation>Ein Fall hat Probleme, die im Abschnitt Fälle stehen: sie beheben</translation>
+   <source>One case has problems, told below the table: mend them</source>
+   <translation>Ein Fall hat Probleme, die unter der Tabelle stehen: sie beheben</translation>
   </message>
   <message>
    <source>starting</source>
@@ -2187,6 +2187,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>Auf jedem Fall geprüft in {time} ({planned} erwartet): das Ergebnis annehmen oder verwerfen</translation>
   </message>
   <message>
+   <source>Stop, and keep nothing</source>
+   <translation>Anhalten und nichts behalten</translation>
+  </message>
+  <message>
    <source>Choose a base model</source>
    <translation>Ein Basismodell auswählen</translation>
   </message>
@@ -2195,8 +2199,12 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
    <translation>abgebrochen</translation>
   </message>
   <message>
-   <source>{count} cases have problems, told in the section Cases: mend them</source>
-   <translation>{count} Fälle haben Probleme, die im Abschnitt Fälle stehen: sie beheben</translation>
+   <source>about {time} on this machine</source>
+   <translation>etwa {time} auf diesem Rechner</translation>
+  </message>
+  <message>
+   <source>{count} cases have problems, told below the table: mend them</source>
+   <translation>{count} Fälle haben Probleme, die unter der Tabelle stehen: sie beheben</translation>
   </message>
   <message>
    <source>checked: Dice {dice:.3f}</source>
@@ -2790,8 +2798,8 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>LLMBoost Train</translation>
   </message>
   <message>
-   <source>Makes a model of LLMBoost Segment better on a user's own images, in minutes: correct some results, add them as cases, train. The model itself stays as it is; what is learned is a small adapter. All is computed on this machine, and cases do not leave it. For research only, not for clinical use. See &lt;a href="{url}"&gt;{url}&lt;/a&gt;.</source>
-   <translation>Macht ein Modell von LLMBoost Segment in Minuten auf eigenen Bildern besser: einige Ergebnisse korrigieren, sie als Fälle hinzufügen, trainieren. Das Modell selbst bleibt, wie es ist; was gelernt wird, ist ein kleiner Adapter. Alles wird auf diesem Rechner gerechnet, und Fälle verlassen ihn nicht. Nur für die Forschung, nicht für den klinischen Gebrauch. Siehe &lt;a href="{url}"&gt;{url}&lt;/a&gt;.</translation>
+   <source>Makes a model of LLMBoost Segment better on a user's own images, in minutes: correct some results, add them as cases, train. The model itself stays as it is; what is learned goes into a small file beside it. All is computed on this machine, and cases do not leave it. For research only, not for clinical use. See &lt;a href="{url}"&gt;{url}&lt;/a&gt;.</source>
+   <translation>Macht ein Modell von LLMBoost Segment in Minuten auf eigenen Bildern besser: einige Ergebnisse korrigieren, sie als Fälle hinzufügen, trainieren. Das Modell selbst bleibt, wie es ist; was gelernt wird, kommt in eine kleine Datei daneben. Alles wird auf diesem Rechner gerechnet, und Fälle verlassen ihn nicht. Nur für die Forschung, nicht für den klinischen Gebrauch. Siehe &lt;a href="{url}"&gt;{url}&lt;/a&gt;.</translation>
   </message>
   <message>
    <source>Training builds on MONAI, PyTorch and PEFT; their licenses are listed at {url}.</source>
@@ -2802,8 +2810,8 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Nur für die Forschung. Nicht für den klinischen Gebrauch. Fälle bleiben auf diesem Rechner.</translation>
   </message>
   <message>
-   <source>Cases</source>
-   <translation>Fälle</translation>
+   <source>Cases and model</source>
+   <translation>Fälle und Modell</translation>
   </message>
   <message>
    <source>&amp;Image:</source>
@@ -2882,48 +2890,12 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Die Kopien der ausgewählten Fälle löschen. Knoten in der Szene bleiben.</translation>
   </message>
   <message>
-   <source>Remove all</source>
-   <translation>Alle entfernen</translation>
-  </message>
-  <message>
-   <source>Delete all copies in the folder. Nodes in the scene and adapters stay.</source>
-   <translation>Alle Kopien im Ordner löschen. Knoten in der Szene und Adapter bleiben.</translation>
-  </message>
-  <message>
-   <source>Folder:</source>
-   <translation>Ordner:</translation>
-  </message>
-  <message>
-   <source>Where the copies lie, on this computer. Names of patients and of nodes are not kept.</source>
-   <translation>Wo die Kopien liegen, auf diesem Rechner. Namen von Patienten und Knoten werden nicht aufbewahrt.</translation>
-  </message>
-  <message>
-   <source>Show</source>
-   <translation>Zeigen</translation>
-  </message>
-  <message>
-   <source>Open the folder in the file browser.</source>
-   <translation>Den Ordner im Dateimanager öffnen.</translation>
-  </message>
-  <message>
-   <source>Labels</source>
-   <translation>Labels</translation>
-  </message>
-  <message>
-   <source>What each kind of segment in the cases is for the model: found by name or SNOMED code, or chosen here.</source>
-   <translation>Was jede Art von Segment in den Fällen für das Modell ist: durch Namen oder SNOMED-Code gefunden, oder hier ausgewählt.</translation>
-  </message>
-  <message>
-   <source>Training</source>
-   <translation>Training</translation>
-  </message>
-  <message>
    <source>&amp;Base model:</source>
    <translation>&amp;Basismodell:</translation>
   </message>
   <message>
-   <source>The model to make better. It stays as it is: what is learned goes into a small adapter.</source>
-   <translation>Das Modell, das besser werden soll. Es bleibt, wie es ist: was gelernt wird, kommt in einen kleinen Adapter.</translation>
+   <source>The model to make better. It stays as it is: what is learned goes into a small file beside it.</source>
+   <translation>Das Modell, das besser werden soll. Es bleibt, wie es ist: was gelernt wird, kommt in eine kleine Datei daneben.</translation>
   </message>
   <message>
    <source>&amp;Learn:</source>
@@ -2942,6 +2914,18 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Wie lange trainiert wird. Zwei Minuten sind ein guter Anfang; mehr Fälle verdienen mehr.</translation>
   </message>
   <message>
+   <source>Labels</source>
+   <translation>Labels</translation>
+  </message>
+  <message>
+   <source>What each kind of segment in the cases is for the model: found by name or SNOMED code, or chosen here.</source>
+   <translation>Was jede Art von Segment in den Fällen für das Modell ist: durch Namen oder SNOMED-Code gefunden, oder hier ausgewählt.</translation>
+  </message>
+  <message>
+   <source>Options</source>
+   <translation>Optionen</translation>
+  </message>
+  <message>
    <source>&amp;Device:</source>
    <translation>&amp;Gerät:</translation>
   </message>
@@ -2958,12 +2942,36 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Wie das neue Modell heißt.</translation>
   </message>
   <message>
+   <source>Folder:</source>
+   <translation>Ordner:</translation>
+  </message>
+  <message>
+   <source>Where the copies lie, on this computer. Names of patients and of nodes are not kept.</source>
+   <translation>Wo die Kopien liegen, auf diesem Rechner. Namen von Patienten und Knoten werden nicht aufbewahrt.</translation>
+  </message>
+  <message>
+   <source>Show</source>
+   <translation>Zeigen</translation>
+  </message>
+  <message>
+   <source>Open the folder in the file browser.</source>
+   <translation>Den Ordner im Dateimanager öffnen.</translation>
+  </message>
+  <message>
+   <source>Remove all</source>
+   <translation>Alle entfernen</translation>
+  </message>
+  <message>
+   <source>Delete all copies in the folder. Nodes in the scene and models stay.</source>
+   <translation>Alle Kopien im Ordner löschen. Knoten in der Szene und Modelle bleiben.</translation>
+  </message>
+  <message>
    <source>&amp;Start</source>
    <translation>&amp;Starten</translation>
   </message>
   <message>
-   <source>Train</source>
-   <translation>Trainieren</translation>
+   <source>Train with these cases</source>
+   <translation>Mit diesen Fällen trainieren</translation>
   </message>
   <message>
    <source>Stop and &amp;keep the best</source>
@@ -2978,16 +2986,32 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Ergebnis</translation>
   </message>
   <message>
-   <source>Dice of each case that was kept for checking, by the base and by the adapted model; once every case was checked, of each by a network that had not seen it.</source>
-   <translation>Dice jedes Falls, der zum Prüfen beiseitegelegt war, von der Basis und vom angepassten Modell; wurde jeder Fall geprüft, von jedem durch ein Netz, das ihn nicht gesehen hatte.</translation>
+   <source>&amp;Accept</source>
+   <translation>&amp;Annehmen</translation>
+  </message>
+  <message>
+   <source>Keep the trained model: it is in LLMBoost Segment's list at once.</source>
+   <translation>Das trainierte Modell behalten: es steht sofort in der Liste von LLMBoost Segment.</translation>
+  </message>
+  <message>
+   <source>Discard</source>
+   <translation>Verwerfen</translation>
+  </message>
+  <message>
+   <source>Delete the trained model.</source>
+   <translation>Das trainierte Modell löschen.</translation>
   </message>
   <message>
    <source>Show before and after</source>
    <translation>Vorher und nachher zeigen</translation>
   </message>
   <message>
-   <source>Segment the chosen case by the base (outlines) and by the adapted model (filled), in the views.</source>
-   <translation>Den ausgewählten Fall durch die Basis (Umrisse) und das angepasste Modell (gefüllt) segmentieren, in den Ansichten.</translation>
+   <source>Segment the chosen case by the base (outlines) and by the trained model (filled), in the views.</source>
+   <translation>Den ausgewählten Fall durch die Basis (Umrisse) und das trainierte Modell (gefüllt) segmentieren, in den Ansichten.</translation>
+  </message>
+  <message>
+   <source>Dice of each case that was kept for checking, before the training and after it; once every case was checked, of each by a network that had not seen it.</source>
+   <translation>Dice jedes Falls, der zum Prüfen beiseitegelegt war, vor dem Training und danach; wurde jeder Fall geprüft, von jedem durch ein Netz, das ihn nicht gesehen hatte.</translation>
   </message>
   <message>
    <source>&amp;Go on</source>
@@ -3010,20 +3034,8 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Auf jedem Fall p&amp;rüfen</translation>
   </message>
   <message>
-   <source>&amp;Accept</source>
-   <translation>&amp;Annehmen</translation>
-  </message>
-  <message>
-   <source>Keep the adapted model: it is in LLMBoost Segment's list at once.</source>
-   <translation>Das angepasste Modell behalten: es steht sofort in der Liste von LLMBoost Segment.</translation>
-  </message>
-  <message>
-   <source>Discard</source>
-   <translation>Verwerfen</translation>
-  </message>
-  <message>
-   <source>Delete the adapted model.</source>
-   <translation>Das angepasste Modell löschen.</translation>
+   <source>Curves</source>
+   <translation>Kurven</translation>
   </message>
   <message>
    <source>Label next</source>
@@ -3050,12 +3062,12 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Das Modell den ausgewählten Fall segmentieren lassen, dann hier korrigieren; gespeichert ist er ein Fall zum Trainieren.</translation>
   </message>
   <message>
-   <source>Adapters</source>
-   <translation>Adapter</translation>
+   <source>Your models</source>
+   <translation>Eigene Modelle</translation>
   </message>
   <message>
-   <source>The adapted models of this computer, with what they were made of and how they did.</source>
-   <translation>Die angepassten Modelle dieses Rechners, woraus sie gemacht wurden und wie gut sie waren.</translation>
+   <source>The models that were trained on this computer, with what they were made of and how they did.</source>
+   <translation>Die Modelle, die auf diesem Rechner trainiert wurden, woraus sie gemacht wurden und wie gut sie waren.</translation>
   </message>
   <message>
    <source>Use</source>
@@ -3070,28 +3082,28 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <translation>Vergleichen</translation>
   </message>
   <message>
-   <source>Segment the image chosen above by this adapter (filled) and by its base (outlines).</source>
-   <translation>Das oben ausgewählte Bild durch diesen Adapter (gefüllt) und seine Basis (Umrisse) segmentieren.</translation>
+   <source>Segment the image chosen above by this model (filled) and by its base (outlines).</source>
+   <translation>Das oben ausgewählte Bild durch dieses Modell (gefüllt) und seine Basis (Umrisse) segmentieren.</translation>
   </message>
   <message>
    <source>Export…</source>
    <translation>Exportieren …</translation>
   </message>
   <message>
-   <source>Copy the adapter's file, to hand it on. It holds no images.</source>
-   <translation>Die Datei des Adapters kopieren, um sie weiterzugeben. Sie enthält keine Bilder.</translation>
+   <source>Copy the model's file, to hand it on. It holds no images.</source>
+   <translation>Die Datei des Modells kopieren, um sie weiterzugeben. Sie enthält keine Bilder.</translation>
   </message>
   <message>
    <source>Import…</source>
    <translation>Importieren …</translation>
   </message>
   <message>
-   <source>Add an adapter's file from elsewhere; its base must be here.</source>
-   <translation>Die Datei eines Adapters von anderswo hinzufügen; seine Basis muss hier sein.</translation>
+   <source>Add a model's file from elsewhere; its base must be here.</source>
+   <translation>Die Datei eines Modells von anderswo hinzufügen; seine Basis muss hier sein.</translation>
   </message>
   <message>
-   <source>Delete the adapter from this computer.</source>
-   <translation>Den Adapter von diesem Rechner löschen.</translation>
+   <source>Delete the model from this computer.</source>
+   <translation>Das Modell von diesem Rechner löschen.</translation>
   </message>
   <message>
    <source>&amp;Save to the case</source>

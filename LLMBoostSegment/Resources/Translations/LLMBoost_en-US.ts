@@ -1259,15 +1259,15 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Paint a little, get the whole.&lt;ol&gt;&lt;li&gt;Add a segment for each structure; for what is none of them, one named &lt;b&gt;background&lt;/b&gt;. In two or three slices, paint a stroke inside of each with &lt;b&gt;Paint&lt;/b&gt;.&lt;/li&gt;&lt;li&gt;Come back here: the whole is drawn, by a random walker at once, and then by an installed model that knows the structures, if there is one, which the strokes teach.&lt;/li&gt;&lt;li&gt;Where it is wrong, paint on; &lt;b&gt;Space&lt;/b&gt; goes to and fro. &lt;b&gt;N&lt;/b&gt; shows where a stroke helps most.&lt;/li&gt;&lt;li&gt;&lt;b&gt;Apply&lt;/b&gt;, or &lt;b&gt;Cancel&lt;/b&gt;.&lt;/li&gt;&lt;/ol&gt;What was painted always stays as it was painted. For research only.</source>
+   <source>Paint a little, get the whole.&lt;ol&gt;&lt;li&gt;Add a segment for each structure; for what is none of them, one named &lt;b&gt;background&lt;/b&gt;. In two or three slices, paint a stroke inside of each with &lt;b&gt;Paint&lt;/b&gt;.&lt;/li&gt;&lt;li&gt;Come back here: the whole is drawn, by a random walker at once, and then by an installed model that knows the structures, if there is one, which learns from the strokes.&lt;/li&gt;&lt;li&gt;Where it is wrong, paint on; &lt;b&gt;Space&lt;/b&gt; goes to and fro. &lt;b&gt;N&lt;/b&gt; shows where a stroke helps most.&lt;/li&gt;&lt;li&gt;&lt;b&gt;Apply&lt;/b&gt;, or &lt;b&gt;Cancel&lt;/b&gt;.&lt;/li&gt;&lt;/ol&gt;What was painted always stays as it was painted. For research only.</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>{model} does not know all that is painted: the walker answers</source>
+   <source>{model} does not know all that is painted: the random walker draws</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>The worker runs on {host}: what it learnt cannot be kept on this machine</source>
+   <source>The worker runs on {host}: what was learned cannot be kept on this machine</source>
    <translation type="unfinished" />
   </message>
  </context>
@@ -1301,11 +1301,11 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Let it learn from the strokes</source>
+   <source>Learn from the strokes</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Use what knows:</source>
+   <source>Model:</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1317,7 +1317,7 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Keep what it learnt</source>
+   <source>Keep as a model</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1357,11 +1357,11 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Installed models whose labels have the names or SNOMED codes of the segments</source>
+   <source>Models that know the segments, by name or SNOMED CT code; automatic: your own newest one first. The random walker needs none: it spreads the strokes as far as the image is alike</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>The model is taught by what is painted, where that helps; unticked, the walker alone answers</source>
+   <source>The model learns from what is painted, where that helps; unticked, the random walker alone draws</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1373,15 +1373,15 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Make a model of what the strokes have taught, for the next image and for LLMBoost Segment</source>
+   <source>Make a model of what was learned: LLMBoost Segment lists it, and the next image starts from it</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Hand the image to LLMBoost Train with what is painted as labels; the rest counts as not labeled</source>
+   <source>Add the image to the cases of LLMBoost Train: what is painted counts, the rest is not labeled</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Add the whole result as labels, too, not what is painted alone</source>
+   <source>Add the whole result, not only what is painted</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1393,7 +1393,7 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Walker alone</source>
+   <source>None: random walker</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1475,11 +1475,11 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Import an adapter</source>
+   <source>Import a model</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Delete the adapter '{name}' from this computer?</source>
+   <source>Delete the model '{name}' from this computer?</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1689,15 +1689,11 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>{used} of {count} kinds of segments are labels that the model learns.</source>
+   <source>Labels: {used} of {count} kinds of segments are learned</source>
    <translation type="unfinished" />
   </message>
   <message>
    <source>Case</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Seg.</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1725,10 +1721,6 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>The segments of the cases will be listed here.</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
    <source>background: not learned</source>
    <translation type="unfinished" />
   </message>
@@ -1741,19 +1733,7 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Cases</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
    <source>Label</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Found by</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>none</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1777,7 +1757,23 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
+   <source>in one case</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>in {count} cases</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>found by: {how}</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>and {count} more</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>no segments</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1952,6 +1948,14 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
+   <source>one case</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>{count} cases</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>Delete all copies of cases in {folder}?</source>
    <translation type="unfinished" />
   </message>
@@ -1960,7 +1964,7 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Choose an image in the section Cases first</source>
+   <source>Choose an image first, above the cases</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2141,7 +2145,7 @@ Train it longer, or on more cases. Import it all the same?</source>
  <context>
   <name>training.trainingsection</name>
   <message>
-   <source>The adapter '{name}' waits for a decision. Discard it, and train again?</source>
+   <source>The model '{name}' waits for a decision. Discard it, and train again?</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2157,15 +2161,11 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Stop, and keep nothing</source>
+   <source>Train with these cases</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Train an adapter of the base model</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>One case has problems, told in the section Cases: mend them</source>
+   <source>One case has problems, told below the table: mend them</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2181,6 +2181,10 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
+   <source>Stop, and keep nothing</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>Choose a base model</source>
    <translation type="unfinished" />
   </message>
@@ -2189,7 +2193,11 @@ Train it longer, or on more cases. Import it all the same?</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>{count} cases have problems, told in the section Cases: mend them</source>
+   <source>about {time} on this machine</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>{count} cases have problems, told below the table: mend them</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2782,7 +2790,7 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Makes a model of LLMBoost Segment better on a user's own images, in minutes: correct some results, add them as cases, train. The model itself stays as it is; what is learned is a small adapter. All is computed on this machine, and cases do not leave it. For research only, not for clinical use. See &lt;a href="{url}"&gt;{url}&lt;/a&gt;.</source>
+   <source>Makes a model of LLMBoost Segment better on a user's own images, in minutes: correct some results, add them as cases, train. The model itself stays as it is; what is learned goes into a small file beside it. All is computed on this machine, and cases do not leave it. For research only, not for clinical use. See &lt;a href="{url}"&gt;{url}&lt;/a&gt;.</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2794,7 +2802,7 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Cases</source>
+   <source>Cases and model</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2874,47 +2882,11 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Remove all</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Delete all copies in the folder. Nodes in the scene and adapters stay.</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Folder:</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Where the copies lie, on this computer. Names of patients and of nodes are not kept.</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Show</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Open the folder in the file browser.</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Labels</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>What each kind of segment in the cases is for the model: found by name or SNOMED code, or chosen here.</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Training</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
    <source>&amp;Base model:</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>The model to make better. It stays as it is: what is learned goes into a small adapter.</source>
+   <source>The model to make better. It stays as it is: what is learned goes into a small file beside it.</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2934,6 +2906,18 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
+   <source>Labels</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>What each kind of segment in the cases is for the model: found by name or SNOMED code, or chosen here.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Options</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>&amp;Device:</source>
    <translation type="unfinished" />
   </message>
@@ -2950,11 +2934,35 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
+   <source>Folder:</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Where the copies lie, on this computer. Names of patients and of nodes are not kept.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Show</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Open the folder in the file browser.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Remove all</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Delete all copies in the folder. Nodes in the scene and models stay.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>&amp;Start</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Train</source>
+   <source>Train with these cases</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2970,7 +2978,19 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Dice of each case that was kept for checking, by the base and by the adapted model; once every case was checked, of each by a network that had not seen it.</source>
+   <source>&amp;Accept</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Keep the trained model: it is in LLMBoost Segment's list at once.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Discard</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Delete the trained model.</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2978,7 +2998,11 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Segment the chosen case by the base (outlines) and by the adapted model (filled), in the views.</source>
+   <source>Segment the chosen case by the base (outlines) and by the trained model (filled), in the views.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Dice of each case that was kept for checking, before the training and after it; once every case was checked, of each by a network that had not seen it.</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -3002,19 +3026,7 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>&amp;Accept</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Keep the adapted model: it is in LLMBoost Segment's list at once.</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Discard</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>Delete the adapted model.</source>
+   <source>Curves</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -3042,11 +3054,11 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Adapters</source>
+   <source>Your models</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>The adapted models of this computer, with what they were made of and how they did.</source>
+   <source>The models that were trained on this computer, with what they were made of and how they did.</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -3062,7 +3074,7 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Segment the image chosen above by this adapter (filled) and by its base (outlines).</source>
+   <source>Segment the image chosen above by this model (filled) and by its base (outlines).</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -3070,7 +3082,7 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Copy the adapter's file, to hand it on. It holds no images.</source>
+   <source>Copy the model's file, to hand it on. It holds no images.</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -3078,11 +3090,11 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Add an adapter's file from elsewhere; its base must be here.</source>
+   <source>Add a model's file from elsewhere; its base must be here.</source>
    <translation type="unfinished" />
   </message>
   <message>
-   <source>Delete the adapter from this computer.</source>
+   <source>Delete the model from this computer.</source>
    <translation type="unfinished" />
   </message>
   <message>

@@ -20,5 +20,5 @@ def ready(case: TrainCase) -> TrainCase:
     """Two cases to train with, and one to check with."""
     for seed in range(3):
         case.add(f"head {seed}", seed)
-    choose(case.ui.caseTable.cellWidget(2, 2), "val")
+    choose(case.ui.caseTable.cellWidget(2, 1), "val")
     return case

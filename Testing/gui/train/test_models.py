@@ -35,12 +35,12 @@ def test_what_cannot_be_adapted_is_no_base_to_choose(ready):
     ready.panel.parameterNode.base = "both"  # of a scene
     ready.panel.refresh()
     assert not ready.ui.startButton.enabled
-    assert "Choose a base model" in ready.ui.problemsLabel.text
+    assert "Choose a base model" in ready.ui.startLabel.text
 
 
 def test_a_name_that_is_taken(ready):
     ready.ui.nameEdit.text = "hippocampus"
-    assert "A model named 'hippocampus' is installed already" in ready.ui.problemsLabel.text
+    assert "A model named 'hippocampus' is installed already" in ready.ui.startLabel.text
     assert not ready.ui.startButton.enabled
     ready.ui.nameEdit.text = "mine"
     assert ready.ui.startButton.enabled
