@@ -65,7 +65,7 @@ STAGES = {
 # Between fine-tuned weights and those before lies a better compromise than either (WiSE-FT, arXiv 2109.01903). Of 3/4,
 # 9/10 and 1, by val Dice (measure_contrasts.py): as they are 0.8830, 0.8819, 0.8802; in random contrasts 0.768, 0.785,
 # 0.790; in slices of 6 mm 0.726, 0.729, 0.729. The first stage alone: 0.8837, 0.314, 0.591. What 4,500 more steps
-# won and lost, the README tells (Evidence).
+# won and lost, docs/not-worked.md tells.
 SHARE = 0.75
 
 

@@ -1,4 +1,4 @@
-"""Pictures for the README: the panel on its way from an empty scene to a result and to an error, and the views.
+"""Pictures for the documents: the panel on its way from an empty scene to a result and to an error, and the views.
 
 The real worker and models compute, on the MNI152 T1 template that the nilearn wheel ships, and on an image of the test
 part of PneumoniaMNIST, where the folder of real data (LLMBOOST_DATA) holds it.

@@ -107,6 +107,8 @@ def complaint(arguments: list[str], *, whole: bool) -> str:
         return " ".join(word for word in arguments if word.startswith("--") and word not in known)
     try:
         command.make_context(command.name, arguments, parent=context)
+    except typer.Exit:  # of an option that ends the program, such as --list
+        return ""
     except Exception as error:  # whatever the parser raises
         return str(error) or type(error).__name__
     return ""

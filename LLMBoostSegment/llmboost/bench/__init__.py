@@ -1,1 +1,1 @@
-"""Experiments behind the README's numbers: a recipe's rows are run one by one, compared, and reported."""
+"""Experiments behind the figures of docs/evidence.md: a recipe's rows are run one by one, compared, and reported."""

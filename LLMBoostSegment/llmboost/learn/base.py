@@ -82,7 +82,7 @@ def train_base(
         raise LLMBoostError("a size and pretrained weights are for classifiers; this data set is to be segmented")
     each = None if settings.minutes is None else settings.minutes / max(settings.folds, 1)
     quick = not settings.network and each is not None and each < QUICK_MINUTES
-    # of the networks, Muon was measured on our own (README, Evidence: optimizers)
+    # of the networks, Muon was measured on our own (docs/evidence.md: optimizers)
     optimizer = "adamw" if settings.network else "muon"
     segmenting = Recipe(TrainingConfig(**budget, optimizer=optimizer), **chosen, quick=quick, report=True)
     if settings.folds:

@@ -28,7 +28,7 @@ class Row:
     high: float
 
 
-# the recipe few_shot's arms own and own-10, on one core (README, Evidence)
+# the recipe few_shot's arms own and own-10, on one core (docs/evidence.md)
 ROWS: tuple[Row, ...] = (
     Row(5, 1, 0.57, 0.79),
     Row(5, 3, 0.60, 0.85),

@@ -22,7 +22,7 @@ from .structures import Structure, measure
 PATCH_VOXELS = 110_000
 HALVINGS = 3
 # minutes are better spent on many small patches than on few large ones, and on coarse voxels as long as the smallest
-# structure stays so many of them wide (README, Evidence: few_shot)
+# structure stays so many of them wide (docs/evidence.md: few_shot)
 QUICK_MINUTES = 10  # of a training: below, it is to be quick
 QUICK_VOXELS = 33_000
 ACROSS = 10
