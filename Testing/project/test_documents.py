@@ -51,6 +51,10 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert broken == []
 
 
+def test_the_front_page_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
 def test_every_page_is_reached() -> None:
     """From the front page of the documents, by links and lists."""
     reached, todo = set(), [ROOT / "docs" / "index.md"]
