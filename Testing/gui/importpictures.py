@@ -43,5 +43,6 @@ def pictureImport(host: Host, widget: Any, work: Path, folder: Path) -> None:
     for kind in ("menu", "folder", "dialog"):
         host.dialogs.take(kind)
     typeText(ui.searchEdit, "hepar")
+    click(ui.modelButton)
     host.processEvents()
     grabPanel(widget, folder / "import-card.png")

@@ -32,6 +32,7 @@ VARIABLES = {
     "copy": "qSlicerSegmentEditorScriptedEffect",
     "effects": "qSlicerSegmentationsEditorEffectsPythonQt",
     "roiBox": "qMRMLNodeComboBox",
+    "foldable": "ctkCollapsibleButton",
 }
 AUTO_COMPLETE = dict.fromkeys(
     ["getPreviewNode", "onCancel", "onPreview", "onSegmentationModified", "previewComputationInProgress"],

@@ -11,15 +11,15 @@ class FoldedLine:
     """What is chosen in one line; open, the section has its own title.
 
     Args:
-        button: the section, a ctkCollapsibleButton.
+        foldable: the section, a ctkCollapsibleButton.
         lengths: letters that are seen of each thing that is chosen: together no wider than a panel.
     """
 
-    def __init__(self, button: Any, *lengths: int) -> None:
-        self._button, self._lengths, self._title = button, lengths, button.text
+    def __init__(self, foldable: Any, *lengths: int) -> None:
+        self._button, self._lengths, self._title = foldable, lengths, foldable.text
         self._chosen: tuple[str, ...] = ()
         self._line = ""
-        button.connect("contentsCollapsed(bool)", self._showHeader)
+        foldable.connect("contentsCollapsed(bool)", self._showHeader)
 
     def fold(self, folded: bool) -> None:
         """To one line, or open it."""
