@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from . import __version__
 from .commands import adapt, bench, classify, doctor, evaluate, fingerprint, models, segment, strokes, train
 from .commands.terminal import console, messages
 from .errors import LLMBoostError
-from .machine import share_cores
+from .machine import of_torchrun, share_cores
 
 INTERRUPTED = 130  # the exit status of what Ctrl-C has ended, as shells have it
 
@@ -25,12 +26,17 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     # listed here for the help alone: main(), where errors end, takes it wherever it stands
     if version:
         console.print(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand != "train" and of_torchrun():
+        if os.environ["RANK"] == "0":
+            raise LLMBoostError("torchrun is for `llmboost train` alone; start this command without it")
         raise typer.Exit
 
 

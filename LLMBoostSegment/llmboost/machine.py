@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 GB = 2**30
 # options of glibc's malloc.h: how much may be free at the heap's end, from which size on a piece lies apart from it,
@@ -19,12 +19,50 @@ KEPT = {TRIM_THRESHOLD: 2**31 - 1, MMAP_MAX: 0}
 USUAL = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25, MMAP_MAX: 2**16}
 
 
-def total_memory() -> float | None:
-    """This machine's memory in bytes, where it can be told."""
+def total_memory(root: Path = Path("/")) -> float | None:
+    """The bytes of memory that this process may use, where it can be told: the machine's, or fewer where a container or
+    a job of a cluster limits them.
+
+    Args:
+        root: of the file system that tells of limits.
+    """
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
+    return min([float(installed), *_limits(root)])
+
+
+def _limits(root: Path) -> Iterator[float]:
+    """Of Linux's control groups that this process is in, and of those above them: what limits one limits all below it
+    (https://docs.kernel.org/admin-guide/cgroup-v2.html, of version 1 cgroup-v1/memory.html)."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _number, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        folder, name = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+        here = PurePosixPath(group)
+        for above in (here, *here.parents):
+            # in a container, the folder may lie elsewhere than it is called
+            with suppress(OSError, ValueError):  # "max" is no limit
+                yield float(int((root / "sys/fs/cgroup" / folder / str(above).lstrip("/") / name).read_text()))
+
+
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Windows and macOS
+        return os.cpu_count() or 1
+
+
+def of_torchrun() -> bool:
+    """Whether torchrun has started this process and others that work with it."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ["WORLD_SIZE"] != "1"
 
 
 def processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,14 +71,22 @@ def train(
             " together, --steps for each.",
         ),
     ] = 0,
+    batch: Annotated[
+        int,
+        typer.Option(
+            "--batch",
+            min=0,
+            help="Patches or images a step, of all processes of torchrun together; by default from the data.",
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     device: DeviceOption = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was stopped.")] = False,
 ) -> None:
-    """Train a base model on a data set, within a budget."""
+    """Train a base model on a data set, within a budget; on several devices: torchrun -m llmboost train."""
     from ..booster import NO_BOOSTER, booster_of, hub
-    from ..inference.device import choose_device
     from ..learn.base import BaseSettings, train_base
+    from ..learn.distributed import is_first, joined
 
     if (minutes is None) == (steps is None):
         raise LLMBoostError("give a budget: either --minutes N or --steps N")
@@ -91,17 +100,12 @@ def train(
     if download:
         hub.find(booster, layers, download=True)
     settings = BaseSettings(
-        steps, minutes, booster_of(booster, seed=seed, **given), network, rate, size, pretrained, seed, folds
+        steps, minutes, booster_of(booster, seed=seed, **given), network, rate, size, pretrained, seed, folds, batch
     )
-    with training_news() as tell:
-        card = train_base(
-            dataset,
-            output,
-            settings,
-            device=choose_device(device),
-            resume=resume,
-            report=tell,
-        )
+    with joined(device) as own, training_news() if is_first() else nullcontext(lambda event: None) as tell:
+        card = train_base(dataset, output, settings, device=own, resume=resume, report=tell)
+        if not is_first():
+            return
     console.print(f"{output}: {_result(output, card)}")
     if card.doubts:
         console.print(f"warning: {card.doubts}; {ADVICE}")

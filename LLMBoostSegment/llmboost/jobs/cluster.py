@@ -17,7 +17,8 @@ from typing import Any
 from .. import __version__
 from ..errors import LLMBoostError
 from ..files import check_regular
-from .keeper import Jobs, Lost, Memory, Outcome, Seat, Submit, close_all, do, usable_cores
+from ..machine import usable_cores
+from .keeper import Jobs, Lost, Memory, Outcome, Seat, Submit, close_all, do
 
 SLURM = "slurm:"
 # Of a worker that is lost, no more than the job it was at is to suffer: by default a second one waits at each worker,

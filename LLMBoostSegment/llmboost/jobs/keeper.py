@@ -245,11 +245,3 @@ def close_all(id: str) -> None:
         keepers = [_KEEPERS.pop(thread) for thread in ended]
     for keeper in keepers:
         keeper.close()
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # Windows and macOS
-        return os.cpu_count() or 1

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from .keeper import Jobs, Lost, Memory, Outcome, Seat, Submit, close_all, do, usable_cores
+from ..machine import usable_cores
+from .keeper import Jobs, Lost, Memory, Outcome, Seat, Submit, close_all, do
 
 
 @contextmanager

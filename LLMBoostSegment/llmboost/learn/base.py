@@ -17,6 +17,7 @@ from .classification.crossvalidation import cross_validate_classifier
 from .classification.task import ClassificationConfig
 from .classification.train import ClassificationRecipe, train_classifier
 from .crossvalidation import cross_validate
+from .distributed import world_size
 from .plan import QUICK_MINUTES
 from .train import Recipe, train
 from .trainer import TrainingConfig
@@ -33,6 +34,7 @@ class BaseSettings:
         rate: peak learning rate.
         folds: in how many parts cases are held out in turn, see :func:`.crossvalidation.cross_validate`; 0: the data
             set's split tells.
+        batch: patches or images a step, of all processes together; 0: as the data lets expect.
         size, pretrained: of classifiers, see :class:`.classification.train.ClassificationRecipe`.
     """
 
@@ -45,6 +47,7 @@ class BaseSettings:
     pretrained: Path | None = None
     seed: int = 0
     folds: int = 0
+    batch: int = 0
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -71,9 +74,11 @@ def train_base(
     budget |= {} if settings.rate is None else {"rate": settings.rate}
     chosen: dict[str, Any] = {"booster": settings.booster}
     chosen |= {"network": settings.network} if settings.network else {}
+    if settings.folds and world_size() > 1:
+        raise LLMBoostError("--folds: cross-validation is not for several processes; start it without torchrun")
     run: dict[str, Any] = {"device": device, "resume": resume, "report": report}
     if is_image_set(data):
-        config = ClassificationConfig(**budget)
+        config = ClassificationConfig(**budget, **({"batch": settings.batch} if settings.batch else {}))
         recipe = ClassificationRecipe(config, size=settings.size, pretrained=settings.pretrained, **chosen, report=True)
         if settings.folds:
             return cross_validate_classifier(data, output, recipe, settings.folds, **run)
@@ -84,7 +89,8 @@ def train_base(
     quick = not settings.network and each is not None and each < QUICK_MINUTES
     # of the networks, Muon was measured on our own (docs/evidence.md: optimizers)
     optimizer = "adamw" if settings.network else "muon"
-    segmenting = Recipe(TrainingConfig(**budget, optimizer=optimizer), **chosen, quick=quick, report=True)
+    training = TrainingConfig(**budget, optimizer=optimizer)
+    segmenting = Recipe(training, **chosen, quick=quick, report=True, batch=settings.batch)
     if settings.folds:
         return cross_validate(data, output, segmenting, settings.folds, **run)
     return train(data, output, segmenting, **run)

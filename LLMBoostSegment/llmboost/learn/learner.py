@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .average import WeightAverage
 from .checkpoint import Snapshot, copy_of, trainable_state
+from .distributed import average, rank, take_over, world_size
 from .optimizer import make_optimizer
 from .precision import computing, training_dtype
 
@@ -21,10 +22,17 @@ if TYPE_CHECKING:
 
 
 class Learner:
-    """``network``, on ``device``, learns step by step as ``config`` says. ``step`` steps are done."""
+    """``network``, on ``device``, learns step by step as ``config`` says. ``step`` steps are done.
+
+    Of several processes (:mod:`.distributed`), all start from the first one's weights, and take the same steps.
+    """
 
     def __init__(self, network: nn.Module, config: TrainingConfig, device: torch.device) -> None:
         self.network = network.to(device)
+        changing = trainable_state(network)
+        take_over(changing.values())
+        weights = {name for name, _ in network.named_parameters()}
+        self._counted = [tensor for name, tensor in changing.items() if name not in weights]  # such as batch norm's
         self.config = config
         self.device = device
         self.optimizer = make_optimizer(network, config.optimizer, config.rate, config.weight_decay, config.kernels)
@@ -36,17 +44,20 @@ class Learner:
     def learn(self, loss_of: Callable[[dict[str, Tensor]], Tensor], batch: dict[str, Tensor], rate: float) -> float:
         """One step; returns the loss before it, or NaN if there was no way to go: then nothing was changed."""
         # dropout, too, repeats after a resume
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.step + (rank() << 40))
         self.network.train()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
         with computing(self.device, self.dtype):
             loss = loss_of(batch)
-        if not torch.isfinite(loss):
+        of_all = loss.detach().clone()
+        average([of_all])
+        if not torch.isfinite(of_all):
             return math.nan
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
+        average([*self._gradients(), *self._counted])
         self.scaler.unscale_(self.optimizer)
         length = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         # in float16 it happens, and the scaler leaves such a step out
@@ -56,7 +67,15 @@ class Learner:
         self.scaler.update()
         self.average.update(self.step)
         self.step += 1
-        return loss.item()
+        return of_all.item()
+
+    def _gradients(self) -> Iterator[Tensor]:
+        """Of all that learns, zero where this process's share of the batch passed by: others' need not have."""
+        for parameter in self.network.parameters():
+            if parameter.requires_grad and parameter.grad is None and world_size() > 1:
+                parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad is not None:
+                yield parameter.grad
 
     @contextmanager
     def judged(self) -> Iterator[nn.Module]:

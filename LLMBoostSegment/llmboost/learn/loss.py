@@ -1,4 +1,5 @@
-"""Dice and cross-entropy at every decoder level, over the voxels that somebody labeled."""
+"""Dice and cross-entropy at every decoder level, over the voxels that somebody labeled; of the whole batch, also where
+several processes share it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from collections.abc import Collection, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .distributed import summed
 
 IGNORED = -1
 SMOOTH = 1e-5  # voxels: a class that is nowhere, and not found, has Dice 1
@@ -55,13 +58,16 @@ class SegmentationLoss(nn.Module):
         log = torch.log_softmax(logits, dim=1).movedim(1, 0).flatten(1)  # (classes, voxels of the batch)
         log = log if bool(known.all()) else log[:, known]
         chosen = log.gather(0, own[None])[0]
-        voxels = torch.bincount(own, minlength=classes).to(log.dtype)
-        weights = torch.where(voxels > 0, (voxels / max(len(own), 1)).clamp(min=1e-12) ** -self.balance, 0)
-        entropy = -(weights[own] * chosen).sum() / (weights * voxels).sum().clamp(min=1e-12)
-        seen = torch.ones_like(voxels, dtype=torch.bool) if drawn is None else drawn.any(dim=0)
+        counts = summed(torch.bincount(own, minlength=classes))
+        voxels = counts.to(log.dtype)
+        weights = torch.where(voxels > 0, (voxels / counts.sum().clamp(min=1)).clamp(min=1e-12) ** -self.balance, 0)
+        entropy = -summed((weights[own] * chosen).sum()) / (weights * voxels).sum().clamp(min=1e-12)
+        seen = torch.ones_like(voxels, dtype=torch.bool) if drawn is None else summed(drawn.sum(dim=0)) > 0
         if self.regions:
             # how much probability each class has where each class is
-            found = torch.zeros(classes, classes, dtype=log.dtype, device=log.device).index_add(1, own, log.exp())
+            found = summed(
+                torch.zeros(classes, classes, dtype=log.dtype, device=log.device).index_add(1, own, log.exp())
+            )
             members = torch.zeros(len(self.regions), classes, dtype=log.dtype, device=log.device)
             for n, region in enumerate(self.regions):
                 members[n, list(region)] = 1
@@ -69,8 +75,8 @@ class SegmentationLoss(nn.Module):
             total = members @ (found.sum(dim=1) + voxels)
             seen = members @ (~seen).to(log.dtype) == 0
         else:
-            overlap = torch.zeros_like(voxels).index_add(0, own, chosen.exp())[1:]
-            total, seen = (log.exp().sum(dim=1) + voxels)[1:], seen[1:]
+            overlap = summed(torch.zeros_like(voxels).index_add(0, own, chosen.exp()))[1:]
+            total, seen = (summed(log.exp().sum(dim=1)) + voxels)[1:], seen[1:]
         dice = 1 - (2 * overlap + SMOOTH) / (total + SMOOTH)
         # what no case of the batch has drawn does not count
         return dice[seen].sum() / seen.sum().clamp(min=1) + entropy

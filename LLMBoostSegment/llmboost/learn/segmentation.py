@@ -21,6 +21,7 @@ from ..inference.preprocessing import preprocess
 from ..io.dataset import Dataset, DatasetCase, LoadedCase, load
 from ..io.image import Image, resample
 from .augment import IMAGE, LABEL
+from .distributed import processes_here, rank, shared, world_size
 from .loss import IGNORED, SegmentationLoss
 from .patches import DRAWN, TrainingPatches, Volume
 from .trainer import Progress, Score, TrainingConfig
@@ -82,10 +83,10 @@ class SegmentationTask:
         if not isinstance(patches, torch.utils.data.Dataset):
             chosen = {"contrast": config.contrast, "thick": config.thick, "foreground": config.foreground}
             patches = TrainingPatches(patches, self.preprocessing, config.samples, config.seed, **chosen)
-        rest = Subset(patches, range(step * config.batch, config.samples))
+        rest = Subset(patches, range(step * config.batch + rank(), config.samples, world_size()))
         # the cores that train on a CPU have no time for workers
-        workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if device.type == "cuda" else 0
-        return iter(DataLoader(rest, config.batch, num_workers=workers, pin_memory=workers > 0))
+        workers = min(8, max(1, (os.cpu_count() or 2) // processes_here() - 1)) if device.type == "cuda" else 0
+        return iter(DataLoader(rest, config.batch // world_size(), num_workers=workers, pin_memory=workers > 0))
 
     def loss(self, network: nn.Module, batch: dict[str, Tensor], progress: Progress) -> Tensor:
         self.criterion.balance = self.config.balance * (1 - progress.fraction)
@@ -102,7 +103,7 @@ class SegmentationTask:
     def score(self, network: nn.Module) -> Score:
         """The mean Dice of the labels, or of the regions where there are some, and of each label over the cases."""
         how = self.preprocessing, self.regions, self.activation
-        found = [mean_dice_of(network, volume, *how) for volume in self.val]
+        found = shared(lambda volume: mean_dice_of(network, volume, *how), self.val)
         scores, of_regions = np.hsplit(np.array(found), [len(found[0]) - len(self.regions)])
         # a label that no case has and nobody predicted, or that was drawn in none, has no score
         values = list(self.labels) or range(1, scores.shape[1] + 1)

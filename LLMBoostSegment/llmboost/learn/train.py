@@ -24,6 +24,7 @@ from ..io.imageset import ImageSet
 from ..model import load_model, save_model
 from ..networks import DEFAULT_SEGMENTER, PEERS, build, describe
 from .curve import draw_curve
+from .distributed import by_first, is_first
 from .fingerprint import FINGERPRINT, Fingerprint, write_fingerprint
 from .plan import TrainingPlan, make_plan
 from .segmentation import SegmentationTask, read_volume
@@ -38,7 +39,8 @@ class Recipe:
     ``options`` are fields of the network's config; ``card`` are fields of the model's card to set, such as title,
     description, labels with terminology, license. ``start`` is a model file of the same network, whose weights training
     starts from. ``quick``: by the plan for minutes, with its network.
-    ``report`` asks for report.html in the run's folder (:mod:`.trainingreport`).
+    ``report`` asks for report.html in the run's folder (:mod:`.trainingreport`). ``batch``: patches a step, of all
+    processes together; 0: as the plan says.
     """
 
     config: TrainingConfig
@@ -49,6 +51,7 @@ class Recipe:
     start: Path | None = None
     quick: bool = False
     report: bool = False
+    batch: int = 0
 
 
 def train(
@@ -90,7 +93,8 @@ def train(
 
     with alone(output) as run:
         check_output(output, resume)  # another training may have written it meanwhile
-        write_fingerprint(facts.report(plan), run / FINGERPRINT)
+        if is_first():
+            write_fingerprint(facts.report(plan), run / FINGERPRINT)
         torch.manual_seed(recipe.config.seed)
         network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
         if recipe.start:
@@ -107,33 +111,40 @@ def train(
             trainer.resume()
         outcome = trainer.run()
 
-        network.load_state_dict({**network.state_dict(), **outcome.state})
-        if isinstance(network.booster, Booster):
-            network.booster.merge_lora()
-        assert outcome.score is not None
-        dice = {"val_dice": outcome.score.value, "val_dice_per_label": outcome.score.known_labels}
-        own = {
-            "task": SEGMENTATION,
-            "labels": default_labels(dataset.labels),
-            "one_piece": plan.one_piece,
-            "modality": ", ".join(dataset.modalities),
-            "training": {"start": read_card(recipe.start).training} if recipe.start else {},
-            "figures": {**dice, **({NOT_TAUGHT: list(untaught)} if untaught else {})},
-        }
-        card = base_card(output, dataset, task, network, outcome, own, recipe.card)
-        check_free(output, resume)
-        card = save_model(network, card, output)
-        draw_curve(run, dataset.labels)
-        if recipe.report:
-            report({"event": "stage", "text": "writing the report"})
-            told = (*plan.reasons, *checked.notes, *notes)
-            report({"event": "report", "text": report_training(output, card, dataset, run, told, device)})
-    return card
+        def write() -> Card:
+            network.load_state_dict({**network.state_dict(), **outcome.state})
+            if isinstance(network.booster, Booster):
+                network.booster.merge_lora()
+            assert outcome.score is not None
+            dice = {"val_dice": outcome.score.value, "val_dice_per_label": outcome.score.known_labels}
+            own = {
+                "task": SEGMENTATION,
+                "labels": default_labels(dataset.labels),
+                "one_piece": plan.one_piece,
+                "modality": ", ".join(dataset.modalities),
+                "training": {"start": read_card(recipe.start).training} if recipe.start else {},
+                "figures": {**dice, **({NOT_TAUGHT: list(untaught)} if untaught else {})},
+            }
+            card = base_card(output, dataset, task, network, outcome, own, recipe.card)
+            check_free(output, resume)
+            card = save_model(network, card, output)
+            draw_curve(run, dataset.labels)
+            if recipe.report:
+                report({"event": "stage", "text": "writing the report"})
+                told = (*plan.reasons, *checked.notes, *notes)
+                report({"event": "report", "text": report_training(output, card, dataset, run, told, device)})
+            return card
+
+        return by_first(write)
 
 
 def plan_of(dataset: Dataset, cases: Sequence[DatasetCase], recipe: Recipe, checked: CheckedCases) -> TrainingPlan:
     """How a training of that recipe takes these cases."""
-    return make_plan(dataset, cases, quick=recipe.quick, load=checked.load)
+    plan = make_plan(dataset, cases, quick=recipe.quick, load=checked.load)
+    if not recipe.batch:
+        return plan
+    others = (reason for reason in plan.reasons if not reason.startswith("batch "))
+    return replace(plan, batch=recipe.batch, reasons=(*others, f"batch {recipe.batch}: as asked for"))
 
 
 def case_digests(dataset: Dataset, train: Sequence[DatasetCase], val: Sequence[DatasetCase]) -> dict[str, Any]:
@@ -150,12 +161,16 @@ def case_digests(dataset: Dataset, train: Sequence[DatasetCase], val: Sequence[D
 
 @contextmanager
 def alone(output: Path) -> Iterator[Path]:
-    """The folder of the run that writes ``output``, which is this process's alone; if it stays empty, it goes.
+    """The folder of the run that writes ``output``: this process's alone, and of those that train with it. If it stays
+    empty, it goes.
 
     Raises:
         LLMBoostError: another process is at work there, or nothing can be written.
     """
     run = run_folder(output)
+    if not is_first():
+        yield run
+        return
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:

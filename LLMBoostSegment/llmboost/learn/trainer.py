@@ -1,5 +1,5 @@
-"""Training within a budget of minutes or steps, on one device: the loop, which validation is the best, and how a
-killed training goes on. What is learned, from what and how it is judged is a :class:`Task`."""
+"""Training within a budget of minutes or steps, on one device or several (:mod:`.distributed`): the loop, which
+validation is the best, and how a killed one goes on. What is learned, and how it is judged, is a :class:`Task`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from .checkpoint import (
     restored,
     save_checkpoint,
 )
+from .distributed import agreed, check_share, is_first
 from .guard import MOST_SETBACKS, Guard
 from .learner import Learner
 from .precision import name_of
@@ -212,6 +213,7 @@ class Trainer:
         config = task.config
         if (config.steps is None) == (config.minutes is None):
             raise ValueError("give steps or minutes")
+        check_share(config.batch)
         self.learner = Learner(network, config, device)
         self.network = network
         self.task = task
@@ -317,7 +319,7 @@ class Trainer:
             self.validated = self.stale = 0
             if not self.known:
                 self.budget.validated(self._now() - started)
-        while self.fraction < 1 and not self.stalled and not (self.cancelled() or self.finishing()):
+        while self.fraction < 1 and not self.stalled and not agreed(self.cancelled() or self.finishing()):
             loss = self.learner.learn(self._loss, next(batches), self.rate)
             self.budget.stepped(self._now() - started)
             if trouble := self.guard.trouble(loss, self.fraction):
@@ -334,7 +336,7 @@ class Trainer:
                     self.losses = 0.0, 0
                     self.budget.validated(self._now() - started)
                 self._checkpoint()
-        if self.step and not self.best and self.finishing():
+        if self.step and not self.best and agreed(self.finishing()):
             self._validate()
             self.budget.validated(self._now() - started)
         if self.step and (self.config.last or not self.task.selects):
@@ -347,7 +349,7 @@ class Trainer:
         return Outcome(self.best, self.best_score, self.step, self.seconds)
 
     def _now(self) -> float:
-        return now(self.config.clock)
+        return agreed(now(self.config.clock))
 
     @property
     def step(self) -> int:
@@ -404,7 +406,7 @@ class Trainer:
             return
         self.validated += 1
         with self.learner.judged() as network:
-            score = known or self.task.score(network)
+            score = known or agreed(self.task.score(network))
         self.stale += 1
         if self.best_score is None or self.config.last or score.value > self.best_score.value:
             self.best, self.best_score, self.stale = self.learner.weights(), score, 0
@@ -421,6 +423,11 @@ class Trainer:
         )
 
     def _checkpoint(self) -> None:
+        snapshot = self.learner.snapshot(self.losses)
+        if self.guard.passed:
+            self.good = snapshot
+        if not is_first():
+            return
         progress = {
             "identity": self._identity(),
             "booster": describe(self.network)[1],
@@ -433,12 +440,11 @@ class Trainer:
             "best": asdict(self.best_score) if self.best_score else None,
             "stale": self.stale,
         }
-        snapshot = self.learner.snapshot(self.losses)
         save_checkpoint(self.folder / CHECKPOINT, snapshot, self.best, progress)
-        if self.guard.passed:
-            self.good = snapshot
 
     def _log(self, event: str, **fields: Any) -> None:
+        if not is_first():
+            return
         entry = {"event": event, **fields}
         append_json(self.folder / LOG, entry)
         self.report(entry)

@@ -20,6 +20,7 @@ from ...inference.preprocessing import mirrorings
 from ...io.imageset import Sample
 from ...metrics.classification import classification_scores
 from ..augment import IMAGE
+from ..distributed import rank, world_size
 from ..trainer import Progress, Score, TrainingConfig
 from .augment import Augmentation
 
@@ -150,7 +151,8 @@ class ClassificationTask:
                 other = torch.randperm(len(images), generator=random)
                 images = share * images + (1 - share) * images[other]
                 targets = share * targets + (1 - share) * targets[other]
-            yield {IMAGE: images, TARGET: targets}
+            mine = slice(rank(), None, world_size())  # images are mixed across the whole batch
+            yield {IMAGE: images[mine], TARGET: targets[mine]}
             step += 1
 
     def _order(self, step: int, size: int) -> Tensor:

@@ -26,6 +26,7 @@ from ...networks import CLASSIFIERS, build
 from ...report import ObservedImages, Training, write_report
 from ...report.classification import MOST, wrongness
 from ..curve import draw_curve
+from ..distributed import by_first
 from ..plan import ct_window, has_side
 from ..train import alone, base_card, check_free, check_output, default_labels
 from ..trainer import Outcome, Trainer
@@ -142,23 +143,28 @@ def train_classifier(
             trainer.resume()
         outcome = trainer.run()
 
-        network.load_state_dict({**network.state_dict(), **outcome.state})
-        network.eval()
-        cast(Any, network).ood_score.fit(features_of(network, images.images))
-        if isinstance(network.booster, Booster):
-            network.booster.merge_lora()
-        usual = looks.fit(images.images.numpy(), held_out.images.numpy(), preprocessing.mirror, input_region == "mask")
-        meaning = replace(calibrate(network, held_out, data, preprocessing, input_region), looks=usual)
-        result = _judged(data, val, task, network, meaning)
-        card = _card(output, recipe, data, task, network, outcome, meaning, result)
-        check_free(output, resume)
-        card = save_model(network, card, output)
-        draw_curve(run)
-        if recipe.report:
-            told = Training(run / "curve.png", plan.reasons)
-            write_report(run / REPORT, card, result, observe_worst(result, val, preprocessing), told)
-            report({"event": "report", "text": f"report on {len(val)} validation images in {run / REPORT}"})
-    return card
+        def write() -> Card:
+            network.load_state_dict({**network.state_dict(), **outcome.state})
+            network.eval()
+            cast(Any, network).ood_score.fit(features_of(network, images.images))
+            if isinstance(network.booster, Booster):
+                network.booster.merge_lora()
+            usual = looks.fit(
+                images.images.numpy(), held_out.images.numpy(), preprocessing.mirror, input_region == "mask"
+            )
+            meaning = replace(calibrate(network, held_out, data, preprocessing, input_region), looks=usual)
+            result = _judged(data, val, task, network, meaning)
+            card = _card(output, recipe, data, task, network, outcome, meaning, result)
+            check_free(output, resume)
+            card = save_model(network, card, output)
+            draw_curve(run)
+            if recipe.report:
+                told = Training(run / "curve.png", plan.reasons)
+                write_report(run / REPORT, card, result, observe_worst(result, val, preprocessing), told)
+                report({"event": "report", "text": f"report on {len(val)} validation images in {run / REPORT}"})
+            return card
+
+        return by_first(write)
 
 
 def _network(recipe: ClassificationRecipe, data: ImageSet, preprocessing: Preprocessing) -> nn.Module:
