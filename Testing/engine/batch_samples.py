@@ -13,6 +13,7 @@ import llmboost as package
 from llmboost.io.image import Image, write_image
 
 SHAPE = (14, 16, 15)
+LIMIT = 20  # seconds a case, where one hangs
 ENGINE = str(Path(package.__file__).parents[1])
 
 # Of all processes, those that do a batch's cases alone meet it.

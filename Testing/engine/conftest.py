@@ -20,8 +20,10 @@ from scipy.spatial.transform import Rotation
 
 from llmboost.card import SEGMENTATION, Card, Label, Preprocessing
 from llmboost.io.image import Image, read_image, write_image
+from llmboost.io.segnrrd import read_segmentation
 
-from . import fuzzing
+from . import fuzzing, summaries
+from .batch_samples import LIMIT, Process, environment
 
 SHAPE = (24, 28, 24)
 TINY = {"stem": (4, 8, 8), "width": 16, "depth": 2, "heads": 2}
@@ -285,3 +287,85 @@ def fuzz(reader, request) -> Callable[..., None]:
         each()
 
     return start
+
+
+@pytest.fixture
+def start_batch(tmp_path, tiny_model):
+    """``start_batch(option, ...)`` segments tmp_path/images into tmp_path/out in a process of its own."""
+    running = []
+
+    def run(*options):
+        arguments = ("segment", tmp_path / "images", "--model", tiny_model, "--output", tmp_path / "out", *options)
+        running.append(Process("llmboost", *arguments, env=environment(tmp_path / "traps")))
+        return running[-1]
+
+    yield run
+    for process in running:
+        process.kill()
+
+
+@pytest.fixture
+def check_batch(llmboost, tiny_model, tmp_path):
+    """``check_batch(good, others)``: tmp_path/out holds what one process makes of each good case, and no more."""
+
+    def labels(folder, id):
+        return read_segmentation(folder / f"{id}.seg.nrrd")[0].array
+
+    def run(good, others):
+        out, alone = tmp_path / "out", tmp_path / "alone"
+        llmboost(
+            "segment", *(tmp_path / "images" / f"{id}.nrrd" for id in good), "--model", tiny_model, "--output", alone
+        )
+        assert summaries.names(out) == sorted([*(f"{id}.seg.nrrd" for id in good), "summary.csv", "summary.json"])
+        found = summaries.rows(out)
+        assert sorted(found) == sorted([*good, *others])
+        assert {id for id, row in found.items() if row["status"] == "ok"} == set(good)
+        for id in good:
+            assert (labels(out, id) == labels(alone, id)).all()
+            assert found[id]["volumes_ml"] == summaries.rows(alone)[id]["volumes_ml"]
+        for id in others:
+            assert found[id]["error"].startswith(f"{tmp_path / 'images' / id}.nrrd: ")
+        for id in (id for id in others if id.startswith("crash")):
+            assert found[id]["error"].endswith(": ended its process (signal SIGABRT), 2 times")
+        for id in (id for id in others if id.startswith("hang")):
+            assert found[id]["error"].endswith(f": took longer than {LIMIT} s, 2 times")
+
+    return run
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """``scheduler(workers)`` starts a scheduler with workers; gives their processes, the scheduler's first."""
+    running = []
+
+    def run(workers, *options):
+        file = tmp_path / f"scheduler{len(running)}.json"
+        env = environment(tmp_path / "traps") | {
+            "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
+            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+        }
+        place = ("--scheduler-file", file, *options)
+        running.append(
+            Process(
+                "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", *place, env=env
+            )
+        )
+        first = len(running) - 1
+        _wait_until(file.exists, running[-1])
+        for number in range(workers):
+            folder = ("--local-directory", tmp_path / f"worker{len(running)}")
+            one = ("--name", f"w{number}", "--nthreads", 1, "--no-dashboard", *folder)
+            running.append(Process("distributed.cli.dask_worker", *one, *place, env=env))
+        return file, running[first:]
+
+    yield run
+    for process in reversed(running):
+        process.kill()
+
+
+def _wait_until(there, process):
+    deadline = time.monotonic() + 600
+    while not there():
+        assert process.runs(), process.text
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -15,6 +15,7 @@ from llmboost.bench.kinds import Measure
 from llmboost.bench.kinds.segmentation import booster_of
 from llmboost.bench.recipe import read_recipe, shipped
 from llmboost.bench.report import compare, write_report
+from llmboost.bench.rows import Here
 from llmboost.bench.runner import ROWS, check_settings, read_rows, run
 from llmboost.bench.statistics import estimate, holm, share
 from llmboost.errors import LLMBoostError
@@ -91,7 +92,7 @@ def coins(monkeypatch):
 
 
 def run_coins(recipe, folder, **options):
-    return run(recipe, folder, folder, CPU, **options)
+    return run(recipe, folder, folder, Here(CPU), **options)
 
 
 # -- recipes -----------------------------------------------------------------------------------------------------------

@@ -2,51 +2,11 @@
 
 import json
 import os
-import time
 
 import pytest
 
-from .batch_samples import Process, environment, stamps, wait_for_results, write_cases
+from .batch_samples import LIMIT, stamps, wait_for_results, write_cases
 from .summaries import journal, rows
-from .test_workers import LIMIT, check, start  # noqa: F401  # fixtures
-
-
-@pytest.fixture
-def scheduler(tmp_path):
-    """``scheduler(workers)`` starts a scheduler with workers; gives their processes, the scheduler's first."""
-    running = []
-
-    def run(workers, *options):
-        file = tmp_path / f"scheduler{len(running)}.json"
-        env = environment(tmp_path / "traps") | {
-            "DASK_DISTRIBUTED__SCHEDULER__WORKER_SATURATION": "1.0",
-            "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
-        }
-        place = ("--scheduler-file", file, *options)
-        running.append(
-            Process(
-                "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", 0, "--no-dashboard", *place, env=env
-            )
-        )
-        first = len(running) - 1
-        wait_until(file.exists, running[-1])
-        for number in range(workers):
-            folder = ("--local-directory", tmp_path / f"worker{len(running)}")
-            one = ("--name", f"w{number}", "--nthreads", 1, "--no-dashboard", *folder)
-            running.append(Process("distributed.cli.dask_worker", *one, *place, env=env))
-        return file, running[first:]
-
-    yield run
-    for process in reversed(running):
-        process.kill()
-
-
-def wait_until(there, process):
-    deadline = time.monotonic() + 600
-    while not there():
-        assert process.runs(), process.text
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def address(file):
@@ -54,34 +14,34 @@ def address(file):
 
 
 @pytest.mark.slow
-def test_cases_that_raise_crash_and_hang_cost_themselves(start, check, scheduler, tmp_path):  # noqa: F811
+def test_cases_that_raise_crash_and_hang_cost_themselves(start_batch, check_batch, scheduler, tmp_path):
     good, others = write_cases(tmp_path / "images", 12, bad=1, crashing=1, hanging=1)
     file, _ = scheduler(2)
-    process = start("--scheduler-file", file, "--time-limit", LIMIT)
+    process = start_batch("--scheduler-file", file, "--time-limit", LIMIT)
     assert process.wait() == 1, process.text
     assert "12 of 15 cases segmented" in process.text
     assert "worker-saturation" not in process.text
-    check(good, others)
-    process = start("--cluster", address(file), "--time-limit", LIMIT, "--resume")
+    check_batch(good, others)
+    process = start_batch("--cluster", address(file), "--time-limit", LIMIT, "--resume")
     assert process.wait() == 1, process.text
     assert "12 cases done before, left alone" in process.text
 
 
 @pytest.mark.slow
-def test_three_hundred_cases_and_kills(start, check, scheduler, tmp_path):  # noqa: F811
+def test_three_hundred_cases_and_kills(start_batch, check_batch, scheduler, tmp_path):
     """A worker is lost, then the scheduler, then the client."""
     good, others = write_cases(tmp_path / "images", 287, bad=10, crashing=2, hanging=1)
     out = tmp_path / "out"
     file, (_, *workers) = scheduler(3)
     options = ("--time-limit", LIMIT, "--resume")
-    client = start("--cluster", address(file), *options)
+    client = start_batch("--cluster", address(file), *options)
     wait_for_results(out, 30, client)
     workers[0].kill()
     workers[1].kill(alone=True)
     wait_for_results(out, 60, client)
     file, (scheduling, *_) = scheduler(3)
     client.kill(alone=True)
-    client = start("--scheduler-file", file, *options)
+    client = start_batch("--scheduler-file", file, *options)
     wait_for_results(out, 120, client)
     scheduling.kill()
     assert client.wait() == 1
@@ -89,12 +49,12 @@ def test_three_hundred_cases_and_kills(start, check, scheduler, tmp_path):  # no
     told = {row["id"] for row in [*rows(out).values(), *journal(out)] if row["status"] == "ok"}
     before = stamps(out)
     file, _ = scheduler(3)
-    client = start("--cluster", address(file), *options)
+    client = start_batch("--cluster", address(file), *options)
     assert client.wait() == 1, client.text
     assert "287 of 300 cases segmented" in client.text
     after = stamps(out)
     assert {id for id in told if after[id] != before[id]} == set(), "computed twice"
-    check(good, others)
+    check_batch(good, others)
 
 
 SBATCH = """#!/bin/sh
@@ -107,7 +67,7 @@ kill -9 -- "-$1"
 
 
 @pytest.mark.slow
-def test_jobs_of_slurm(start, check, tmp_path, monkeypatch):  # noqa: F811
+def test_jobs_of_slurm(start_batch, check_batch, tmp_path, monkeypatch):
     """By stand-ins for Slurm's commands, which start a job at once, and end it."""
     good, _ = write_cases(tmp_path / "images", 8)
     commands = tmp_path / "commands"
@@ -120,7 +80,7 @@ def test_jobs_of_slurm(start, check, tmp_path, monkeypatch):  # noqa: F811
         "{jobs: 2, cores: 1, memory: 2GB, walltime: '00:30:00', scheduler_options: {host: 127.0.0.1},"
         f" local_directory: {tmp_path}}}"
     )
-    process = start("--cluster", f"slurm:{tmp_path / 'slurm.yaml'}")
+    process = start_batch("--cluster", f"slurm:{tmp_path / 'slurm.yaml'}")
     assert process.wait() == 0, process.text
     assert "8 of 8 cases segmented" in process.text
-    check(good, [])
+    check_batch(good, [])

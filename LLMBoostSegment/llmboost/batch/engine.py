@@ -7,7 +7,7 @@ import pickle
 import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from .. import __version__
 from ..errors import LLMBoostError
 from ..files import remove_leftovers
 from ..io.case import ALL_FRAMES, InputCase
-from ..jobs.cluster import cluster_workers
-from ..jobs.keeper import Jobs, Link, Lost, Outcome, Seat, Submit
-from ..jobs.local import local_workers
+from ..jobs.keeper import Jobs, Link, Lost, Outcome, Seat
+from ..jobs.workers import workers
 from ..report.overview import check_overview
 from . import overview
 from .run import Run
@@ -90,7 +89,7 @@ class Workers(Engine):
             tries[id] += 1
             submit(pickle.dumps(cases[id]), lambda outcome: ended.put((id, outcome)))
 
-        with self._open(jobs) as submit:
+        with workers(self.count, self.cluster, self.scheduler_file, jobs, self.tell) as submit:
             for id in cases:
                 begin(id)
             while len(found) < len(cases):
@@ -112,11 +111,6 @@ class Workers(Engine):
                 found[id] = rows
                 run.summary.write_now_and_then()
         return [row for id in cases for row in found[id]]
-
-    def _open(self, jobs: Jobs) -> AbstractContextManager[Submit]:
-        if self.count:
-            return local_workers(self.count, jobs)
-        return cluster_workers(self.cluster, self.scheduler_file, jobs, self.tell)
 
 
 class _Beginning:

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import shutil
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..errors import LLMBoostError
-from ..learn.train import made_with
-from ..machine import processor
-from .kinds import Context, load_kind
+from .kinds import load_kind
 from .recipe import BenchRecipe, BenchRow, Cell
+from .rows import Common, Here, Record, Workers, program_commit
 
 ROWS = "rows.jsonl"
-
-Record = dict[str, Any]
 
 
 def run(
     recipe: BenchRecipe,
     output: Path,
     data: Path,
-    device: torch.device,
+    engine: Here | Workers,
     *,
     threads: int = 1,
     only: str | None = None,
@@ -40,55 +31,31 @@ def run(
 
     Args:
         data: the folder that the recipe's data lie in.
-        threads: of the CPU; numbers repeat exactly with the same ones.
+        engine: by what rows are run.
+        threads: of the CPU, a row; numbers repeat exactly with the same ones.
         only: the id of the one row to run, whether finished or not.
-        report: called with {"event": "row", "row", "number", "of"} before a row, {"event": "done", "record",
-            "before"} after it, and what the kind reports between.
+        report: called with {"event": "done", "record", "before", "number", "of"} after each row.
 
     Returns:
         all records of ``output``: a row that failed for a reason to be told has "error" in place of "figures".
 
     Raises:
-        LLMBoostError: no such row, or one was run with other settings.
+        LLMBoostError: no such row, or one was run with other settings; or there is nothing that could run them.
     """
-    kind = load_kind(recipe.kind)
+    load_kind(recipe.kind)
     output.mkdir(parents=True, exist_ok=True)
     records = {record["row"]: record for record in read_rows(output)}
     check_settings(recipe, records, output)
-    torch.set_num_threads(threads)
-    commit = program_commit()
-    for number, row in enumerate(_rows(recipe, records, only)):
-        before = records.get(row.id)
-        if only is None and before is not None and "error" not in before:
-            continue
-        report({"event": "row", "row": row.id, "number": number + 1, "of": row_count(recipe) if only is None else 1})
-        folder = output / "runs" / row.id.replace("/", "_")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        started = time.monotonic()
-        try:
-            entry = {"id": row.id, **dataclasses.asdict(row)}
-            outcome: Record = {"figures": kind.run(entry, Context(data, folder, device, report))}
-        except LLMBoostError as error:
-            outcome = {"error": str(error)}
-        record = {
-            "row": row.id,
-            "recipe": recipe.name,
-            "arm": row.arm,
-            "factors": row.factors,
-            "tuned": row.tuned,
-            "seed": row.seed,
-            "settings": row.settings,
-            "device": device.type,
-            "threads": threads,
-            "machine": processor(),
-            **({"commit": commit} if commit else {}),
-            **made_with(),
-            "seconds": round(time.monotonic() - started, 1),
-            **outcome,
-        }
-        records[row.id] = _append(output / ROWS, record)
-        report({"event": "done", "record": record, "before": before})
+    of, number = row_count(recipe) if only is None else 1, 0
+    with engine.opened(Common(recipe.name, recipe.kind, output, data, threads, program_commit())) as run_rows:
+        for rows in _rounds(recipe, records, only):
+            due = [row for row in rows if only is not None or "figures" not in records.get(row.id, {})]
+            number += len(rows) - len(due)
+            for record in run_rows(due):
+                number += 1
+                before = records.get(record["row"])
+                records[record["row"]] = _append(output / ROWS, record)
+                report({"event": "done", "record": record, "before": before, "number": number, "of": of})
     return list(records.values())
 
 
@@ -124,35 +91,20 @@ def selected(recipe: BenchRecipe, records: dict[str, Record]) -> Iterator[tuple[
                 yield row, records[row.id]
 
 
-def _rows(recipe: BenchRecipe, records: dict[str, Record], only: str | None) -> Iterator[BenchRow]:
-    """In the order to run them: seed by seed, so that what is stopped is balanced."""
+def _rounds(recipe: BenchRecipe, records: dict[str, Record], only: str | None) -> Iterator[list[BenchRow]]:
+    """Rows that can be run at once, seed by seed, so that what is stopped is balanced: with tuning, those of the other
+    seeds are known when the first one's have ended."""
     if only is not None:
         found = [row for seed in recipe.seeds for row in recipe.rows(seed) if row.id == only]
         if not found:
             first = recipe.rows(recipe.seeds[0])[0].id
             raise LLMBoostError(f"row '{only}': recipe '{recipe.name}' has none of that name; such as '{first}'")
-        yield from found
+        yield found
         return
-    for seed in recipe.seeds:
-        for row in recipe.rows(seed):
-            # asked late: the first seed's rows are finished by then
-            if seed == recipe.seeds[0] or row.tuned == chosen(recipe, records)[row.cell]:
-                yield row
-
-
-def program_commit() -> str:
-    """The commit of this program, with "-dirty" where files were changed; empty where it runs from no checkout."""
-    for command in (
-        "ls-files --error-unmatch " + Path(__file__).name,
-        "describe --always --dirty --abbrev=8 --exclude=*",
-    ):
-        try:
-            asked = subprocess.run(
-                ["git", *command.split()], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-            )
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-    return asked.stdout.strip()
+    first, *others = recipe.seeds
+    yield recipe.rows(first)
+    choice = chosen(recipe, records)
+    yield [row for seed in others for row in recipe.rows(seed) if row.tuned == choice[row.cell]]
 
 
 def row_count(recipe: BenchRecipe) -> int:

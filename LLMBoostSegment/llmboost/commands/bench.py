@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,16 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from .terminal import DeviceOption, console, progress_bar
+from .terminal import (
+    ClusterOption,
+    DeviceOption,
+    Place,
+    SchedulerFileOption,
+    WorkersOption,
+    console,
+    progress_bar,
+    tell,
+)
 
 
 def _list_recipes(wanted: bool) -> None:
@@ -45,27 +55,33 @@ def bench(
         bool,
         typer.Option("--list", is_eager=True, callback=_list_recipes, help="List the shipped recipes, and stop."),
     ] = False,
+    workers: WorkersOption = 0,
+    cluster: ClusterOption = "",
+    scheduler_file: SchedulerFileOption = None,
 ) -> None:
-    """Run an experiment row by row, and report on it. A stopped one continues where it was."""
+    """Run an experiment row by row, or as many at once as there are workers, and report on it. A stopped one continues
+    where it was."""
     from ..bench.recipe import read_recipe
     from ..bench.report import TABLE, write_report
+    from ..bench.rows import Here, Workers
     from ..bench.runner import run
     from ..inference.device import choose_device
+    from ..jobs.workers import workers as open_workers
 
     plan = read_recipe(recipe)
+    place = Place(workers, cluster, scheduler_file)
+    place.check()
     failed = False
     if not report_only:
         with progress_bar() as progress:
             task = progress.add_task(plan.name, total=1.0)
-            records = run(
-                plan,
-                output,
-                data,
-                choose_device(device),
-                threads=threads,
-                only=only,
-                report=lambda event: _show(progress, task, event),
+            show = partial(_show, progress, task)
+            engine = (
+                Here(choose_device(device), show)
+                if place.here
+                else Workers(lambda jobs: open_workers(workers, cluster, scheduler_file, jobs, tell), device)
             )
+            records = run(plan, output, data, engine, threads=threads, only=only, report=show)
         failed = any("error" in record for record in records)
     page = write_report(plan, output)
     console.print((output / TABLE).read_text(encoding="utf-8"))
@@ -77,12 +93,13 @@ def bench(
 def _show(progress: Progress, task: Any, event: dict[str, Any]) -> None:
     match event["event"]:
         case "row":
-            progress.update(task, description=f"row {event['number']} of {event['of']}: {event['row']}", completed=0)
+            progress.update(task, description=event["row"], completed=0)
         case "step":
             progress.update(task, completed=event["fraction"])
         case "done":
             record = event["record"]
-            console.print(f"{record['row']}: {_outcome(record)} ({record['seconds']:.0f} s)")
+            done = f"row {event['number']} of {event['of']}: {record['row']}"
+            console.print(f"{done}: {_outcome(record)} ({record['seconds']:.0f} s)")
             if event["before"]:
                 console.print(f"  before: {_outcome(event['before'])}")
 

@@ -171,8 +171,8 @@ class Place(NamedTuple):
     workers: int
     cluster: str
     scheduler_file: Path | None
-    part: str
-    limit: float | None
+    part: str = ""
+    limit: float | None = None
 
     @property
     def here(self) -> bool:
