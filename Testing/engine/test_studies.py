@@ -241,12 +241,41 @@ def test_bids_subjects_of_two_data_sets_and_damaged_files(find, told, tmp_path):
     assert "cannot be read" in cases["sub-01_FLAIR"].notes[0]
 
 
-def test_images_of_several_channels_are_no_series_of_a_session(find, card, tmp_path):
-    """Nobody knows which of them is which channel."""
+@pytest.fixture
+def four(card):
+    """The card of a model of four channels."""
+    steps = Preprocessing(channels=4, normalization=(Normalization(),) * 4)
+    return replace(card, preprocessing=steps, modality="FLAIR, T1w, t1gd, T2w")
+
+
+def test_a_model_of_several_channels_takes_an_image_each(find, four, tmp_path):
+    for session in ("sub-01_ses-1", "sub-01_ses-2", "sub-02"):
+        for name in ("T1w", "ce-gadolinium_T1w", "FLAIR", "T2w", "desc-brain_mask"):
+            write_bids(tmp_path, f"{session}_{name}")
+    (tmp_path / "sub-01" / "ses-2" / "anat" / "sub-01_ses-2_FLAIR.nii.gz").unlink()
+    write_bids(tmp_path, "sub-02_acq-fast_T2w")
+    cases = find(tmp_path, of=four)
+    assert list(cases) == ["sub-01_ses-1", "sub-01_ses-2", "sub-02"]
+    assert [file.name.removeprefix("sub-01_ses-1_") for file in cases["sub-01_ses-1"].files] == [
+        "FLAIR.nii.gz", "T1w.nii.gz", "ce-gadolinium_T1w.nii.gz", "T2w.nii.gz"
+    ]  # fmt: skip
+    assert not cases["sub-01_ses-1"].problem
+    assert "of session 'sub-01_ses-2' there is no FLAIR; name" in cases["sub-01_ses-2"].problem
+    assert "of session 'sub-02' there is 2 T2w; name" in cases["sub-02"].problem
+
+
+def test_channels_that_nobody_knows_are_refused(find, four, tmp_path):
     write_bids(tmp_path, "sub-01_T1w")
-    two = replace(card, preprocessing=Preprocessing(channels=2, normalization=(Normalization(),) * 2))
-    with pytest.raises(LLMBoostError, match="1 image lies in folders below"):
-        find(tmp_path, of=two)
+    for modality in ("", "MR", "T1, T1w, FLAIR, T2", "T1, T2"):
+        with pytest.raises(LLMBoostError, match="which is which of the model's 4 channels"):
+            find(tmp_path, of=replace(four, modality=modality))
+
+
+def test_nnunets_names_of_channels_are_no_sessions(find, four, tmp_path, make_case):
+    for channel in range(4):
+        write_image(make_case(20)[0], tmp_path / f"sub-01_{channel:04d}.nii.gz")
+    cases = find(tmp_path, of=four)
+    assert {id: len(case.files) for id, case in cases.items()} == {"sub-01": 4}
 
 
 def test_images_of_no_study_are_left_alone_where_a_series_is_asked_for(find, told, tmp_path, make_case):

@@ -28,6 +28,15 @@ _NAME = re.compile(
 # folders that hold other things than what scanners gave
 _ASIDE = {"derivatives", "sourcedata", "code", "stimuli"}
 _NO_IMAGES = {"mask": "a mask", "dseg": "a segmentation", "probseg": "a segmentation", "defacemask": "a mask"}
+# a channel's name in a model's card, in small letters and digits: the suffix, and whether with contrast agent (ce-...)
+_CHANNELS = {
+    **dict.fromkeys(("t1", "t1w", "t1weighted"), ("T1w", False)),
+    **dict.fromkeys(("t1c", "t1ce", "t1gd", "t1gad", "t1post", "t1contrast"), ("T1w", True)),
+    **dict.fromkeys(("t2", "t2w", "t2weighted"), ("T2w", False)),
+    **dict.fromkeys(("flair", "t2flair"), ("FLAIR", False)),
+    **dict.fromkeys(("pd", "pdw"), ("PDw", False)),
+    **dict.fromkeys(("t2star", "t2starw"), ("T2starw", False)),
+}
 _MODALITIES = {"pet": "PT", "ct": "CT"}
 _SUFFIXES = {"pet": "PT", "ct": "CT", "ctw": "CT"}
 
@@ -36,6 +45,20 @@ def session_of(path: Path) -> str:
     """The subject and session that a name says, such as "sub-01_ses-02"; empty for other names."""
     found = _NAME.fullmatch(path.name)
     return found["session"] if found else ""
+
+
+def channels_of(modality: str) -> tuple[tuple[str, bool], ...]:
+    """What BIDS calls each channel that a card's ``modality`` names between commas, as :func:`channel_of` tells it of a
+    file; nothing where a name is unknown, or two are of one kind."""
+    found = [_CHANNELS.get(re.sub(r"[^a-z0-9]", "", word.lower())) for word in modality.split(",")]
+    known = tuple(one for one in found if one)
+    return known if len(set(known)) == len(found) else ()
+
+
+def channel_of(path: Path) -> tuple[str, bool]:
+    """The suffix that a name says, and whether the image was made with contrast agent."""
+    found = _NAME.fullmatch(path.name)
+    return (found["suffix"] if found else "", "_ce-" in path.name)
 
 
 def bids_files(folder: Path) -> Iterator[Path]:

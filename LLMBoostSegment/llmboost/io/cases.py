@@ -13,7 +13,7 @@ from ..card import Preprocessing
 from ..errors import LLMBoostError
 from ..files import printable
 from ..studies import Selection
-from .bids import bids_files, session_of
+from .bids import bids_files, channel_of, session_of
 from .case import InputCase
 from .case_files import group_channels
 from .image import PICTURES, READABLE, VOLUMES
@@ -131,8 +131,10 @@ def _sort(
         return ([] if dicom else [path]), dicom
     volumes, pictures = _images(path, preprocessing)
     sessions = []
-    if preprocessing.channels == 1:  # of more, nobody knows which image is which channel
+    if not preprocessing.color:
         sessions = [*(one for one in volumes if session_of(one)), *bids_files(path)]
+    if preprocessing.channels > 1:  # of which nnU-Net's names, such as sub-01_0000, tell themselves
+        sessions = [one for one in sessions if not channel_of(one)[0].isdecimal()]
     volumes = [one for one in volumes if one not in sessions]
     studies = dicom_cases(path, preprocessing, selection, tell)
     if studies and pictures:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..card import Preprocessing
+from ..errors import LLMBoostError
 from ..files import printable
 from ..studies import Choice, Selection, SeriesFacts
-from .bids import facts_of, session_of
+from .bids import channel_of, channels_of, facts_of, session_of
 from .case import InputCase
 from .case_files import case_id
 from .dicom import Study, are_pictures, choose_series, find_studies
@@ -61,12 +62,19 @@ def dicom_cases(path: Path, preprocessing: Preprocessing, selection: Selection, 
 def bids_cases(
     folder: Path, files: Sequence[Path], preprocessing: Preprocessing, selection: Selection, tell: Tell
 ) -> list[InputCase]:
-    """The cases of files that BIDS names: of each session what is selected."""
+    """The cases of files that BIDS names: of each session what is selected; of a model of several channels, an image
+    each.
+
+    Raises:
+        LLMBoostError: nobody knows which image is which channel.
+    """
     sessions: dict[tuple[tuple[str, ...], str], list[Path]] = defaultdict(list)
     for file in files:
         above = file.relative_to(folder).parts[:-1]
         root = next((above[:n] for n, part in enumerate(above) if part.startswith("sub-")), above)
         sessions[root, session_of(file)].append(file)
+    if preprocessing.channels > 1:
+        return _of_channels(folder, sessions, preprocessing.channels, selection)
     cases = []
     for (_root, session), members in sessions.items():
         facts = [facts_of(file) for file in members]
@@ -77,6 +85,36 @@ def bids_cases(
             problem = _none_suits(members[0].parent, facts, choice, selection)
             cases.append(InputCase(session, (members[0],), problem=problem, unsuitable=True, chosen=chosen))
         _tell_choice(session, facts, choice, tell)
+    return cases
+
+
+def _of_channels(
+    folder: Path, sessions: Mapping[tuple[Any, str], list[Path]], count: int, selection: Selection
+) -> list[InputCase]:
+    """A case a session, of one image a channel; refused where one is not there, or there are several."""
+    modality = selection.card.modality if selection.card else ""
+    channels = channels_of(modality)
+    if sessions and len(channels) != count:
+        raise LLMBoostError(
+            f"{folder}: images of sessions as BIDS names them, and which is which of the model's {count} channels"
+            f" ({printable(modality) or 'not named'}) is not known; name them CASE_0000, CASE_0001, ... in one folder"
+        )
+    cases = []
+    for (_root, session), members in sessions.items():
+        found = [[file for file in members if channel_of(file) == channel] for channel in channels]
+        wrong = [
+            f"{len(files) or 'no'} {suffix}{' with contrast agent' * contrast}"
+            for files, (suffix, contrast) in zip(found, channels, strict=True)
+            if len(files) != 1
+        ]
+        if wrong:
+            problem = (
+                f"{members[0].parent}: the model takes one image a channel ({printable(modality)}), and of session"
+            )
+            problem += f" '{session}' there is {', '.join(wrong)}; name its images CASE_0000, CASE_0001, ..."
+            cases.append(InputCase(session, (members[0],), problem=problem, unsuitable=True))
+        else:
+            cases.append(InputCase(session, tuple(file for files in found for file in files)))
     return cases
 
 
