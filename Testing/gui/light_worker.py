@@ -20,7 +20,9 @@ import numpy as np
 from llmboost import library, worker
 from llmboost.card import Flag, Origin, Pair, Volumetry, read_card, write_card
 from llmboost.errors import LLMBoostError
+from llmboost.handlers.dicom import dicom
 from llmboost.handlers.report import report
+from llmboost.messages.dicom import DicomRequest
 from llmboost.messages.foreign import Imported, ImportRequest, LookRequest, ModelOffer, Offers
 from llmboost.messages.images import (
     ClassChance,
@@ -235,5 +237,6 @@ if __name__ == "__main__":
             LookRequest: look,
             ImportRequest: importModel,
             ReportRequest: partial(report, SimpleNamespace(path=library.find)),
+            DicomRequest: partial(dicom, SimpleNamespace(path=library.find)),
         }
     )

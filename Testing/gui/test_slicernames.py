@@ -50,7 +50,7 @@ INHERITED = {
     "resourcePath": "ScriptedLoadableModuleWidget",
     **AUTO_COMPLETE,
 }
-MODULES = ("slicer", "SampleData", "PyTorchUtils", "SegmentEditorEffects")
+MODULES = ("slicer", "DICOMLib", "SampleData", "PyTorchUtils", "SegmentEditorEffects")
 WIDGETS = ("qMRML", "qSlicer", "ctk")
 BASES = tuple(INHERITED.values())
 REAL = ("slicer.vtk", "slicer.mrmlScene", "slicer.modules")  # MRML and VTK, which tests run on

@@ -88,6 +88,9 @@ NAMES = {
     "Slicer/Base/QTCore/qSlicerBaseQTCorePythonQtDecorators.h": """
         slicer.app.testingEnabled()
     """,
+    "Slicer/Modules/Scripted/DICOMLib/DICOMUtils.py": """
+        DICOMLib.DICOMUtils.importDicom(dicomDataDir, dicomDatabase=None, copyFiles=False)
+    """,
     "Slicer/Modules/Scripted/SampleData/SampleData.py": """
         SampleData.SampleDataLogic
         SampleData.SampleDataLogic.downloadMRHead()

@@ -226,6 +226,7 @@ def test_a_folder_is_segmented_and_resumed(logic, cloud, tmp_path):
     rows = logic.processFolder(cases, tmp_path / "out", onProgress=lines.append, device="cpu")
     assert {row["id"]: row["status"] for row in rows} == {"a": "ok", "b": "ok", "broken": "failed"}
     assert any(line.startswith("a: ") for line in lines)
+    assert lines[-1].endswith((tmp_path / "out" / "overview.html").as_uri())
     assert (tmp_path / "out" / "a.seg.nrrd").is_file()
     write_image(image, cases / "broken.nii.gz")
     again = []

@@ -1,4 +1,5 @@
-"""The button that writes a report of the segments where the user says, and opens it."""
+"""The buttons that write a report of the segments where the user says, and open it, or store them in Slicer's DICOM
+database."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..scene.dicomdatabase import canBeStored
 from ..scene.report import canBeReported
 from .resultview import ResultView
 from .run import Run
@@ -21,10 +23,11 @@ Callbacks = Callable[[Callable[[Any], None]], dict[str, Any]]
 
 class Widgets(Protocol):
     reportButton: qt.QPushButton
+    storeButton: qt.QPushButton
 
 
 class ReportView:
-    """The button Report of the section Result.
+    """The buttons Report and Store in DICOM of the section Result.
 
     Args:
         logic: a LLMBoostSegmentLogic.
@@ -47,12 +50,14 @@ class ReportView:
         self._ui, self._logic, self._results, self._run = ui, logic, results, run
         self._begin, self._callbacks, self._ended = begin, callbacks, ended
         ui.reportButton.connect("clicked()", self._onReport)
+        ui.storeButton.connect("clicked()", lambda: self._begin(self._store))
         run.observe(self.refresh)
 
     def refresh(self) -> None:
         """Offer what can be done now."""
         self._ui.reportButton.visible = canBeReported(self._results.result)
-        self._ui.reportButton.enabled = not self._run.active
+        self._ui.storeButton.visible = canBeStored(self._results.result)
+        self._ui.reportButton.enabled = self._ui.storeButton.enabled = not self._run.active
 
     def _onReport(self) -> None:
         title, kinds = _("Write a report"), _("Web page (*.html);;PDF (*.pdf)")
@@ -69,3 +74,10 @@ class ReportView:
     def _written(self, path: Path) -> None:
         self._ended(path.name)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+
+    def _store(self) -> None:
+        self._results.refresh()
+        self._run.go(self._results.segments.nodes)
+        ended = _("stored in Slicer's DICOM database, as segmentation and measurements of the same study")
+        callbacks = self._callbacks(lambda _uids: self._ended(ended))
+        self._logic.storeInDicom(edited=self._results.edited, **callbacks)

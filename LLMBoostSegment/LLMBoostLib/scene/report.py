@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import slicer
 
@@ -21,6 +23,50 @@ def canBeReported(result: object) -> bool:
     return isinstance(result, Result) and result.tableNode.GetColumnIndex(VOXELS) >= 0
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Segments as they are now.
+
+    Attributes:
+        labelmap: [k, j, i] on the volume's grid.
+        volumesMl: of each label by name, as the table has them.
+    """
+
+    labelmap: np.ndarray
+    labels: tuple[DrawnLabel, ...]
+    volumesMl: dict[str, float]
+
+
+def drawnNow(result: Result) -> Drawn:
+    """The segments of a result that the table lists, as they are now."""
+    segmentation, table = result.segmentationNode.GetSegmentation(), result.tableNode
+    shape = slicer.util.arrayFromVolume(result.volumeNode).shape[:3]
+    labelmap, volumesMl = np.zeros(shape, np.uint16), dict[str, float]()
+    labels = list[DrawnLabel]()
+    column = table.GetColumnIndex(VOLUME)
+    for row in range(table.GetNumberOfRows()):
+        name = table.GetCellText(row, 0)
+        if name == TOTAL:
+            continue
+        segmentID = segmentation.GetSegmentIdBySegmentName(name)
+        segment, value, shown, terminology = segmentation.GetSegment(segmentID), len(labels) + 1, (0, 0, 0), ""
+        volumesMl[name] = float(table.GetCellText(row, column))
+        if segment and volumesMl[name]:
+            mask = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentationNode, segmentID, result.volumeNode)
+            labelmap[mask > 0] = value
+        if segment:
+            red, green, blue = (round(255 * part) for part in segment.GetColor())
+            shown = red, green, blue
+            terminology = segment.GetTerminology() if segment.HasTerminology() else ""
+        labels.append(DrawnLabel(value, name, shown, terminology))
+    return Drawn(labelmap, tuple(labels), volumesMl)
+
+
+def drawerOf(result: Result, model: str) -> str:
+    """Whom a result is of: where another model drew in place of the one that was asked, of that one."""
+    return str(result.segmentationNode.GetAttribute("LLMBoost.DrawnBy") or model)
+
+
 def reportRequest(result: Result, model: str, form: ReportForm, *, color: bool, edited: bool) -> ReportRequest:
     """The request to report segments as they are now, with the sizes that their table tells.
 
@@ -32,38 +78,20 @@ def reportRequest(result: Result, model: str, form: ReportForm, *, color: bool, 
     Raises:
         LLMBoostError: the image cannot be used.
     """
-    segmentation, table = result.segmentationNode.GetSegmentation(), result.tableNode
     volume = volumesFromNode(result.volumeNode, color)[0]
-    labelmap, volumesMl = np.zeros(volume.array.shape, np.uint16), dict[str, float]()
-    labels = list[DrawnLabel]()
-    column = table.GetColumnIndex(VOLUME)
-    for row in range(table.GetNumberOfRows()):
-        name = table.GetCellText(row, 0)
-        if name == TOTAL:
-            continue
-        segmentID = segmentation.GetSegmentIdBySegmentName(name)
-        segment, value, shown = segmentation.GetSegment(segmentID), len(labels) + 1, (0, 0, 0)
-        volumesMl[name] = float(table.GetCellText(row, column))
-        if segment and volumesMl[name]:
-            mask = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentationNode, segmentID, result.volumeNode)
-            labelmap[mask > 0] = value
-        if segment:
-            red, green, blue = (round(255 * part) for part in segment.GetColor())
-            shown = red, green, blue
-        labels.append(DrawnLabel(value, name, shown))
+    drawn = drawnNow(result)
     node = result.mapNodes.get(_ENTROPY)
     entropy = None
     if node is not None and slicer.mrmlScene.IsNodePresent(node):
         entropy = np.rint(255 * slicer.util.arrayFromVolume(node)).astype(np.uint8)
     return ReportRequest(
-        # where another model drew in its place, the report is about that one
-        model=result.segmentationNode.GetAttribute("LLMBoost.DrawnBy") or model,
+        model=drawerOf(result, model),
         form=form,
         title=result.volumeNode.GetName(),
         volume=volume,
-        labelmap=labelmap,
-        labels=tuple(labels),
-        volumes_ml=volumesMl,
+        labelmap=drawn.labelmap,
+        labels=drawn.labels,
+        volumes_ml=drawn.volumesMl,
         volumetry=result.volumetry,
         quality=result.quality,
         entropy=entropy,

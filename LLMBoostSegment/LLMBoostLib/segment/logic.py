@@ -15,6 +15,7 @@ from llmboost.card import CLASSIFICATION
 from llmboost.errors import LLMBoostError
 from llmboost.files import write_whole
 from llmboost.messages.codec import A, Request
+from llmboost.messages.dicom import DicomAnswer
 from llmboost.messages.images import (
     ClassifyAnswer,
     ClassifyRequest,
@@ -29,6 +30,7 @@ from llmboost.messages.words import Device, Layer, Method, ReportForm, chosen
 from llmboost.messages.worker import Progress
 
 from ..scene.classification import Classification, writeClassification
+from ..scene.dicomdatabase import canBeStored, dicomRequest, store
 from ..scene.explanation import Explanation, writeExplanation
 from ..scene.frames import Frames
 from ..scene.report import canBeReported, reportRequest
@@ -226,6 +228,37 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         _none, listeners = separate(Listeners, options)
         return run(self.client, self._starting(request, finish, listeners), listeners)
 
+    def storeInDicom(self, *, edited: bool = False, **options: Unpack[Listeners]) -> Any:
+        """Store the last run's segments, as they and their table are now, in Slicer's DICOM database, which their image
+        came from: as segmentation (SEG) and structured report (SR) of the same study, in new series.
+
+        Args:
+            edited: the segments were changed since they were drawn.
+            waitForCompletion: False returns None at once; then ``onDone`` or ``onError`` is called.
+
+        Returns:
+            the SOPInstanceUIDs of both.
+
+        Raises:
+            LLMBoostError: there are no segments of one image from the database, nothing was found, or the worker runs
+                on another machine.
+            WorkerError: the worker refuses, or is lost. Without waiting, ``onError`` gets what comes after the start.
+        """
+        asked, result = self.asked, self.result
+        if asked is None or not isinstance(result, Result) or not canBeStored(result):
+            raise LLMBoostError(_("no segments of one image of Slicer's DICOM database: segment such an image first"))
+        if self.client.remoteHost:
+            text = _("The worker on {host} does not see Slicer's DICOM database; to store, let it run on this computer")
+            raise LLMBoostError(text.format(host=self.client.remoteHost))
+
+        def finish(answer: DicomAnswer) -> tuple[str, ...]:
+            store(answer)
+            return answer.uids
+
+        _none, listeners = separate(Listeners, options)
+        request = dicomRequest(result, asked.model, edited=edited)
+        return run(self.client, self._starting(request, finish, listeners), listeners)
+
     def strokes(
         self,
         volumeNode: Any,
@@ -407,14 +440,14 @@ class LLMBoostSegmentLogic(ScriptedLoadableModuleLogic):
         """Segment or classify all images of a folder, without loading them into the scene.
 
         It runs ``llmboost segment`` or ``llmboost classify``, as the model does, with the worker's Python on this
-        machine: one .seg.nrrd a case, or none, and a summary (summary.json and summary.csv). One bad case does not stop
-        the others.
+        machine: one .seg.nrrd a case, or none, a summary (summary.json and summary.csv), and overview.html, a page of
+        all cases. One bad case does not stop the others.
 
         Args:
             resume: leave the cases alone that an earlier run has done.
             mirror, uncertainty: as for :meth:`process`; classifiers have neither.
             explanation: also write a map a case of where the model looked, as volume and as picture.
-            onProgress: is given a line a case.
+            onProgress: is given a line a case, and at the end the address of the overview.
             shouldCancel: asked several times a second; True ends the run. Cases that are finished stay, and ``resume``
                 does the others.
 

@@ -14,6 +14,7 @@ from llmboost.errors import LLMBoostError
 from .commandline import Cancelled, runCommand
 from .launcher import defaultCommand, workerCommand, workerEnvironment
 
+_OVERVIEW = "overview.html"
 _ERROR = "error: "  # begins the command line's last line when nothing could be done
 
 
@@ -30,7 +31,7 @@ def runFolder(
     Args:
         arguments: of the command line, the command first.
         output: the folder named in them.
-        onLine: is given what the command line prints.
+        onLine: is given what the command line prints, and at the end the address of the page about all cases.
         shouldCancel: asked several times a second; True ends the run.
 
     Returns:
@@ -58,4 +59,6 @@ def runFolder(
     if status and (last.startswith(_ERROR) or status != 1):
         text = _("llmboost {command} ended with status {status}").format(command=arguments[0], status=status)
         raise LLMBoostError(last.removeprefix(_ERROR) or text)
+    if (page := output / _OVERVIEW).is_file():
+        onLine(_("overview of all cases: {page}").format(page=page.absolute().as_uri()))
     return json.loads((output / "summary.json").read_text(encoding="utf-8"))["cases"]

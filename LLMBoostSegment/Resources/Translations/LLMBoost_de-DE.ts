@@ -760,6 +760,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
  <context>
   <name>panels.reportview</name>
   <message>
+   <source>stored in Slicer's DICOM database, as segmentation and measurements of the same study</source>
+   <translation>in Slicers DICOM-Datenbank gespeichert, als Segmentierung und Messwerte derselben Studie</translation>
+  </message>
+  <message>
    <source>Write a report</source>
    <translation>Einen Bericht schreiben</translation>
   </message>
@@ -942,6 +946,21 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
   <message>
    <source>slice {number}</source>
    <translation>Schicht {number}</translation>
+  </message>
+ </context>
+ <context>
+  <name>scene.dicomdatabase</name>
+  <message>
+   <source>{name}: Slicer's DICOM database does not know this image (any more); import its files there</source>
+   <translation>{name}: Slicers DICOM-Datenbank kennt dieses Bild nicht (mehr); seine Dateien dort importieren</translation>
+  </message>
+  <message>
+   <source>Slicer's DICOM database did not take the segments; see the error log, and whether it can be written</source>
+   <translation>Slicers DICOM-Datenbank hat die Segmente nicht aufgenommen; im Fehlerprotokoll nachsehen, und ob sie beschreibbar ist</translation>
+  </message>
+  <message>
+   <source>{name}: nothing was found, so there is nothing to store</source>
+   <translation>{name}: nichts wurde gefunden, also ist nichts zu speichern</translation>
   </message>
  </context>
  <context>
@@ -1206,6 +1225,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
  <context>
   <name>segment.logic</name>
   <message>
+   <source>The worker on {host} does not see Slicer's DICOM database; to store, let it run on this computer</source>
+   <translation>Der Worker auf {host} sieht Slicers DICOM-Datenbank nicht; zum Speichern ihn auf diesem Rechner laufen lassen</translation>
+  </message>
+  <message>
    <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
    <translation>{model}: nicht auf diesem Rechner, also weiß niemand, welche Volumen dazu passen; ein anderes Modell auswählen</translation>
   </message>
@@ -1216,6 +1239,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
   <message>
    <source>no segments of one image that could be reported: segment an image first</source>
    <translation>keine Segmente eines Bildes, über die berichtet werden könnte: zuerst ein Bild segmentieren</translation>
+  </message>
+  <message>
+   <source>no segments of one image of Slicer's DICOM database: segment such an image first</source>
+   <translation>keine Segmente eines Bildes aus Slicers DICOM-Datenbank: zuerst ein solches Bild segmentieren</translation>
   </message>
   <message>
    <source>no result to revert</source>
@@ -2256,6 +2283,10 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
    <source>llmboost {command} ended with status {status}</source>
    <translation>llmboost {command} endete mit dem Status {status}</translation>
   </message>
+  <message>
+   <source>overview of all cases: {page}</source>
+   <translation>Übersicht aller Fälle: {page}</translation>
+  </message>
  </context>
  <context>
   <name>worker.troubles</name>
@@ -2621,6 +2652,14 @@ Das Bild verlässt diesen Rechner. Gesendet werden seine Voxel und seine Lage, N
   <message>
    <source>Write a page or a PDF file with pictures, volumes and what is known of the model, and open it. Research use only.</source>
    <translation>Eine Seite oder eine PDF-Datei mit Bildern, Volumen und dem, was vom Modell bekannt ist, schreiben und öffnen. Nur für die Forschung.</translation>
+  </message>
+  <message>
+   <source>Store in DICOM</source>
+   <translation>In DICOM speichern</translation>
+  </message>
+  <message>
+   <source>Store the segments and their volumes in Slicer's DICOM database, which the image came from: as a segmentation and a structured report of the same study. Research use only.</source>
+   <translation>Die Segmente und ihre Volumina in Slicers DICOM-Datenbank speichern, aus der das Bild kam: als Segmentierung und strukturierten Bericht derselben Studie. Nur für die Forschung.</translation>
   </message>
   <message>
    <source>The segments in their colors, with their sizes. A click shows a segment in the slice views. The table is a node of the scene, too.</source>

@@ -756,6 +756,10 @@ Train it longer, or on more cases. Import it all the same?</source>
  <context>
   <name>panels.reportview</name>
   <message>
+   <source>stored in Slicer's DICOM database, as segmentation and measurements of the same study</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>Write a report</source>
    <translation type="unfinished" />
   </message>
@@ -937,6 +941,21 @@ Train it longer, or on more cases. Import it all the same?</source>
   </message>
   <message>
    <source>slice {number}</source>
+   <translation type="unfinished" />
+  </message>
+ </context>
+ <context>
+  <name>scene.dicomdatabase</name>
+  <message>
+   <source>{name}: Slicer's DICOM database does not know this image (any more); import its files there</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Slicer's DICOM database did not take the segments; see the error log, and whether it can be written</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>{name}: nothing was found, so there is nothing to store</source>
    <translation type="unfinished" />
   </message>
  </context>
@@ -1202,6 +1221,10 @@ Train it longer, or on more cases. Import it all the same?</source>
  <context>
   <name>segment.logic</name>
   <message>
+   <source>The worker on {host} does not see Slicer's DICOM database; to store, let it run on this computer</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
    <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
    <translation type="unfinished" />
   </message>
@@ -1211,6 +1234,10 @@ Train it longer, or on more cases. Import it all the same?</source>
   </message>
   <message>
    <source>no segments of one image that could be reported: segment an image first</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>no segments of one image of Slicer's DICOM database: segment such an image first</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -2248,6 +2275,10 @@ The image leaves this machine. Its voxels and its position are sent, names and D
    <source>llmboost {command} ended with status {status}</source>
    <translation type="unfinished" />
   </message>
+  <message>
+   <source>overview of all cases: {page}</source>
+   <translation type="unfinished" />
+  </message>
  </context>
  <context>
   <name>worker.troubles</name>
@@ -2612,6 +2643,14 @@ The image leaves this machine. Its voxels and its position are sent, names and D
   </message>
   <message>
    <source>Write a page or a PDF file with pictures, volumes and what is known of the model, and open it. Research use only.</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Store in DICOM</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>Store the segments and their volumes in Slicer's DICOM database, which the image came from: as a segmentation and a structured report of the same study. Research use only.</source>
    <translation type="unfinished" />
   </message>
   <message>

@@ -15,6 +15,7 @@ from ..errors import LLMBoostError
 from ..library import find, installed
 from ..messages.cases import AdaptRequest, CrossCheckRequest, RankRequest
 from ..messages.codec import Answer, Request
+from ..messages.dicom import DicomRequest
 from ..messages.foreign import ImportRequest, LookRequest
 from ..messages.images import ClassifyRequest, ExplainRequest, SegmentRequest
 from ..messages.report import ReportRequest
@@ -32,6 +33,7 @@ from ..messages.worker import (
 from ..service import Handlers, Job, RequestError
 from .adapt import adapt, cross_check, rank_cases
 from .classify import classify
+from .dicom import dicom
 from .explain import explain
 from .models import digest_of, import_model, look, models, put_model, received, show
 from .report import report
@@ -97,6 +99,7 @@ class Engine:
             ClassifyRequest: partial(self._computed, classify),
             ExplainRequest: partial(self._computed, explain),
             ReportRequest: partial(report, self),
+            DicomRequest: partial(dicom, self),
             StrokesOpenRequest: partial(self._computed, open_volume, load=_import_walker),
             StrokesUpdateRequest: partial(self._computed, update, load=_import_walker),
             StrokesKeepRequest: partial(self._computed, keep),

@@ -26,6 +26,7 @@ class RequestKind(StrEnum):
     CLASSIFY = "classify"
     EXPLAIN = "explain"
     REPORT = "report"
+    DICOM = "dicom"
     ADAPT = "adapt"
     CROSS_CHECK = "cross_check"
     RANK_CASES = "rank_cases"

@@ -2,7 +2,7 @@
 
 from .measurements import write_dicom_sr
 from .pictures import are_pictures, read_pictures
-from .segmentation import write_dicom_seg
+from .segmentation import lies_on, write_dicom_seg
 from .series import Series, choose_series, find_series, read_series
 from .studies import Study, find_studies
 
@@ -13,6 +13,7 @@ __all__ = [
     "choose_series",
     "find_series",
     "find_studies",
+    "lies_on",
     "read_pictures",
     "read_series",
     "write_dicom_seg",

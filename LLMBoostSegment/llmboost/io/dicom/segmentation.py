@@ -118,6 +118,18 @@ def write_dicom_seg(labelmap: Image, card: Card, series: Series, path: Path, *, 
         segmentation.save_as(temporary)
 
 
+def lies_on(image: Image, series: Series) -> bool:
+    """Whether the planes of an image are those of the series, voxel for voxel.
+
+    Raises:
+        LLMBoostError: the headers of the series do not suffice to tell.
+    """
+    with _refusing(series):
+        sources = _sources(series)
+        grid = _along(image, _orientation(sources[0]))
+        return len(_stored_positions(grid, sources)) == grid.shape[2]
+
+
 def highdicom_or_refusal() -> ModuleType:
     """The library; raises LLMBoostError if it is missing or too old."""
     try:
