@@ -40,8 +40,8 @@ class Drawn:
 def drawnNow(result: Result) -> Drawn:
     """The segments of a result that the table lists, as they are now."""
     segmentation, table = result.segmentationNode.GetSegmentation(), result.tableNode
-    shape = slicer.util.arrayFromVolume(result.volumeNode).shape[:3]
-    labelmap, volumesMl = np.zeros(shape, np.uint16), dict[str, float]()
+    voxels = slicer.util.arrayFromVolume(result.volumeNode)
+    labelmap, volumesMl = np.zeros(voxels.shape[:3], np.uint16), dict[str, float]()
     labels = list[DrawnLabel]()
     column = table.GetColumnIndex(VOLUME)
     for row in range(table.GetNumberOfRows()):

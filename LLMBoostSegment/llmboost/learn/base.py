@@ -78,7 +78,8 @@ def train_base(
         raise LLMBoostError("--folds: cross-validation is not for several processes; start it without torchrun")
     run: dict[str, Any] = {"device": device, "resume": resume, "report": report}
     if is_image_set(data):
-        config = ClassificationConfig(**budget, **({"batch": settings.batch} if settings.batch else {}))
+        budget |= {"batch": settings.batch} if settings.batch else {}
+        config = ClassificationConfig(**budget)
         recipe = ClassificationRecipe(config, size=settings.size, pretrained=settings.pretrained, **chosen, report=True)
         if settings.folds:
             return cross_validate_classifier(data, output, recipe, settings.folds, **run)
