@@ -13,7 +13,8 @@ from ..errors import LLMBoostError
 from ..files import write_whole
 from .kinds import Measure, load_kind
 from .recipe import BenchRecipe
-from .runner import ROWS, Record, read_rows, selected
+from .rows import Record
+from .runner import ROWS, read_rows, selected
 from .statistics import Estimate, estimate, holm, share
 
 TABLE, PAGE = "table.md", "report.md"

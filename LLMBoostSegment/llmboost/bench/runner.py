@@ -97,8 +97,8 @@ def _rounds(recipe: BenchRecipe, records: dict[str, Record], only: str | None) -
     if only is not None:
         found = [row for seed in recipe.seeds for row in recipe.rows(seed) if row.id == only]
         if not found:
-            first = recipe.rows(recipe.seeds[0])[0].id
-            raise LLMBoostError(f"row '{only}': recipe '{recipe.name}' has none of that name; such as '{first}'")
+            example = recipe.rows(recipe.seeds[0])[0].id
+            raise LLMBoostError(f"row '{only}': recipe '{recipe.name}' has none of that name; such as '{example}'")
         yield found
         return
     first, *others = recipe.seeds

@@ -51,7 +51,8 @@ def dicom(engine: Engine, job: Job[DicomRequest]) -> DicomAnswer:
         write_dicom_sr(measurements, segmentation, drawer, request.volumes_ml, request.volumetry, quality)
         paths = segmentation, measurements
         uids = tuple(str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in paths)
-        return DicomAnswer(*(np.frombuffer(path.read_bytes(), np.uint8) for path in paths), uids)
+        seg, sr = (np.frombuffer(path.read_bytes(), np.uint8) for path in paths)
+        return DicomAnswer(seg, sr, uids)
 
 
 def _label(drawn: DrawnLabel) -> Label:
