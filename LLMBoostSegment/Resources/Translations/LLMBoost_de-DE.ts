@@ -1223,18 +1223,10 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
   </message>
  </context>
  <context>
-  <name>segment.logic</name>
+  <name>segment.handingout</name>
   <message>
    <source>The worker on {host} does not see Slicer's DICOM database; to store, let it run on this computer</source>
    <translation>Der Worker auf {host} sieht Slicers DICOM-Datenbank nicht; zum Speichern ihn auf diesem Rechner laufen lassen</translation>
-  </message>
-  <message>
-   <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
-   <translation>{model}: nicht auf diesem Rechner, also weiß niemand, welche Volumen dazu passen; ein anderes Modell auswählen</translation>
-  </message>
-  <message>
-   <source>{model}: classifies images; mirror and uncertainty are for models that segment</source>
-   <translation>{model}: klassifiziert Bilder; mirror und uncertainty sind für Modelle, die segmentieren</translation>
   </message>
   <message>
    <source>no segments of one image that could be reported: segment an image first</source>
@@ -1243,6 +1235,17 @@ Länger trainieren oder auf mehr Fällen. Trotzdem importieren?</translation>
   <message>
    <source>no segments of one image of Slicer's DICOM database: segment such an image first</source>
    <translation>keine Segmente eines Bildes aus Slicers DICOM-Datenbank: zuerst ein solches Bild segmentieren</translation>
+  </message>
+ </context>
+ <context>
+  <name>segment.logic</name>
+  <message>
+   <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
+   <translation>{model}: nicht auf diesem Rechner, also weiß niemand, welche Volumen dazu passen; ein anderes Modell auswählen</translation>
+  </message>
+  <message>
+   <source>{model}: classifies images; mirror and uncertainty are for models that segment</source>
+   <translation>{model}: klassifiziert Bilder; mirror und uncertainty sind für Modelle, die segmentieren</translation>
   </message>
   <message>
    <source>no result to revert</source>

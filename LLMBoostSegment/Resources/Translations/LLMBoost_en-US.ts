@@ -1219,17 +1219,9 @@ Train it longer, or on more cases. Import it all the same?</source>
   </message>
  </context>
  <context>
-  <name>segment.logic</name>
+  <name>segment.handingout</name>
   <message>
    <source>The worker on {host} does not see Slicer's DICOM database; to store, let it run on this computer</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
-   <translation type="unfinished" />
-  </message>
-  <message>
-   <source>{model}: classifies images; mirror and uncertainty are for models that segment</source>
    <translation type="unfinished" />
   </message>
   <message>
@@ -1238,6 +1230,17 @@ Train it longer, or on more cases. Import it all the same?</source>
   </message>
   <message>
    <source>no segments of one image of Slicer's DICOM database: segment such an image first</source>
+   <translation type="unfinished" />
+  </message>
+ </context>
+ <context>
+  <name>segment.logic</name>
+  <message>
+   <source>{model}: not on this computer, so nobody knows which volumes suit it; choose another model</source>
+   <translation type="unfinished" />
+  </message>
+  <message>
+   <source>{model}: classifies images; mirror and uncertainty are for models that segment</source>
    <translation type="unfinished" />
   </message>
   <message>
