@@ -87,8 +87,8 @@ def train(
     cases, val = dataset.split("train"), dataset.split("val")
     untaught, notes = gaps(dataset, checked, cases, val)
     plan = plan or plan_of(dataset, cases, recipe, checked)
-    known = {"labels": dataset.labels, "held_out": [case.id for case in val]}
-    report({"event": "plan", "reasons": (*plan.reasons, *checked.notes, *notes), **known})
+    told = (*plan.reasons, *checked.notes, *notes)
+    report({"event": "plan", "reasons": told, "labels": dataset.labels, "held_out": [case.id for case in val]})
     config = replace(recipe.config, batch=plan.batch, **plan.training)
 
     with alone(output) as run:
@@ -104,8 +104,7 @@ def train(
         )
         regions = dataset.region_classes
         task = SegmentationTask(learned, held_out, plan.preprocessing, config, dataset.labels, regions=regions)
-        start = read_card(recipe.start).digest if recipe.start else None
-        identity = {**case_digests(dataset, cases, val), "start": start}
+        identity = {**case_digests(dataset, cases, val), "start": recipe.start and read_card(recipe.start).digest}
         trainer = Trainer(network, task, run, device, report, cancelled, identity)
         if resume:
             trainer.resume()
@@ -131,7 +130,6 @@ def train(
             draw_curve(run, dataset.labels)
             if recipe.report:
                 report({"event": "stage", "text": "writing the report"})
-                told = (*plan.reasons, *checked.notes, *notes)
                 report({"event": "report", "text": report_training(output, card, dataset, run, told, device)})
             return card
 
