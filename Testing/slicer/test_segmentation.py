@@ -66,6 +66,26 @@ def describe(node, volumeNode, segmentVoxels) -> list[tuple]:
     return described
 
 
+def test_slicers_own_export_to_dicom_knows_the_image_and_who_drew(session, write, volumeNode):
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+
+    def told(node):
+        segment, item = node.GetSegmentation().GetNthSegment(0), hierarchy.GetItemByDataNode(node)
+        kinds = [tag(segment, f"DICOM.SegmentAlgorithm{part}") for part in ("Type", "Name")]
+        return hierarchy.GetItemAttribute(item, "DICOM.ReferencedInstanceUIDs"), *kinds
+
+    assert told(write().segmentationNode) == ("", "", "")
+    volumeNode.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    uids, kind, drawer = told(write().segmentationNode)
+    assert (uids, kind) == ("1.2.3 1.2.4", "AUTOMATIC")
+    assert drawer.startswith("LLMBoost ")
+    assert len(drawer) > len("LLMBoost ")
+    mine = write(provenance={}).segmentationNode
+    hierarchy.SetItemAttribute(hierarchy.GetItemByDataNode(mine), "DICOM.ReferencedInstanceUIDs", "1.9")
+    write(mine)
+    assert told(mine)[0] == "1.9", "the user's own"
+
+
 def test_a_new_segmentation_has_all_that_slicer_shows(session, write, volumeNode, answer, segmentVoxels):
     undo = write()
     node = undo.segmentationNode

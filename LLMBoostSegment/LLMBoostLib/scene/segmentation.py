@@ -175,6 +175,7 @@ def _write(
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())  # has to be there before the voxels
         inSameStudy(node, volumeNode)
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    tags = {**provenance, **_forExport(undo, volumeNode, provenance)}
     if not node.GetDisplayNode():
         node.CreateDefaultDisplayNodes()
         undo.willDisplay(node.GetDisplayNode())
@@ -189,7 +190,7 @@ def _write(
             segment = _newSegment(label)
         segment.SetLabelValue(label.value)
         segment.AddRepresentation(_LABELMAP, layer)
-        for key, text in {LABEL: str(label.value), **provenance}.items():
+        for key, text in {LABEL: str(label.value), **tags}.items():
             segment.SetTag(key, text.replace("|", " "))  # the separator of tags in files
         if not segmentID:
             segmentID = segmentation.GenerateUniqueSegmentID(f"Segment_{label.value}")
@@ -197,6 +198,21 @@ def _write(
             segmentation.AddSegment(segment, segmentID)
     for key, text in provenance.items():
         node.SetAttribute(key, text)
+
+
+def _forExport(undo: Undo, volumeNode: Any, provenance: Mapping[str, str]) -> dict[str, str]:
+    """What Slicer's own export to DICOM SEG (of the extension QuantitativeReporting) wants to know where the image came
+    from the DICOM database: the instances that a new segmentation refers to, and by tags, who drew a segment."""
+    uids = volumeNode.GetAttribute("DICOM.instanceUIDs")
+    if not uids:
+        return {}
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(undo.segmentationNode)
+    if item and undo.created:
+        name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMReferencedInstanceUIDsAttributeName()
+        hierarchy.SetItemAttribute(item, name, uids)
+    drawer = f"LLMBoost {provenance.get('LLMBoost.Model', '')}".strip()
+    return {"DICOM.SegmentAlgorithmType": "AUTOMATIC", "DICOM.SegmentAlgorithmName": drawer}
 
 
 def _newSegment(label: DrawnLabel) -> Any:
