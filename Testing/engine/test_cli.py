@@ -83,6 +83,43 @@ def test_the_version_and_that_nothing_heavy_is_imported():
     assert child("-c", code).stdout == "[]\n"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("segment", "--help"),
+        ("models", "list"),
+        ("bench", "--help"),
+        ("segment", "x.nii.gz", "--model", "nonsense", "--output", "out"),
+        ("classify", "x.png", "--model", "nonsense", "--output", "out"),
+        ("strokes", "x.nii.gz", "--strokes", "s.nrrd", "--model", "nonsense", "--output", "out"),
+        ("evaluate", "data", "--model", "nonsense", "--json", "out.json"),
+        ("adapt", "nonsense", "data", "--output", "out.safetensors"),
+        ("models", "show", "nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_help_lists_and_wrong_names_import_nothing_heavy(arguments, tmp_path):
+    code = (
+        "import sys; from llmboost.cli import main\n"
+        f"try: main({list(arguments)!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'monai', 'transformers', 'SimpleITK', 'scipy', 'numpy', 'matplotlib', 'pydicom'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))"
+    )
+    done = child("-c", code, LLMBOOST_MODELS=str(tmp_path))
+    assert done.stdout.endswith("heavy: []\n"), done.stderr
+    assert ("nonsense" in arguments) == ("model 'nonsense': no such file" in done.stderr), done.stderr
+
+
+def test_a_card_is_told_in_words_with_figures(llmboost):
+    done = llmboost("models", "show", "pneumonia")
+    assert done.status == 0
+    assert "AUC 0.958 (0.939 to 0.972) on test cases" in " ".join(done.out.split())
+    for name in ("Trained on", "Preparation", "Refuses", "Booster", "License", "Citation"):
+        assert name in done.out
+
+
 def test_an_error_is_one_line(llmboost, refusal, library_folder, tmp_path):
     arguments = ("segment", tmp_path, "--model", "nope", "--output", tmp_path / "out")
     assert refusal(*arguments).startswith("model 'nope': no such file, and no installed model of that name")

@@ -1,6 +1,7 @@
 """What works on this machine, and a remedy for what does not."""
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -45,6 +46,11 @@ def test_the_command(llmboost, library_folder):
     assert done.status == 0
     assert all(name in done.out for name in (*NEEDED, "GPU", "memory"))
     assert done.err == ""
+
+
+def test_for_programs(llmboost, library_folder):
+    findings = json.loads(llmboost("doctor", "--json").out)
+    assert {"topic": "torch", "state": metadata.version("torch"), "remedy": "", "fatal": False} in findings
 
 
 def test_a_damaged_model(llmboost, library_folder, tiny_model):

@@ -1,4 +1,4 @@
-"""docs/evidence.md: what its tables say is what the committed rows give, and a change of either is found."""
+"""docs/evidence.md says what the committed rows give, docs/models what the cards say; a change of either is found."""
 
 import re
 import runpy
@@ -43,3 +43,25 @@ def test_a_number_that_was_typed_is_found(stale, old, new):
 def test_a_commit_is_not_checked(stale):
     (name,) = [name for name in BLOCKS if "adapt_three_minutes" in name]
     assert stale(re.sub("rows of commit [0-9a-f]+", "rows of commit 1234abcd", block(name))) == []
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """``pages`` of scripts/model_pages.py."""
+    return runpy.run_path(str(ROOT / "scripts" / "model_pages.py"))["pages"]()
+
+
+def test_model_pages_are_what_the_cards_say(pages):
+    written = {file.name: file.read_text(encoding="utf-8") for file in (ROOT / "docs" / "models").iterdir()}
+    assert written == pages, "run scripts/model_pages.py"
+
+
+def test_a_model_page_tells_what_a_reader_needs(pages):
+    page = pages["hippocampus.md"]
+    assert "0.892 (0.884 to 0.901)" in page  # with its interval
+    assert "Hippocampus (SCT 5366008); Anterior (SCT 255549009)" in page
+    assert "warns below 0.8 (0.55 in a head)" in page
+    assert "`brain` finds where to look in a head" in page
+    assert all(word in page for word in ("CC-BY-SA 4.0", "139 cases", "1 x 1 x 1 mm", "layer 20, frozen", "## Limits"))
+    assert "images of another kind" in pages["pneumonia.md"]
+    assert "- pneumonia (looked for)" in pages["pneumonia.md"]

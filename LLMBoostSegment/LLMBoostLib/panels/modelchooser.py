@@ -8,8 +8,9 @@ from typing import Any
 import qt
 
 from llmboost.card import Card
+from llmboost.card.bodyparts import part_of
 
-from .bodyparts import partOf, titles
+from .bodyparts import titles
 from .modelentries import Entry, entries
 from .plaintext import tip
 
@@ -61,7 +62,7 @@ class ModelChooser:
         found: dict[int, list[Entry]] = {}
         for entry in self._entries:
             if entry.matches(self.words):
-                found.setdefault(partOf(entry.card), []).append(entry)
+                found.setdefault(part_of(entry.card), []).append(entry)
         for part, title in enumerate(titles()):
             if part in found:
                 self._addPart(title, found[part])

@@ -72,6 +72,7 @@ def adapt(
     A run that was stopped is continued when it is started again; one that ended goes on with --resume.
     """
     started = time.monotonic()
+    path = library.find(base)  # a wrong name is told before anything heavy is imported
     from ..inference.device import choose_device
     from ..learn.adaptation.common import MINUTES, AdaptSettings
     from ..learn.adaptation.crosscheck import check_folds, cross_check
@@ -81,7 +82,7 @@ def adapt(
     settings = AdaptSettings(
         steps=steps, minutes=minutes, rank=rank, task=task, scope=scope, block=block, booster=booster, seed=seed
     )
-    path, where = library.find(base), choose_device(device)
+    where = choose_device(device)
     if folds is not None:
         check_folds(read_card(path), dataset, settings, folds)
     if folds is None or resume or not has_ended(output):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .. import library
 from ..files import visible
 from .terminal import (
     ClusterOption,
@@ -69,6 +70,7 @@ def classify(
 
     An image that is not of the kind that the model knows is refused, with the reason.
     """
+    path = library.find(model)  # a wrong name is told before anything heavy is imported
     from .. import batch
     from ..card import CLASSIFICATION
     from ..io.cases import find_cases
@@ -77,7 +79,7 @@ def classify(
     check_frame(frame)
     place = Place(workers, cluster, scheduler_file, part, time_limit)
     place.check()
-    loaded = load_for(CLASSIFICATION, model, place.device(device))
+    loaded = load_for(CLASSIFICATION, path, place.device(device))
     chosen = Selection.of(series, loaded.card)
     cases = place.cases(find_cases(inputs, loaded.card.preprocessing, chosen, tell))
     explanation = explanation_of(explain, target, method, layer)
@@ -101,7 +103,7 @@ def classify(
             for line in (first, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))
 
-        engine = place.engine(model, device, advance)
+        engine = place.engine(path, device, advance)
         rows = batch.classify_cases(
             loaded, cases, output, options, resume=resume, overwrite=overwrite, report=report, engine=engine
         )

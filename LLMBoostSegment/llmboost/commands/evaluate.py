@@ -36,6 +36,7 @@ def evaluate(
     mirror: MirrorOption = False,
 ) -> None:
     """Measure a model on the labeled cases of a split."""
+    path = library.find(model)  # a wrong name is told before anything heavy is imported
     from .. import evaluation
     from ..inference.device import choose_device
     from ..model import load_model
@@ -43,7 +44,7 @@ def evaluate(
 
     if json_file.suffix == ".jsonl":
         raise LLMBoostError(f"--json {json_file}: choose another extension, a .jsonl file keeps the history beside it")
-    loaded = load_model(library.find(model), choose_device(device))
+    loaded = load_model(path, choose_device(device))
     data, split = evaluation.open_split(dataset, asked)
     if html_file is not None and html_file.exists():
         raise LLMBoostError(f"--report {html_file}: exists already; choose another name, or remove it")

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from .. import library
 from ..card import SEGMENTATION, STORED, Card, read_card
 from ..card.figures import measured
-from ..card.told import told
+from ..card.sheet import sheet
 from ..errors import LLMBoostError
 from ..files import visible
 from .terminal import console, messages
@@ -59,7 +59,7 @@ def show_model(
     card = read_card(path)
     if not as_json:
         table = Table.grid(Column(style="bold", no_wrap=True), Column(overflow="fold"), padding=(0, 2))
-        rows = told(card, time=_pace(path, card))
+        rows = sheet(card, time=_pace(path, card))
         rows["File"] = f"{path}, version {card.version}, {path.stat().st_size / 1e6:.1f} MB"
         console.print(card.title, card.description, sep="\n")
         for name, text in rows.items():
@@ -94,12 +94,13 @@ def combine_models(
     output: Annotated[Path, typer.Option("--output", help="The model file to write (.safetensors).")],
 ) -> None:
     """Make one model of several that were trained for the same: it gives the mean of their probabilities."""
+    paths = [library.find(model) for model in models]
     from ..ensemble import combine
     from ..learn.train import check_free
     from ..model import load_model
 
     check_free(output)
-    card = combine([load_model(library.find(model)) for model in models], output)
+    card = combine([load_model(path) for path in paths], output)
     console.print(f"{output}: {card.network['members']} networks together; `llmboost evaluate` measures them")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from .. import library
 from ..errors import LLMBoostError
 from ..files import visible
 from .terminal import (
@@ -73,6 +74,7 @@ def segment(
     time_limit: TimeLimitOption = None,
 ) -> None:
     """Segment images: one file a case, and summary.json and summary.csv beside them."""
+    path = library.find(model)  # a wrong name is told before anything heavy is imported
     from .. import batch
     from ..card import SEGMENTATION
     from ..io.cases import find_cases
@@ -83,7 +85,7 @@ def segment(
     check_frame(frame)
     place = Place(workers, cluster, scheduler_file, part, time_limit)
     place.check()
-    loaded = load_for(SEGMENTATION, model, place.device(device))
+    loaded = load_for(SEGMENTATION, path, place.device(device))
     if fast:
         loaded.faster()  # where it cannot be, that is told before anything is read
     chosen = Selection.of(series, loaded.card)
@@ -125,7 +127,7 @@ def segment(
             for line in (*lines, *(f"  warning: {warning}" for warning in row.warnings)):
                 progress.console.print(visible(line))
 
-        engine = place.engine(model, device, advance)
+        engine = place.engine(path, device, advance)
         rows = batch.segment_cases(
             loaded, cases, output, options, resume=resume, overwrite=overwrite, report=told, engine=engine
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import library
 from ..errors import LLMBoostError
 from ..files import visible
 from ..messages.words import StrokesMethod
@@ -75,12 +76,12 @@ def strokes(
 
     What was painted stays as it was painted.
     """
+    path = library.find(model) if model else None  # a wrong name is told before anything heavy is imported
     from ..batch import FORMATS, OK
     from ..batch.stroking import WALKER, StrokesOptions, StrokesSource, stroke_cases
     from ..card import SEGMENTATION
     from ..inference.device import choose_device
     from ..io.cases import find_cases
-    from ..library import find
     from ..studies import Selection
 
     if format not in FORMATS:
@@ -92,7 +93,7 @@ def strokes(
 
         check_free(keep)
     check_frame(frame)
-    loaded = load_for(SEGMENTATION, model, device) if model else None
+    loaded = load_for(SEGMENTATION, path, device) if path else None
     card = loaded.card if loaded else WALKER
     cases = find_cases(inputs, card.preprocessing, Selection.of(series, card), tell)
     options = StrokesOptions(format=format, roi=box_of(roi), frame=frame)
@@ -114,7 +115,7 @@ def strokes(
                 progress.console.print(visible(line))
 
         rows = stroke_cases(
-            StrokesSource(painted, loaded, choose_device(device), (keep, find(model)) if keep else None),
+            StrokesSource(painted, loaded, choose_device(device), (keep, path) if keep and path else None),
             cases,
             output,
             options,

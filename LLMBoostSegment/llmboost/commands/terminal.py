@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.segment import Segment
 from rich.text import Text
 
-from .. import library
 from ..errors import LLMBoostError
 from ..files import check_regular, visible
 
@@ -151,13 +150,13 @@ def explanation_of(wanted: bool, target: int | None, method: str, layer: str) ->
     return ExplanationSpec(target, method, layer)
 
 
-def load_for(task: str, name: str, device: str) -> Model:
-    """The model of ``--model``; raises LLMBoostError if it is for another task."""
+def load_for(task: str, path: Path, device: str) -> Model:
+    """The model of ``--model``, whose file was found; raises LLMBoostError if it is for another task."""
     from ..card import CLASSIFICATION
     from ..inference.device import choose_device
     from ..model import load_model
 
-    model = load_model(library.find(name), choose_device(device))
+    model = load_model(path, choose_device(device))
     if model.card.task != task:
         does, command = ("classifies", "classify") if model.card.task == CLASSIFICATION else ("segments", "segment")
         raise LLMBoostError(f"model '{model.card.name}' {does}; use `llmboost {command}`, or another --model")
@@ -209,14 +208,14 @@ class Place(NamedTuple):
         tell(f"{part}: {len(chosen):,} of {_counted(len(cases))}; the others are other parts' work")
         return chosen
 
-    def engine(self, model: str, device: str, progress: Callable[[str, float], None]) -> Engine:
+    def engine(self, model: Path, device: str, progress: Callable[[str, float], None]) -> Engine:
         """What does the cases."""
         from ..batch.engine import Here, Workers
 
         if self.here:
             return Here(progress)
         return Workers(
-            model=library.find(model),
+            model=model,
             device=device,
             count=0 if self.cluster or self.scheduler_file else self.workers or 1,
             cluster=self.cluster,
