@@ -47,18 +47,29 @@ def head(maps: Path) -> Subject:
     labels = {n: label.name for n, label in enumerate(head_labels(), start=1)}
     names = {n: name for n, name in labels.items() if not any(word in name for word in LOOSE)}
     heads = np.array([middles(path, list(names)) for path in sorted(maps.glob("*.nii.gz"))])
-    other = [list(names.values()).index(_other_side(name)) for name in names.values()]
-    mean, alike = heads[0], np.ones(len(names))
+    return subject_of("head", heads, list(names.values()), GRID, LIMITS)
+
+
+def subject_of(name: str, examples: np.ndarray, names: list[str], grid: float, limits: dict[str, Any]) -> Subject:
+    """What a subject looks like: the mean of its examples, both sides mirror images.
+
+    Args:
+        examples: (subjects, structures, 3): their middles in mm along R, A, S.
+        names: of the structures.
+        grid: mm, how far a middle may be off on the network's grid.
+    """
+    other = [names.index(_other_side(structure)) for structure in names]
+    mean, alike = examples[0], np.ones(len(names))
     for _ in range(5):
-        fitted = np.array([aligned(points, mean, alike)[0] for points in heads])
+        fitted = np.array([aligned(points, mean, alike)[0] for points in examples])
         mean = fitted.mean(axis=0) - fitted.mean(axis=(0, 1))
         mean = (mean + mean[other] * (-1, 1, 1)) / 2
-    # as large as the heads are on average, where the first one was the measure until now
-    scale = np.mean([aligned(mean, points, alike)[1] for points in heads])
+    # as large as the examples are on average, where the first one was the measure until now
+    scale = np.mean([aligned(mean, points, alike)[1] for points in examples])
     spread = np.sqrt(((fitted - mean) ** 2).sum(axis=2).mean(axis=0)) * scale
-    spread = np.sqrt((spread**2 + spread[other] ** 2) / 2 + GRID**2)
-    places = {name: _tenths([*(scale * mean[n]), spread[n]]) for n, name in enumerate(names.values())}
-    return Subject("head", places, **LIMITS)
+    spread = np.sqrt((spread**2 + spread[other] ** 2) / 2 + grid**2)
+    places = {structure: _tenths([*(scale * mean[n]), spread[n]]) for n, structure in enumerate(names)}
+    return Subject(name, places, **limits)
 
 
 def middles(path: Path, classes: list[int]) -> np.ndarray:

@@ -9,6 +9,7 @@ import torch
 
 from llmboost.bench.footprint import measured
 from llmboost.bench.kinds import Context, classification, segmentation
+from llmboost.bench.sources import read_source
 from llmboost.card import read_card
 from llmboost.errors import LLMBoostError
 from llmboost.io.dataset import read_dataset
@@ -43,7 +44,7 @@ def part(dataset, folder, fraction, seed=0):
 
 def test_share_of_the_subjects(pairs, tmp_path):
     settings = segmentation.Settings("pairs", sides=2)
-    dataset = segmentation.dataset_of(settings, context(tmp_path / "row", pairs.parent))
+    dataset = read_source(settings.data, context(tmp_path / "row", pairs.parent), settings.sides)
     shares = {fraction: part(dataset, tmp_path / f"{fraction}", fraction) for fraction in (0.01, 0.5, 1.0)}
     assert [len(train) for train, _ in shares.values()] == [2, 6, 12]
     assert {tuple(val) for _, val in shares.values()} == {("case_13", "case_14")}

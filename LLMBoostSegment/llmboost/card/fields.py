@@ -190,8 +190,8 @@ class Subject:
         misfit: how far they then lie from there at most, in units of what it varies.
         scale: how large they are at least and at most, where 1 is usual.
         contrast: how much they differ in brightness at least: their quartiles, as a share of what lies between air and
-            their median.
-        rim: how bright, at most, the tissue around all that is found may be, in the same unit.
+            their median; 0 asks nothing.
+        rim: how bright, at most, the tissue around all that is found may be, in the same unit; 0 asks nothing.
     """
 
     name: str
@@ -199,8 +199,8 @@ class Subject:
     fewest: int
     misfit: float
     scale: tuple[float, float]
-    contrast: float
-    rim: float
+    contrast: float = 0.0
+    rim: float = 0.0
 
 
 @dataclass(frozen=True)

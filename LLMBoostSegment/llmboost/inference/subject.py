@@ -14,7 +14,7 @@ from scipy import ndimage
 from ..card import Card, Label, Subject
 from ..card.modality import differ, term
 from ..io.image import Image
-from .components import largest_piece
+from .components import cleaned, largest_piece
 
 FEWEST = 3  # voxels of a structure that is in view
 AIR_HU, SOFT_HU = -500, 300  # CT has air below the one, and soft tissue no further than the other from water
@@ -32,6 +32,7 @@ def refusal(card: Card, found: np.ndarray, work: Image, image: Image, subject: s
     """
     if card.subject is None:
         return []
+    found = cleaned(found, card) if card.one_piece else found * largest_piece(found > 0)
     kind = another_kind(card, image.array, "")
     reason = kind or why_not(card.subject, card.labels, found, work.array[0], work.spacing)
     return (
@@ -46,10 +47,9 @@ def why_not(
 
     Args:
         labels: the model's, in the order of its classes.
-        found, values: [i, j, k] along R, A, S, the class of each voxel, and its intensity in any unit.
+        found, values: [i, j, k] along R, A, S, the class of each voxel without stray pieces, and its intensity in any unit.
         spacing: mm, along the same axes.
     """
-    found = found * largest_piece(found > 0)
     numbers = {label.name: n for n, label in enumerate(labels, start=1)}
     sizes = np.bincount(found.ravel(), minlength=len(labels) + 1)
     seen = [name for name in subject.places if sizes[numbers[name]] >= FEWEST]
@@ -69,7 +69,7 @@ def why_not(
     low, middle, high = np.percentile(values[inside], (25, 50, 75)) - air
     if high - low < subject.contrast * middle:
         return "its structures look alike, as in CT, or there are none"
-    if (rim := _rim(found > 0)).any() and np.median(values[rim]) - air > subject.rim * middle:
+    if subject.rim and (rim := _rim(found > 0)).any() and np.median(values[rim]) - air > subject.rim * middle:
         return "what surrounds it is much brighter, as bone is in CT"
     return ""
 

@@ -21,7 +21,7 @@ from ..messages.words import StrokesMethod
 from .choose import choose_leak
 from .strokes import Box, Strokes, stroked_slices, strokes_of
 from .unsure import unsure_places
-from .walker import walk
+from .walker import near_labels, walk
 
 if TYPE_CHECKING:  # the walker answers before what models need is imported
     from ..model import Model
@@ -204,7 +204,7 @@ class StrokedVolume:
         classes = painted.classes
         if len(painted.values) == 1 and not (classes == 0).any():
             classes = with_faces(classes)
-        image = np.stack([one.array[box].astype(np.float32) for one in self._channels])
+        image = near_labels(np.stack([one.array[box].astype(np.float32) for one in self._channels]), painted.classes)
         slices = len(stroked_slices(painted.classes)[1])
         if slices > self._slices:
             self._leak = choose_leak(image, painted.classes, self.image.spacing, self.device, watch)

@@ -28,6 +28,8 @@ from ..inference.watch import UNWATCHED, Watch
 
 SHARPNESS = 10.0  # times the square of a difference, relative to the mean square, is a weight's exponent
 FLOOR = 3e-4  # of a weight: whatever the intensities, there is a way
+RANGE = (2, 98)  # percentiles of the labels' intensities
+BEYOND = 1.0  # of that range
 TOLERANCE = 3e-3
 MOST_STEPS = 200
 DAMPING = 0.7  # of Jacobi's smoothing
@@ -58,6 +60,17 @@ def walk(
         Cancelled: whoever waits cancelled.
     """
     return walk_on(weights_of(image, spacing, device), classes, leak, watch=watch)
+
+
+def near_labels(image: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Intensities [c, i, j, k], clipped to those that are painted as labels, and as much again to either side.
+
+    What lies beyond differs from the labels anyway. How much a difference means is relative to the mean of all: with
+    air and bone in it, all soft tissue would look alike.
+    """
+    low, high = np.percentile(image[:, classes > 0], RANGE, axis=1).reshape(2, -1, 1, 1, 1)
+    beyond = np.where(high > low, BEYOND * (high - low), np.inf)
+    return np.clip(image, low - beyond, high + beyond)
 
 
 def weights_of(image: np.ndarray, spacing: Sequence[float], device: torch.device | str = "cpu") -> list[Tensor]:

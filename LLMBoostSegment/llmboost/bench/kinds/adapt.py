@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -26,11 +25,8 @@ from ...learn.train import run_folder
 from ...library import find
 from ...metrics.segmentation import segmentation_scores
 from ...model import Model, load_model
-from ..heads import write_heads
-from ..phantom import write_phantom
 from ..shift import shifted
-from ..subjects import with_subjects
-from ..sunnybrook import write_sunnybrook
+from ..sources import PHANTOM, read_source
 from . import Context, Measure, settings_of
 
 MEASURES = (
@@ -38,8 +34,6 @@ MEASURES = (
     Measure("hd95_mm", "HD95 (mm)", better="lower"),
     Measure("old_dice", "Dice, old images"),
 )
-PHANTOM = "phantom"
-WRITTEN = {"sunnybrook_lv": write_sunnybrook, "heads_t1_flair_2mm": write_heads}  # data in a form of their own
 DEVELOPMENT = 3  # where there is no val, every third subject of train
 DRAWS = 100
 HOW = ("none", "matching", "adapt")
@@ -50,7 +44,7 @@ class Settings:
     """What a row may set.
 
     Attributes:
-        data: a data set in the folder of data, one of ``WRITTEN`` there, or ``phantom``, which is made up.
+        data: a data set in the folder of data, or what else :mod:`..sources` knows.
         base: a model's name or file.
         how: ``adapt``; or use the base as it is (``none``), or on images whose histogram is matched to that of one of
             the base's training images (``matching``; Nyúl & Udupa's landmarks, as ITK has them).
@@ -122,7 +116,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         _measured(model, dataset, case, settings, reference)
         for case in [case for case in dataset.split(settings.split) if _shown(case) is not None][:: settings.every]
     ]
-    for folder in (temporary, context.folder / "source", run_folder(output)):
+    for folder in (temporary, context.folder / PHANTOM, run_folder(output)):
         shutil.rmtree(folder, ignore_errors=True)
     return {"val": val, "cases": cases, "numbers": numbers}
 
@@ -137,18 +131,7 @@ def adapt_settings(settings: Settings, seed: int) -> AdaptSettings:
 
 def _dataset(settings: Settings, context: Context) -> Dataset:
     """The whole data set; ``subjects`` of every case, ``labels`` those that are kept."""
-    folder = context.data / settings.data
-    if settings.data == PHANTOM:
-        folder = context.folder / "source"
-        write_phantom(folder)
-    elif settings.data in WRITTEN:
-        # beside the rows' folders, for all of them
-        source, folder = folder, context.folder.parent / settings.data
-        if not folder.exists():
-            with tempfile.TemporaryDirectory(dir=context.folder) as temporary:
-                WRITTEN[settings.data](source, Path(temporary) / settings.data)
-                (Path(temporary) / settings.data).rename(folder)
-    dataset = with_subjects(read_dataset(folder), settings.sides)
+    dataset = read_source(settings.data, context, settings.sides)
     if settings.split == "val" and not dataset.splits["val"]:
         dataset = _with_development(dataset)
     keep = settings.labels or list(dataset.labels)

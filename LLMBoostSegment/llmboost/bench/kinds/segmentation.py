@@ -17,14 +17,13 @@ from torch import nn
 from ...booster import BoosterConfig
 from ...errors import LLMBoostError
 from ...evaluation import evaluate
-from ...io.dataset import Dataset, DatasetCase, read_dataset
+from ...io.dataset import Dataset, DatasetCase
 from ...learn.train import Recipe, run_folder, train
 from ...learn.trainer import CHECKPOINT, TrainingConfig
 from ...model import load_model
 from ...networks import DEFAULT_SEGMENTER
 from ..footprint import measured
-from ..phantom import write_phantom
-from ..subjects import with_subjects
+from ..sources import PHANTOM, read_source
 from . import Context, Measure, settings_of
 
 MEASURES = (
@@ -32,7 +31,6 @@ MEASURES = (
     Measure("hd95_mm", "HD95 (mm)", better="lower"),
     Measure("nsd_1mm", "NSD (1 mm)"),
 )
-PHANTOM = "phantom"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Settings:
     """What a row may set.
 
     Attributes:
-        data: a data set in the folder of data, or ``phantom``, which is made up.
+        data: a data set in the folder of data, or what else :mod:`..sources` knows.
         network, options: of the network, see :mod:`...networks`.
         booster: ``none``, or fields of :class:`BoosterConfig`.
         steps, minutes, clock, optimizer, kernels, rate, validations: of :class:`TrainingConfig`.
@@ -72,7 +70,7 @@ class Settings:
 def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Train, select, measure; the model file stays in the row's folder."""
     settings = settings_of(row, Settings)
-    dataset = dataset_of(settings, context)
+    dataset = read_source(settings.data, context, settings.sides)
     part = part_of(dataset, settings.fraction, row["seed"], context.folder / "data")
     config = TrainingConfig(
         steps=settings.steps,
@@ -132,16 +130,6 @@ def booster_of(setting: str | Mapping[str, Any], seed: int) -> BoosterConfig | N
 def host_weights(network: nn.Module) -> float:
     """Millions of weights, but for those of the language model's block."""
     return round(sum(p.numel() for name, p in network.named_parameters() if "booster.blocks." not in name) / 1e6, 3)
-
-
-def dataset_of(settings: Settings, context: Context) -> Dataset:
-    """The data set that is named, with ``subjects`` of every case."""
-    if settings.data == PHANTOM:
-        folder = context.folder / PHANTOM
-        write_phantom(folder)
-    else:
-        folder = context.data / settings.data
-    return with_subjects(read_dataset(folder), settings.sides)
 
 
 def part_of(dataset: Dataset, fraction: float, seed: int, folder: Path) -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import LLMBoostError
 from ...inference.segment import segment
-from ...io.dataset import load, read_dataset
+from ...io.dataset import load
 from ...io.image import Image
 from ...library import find
 from ...messages.strokes import BACKGROUND
@@ -20,10 +20,9 @@ from ...model import Model, load_model
 from ...strokes.simulate import SimulatedUser
 from ...strokes.strokes import strokes_of
 from ...strokes.volume import StrokedVolume
-from ..phantom import write_phantom
 from ..shift import shifted
+from ..sources import read_source
 from ..strokers import STROKERS, stroker
-from ..subjects import with_subjects
 from . import Context, Measure, settings_of
 
 ROUNDS = 4
@@ -31,7 +30,6 @@ MEASURES = (
     *(Measure(f"dice_{n}", f"Dice, round {n}") for n in range(1, ROUNDS + 1)),
     *(Measure(f"hd95_mm_{n}", f"HD95 (mm), round {n}", better="lower") for n in range(1, ROUNDS + 1)),
 )
-PHANTOM = "phantom"
 PRODUCT, MODEL = "product", "model"
 WAYS = (PRODUCT, MODEL, *STROKERS)
 
@@ -41,7 +39,7 @@ class Settings:
     """What a row may set.
 
     Attributes:
-        data: a data set in the folder of data, or ``phantom``, which is made up; images of one channel.
+        data: a data set in the folder of data, or what else :mod:`..sources` knows; images of one channel.
         how: ``product`` answers as the worker does, by the walker, or by ``model`` where one is named, which learns
             from the strokes; ``model`` is that one as it is; or one of :mod:`..strokers`, in the same box.
         model: a model's name or file; its labels have the data set's values.
@@ -71,11 +69,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     if settings.how not in WAYS:
         raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join(WAYS)}")
     model = load_model(find(settings.model), context.device) if settings.model else None
-    folder = context.data / settings.data
-    if settings.data == PHANTOM:
-        folder = context.folder / "data"
-        write_phantom(folder)
-    dataset = with_subjects(read_dataset(folder), settings.sides)
+    dataset = read_source(settings.data, context, settings.sides)
     chosen = dataset.split(settings.split)[:: settings.every]
     cases: list[dict[str, Any]] = []
     seconds: list[float] = []
