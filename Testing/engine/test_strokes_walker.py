@@ -9,7 +9,7 @@ from scipy.sparse.linalg import spsolve
 
 from llmboost.errors import Cancelled
 from llmboost.inference.watch import Watch
-from llmboost.strokes.walker import FLOOR, SHARPNESS, walk
+from llmboost.strokes.walker import FLOOR, SHARPNESS, near_labels, walk
 
 
 def halves(shape=(20, 18, 16), noise=0.05, seed=0):
@@ -122,3 +122,33 @@ def test_cancel_is_heeded_within_a_few_steps():
 def test_seeds_are_needed():
     with pytest.raises(ValueError, match="seeds"):
         walk(np.zeros((1, 3, 3, 3)), np.full((3, 3, 3), -1), (1, 1, 1))
+
+
+def test_air_and_bone_do_not_make_soft_tissue_look_alike():
+    """As in CT: between two tissues lies a hundredth of what lies between air and bone."""
+    truth = np.indices((24, 24, 24))[0] >= 12
+    image = np.where(truth, 60.0, 40.0) + np.random.default_rng(0).standard_normal(truth.shape)
+    image[:, :, :6], image[:, :, 18:] = -1000, 1000
+    classes = np.full(truth.shape, -1)
+    classes[10:11, 8:16, 8:16], classes[22:23, 8:16, 8:16] = 0, 1  # the one close to the border, the other far from it
+    seen = np.zeros(truth.shape, bool)
+    seen[:, :, 7:17] = True
+
+    def right(image):
+        return ((walk(image, classes, (1, 1, 1)).argmax(0) == 1) == truth)[seen].mean()
+
+    image = image[None].astype(np.float32)
+    assert right(image) < 0.8
+    assert right(near_labels(image, classes)) > 0.95
+
+
+def test_intensities_of_labels_alone_bound_what_is_seen():
+    image = np.arange(100, dtype=np.float32).reshape(1, 100, 1, 1)
+    classes = np.full((100, 1, 1), -1)
+    classes[40:51], classes[:5] = 1, 0
+    seen = near_labels(image, classes)
+    assert (seen.min(), seen.max()) == pytest.approx((30.6, 59.4), abs=0.2)
+    assert (seen[0, 40:51] == image[0, 40:51]).all()
+    flat = np.full_like(image, 7)
+    assert (near_labels(np.concatenate([flat, image]), classes)[1] == seen[0]).all()
+    assert (near_labels(flat * (classes > 0), classes) == flat * (classes > 0)).all(), "one value has no range"

@@ -1,4 +1,4 @@
-"""Where a row's data set comes from: the folder of data, written in the Decathlon's form where it lies otherwise, or made up."""
+"""Where a row's data set comes from: the folder of data, written in the Decathlon's form where need be, or made up."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def why_not(
 
     Args:
         labels: the model's, in the order of its classes.
-        found, values: [i, j, k] along R, A, S, the class of each voxel without stray pieces, and its intensity in any unit.
+        found: [i, j, k] along R, A, S, the class of each voxel, without stray pieces.
+        values: [i, j, k], its intensity in any unit.
         spacing: mm, along the same axes.
     """
     numbers = {label.name: n for n, label in enumerate(labels, start=1)}
