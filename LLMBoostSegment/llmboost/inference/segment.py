@@ -223,7 +223,8 @@ def _notes(card: Card, seen: Views) -> list[str]:
         notes.append("this model goes by how images are stored, and the axes of this one are in an unusual order")
     extent = np.sort(np.array(image.shape) * image.spacing)
     patch_size = np.sort(np.array(preprocessing.patch_size) * preprocessing.spacing)
-    if card.origin is None and (extent > EXTENT_FACTOR * patch_size).any():
+    # a model with a subject tells itself whether it is there
+    if card.origin is None and card.subject is None and (extent > EXTENT_FACTOR * patch_size).any():
         size = " x ".join(f"{mm:.0f}" for mm in patch_size)
         notes.append(f"the image is much larger than what this model knows (about {size} mm): crop it to the structure")
     return notes
