@@ -26,7 +26,7 @@ from ..machine import of_torchrun, usable_cores
 T = TypeVar("T")
 S = TypeVar("S")
 
-PATIENCE = 60  # seconds after which an error is told that the first process did not tell, for which torchrun would end all
+PATIENCE = 60  # seconds until an error is told that the first process does not tell: torchrun ends all where it did
 # of one that waits for another: the first writes a report meanwhile; torchrun ends all where one has ended
 TIMEOUT = timedelta(days=1)
 
