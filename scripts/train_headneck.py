@@ -3,7 +3,8 @@
 DATASET is a folder in Decathlon form with OpenKBP's CTs and organs (see the card's citation): what a case lacks was not
 drawn there. They show the body alone, on air; CTs as they come have a table, a mask that holds the head, and air around
 the body, so half of the training cases get these, made up. Half are mirror images, with sides exchanged. `--resume`
-continues a run that was stopped. At the end the val list's figures go into the model's card.
+continues a run that was stopped. At the end the test list is read once, and its
+figures go into the model's card.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from scipy import ndimage
 from calibrate_subject import subject_of
 from events import print_event
 from llmboost.booster import BoosterConfig
-from llmboost.card import Label, Normalization, Preprocessing, Subject
+from llmboost.card import Label, Normalization, Preprocessing, Subject, write_card
+from llmboost.evaluation import evaluate
 from llmboost.inference.device import choose_device
 from llmboost.io.dataset import Dataset, read_dataset
 from llmboost.learn.curve import draw_curve
@@ -29,7 +31,7 @@ from llmboost.learn.patches import Volume
 from llmboost.learn.segmentation import SegmentationTask, read_volume
 from llmboost.learn.train import base_card, default_labels, run_folder
 from llmboost.learn.trainer import Trainer, TrainingConfig
-from llmboost.model import save_model
+from llmboost.model import load_model, save_model
 from llmboost.networks import build
 
 # fat to bone in HU, and what is usual in the organs of the training cases
@@ -107,7 +109,20 @@ def main() -> None:
     }
     save_model(network, base_card(arguments.output, data, task, network, outcome, own, CARD), arguments.output)
     draw_curve(run_folder(arguments.output), data.labels)
-    print(f"{arguments.output}: val Dice {outcome.score.value:.4f}")
+    add_figures(arguments.output, data)
+
+
+def add_figures(path: Path, data: Dataset) -> None:
+    """Put figures on val, and means and intervals on test, into the card of the model file at ``path``."""
+    model = load_model(path)
+    result = {split: evaluate(model, data, split) for split in ("val", "test")}
+    chosen = ("mean_dice", "mean_dice_ci95", "mean_hd95_mm", "mean_hd95_mm_ci95")
+    figures = {f"test_{name}": result["test"][name] for name in chosen}
+    figures["val_dice"] = result["val"]["mean_dice"]
+    for split, summary in result.items():
+        figures[f"{split}_dice_per_label"] = {label: entry["mean"] for label, entry in summary["dice"].items()}
+    write_card(path, dataclasses.replace(model.card, figures=figures))
+    print(f"{path}: Dice {figures['val_dice']:.4f} on val, {figures['test_mean_dice']:.4f} on test")
 
 
 def partly_labeled(data: Dataset) -> Dataset:

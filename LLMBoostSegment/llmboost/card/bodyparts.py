@@ -11,7 +11,7 @@ from collections import Counter
 from .card import Card
 from .told import search_text
 
-SEVERAL = 3  # parts with structures in them, from which on a model is one of the whole body
+SEVERAL = 3  # parts with structures in them, from which on a model is one of the whole body, unless most are in one
 PARTS = "Head", "Neck", "Chest", "Abdomen", "Pelvis", "Spine", "Limbs", "Whole body", "Other"  # from head to foot
 _HEAD, _NECK, _CHEST, _ABDOMEN, _PELVIS, _SPINE, _LIMBS, _BODY, _OTHER = range(9)
 # beginnings of words, each of one part alone
@@ -57,10 +57,9 @@ def part_of(card: Card | None) -> int:
     if card is None:
         return _OTHER
     labels = Counter(part for label in card.labels if (part := _first(search_text(label))) is not None)
-    if len(labels) >= SEVERAL:
-        return _BODY
     if labels:
-        return labels.most_common(1)[0][0]
+        part, count = labels.most_common(1)[0]
+        return _BODY if len(labels) >= SEVERAL and count <= labels.total() / 2 else part
     part = _first(f"{card.title} {card.description}")
     return _OTHER if part is None else part
 
