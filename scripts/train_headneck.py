@@ -1,10 +1,10 @@
-"""Train the shipped model `headneck` again: `.venv/bin/python scripts/train_headneck.py DATASET OUTPUT`.
+"""Train a model `headneck`, which is not shipped yet: `.venv/bin/python scripts/train_headneck.py DATASET OUTPUT`.
 
 DATASET is a folder in Decathlon form with OpenKBP's CTs and organs (see the card's citation): what a case lacks was not
 drawn there. They show the body alone, on air; CTs as they come have a table, a mask that holds the head, and air around
-the body, so half of the training cases get these, made up. Half are mirror images, with sides exchanged. `--resume`
-continues a run that was stopped. At the end the test list is read once, and its
-figures go into the model's card.
+the body, so half of the training cases get these, made up. Half are mirror images, with sides exchanged. Cases whose
+image is empty (22 of 130) are left out. `--start` goes on from a model, at a lower rate; `--resume` continues a run
+that was stopped. At the end the test list is read once, and its figures go into the model's card.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from llmboost.card import Label, Normalization, Preprocessing, Subject, write_ca
 from llmboost.evaluation import evaluate
 from llmboost.inference.device import choose_device
 from llmboost.io.dataset import Dataset, read_dataset
+from llmboost.io.datasetcheck import is_constant
+from llmboost.io.image import read_image
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.patches import Volume
 from llmboost.learn.segmentation import SegmentationTask, read_volume
@@ -49,6 +51,7 @@ TRAINING: dict[str, Any] = {
     "validations": 4,
     "last": True,
 }
+GOING_ON = {"rate": 1.2e-3, "balance": 0.0, "validations": 2}
 NAMES = {
     "Brainstem": "Brain stem",
     "SpinalCord": "Spinal cord",
@@ -82,15 +85,19 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--booster", choices=("smollm2", "none"), default="smollm2")
     parser.add_argument("--minutes", type=float, required=True, help="of one core's work")
+    parser.add_argument("--start", type=Path, help="the model to go on from, at a lower rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
-    config = TrainingConfig(minutes=arguments.minutes, clock="cpu", seed=arguments.seed, **TRAINING)
+    changed = GOING_ON if arguments.start else {}
+    config = TrainingConfig(minutes=arguments.minutes, clock="cpu", seed=arguments.seed, **{**TRAINING, **changed})
     torch.manual_seed(arguments.seed)
-    data = partly_labeled(read_dataset(arguments.dataset))
+    data = usable(read_dataset(arguments.dataset))
     train, val = ([read_volume(data, case, PREPROCESSING) for case in data.split(split)] for split in ("train", "val"))
     booster = BoosterConfig("smollm2", layers=(20,)) if arguments.booster == "smollm2" else None
     network = build("hybrid-vit", {"classes": len(data.labels) + 1, **NETWORK}, booster)
+    if arguments.start:
+        network.load_state_dict(load_model(arguments.start).network.state_dict())
     task = SegmentationTask(varied(train, data.labels), val, PREPROCESSING, config, data.labels)
     trainer = Trainer(network, task, run_folder(arguments.output), choose_device("auto"), print_event)
     if arguments.resume:
@@ -125,9 +132,11 @@ def add_figures(path: Path, data: Dataset) -> None:
     print(f"{path}: Dice {figures['val_dice']:.4f} on val, {figures['test_mean_dice']:.4f} on test")
 
 
-def partly_labeled(data: Dataset) -> Dataset:
-    """The data set, told that a label that a case lacks was not drawn there."""
-    return dataclasses.replace(data, partly_labeled=dict.fromkeys(data.cases, frozenset(data.labels)))
+def usable(data: Dataset) -> Dataset:
+    """The data set without cases whose image is empty; a label that a case lacks was not drawn there."""
+    shown = {id for id, case in data.cases.items() if not is_constant(read_image(case.images[0]))}
+    splits = {split: [id for id in ids if id in shown] for split, ids in data.splits.items()}
+    return dataclasses.replace(data, splits=splits, partly_labeled=dict.fromkeys(data.cases, frozenset(data.labels)))
 
 
 def neck(volumes: list[Volume], labels: tuple[Label, ...]) -> Subject:

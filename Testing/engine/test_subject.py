@@ -16,7 +16,7 @@ from llmboost.card import Card, Label, Subject, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
-from llmboost.inference.subject import aligned, another_kind, like_ct, why_not
+from llmboost.inference.subject import aligned, another_kind, like_ct, refusal, why_not
 from llmboost.io.image import Image, read_image, resample_to_spacing
 from llmboost.library import find
 from llmboost.model import Model, load_model
@@ -72,6 +72,26 @@ def test_too_small():
         judge(dataclasses.replace(SUBJECT, scale=(0.8, 2.0)), scale=0.6)
         == "what was found is 0.6 times as large as usual"
     )
+
+
+def test_brightness_is_asked_for_where_the_subject_tells():
+    plain = dataclasses.replace(SUBJECT, contrast=0.0, rim=0.0)
+    assert judge(values=(12,) * 5)
+    assert not judge(plain, values=(12,) * 5)
+    assert judge(around=30.0)
+    assert not judge(plain, around=30.0)
+
+
+@pytest.mark.parametrize("one_piece", [(), (1, 2, 3, 4, 5)], ids=["all in one", "a piece each"])
+def test_structures_that_do_not_touch_are_found_where_each_is_one_piece(tiny_card, tiny_network, one_piece):
+    found, image = picture()
+    found[found == 6] = 0
+    found[50:52, 50:52, 50:52] = 1  # a stray piece, far from its structure
+    work = Image(image[None].astype(np.float32), (2.0,) * 3, (0.0,) * 3, RAS)
+    fields = {"labels": LABELS, "one_piece": one_piece, "modality": "MR", "subject": SUBJECT}
+    card = dataclasses.replace(tiny_card(tiny_network()), **fields)
+    reasons = refusal(card, found, work, work.with_array(image.astype(np.float32)))
+    assert bool(reasons) == (not one_piece), reasons
 
 
 def test_points_are_shifted_turned_and_scaled_to_where_they_should_lie():
