@@ -340,10 +340,11 @@ def test_what_a_model_learned_starts_the_next_image(run, refused, folder, make_c
     base = library_folder / (import_model(trained_model).name + ".safetensors")
     models = [base, folder / "first.safetensors", folder / "second.safetensors"]
 
-    def paint(number, start, end):
-        """A case that is brighter at one end."""
+    def paint(number, start, end, noise=0):
+        """A case that is brighter at one end; noise stops the walker, which would answer in the model's place."""
         image, truth = make_case(number)
         ramp = np.linspace(start, end, image.shape[0])[:, None, None]
+        ramp = ramp + noise * np.random.default_rng(0).standard_normal(image.shape)
         image = image.with_array((image.array + ramp).astype(np.float32))
         write_image(image, folder / "anna.nii.gz")
         write_image(
@@ -352,7 +353,7 @@ def test_what_a_model_learned_starts_the_next_image(run, refused, folder, make_c
         return image, truth
 
     for number, (model, kept) in enumerate(pairwise(models)):
-        paint(30 + number, *((0, 180), (0, 320))[number])
+        paint(30 + number, *((0, 180), (0, 320, 100))[number])
         done = run(folder / "anna.nii.gz", "--model", model, "--keep", kept, "--overwrite", folder / "strokes.nii.gz")
         assert done.status == 0, done.err
         assert f"{kept.name}: what '{model.stem}' has learned; use it as --model" in done.out

@@ -16,7 +16,7 @@ import pytest
 from llmboost.card import Card, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.library import find
-from llmboost.messages import cases, foreign, images, report, strokes, worker
+from llmboost.messages import cases, dicom, foreign, images, report, strokes, worker
 from llmboost.messages.codec import Answer, Request, from_message, from_parts, sensible, to_message, to_parts
 from llmboost.messages.images import ExplainOptions, SegmentRequest, Volume
 from llmboost.messages.words import Device, ErrorKind, RequestKind
@@ -24,7 +24,7 @@ from llmboost.wire import Message, read_message, write_message
 
 MESSAGES = [
     one
-    for module in (worker, images, cases, foreign, report, strokes)
+    for module in (worker, images, cases, dicom, foreign, report, strokes)
     for one in vars(module).values()
     if isinstance(one, type) and dataclasses.is_dataclass(one) and one.__module__ == module.__name__
 ]
