@@ -3,8 +3,8 @@
 DATASET is a folder in Decathlon form with OpenKBP's CTs and organs (see the card's citation): what a case lacks was not
 drawn there. They show the body alone, on air; CTs as they come have a table, a mask that holds the head, and air around
 the body, so half of the training cases get these, made up. Half are mirror images, with sides exchanged. Cases whose
-image is empty (22 of 130) are left out. `--start` goes on from a model, at a lower rate; `--resume` continues a run
-that was stopped. At the end the test list is read once, and its figures go into the model's card.
+image is empty (22 of 130) are left out. `--resume` continues a run that was stopped. At the end the
+test list is read once, and its figures go into the model's card.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from llmboost.booster import BoosterConfig
 from llmboost.card import Label, Normalization, Preprocessing, Subject, write_card
 from llmboost.evaluation import evaluate
 from llmboost.inference.device import choose_device
+from llmboost.inference.mirror import in_a_mirror
 from llmboost.io.dataset import Dataset, read_dataset
 from llmboost.io.datasetcheck import is_constant
 from llmboost.io.image import read_image
@@ -51,7 +52,6 @@ TRAINING: dict[str, Any] = {
     "validations": 4,
     "last": True,
 }
-GOING_ON = {"rate": 1.2e-3, "balance": 0.0, "validations": 2}
 NAMES = {
     "Brainstem": "Brain stem",
     "SpinalCord": "Spinal cord",
@@ -85,27 +85,23 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--booster", choices=("smollm2", "none"), default="smollm2")
     parser.add_argument("--minutes", type=float, required=True, help="of one core's work")
-    parser.add_argument("--start", type=Path, help="the model to go on from, at a lower rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
-    changed = GOING_ON if arguments.start else {}
-    config = TrainingConfig(minutes=arguments.minutes, clock="cpu", seed=arguments.seed, **{**TRAINING, **changed})
+    config = TrainingConfig(minutes=arguments.minutes, clock="cpu", seed=arguments.seed, **TRAINING)
     torch.manual_seed(arguments.seed)
     data = usable(read_dataset(arguments.dataset))
     train, val = ([read_volume(data, case, PREPROCESSING) for case in data.split(split)] for split in ("train", "val"))
     booster = BoosterConfig("smollm2", layers=(20,)) if arguments.booster == "smollm2" else None
     network = build("hybrid-vit", {"classes": len(data.labels) + 1, **NETWORK}, booster)
-    if arguments.start:
-        network.load_state_dict(load_model(arguments.start).network.state_dict())
-    task = SegmentationTask(varied(train, data.labels), val, PREPROCESSING, config, data.labels)
+    labels = default_labels({value: NAMES[name] for value, name in data.labels.items()})
+    task = SegmentationTask(varied(train, labels), val, PREPROCESSING, config, data.labels)
     trainer = Trainer(network, task, run_folder(arguments.output), choose_device("auto"), print_event)
     if arguments.resume:
         trainer.resume()
     outcome = trainer.run()
     assert outcome.score is not None
     network.load_state_dict({**network.state_dict(), **outcome.state})
-    labels = default_labels({value: NAMES[name] for value, name in data.labels.items()})
     own = {
         "task": "segmentation",
         "labels": labels,
@@ -150,24 +146,16 @@ def neck(volumes: list[Volume], labels: tuple[Label, ...]) -> Subject:
     return subject_of("head and neck", np.array(examples), [labels[n - 1].name for n in classes], GRID, LIMITS)
 
 
-def varied(volumes: list[Volume], labels: dict[int, str]) -> list[Volume]:
+def varied(volumes: list[Volume], labels: tuple[Label, ...]) -> list[Volume]:
     """Each case four times: as it is and as a scanner shows it, both once more as of a mirrored patient."""
     random = np.random.default_rng(0)
-    exchanged = other_side(labels)
+    exchanged = in_a_mirror(labels)
     return [
         variant
         for volume in volumes
         for side in (volume, mirrored(volume, exchanged))
         for variant in (side, scanned(side, random))
     ]
-
-
-def other_side(labels: dict[int, str]) -> list[int]:
-    """Of each class, background first, the one that it is in a mirror."""
-    values = {name: value for value, name in labels.items()}
-    swap = {"Left": "Right", "Right": "Left"}
-    names = [next((name.replace(a, b) for a, b in swap.items() if a in name), name) for name in labels.values()]
-    return [0, *(values[name] for name in names)]
 
 
 def mirrored(volume: Volume, exchanged: list[int]) -> Volume:

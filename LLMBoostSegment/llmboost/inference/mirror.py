@@ -7,9 +7,10 @@ holds for a brain; in a mirrored body, the liver would lie where no network has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..card import STORED, Card
+from ..card import STORED, Card, Label
 from .preprocessing import mirrorings
 from .sides import pairs_of, side_of
 
@@ -41,13 +42,20 @@ def other_sides(card: Card) -> tuple[int, ...]:
     or a label's other side is none."""
     if {label.value for label in card.labels} != set(card.intracranial):
         return ()
+    classes = in_a_mirror(card.labels)
     numbers = {label.name: n for n, label in enumerate(card.labels, start=1)}
-    classes = list(range(card.classes))
-    for pair in pairs_of(card.labels):
-        left, right = numbers[pair.left], numbers[pair.right]
-        classes[left], classes[right] = right, left
     alone = [label for label in card.labels if side_of(label) and classes[numbers[label.name]] == numbers[label.name]]
     return () if alone or classes == sorted(classes) else tuple(classes)
+
+
+def in_a_mirror(labels: Sequence[Label]) -> list[int]:
+    """Of each class, background first, the one that it is where sides are exchanged."""
+    numbers = {label.name: n for n, label in enumerate(labels, start=1)}
+    classes = list(range(len(labels) + 1))
+    for pair in pairs_of(labels):
+        left, right = numbers[pair.left], numbers[pair.right]
+        classes[left], classes[right] = right, left
+    return classes
 
 
 def _across(card: Card) -> int | None:
