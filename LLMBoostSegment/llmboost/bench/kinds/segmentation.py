@@ -17,15 +17,17 @@ from torch import nn
 from ...booster import BoosterConfig
 from ...errors import LLMBoostError
 from ...evaluation import evaluate
-from ...io.dataset import Dataset, DatasetCase
+from ...io.dataset import Dataset, DatasetCase, read_dataset
 from ...learn.train import Recipe, run_folder, train
 from ...learn.trainer import CHECKPOINT, TrainingConfig
 from ...model import load_model
 from ...networks import DEFAULT_SEGMENTER
 from ..footprint import measured
+from ..nnunet import train_nnunet
 from ..sources import PHANTOM, read_source
 from . import Context, Measure, settings_of
 
+NNUNET = "nnunet"
 MEASURES = (
     Measure("dice", "Dice"),
     Measure("hd95_mm", "HD95 (mm)", better="lower"),
@@ -39,7 +41,8 @@ class Settings:
 
     Attributes:
         data: a data set in the folder of data, or what else :mod:`..sources` knows.
-        network, options: of the network, see :mod:`...networks`.
+        network, options: of the network, see :mod:`...networks`; ``nnunet``: nnU-Net's own program trains, and of the
+            settings data, minutes, fraction, split and sides count alone.
         booster: ``none``, or fields of :class:`BoosterConfig`.
         steps, minutes, clock, optimizer, kernels, rate, validations: of :class:`TrainingConfig`.
         quick: by the plan for minutes, see :class:`...learn.train.Recipe`.
@@ -72,28 +75,16 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     settings = settings_of(row, Settings)
     dataset = read_source(settings.data, context, settings.sides)
     part = part_of(dataset, settings.fraction, row["seed"], context.folder / "data")
-    config = TrainingConfig(
-        steps=settings.steps,
-        minutes=settings.minutes,
-        clock=settings.clock,
-        optimizer=settings.optimizer,
-        kernels=settings.kernels,
-        rate=settings.rate,
-        validations=settings.validations,
-        seed=row["seed"],
-    )
-    recipe = Recipe(config, settings.network, settings.options, booster_of(settings.booster, row["seed"]))
-    recipe = replace(recipe, quick=settings.quick)
     file = context.folder / "model.safetensors"
-    card = train(part, file, recipe, device=context.device, report=context.report)
+    train_by = _by_nnunet if settings.network == NNUNET else _by_ourselves
+    trained = train_by(settings, part, file, row["seed"], context)
     model = load_model(file, context.device)
     result = evaluate(model, dataset, settings.split)
     for folder in (part, context.folder / PHANTOM):
         shutil.rmtree(folder, ignore_errors=True)
-    (run_folder(file) / CHECKPOINT).unlink()
     peak = _peak(file, dataset.split(settings.split)[0], context) if settings.memory else None
     return {
-        "val": card.figures["val_dice"],
+        "val": trained.val,
         "cases": [
             {
                 "id": case["id"],
@@ -103,13 +94,49 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
             for case in result["cases"]
         ],
         "numbers": {
-            "steps": card.training["steps"],
+            "steps": trained.steps,
             "weights but the block's (M)": host_weights(model.network),
-            "training (min)": card.training["minutes"],
+            "training (min)": trained.minutes,
             "inference (s a case)": round(float(np.mean([case["seconds"] for case in result["cases"]])), 3),
             **({"peak memory (GB)": peak} if peak is not None else {}),
         },
     }
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training went: the mean Dice on val, its steps and minutes."""
+
+    val: float
+    steps: int
+    minutes: float
+
+
+def _by_ourselves(settings: Settings, part: Path, file: Path, seed: int, context: Context) -> Trained:
+    config = TrainingConfig(
+        steps=settings.steps,
+        minutes=settings.minutes,
+        clock=settings.clock,
+        optimizer=settings.optimizer,
+        kernels=settings.kernels,
+        rate=settings.rate,
+        validations=settings.validations,
+        seed=seed,
+    )
+    recipe = Recipe(config, settings.network, settings.options, booster_of(settings.booster, seed))
+    recipe = replace(recipe, quick=settings.quick)
+    card = train(part, file, recipe, device=context.device, report=context.report)
+    (run_folder(file) / CHECKPOINT).unlink()
+    return Trained(card.figures["val_dice"], card.training["steps"], card.training["minutes"])
+
+
+def _by_nnunet(settings: Settings, part: Path, file: Path, seed: int, context: Context) -> Trained:
+    if settings.minutes is None:
+        raise LLMBoostError(f"network '{NNUNET}': is trained for minutes; give them")
+    data = read_dataset(part)
+    used = train_nnunet(data, file, settings.minutes, seed)
+    val = evaluate(load_model(file, context.device), data, "val")["mean_dice"]
+    return Trained(val, int(used["steps"]), used["minutes"])
 
 
 def booster_of(setting: str | Mapping[str, Any], seed: int) -> BoosterConfig | None:

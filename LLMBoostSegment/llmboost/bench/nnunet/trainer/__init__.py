@@ -1,0 +1,1 @@
+"""The folder that nnU-Net looks for trainers in."""
