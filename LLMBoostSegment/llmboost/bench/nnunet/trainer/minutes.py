@@ -19,7 +19,7 @@ SHARE = 5  # of nnU-Net's training steps to its validation steps: 250 to 50 an e
 EXPONENT = 0.9  # of its learning rate's way to zero
 
 
-class nnUNetTrainerMinutes(nnUNetTrainer):  # type: ignore[misc]
+class nnUNetTrainerMinutes(nnUNetTrainer):
     """An epoch has a few steps instead of 250, and the learning rate goes by the share of the time that is used instead
     of that of the epochs; all else is nnU-Net's."""
 
