@@ -287,3 +287,4 @@ def test_a_start_that_does_not_fit(short, tmp_path, tiny_network, tiny_card):
     save_model(network, tiny_card(network), tmp_path / "wide.safetensors")
     with pytest.raises(LLMBoostError, match=r"wide.safetensors: is another network than the one to train"):
         short("misfit", start=tmp_path / "wide.safetensors")
+    assert not run_folder(tmp_path / "misfit.safetensors").exists(), "nothing was begun"

@@ -22,7 +22,7 @@ from .. import __version__
 from ..errors import LLMBoostError
 from ..inference.device import choose_device
 from ..jobs.keeper import Jobs, Link, Lost, Outcome, Seat, Submit
-from ..learn.train import made_with
+from ..learn.provenance import made_with
 from ..machine import processor
 from .kinds import Context, load_kind
 from .recipe import BenchRow

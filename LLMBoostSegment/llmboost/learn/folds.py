@@ -21,7 +21,8 @@ from ..jsonfile import read_json
 from ..model import Model
 from .checkpoint import differences
 from .classification.train import ClassificationRecipe
-from .train import Recipe, check_free, made_with, run_folder
+from .provenance import made_with
+from .train import Recipe, check_free, run_folder
 from .trainer import CHECKPOINT
 
 SPLIT = "folds.json"

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ from .curve import draw_curve
 from .distributed import by_first, is_first
 from .fingerprint import FINGERPRINT, Fingerprint, write_fingerprint
 from .plan import TrainingPlan, make_plan
+from .provenance import made_with
 from .segmentation import SegmentationTask, read_volume
-from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run, versions
+from .trainer import CHECKPOINT, Outcome, Task, Trainer, TrainingConfig, check_run
 from .trainingreport import report_training
 
 
@@ -93,8 +93,6 @@ def train(
 
     with alone(output) as run:
         check_output(output, resume)  # another training may have written it meanwhile
-        if is_first():
-            write_fingerprint(facts.report(plan), run / FINGERPRINT)
         torch.manual_seed(recipe.config.seed)
         network = build(recipe.network, _options(recipe, dataset, plan), recipe.booster)
         if recipe.start:
@@ -108,6 +106,8 @@ def train(
         trainer = Trainer(network, task, run, device, report, cancelled, identity)
         if resume:
             trainer.resume()
+        if is_first():
+            write_fingerprint(facts.report(plan), run / FINGERPRINT)
         outcome = trainer.run()
 
         def write() -> Card:
@@ -202,11 +202,6 @@ def check_free(output: Path, resume: bool = False) -> None:
 def run_folder(output: Path) -> Path:
     """Where a training that writes ``output`` keeps its log and checkpoint."""
     return output.with_suffix(".run")
-
-
-def made_with() -> dict[str, str]:
-    """When and with which versions a model was trained, for its card."""
-    return {"date": datetime.now(UTC).date().isoformat(), **versions()}
 
 
 def default_labels(names: dict[int, str]) -> tuple[Label, ...]:

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from ..card import Preprocessing
 from ..errors import Cancelled, LLMBoostError
 from ..jsonfile import append_json
@@ -32,6 +31,7 @@ from .distributed import agreed, check_share, is_first
 from .guard import MOST_SETBACKS, Guard
 from .learner import Learner
 from .precision import name_of
+from .provenance import versions
 
 CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
@@ -170,11 +170,6 @@ class Outcome:
     score: Score | None
     steps: int
     seconds: float
-
-
-def versions() -> dict[str, str]:
-    """The versions that a model was trained with."""
-    return {"llmboost": __version__, "torch": torch.__version__.split("+")[0]}
 
 
 def now(clock: str) -> float:

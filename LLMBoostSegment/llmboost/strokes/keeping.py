@@ -12,7 +12,8 @@ import numpy as np
 from ..card import Adapter, Card
 from ..io.image import Image
 from ..learn.adaptation.common import IMPROVE, better_goal, where_to_keep
-from ..learn.train import check_free, made_with
+from ..learn.provenance import made_with
+from ..learn.train import check_free
 from ..model import save_tensors
 from .teach import RANK, RATE, STEPS, Taught
 

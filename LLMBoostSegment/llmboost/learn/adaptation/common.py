@@ -19,7 +19,7 @@ from ...library import find_base
 from ...messages.words import AdaptTask, StopReason, chosen
 from ...model import Model
 from ...networks import describe
-from ..train import made_with
+from ..provenance import made_with
 from ..trainer import Task
 from .lora import SCOPES
 

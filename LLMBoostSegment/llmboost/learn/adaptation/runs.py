@@ -19,8 +19,9 @@ from ...jsonfile import read_json
 from ..budget import BUDGET
 from ..checkpoint import differences
 from ..folds import RESULT
+from ..provenance import versions
 from ..train import alone, check_free, run_folder
-from ..trainer import check_run, versions
+from ..trainer import check_run
 from ..trainingreport import REPORT
 from .common import MINUTES, Adaptation, AdaptSettings
 
