@@ -23,8 +23,9 @@ from llmboost.inference.device import choose_device
 from llmboost.learn.augment import IMAGE, LABEL
 from llmboost.learn.curve import draw_curve
 from llmboost.learn.patches import Volume
+from llmboost.learn.provenance import made_with
 from llmboost.learn.segmentation import SegmentationTask
-from llmboost.learn.train import made_with, run_folder
+from llmboost.learn.train import run_folder
 from llmboost.learn.trainer import Outcome, Trainer, TrainingConfig
 from llmboost.model import load_model, save_model
 from llmboost.networks import build, describe

@@ -19,8 +19,9 @@ import torch
 from llmboost.card import SEGMENTATION, STORED, Card, Normalization, Origin, Preprocessing, Tiling
 from llmboost.io.dataset import read_dataset
 from llmboost.learn.plan import QUICK_TRAINING
+from llmboost.learn.provenance import made_with
 from llmboost.learn.segmentation import SegmentationTask, read_volume
-from llmboost.learn.train import default_labels, made_with, run_folder
+from llmboost.learn.train import default_labels, run_folder
 from llmboost.learn.trainer import CHECKPOINT, Trainer, TrainingConfig
 from llmboost.model import save_model
 from llmboost.networks import build, describe
