@@ -1,10 +1,11 @@
 """Fills the tables of docs/evidence.md from Testing/bench: `.venv/bin/python scripts/evidence.py [--check]`.
 
-A block lies between two comments, `<!-- rows: RECIPE | COLUMN, ... -->` (or `<!-- booster -->`, which
-summarize_booster.py fills) and `<!-- end -->`. Columns are names of the kind's measures (the first one has intervals
-and differences to the recipe's reference), of what is tuned, of numbers in the rows, and `p` (of the first measure,
-after Holm), `way` and `by seed`. With `--check`, nothing is written, and a page that is not what the rows give is an
-error. Where rows do not tell the commit that made them, git is asked for the one that brought them; it is not checked.
+A block lies between two comments and `<!-- end -->`: `<!-- rows: RECIPE | COLUMN, ... -->`, `<!-- booster -->`, which
+summarize_booster.py fills, or `<!-- classifiers: TABLE -->`, which summarize_classifiers.py does. Columns are names of
+the kind's measures (the first one has intervals and differences to the recipe's reference), of what is tuned, of
+numbers in the rows, and `p` (of the first measure, after Holm), `way` and `by seed`. With `--check`, nothing is
+written, and a page that is not what the rows give is an error. Where rows do not tell the commit that made them, git is
+asked for the one that brought them; it is not checked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import summarize_classifiers
 from llmboost.bench.kinds import Measure, load_kind
 from llmboost.bench.recipe import BenchRecipe, read_recipe
 from llmboost.bench.report import ArmResult, compare, markdown, probability, shown
@@ -23,7 +26,8 @@ from llmboost.bench.runner import read_rows
 from summarize_booster import ROWS, effects, recipes, table, verdict
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
-BLOCK = re.compile(r"(?<=<!-- )(booster|rows: (\w+) \| ([^>]+)) -->\n.*?(?=<!-- end -->)", re.DOTALL)
+NAME = r"booster|classifiers: (?P<table>[\w ]+)|rows: (?P<recipe>\w+) \| (?P<columns>[^>]+)"
+BLOCK = re.compile(rf"(?<=<!-- )({NAME}) -->\n.*?(?=<!-- end -->)", re.DOTALL)
 PROVENANCE = re.compile(r"llmboost bench (\w+) .*; rows of commit (\w+)")
 
 CommitOf = Callable[[str], str]
@@ -51,8 +55,12 @@ def filled(text: str, commit_of: CommitOf) -> str:
     """The page with all blocks made anew."""
 
     def block(found: re.Match[str]) -> str:
-        recipe, columns = found[2], found[3]
-        made = _of_recipe(recipe, columns.split(", "), commit_of) if recipe else "\n\n".join(_booster(commit_of))
+        if found["recipe"]:
+            made = _of_recipe(found["recipe"], found["columns"].split(", "), commit_of)
+        elif found["table"]:
+            made = _classifiers(found["table"])
+        else:
+            made = "\n\n".join(_booster(commit_of))
         return f"{found[1]} -->\n\n{made}\n\n"
 
     return BLOCK.sub(block, text)
@@ -70,6 +78,15 @@ def _booster(commit_of: CommitOf) -> Iterator[str]:
     yield table(found)
     lines = [_provenance(recipe, commit_of) for recipe in recipes() if recipe.name != "booster_factors"]
     yield "\n".join(f"- {line}" for line in lines)
+
+
+def _classifiers(name: str) -> str:
+    """A table of the shipped classifiers; below the first one, what made the rows of all."""
+    table, first = summarize_classifiers.TABLES[name](), next(iter(summarize_classifiers.TABLES))
+    if name != first:
+        return table
+    command = "`scripts/measure_classifiers.py --data DATA`"
+    return f"{table}\n\n{_made(command, read_rows(summarize_classifiers.FOLDER), '')}"
 
 
 def _of_recipe(name: str, columns: Sequence[str], commit_of: CommitOf) -> str:
@@ -115,13 +132,17 @@ def _column(column: str, recipe: BenchRecipe, known: dict[str, Measure], first: 
 def _provenance(recipe: BenchRecipe, commit_of: CommitOf) -> str:
     """Command, dates, machine and commit of a recipe's rows."""
     done = [record for record in read_rows(ROWS / recipe.name) if "figures" in record]
+    return _made(f"`llmboost bench {recipe.name} --output DIR --data DATA`", done, commit_of(recipe.name))
+
+
+def _made(command: str, done: Sequence[dict[str, Any]], commit_of_rows: str) -> str:
+    """The same of a command's rows; where they do not tell the program's commit, ``commit_of_rows`` brought them."""
     dates = sorted({record["date"] for record in done})
     days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     made = "; ".join(sorted({_machine(record) for record in done}))
     hours = sum(record["seconds"] for record in done) / 3600
-    command = f"`llmboost bench {recipe.name} --output DIR --data DATA`"
     commits = ", ".join(sorted({record["commit"] for record in done if "commit" in record}))
-    commit = f"run at commit {commits}" if commits else f"rows of commit {commit_of(recipe.name)}"
+    commit = f"run at commit {commits}" if commits else f"rows of commit {commit_of_rows}"
     return f"{command}: {len(done)} rows of {days}, {hours:.1f} hours; {made}; {commit}."
 
 

@@ -27,7 +27,7 @@ from llmboost.files import write_whole
 from llmboost.inference.classify import classify
 from llmboost.io.image import Image
 from llmboost.io.imageset import read_image_set
-from llmboost.learn.train import made_with
+from llmboost.learn.provenance import made_with
 from llmboost.library import find
 from llmboost.machine import processor
 from llmboost.model import Model, load_model
@@ -42,12 +42,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with medmnist, viewer and the other data sets")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    commit = program_commit()  # before the rows change a file of it
     for name in arguments.names:
         model = load_model(find(name))
         for part, measured in (("val", on_list), ("test", on_list), ("foreign", on_foreign)):
             started = time.monotonic()
             found = measured(model, arguments.data, part)
-            keep(model, part, time.monotonic() - started, found)
+            keep(model, part, commit, time.monotonic() - started, found)
             print(f"{name}/{part}: {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -89,7 +90,7 @@ def _rounded(value: float) -> float:
     return float(f"{value:.5g}")
 
 
-def keep(model: Model, part: str, seconds: float, found: dict[str, Any]) -> None:
+def keep(model: Model, part: str, commit: str, seconds: float, found: dict[str, Any]) -> None:
     """Write the row into the file, in place of the one of before."""
     card = model.card
     assert card.classification is not None
@@ -102,7 +103,7 @@ def keep(model: Model, part: str, seconds: float, found: dict[str, Any]) -> None
         "limit": card.classification.looks.limit,
         "device": "cpu",
         "threads": torch.get_num_threads(),
-        "commit": program_commit(),
+        "commit": commit,
         **made_with(),
         "seconds": round(seconds, 1),
         "machine": processor(),
