@@ -2,10 +2,12 @@
 
 import json
 import shutil
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.fileset import FileSet
 
 from llmboost.batch import SegmentOptions, segment_cases
@@ -162,6 +164,73 @@ def test_a_dicomdir_is_its_folder(find, tmp_path):
     assert taken(find(tmp_path / "disc")) == {"disc": 3}
 
 
+@pytest.fixture
+def disc(tmp_path):
+    """A disc with two series of a study, and the files of each, by number."""
+    files = FileSet()
+    for number, paths in write_study(tmp_path / "in", 1).items():
+        for path in paths if number in (3, 5) else ():
+            files.add(path)
+    files.write(tmp_path / "disc")
+    written = defaultdict(list)
+    for path in sorted((tmp_path / "disc").rglob("*")):
+        if path.is_file() and path.name != "DICOMDIR":
+            written[dcmread(path).SeriesNumber].append(path)
+    return tmp_path / "disc", written
+
+
+def test_what_a_dicomdir_lists_and_is_not_there_is_told(find, told, disc):
+    """As of a disc that was copied in part: a series that ends early looks whole by itself."""
+    folder, written = disc
+    for path in written[3][-2:]:
+        path.unlink()
+    cases = find(folder)
+    assert taken(cases) == {"disc": 5}
+    (note,) = cases["disc"].notes
+    assert note.startswith("not taken, for it cannot be read: 3: MR 't1_mprage_sag_iso' (")
+    assert f"{folder / 'DICOMDIR'} lists 12 images of it, and 2 are not there" in note
+    for path in written[3][:-2]:
+        path.unlink()
+    assert taken(find(folder)) == {"disc": 5}
+    assert told[0].endswith("of 2 series; left 3: MR '' (listed in DICOMDIR, but not there)")
+
+
+def test_a_dicomdir_of_before_its_files_were_renamed(find, told, disc):
+    folder, written = disc
+    for number, path in enumerate(path for paths in written.values() for path in paths):
+        path.rename(folder / f"{number:03d}.dcm")
+    cases = find(folder)
+    assert taken(cases) == {"disc": 3}
+    assert not cases["disc"].notes
+    (folder / "DICOMDIR").write_bytes((folder / "DICOMDIR").read_bytes()[:2000])
+    assert taken(find(folder)) == {"disc": 3}
+
+
+def test_archives_are_told(find, told, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "study.ZIP").touch()
+    with pytest.raises(LLMBoostError, match=r"no images in this folder .* unpack 1 archive \(study\.ZIP\) first"):
+        find(tmp_path)
+    write_study(tmp_path, 1)
+    assert taken(find(tmp_path)) == {tmp_path.name: 3}
+    assert f"{tmp_path}: left out 1 archive (study.ZIP); to take what is in there, unpack first" in told
+
+
+def test_copies_and_halves_of_a_series_in_two_folders(find, tmp_path):
+    """Beside what viewers and systems leave there: each image counts once, wherever it lies."""
+    (tmp_path / "again").mkdir()
+    files = write_study(tmp_path / "Müller 研究", 1, SpecificCharacterSet="ISO_IR 192", PatientName="Müller^研究")[3]
+    for path in files[:8]:
+        shutil.copy(path, tmp_path / "again" / path.name)
+    for path in files[4:8]:
+        path.unlink()
+    (tmp_path / "again" / "._0001").write_bytes(bytes.fromhex("0005160700020000") + bytes(100))
+    for name in ("Thumbs.db", "report.pdf", "VIEWER.EXE", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"%PDF-1.4" + bytes(600))
+    (case,) = find(tmp_path).values()
+    assert (case.series.number, len(case.files), case.notes) == (3, 12, ())
+
+
 def test_patients_of_one_study_uid_are_several_and_none_is_one_by_folder(find, tmp_path):
     for n, name in enumerate("ab"):
         write_study(tmp_path / "same" / name, 1, PatientID=f"P{n}")
@@ -228,6 +297,17 @@ def test_a_bids_tree(find, told, tmp_path):
     assert find(tmp_path, series="description~T2w").keys() == {
         "sub-01_ses-1_acq-thick_T2w", "sub-01_ses-2_acq-thick_T2w", "sub-02_ses-1_acq-thick_T2w"
     }  # fmt: skip
+
+
+def test_of_mp2rage_the_uniform_image_is_taken_and_no_phase(find, tmp_path):
+    for part in ("inv-1_part-mag_MP2RAGE", "inv-1_part-phase_MP2RAGE", "inv-2_part-mag_MP2RAGE", "UNIT1", "T1map"):
+        write_bids(tmp_path, f"sub-01_{part}")
+    write_bids(tmp_path, "sub-02_part-phase_T1w")
+    write_bids(tmp_path, "sub-02_part-real_T1w")
+    cases = find(tmp_path)
+    assert list(cases) == ["sub-01_UNIT1", "sub-02"]
+    assert not cases["sub-01_UNIT1"].notes
+    assert cases["sub-02"].problem.count("(no magnitude image)") == 2
 
 
 def test_bids_subjects_of_two_data_sets_and_damaged_files(find, told, tmp_path):

@@ -20,6 +20,9 @@ from .image import PICTURES, READABLE, VOLUMES
 from .segnrrd import EXTENSION
 from .study_cases import bids_cases, dicom_cases
 
+# what may hold images, and is not looked into
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".7z", ".rar", ".dcm.gz")
+
 
 def find_cases(
     inputs: Iterable[Path],
@@ -151,13 +154,18 @@ def _sort(
     if not selection.name:
         studies += bids_cases(path, sessions, preprocessing, selection, tell)
     below = [one for one in _below(path, preprocessing) if one not in set(sessions)]
+    archives = _archives(path)
+    packed = f"{_counted(archives, 'archive')} ({_some(archives)})"
     where = f"in folders below, such as {below[0].parent.relative_to(path)}; name those folders" if below else ""
     if not images and not studies:
         what = f"{', '.join(READABLE if preprocessing.slice_axis is not None else VOLUMES)}, or DICOM"
         there = f"; {_counted(below, 'image')} lie{'s'[: len(below) < 2]} {where}" if below else ""
+        there += f"; unpack {packed} first" if archives else ""
         raise LLMBoostError(f"{path}: no images in this folder ({what}){there}")
     if below:
         tell(f"{path}: left out {_counted(below, 'image')} {where} to take them")
+    if archives:
+        tell(f"{path}: left out {packed}; to take what is in there, unpack first")
     return images, studies
 
 
@@ -179,6 +187,15 @@ def _images(folder: Path, preprocessing: Preprocessing) -> tuple[list[Path], lis
     volumes = [path for path in paths if path.name.lower().endswith(tuple(VOLUMES))]
     flat = preprocessing.slice_axis is not None
     return volumes, [path for path in paths if flat and path.name.lower().endswith(PICTURES)]
+
+
+def _archives(folder: Path) -> list[Path]:
+    """At whatever depth."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in sorted(names) if name.lower().endswith(ARCHIVES)]
+    return found
 
 
 def _below(folder: Path, preprocessing: Preprocessing) -> list[Path]:

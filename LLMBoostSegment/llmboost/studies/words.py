@@ -39,6 +39,7 @@ _UNFIT = (
         " phasediff phase1 phase2",
         "ADC EADC FA TENSOR CBF CBV RCBV RCBF MTT TTP TMAX PHASE P PHASEMAP FIELDMAP SUBTRACTION T1MAP T2MAP",
     ),
+    ("no magnitude image", "partphase partreal partimag", ""),  # as BIDS says it
 )
 _DERIVED = (
     "mpr reformat reformatted reformation recon3d multiplanar",
@@ -53,7 +54,8 @@ _SEQUENCES = {
     "angiography": "tof mra angio cta mrv pca",
     "spectroscopy": "mrs spectroscopy svs csi",
     "susceptibility": "swi swan t2star t2s hemo medic gre qsm",
-    "T1": "t1 t1w t1n t1c t1ce t1gd t1weighted mprage mp2rage spgr fspgr bravo vibe tfl",
+    "single inversion": "inv1 inv2",  # of MP2RAGE, of which the uniform image is the T1
+    "T1": "t1 t1w t1n t1c t1ce t1gd t1weighted mprage mp2rage unit1 spgr fspgr bravo vibe tfl",
     "FLAIR": "flair t2flair darkfluid tirm",
     "T2": "t2 t2w t2weighted haste ssfse trufi ciss fiesta",
     "PD": "pd pdw protondensity",

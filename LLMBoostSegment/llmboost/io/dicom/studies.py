@@ -14,6 +14,7 @@ import numpy as np
 from pydicom.uid import UID
 
 from ...studies import SeriesFacts, along_ras
+from .dicomdir import listed_series
 from .file import DamagedFile, read_headers
 from .groups import FUNCTIONAL_GROUPS, Header
 from .identity import IDENTITY, Part, study_of
@@ -53,7 +54,7 @@ def find_studies(folder: Path) -> tuple[list[Study], list[str]]:
     """The studies with images in a folder and all folders below it, and a line on each file that cannot be read.
 
     Each file's header is read once. A series that a damaged file belongs to, by what is left of that file, or because
-    it is the only one in that file's folder, has a problem.
+    it is the only one in that file's folder, has a problem; so has one of which a DICOMDIR lists more than there is.
 
     Raises:
         LLMBoostError: nothing there.
@@ -61,6 +62,8 @@ def find_studies(folder: Path) -> tuple[list[Study], list[str]]:
     found = scan(folder, (*_PLACE, *_TELLING), _kept)
     members: dict[str, list[tuple[Series, SeriesFacts]]] = defaultdict(list)
     problems, unknown = _damaged(found)
+    incomplete, absent = _not_there(found)
+    problems = incomplete | problems
     for series, part in series_of(found):
         problem = series.problem or problems.get(series.uid, "")
         facts = replace(_facts(part), problem=problem)
@@ -70,6 +73,8 @@ def find_studies(folder: Path) -> tuple[list[Study], list[str]]:
     for uid, others in found.others.items():
         if uid and uid not in found.images:
             besides[study_of(others[0][1])].append(_no_image(others[0][1]))
+    for header in absent:
+        besides[study_of(header)].append(_facts_of_none(header, "listed in DICOMDIR, but not there"))
     studies = [
         Study(
             key,
@@ -107,6 +112,24 @@ def _damaged(found: Scan) -> tuple[dict[str, str], list[str]]:
         else:
             unknown.append(str(error))
     return problems, unknown
+
+
+def _not_there(found: Scan) -> tuple[dict[str, str], list[Header]]:
+    """By what DICOMDIRs list: what is wrong with series, by UID, and what they say of series of which nothing is there.
+
+    Files may have been renamed since, so numbers alone count.
+    """
+    incomplete: dict[str, str] = {}
+    absent: dict[str, Header] = {}
+    for path, _header in found.others.get("", ()):
+        for header, count in listed_series(path) if path.name.upper() == "DICOMDIR" else ():
+            uid = str(header.get("SeriesInstanceUID") or "")
+            missing = count - len(found.images.get(uid, ()))
+            if missing > 0 and uid in found.images:
+                incomplete[uid] = f"{path} lists {count} images of it, and {missing} are not there; copy them again"
+            elif missing > 0 and uid not in found.others:
+                absent[uid] = header
+    return incomplete, list(absent.values())
 
 
 def _by_folder(series: Series, folder: Path) -> str:
@@ -192,12 +215,13 @@ def _with_place(facts: SeriesFacts, header: Header, places: list[tuple[np.ndarra
 
 def _no_image(header: Header) -> SeriesFacts:
     kind = UID(str(header["SOPClassUID"])).name.removesuffix(" Storage")
-    return SeriesFacts(
-        _number(header),
-        _text(header, "SeriesDescription"),
-        modality=_text(header, "Modality"),
-        no_image=f"no image ({kind})",
-    )
+    return _facts_of_none(header, f"no image ({kind})")
+
+
+def _facts_of_none(header: Header, why: str) -> SeriesFacts:
+    """Of what cannot be taken, for this reason."""
+    description, modality = _text(header, "SeriesDescription"), _text(header, "Modality")
+    return SeriesFacts(_number(header), description, modality=modality, no_image=why)
 
 
 def _number(header: Header) -> int | None:
