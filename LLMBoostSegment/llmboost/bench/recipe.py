@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from itertools import product
 from pathlib import Path
@@ -111,6 +111,33 @@ class BenchRecipe:
             for arm, settings in self.arms.items()
             for candidate in product(*self.tune.values())
         ]
+
+    def boosted_by(self, source: str) -> BenchRecipe:
+        """With the block of another language model, ``source`` of :class:`..booster.BoosterConfig`, in all boosters,
+        whose controls are as large, too; of the layer two thirds of the way up, for the recipe's numbers are SmolLM2's.
+
+        Raises:
+            LLMBoostError: nothing in the recipe has a booster.
+        """
+        boosters = []
+
+        def changed(settings: dict[str, Any]) -> dict[str, Any]:
+            booster = settings.get("booster")
+            if not isinstance(booster, Mapping):
+                return settings
+            boosters.append(booster)
+            return {**settings, "booster": {**booster, "source": source, "layers": []}}
+
+        result = replace(
+            self,
+            settings=changed(self.settings),
+            arms={name: changed(arm) for name, arm in self.arms.items()},
+            factors={name: {v: changed(of) for v, of in values.items()} for name, values in self.factors.items()},
+            tune={name: {v: changed(of) for v, of in values.items()} for name, values in self.tune.items()},
+        )
+        if not boosters:
+            raise LLMBoostError(f"recipe '{self.name}': no arm has a booster, so --booster has no place")
+        return result
 
 
 def shipped() -> list[str]:

@@ -49,6 +49,10 @@ def bench(
     report_only: Annotated[
         bool, typer.Option("--report", help="Run nothing: report on the rows that are finished.")
     ] = False,
+    booster: Annotated[
+        str | None,
+        typer.Option("--booster", help="Another language model in place of SmolLM2: a Hugging Face folder."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", help="Of the CPU; the same ones give the same numbers.")] = 1,
     device: DeviceOption = "auto",
     _list: Annotated[
@@ -65,10 +69,14 @@ def bench(
     from ..bench.report import TABLE, write_report
     from ..bench.rows import Here, Workers
     from ..bench.runner import run
+    from ..booster.sources import load_blocks
     from ..inference.device import choose_device
     from ..jobs.workers import workers as open_workers
 
     plan = read_recipe(recipe)
+    if booster is not None:
+        plan = plan.boosted_by(booster)
+        load_blocks(booster, ())  # before hours of rows without it, tell that it cannot be read
     place = Place(workers, cluster, scheduler_file)
     place.check()
     failed = False
