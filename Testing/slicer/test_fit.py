@@ -46,3 +46,22 @@ def test_extent_and_memory_are_those_of_the_engine(makeVolume, orientation, patc
         expected[across] = seen.shape[across] * spacing[across]
     np.testing.assert_allclose(fit.coveredMm(card, node), expected, rtol=1e-6)
     assert fit.memoryNeeded(card, node) == pytest.approx(expected_peak(card, image), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "expected"), [("RAS", [16, 24, 48]), ("PLI", [24, 16, 48]), ("SRA", [24, 48, 16])]
+)
+def test_the_window_along_the_worlds_axes(orientation, expected):
+    own = replace(CARD.preprocessing, patch_size=VOLUMES, spacing=(1.0, 0.75, 2.0), orientation=orientation)
+    assert fit.patchAlongRasMm(replace(CARD, preprocessing=own), np.eye(3)).tolist() == expected
+
+
+def test_the_window_of_a_model_that_goes_by_how_images_are_stored():
+    own = replace(CARD.preprocessing, patch_size=VOLUMES, spacing=(1.0, 0.75, 2.0), orientation="stored")
+    sagittal = np.array([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])  # along A, S and R
+    assert fit.patchAlongRasMm(replace(CARD, preprocessing=own), sagittal).tolist() == [48, 16, 24]
+
+
+def test_the_window_of_slices_is_endless_across_them():
+    own = replace(CARD.preprocessing, patch_size=SLICES_ACROSS_1, spacing=(1.0, 0.75, 2.0), orientation="SRA")
+    assert fit.patchAlongRasMm(replace(CARD, preprocessing=own), np.eye(3)).tolist() == [24, 48, np.inf]

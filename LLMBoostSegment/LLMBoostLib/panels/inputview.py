@@ -14,6 +14,7 @@ from llmboost.card.told import takes_mask
 from ..scene import fit
 from ..scene.frames import framesOf
 from ..scene.segmentinput import SegmentInput
+from ..scene.volumes import worldFromVoxels
 from .slicechoice import SliceChoice, sliceCount, sliceOfView
 from .studyview import StudyView
 
@@ -131,7 +132,8 @@ class InputView:
         volumeNode.GetRASBounds(bounds)
         roiNode.SetCenter(*((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)))
         edges = [high - low for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
-        roiNode.SetSize(*map(min, fit.patchMm(card), edges))
+        patch = fit.patchAlongRasMm(card, worldFromVoxels(volumeNode)[:3, :3])
+        roiNode.SetSize(*map(min, patch, edges))
 
     def _showFrames(self, volumeNode: Any, every: bool) -> bool:
         """Of an image that shows a sequence: the time points; whether there are any, and all are wanted."""

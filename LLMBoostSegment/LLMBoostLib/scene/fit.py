@@ -24,6 +24,7 @@ THIN = 0.25
 COARSE = 2.5  # times the model's spacing
 HUGE = 2**27  # voxels
 _RAS = np.diag([-1.0, -1.0, 1.0])  # to LPS, and back
+_AXES = "RLAPSI"  # both ways along R, A, S, of codes such as RAS or LPS
 AIR_HU = -500  # CT has voxels below, MR has none
 
 
@@ -138,8 +139,8 @@ def _grid(card: Card, volumeNode: Any, roiNode: Any) -> tuple[np.ndarray, np.nda
         sizes = np.abs((_RAS @ axes).T @ box.axes) @ box.size
     order = [0, 1, 2]
     if preprocessing.orientation != STORED:
-        nearest = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())
-        order = [nearest["RLAPSI".index(code) // 2] for code in preprocessing.orientation]
+        nearest = _nearest(axes)
+        order = [nearest[_AXES.index(code) // 2] for code in preprocessing.orientation]
         across = preprocessing.slice_axis
         if across is not None and shape[order[across]] > 1:  # slices are those of the image
             distances = np.round(spacing[order], 3) + np.eye(3)[across] * 1e-3
@@ -151,6 +152,28 @@ def _grid(card: Card, volumeNode: Any, roiNode: Any) -> tuple[np.ndarray, np.nda
 def patchMm(card: Card) -> np.ndarray:
     """(3,): what the model sees at once, along the axes that it goes by."""
     return np.array(card.preprocessing.patch_size) * card.preprocessing.spacing
+
+
+def patchAlongRasMm(card: Card, axes: np.ndarray) -> np.ndarray:
+    """(3,): the same along R, A and S; across the slices of a 2D model, as far as one likes (infinite).
+
+    Args:
+        axes: (3, 3), a column a voxel axis of the image, for models that go by how it is stored.
+    """
+    preprocessing, patch = card.preprocessing, patchMm(card)
+    if preprocessing.slice_axis is not None:
+        patch[preprocessing.slice_axis] = np.inf
+    if preprocessing.orientation == STORED:
+        return np.array(patch[_nearest(axes)])
+    result = np.zeros(3)
+    result[[_AXES.index(code) // 2 for code in preprocessing.orientation]] = patch
+    return result
+
+
+def _nearest(axes: np.ndarray) -> list[int]:
+    """Of each of R, A and S, the column of ``axes`` (3, 3) that lies nearest to it, each once."""
+    orders = itertools.permutations(range(3))
+    return list(max(orders, key=lambda order: np.abs(axes[range(3), order]).sum()))
 
 
 def _modality(card: Card, volumeNode: Any) -> str:

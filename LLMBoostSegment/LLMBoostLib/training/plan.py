@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from slicer.i18n import tr as _
 
-from llmboost.card import SEGMENTATION, Card
+from llmboost.card import SEGMENTATION, STORED, Card
 from llmboost.card.modality import differ
 from llmboost.io.image import read_image, write_image
 from llmboost.io.labels import IGNORE
 from llmboost.messages.words import HELD_OUT, AdaptTask
 
 from ..panels.plural import counted
-from ..scene.fit import LARGE, THIN, patchMm
+from ..scene.fit import LARGE, THIN, patchAlongRasMm
 from .candidate import nameAfter
 from .cases import EXTENSION, LABELS, TRAIN, UNLABELED, VAL, Kind, Snapshot, link, writeDataset
 from .casestore import CaseStore
@@ -179,7 +179,9 @@ def _examineCase(plan: Plan, store: CaseStore, case: Snapshot) -> Findings:
 
 
 def _examineSize(card: Card, case: Snapshot, found: Findings) -> None:
-    window, extent = patchMm(card), np.array(case.extent)
+    window, extent = patchAlongRasMm(card, np.eye(3)), np.array(case.extent)
+    if card.preprocessing.orientation == STORED:  # how the image was stored is not kept: as if it suited best
+        window, extent = np.sort(window), np.sort(extent)
     sizes = {"extent": _mm(extent), "window": _mm(window)}
     if card.preprocessing.slice_axis is None and (extent < THIN * window).any():
         text = _("too thin ({extent}) for a base that looks at {window} at once: take an image of more slices")
