@@ -172,8 +172,8 @@ def patchAlongRasMm(card: Card, axes: np.ndarray) -> np.ndarray:
 
 def _nearest(axes: np.ndarray) -> list[int]:
     """Of each of R, A and S, the column of ``axes`` (3, 3) that lies nearest to it, each once."""
-    orders = itertools.permutations(range(3))
-    return list(max(orders, key=lambda order: np.abs(axes[range(3), order]).sum()))
+    nearest = max(itertools.permutations(range(3)), key=lambda order: np.abs(axes[range(3), order]).sum())
+    return list(nearest)
 
 
 def _modality(card: Card, volumeNode: Any) -> str:
