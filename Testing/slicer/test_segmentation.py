@@ -11,7 +11,8 @@ import vtk
 
 from llmboost.errors import LLMBoostError
 from llmboost.io.segnrrd import read_segmentation
-from llmboost.messages.images import DrawnLabel
+from llmboost.messages.images import DrawnLabel, SegmentAnswer
+from LLMBoostLib.scene.result import writeResult
 from LLMBoostLib.scene.segmentation import LABEL, writeSegmentation
 
 
@@ -325,3 +326,19 @@ def test_a_failure_midway_leaves_no_trace(write, drawn, volumeNode, answer, segm
             writeSegmentation(answer.labelmap, broken, volumeNode, node, provenance=answer.provenance)
     assert describe(drawn, volumeNode, segmentVoxels) == before
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == [drawn]
+
+
+def test_what_another_model_drew_is_not_offered_to_be_explained(volumeNode, answer):
+    """Who was asked would show where it looked for something that it did not draw."""
+    full = SegmentAnswer(
+        labelmap=answer.labelmap,
+        labels=answer.labels,
+        classes=(),
+        seconds=1.0,
+        volumes_ml={label.name: 1.0 for label in answer.labels},
+        provenance=answer.provenance,
+    )
+    by_itself = writeResult(full, [volumeNode], None, closedSurface=False)
+    assert by_itself.targets == tuple((label.value, label.name) for label in answer.labels)
+    other = replace(full, provenance={**answer.provenance, "LLMBoost.DrawnBy": "brain-1mm"})
+    assert writeResult(other, [volumeNode], None, closedSurface=False).targets == ()

@@ -114,12 +114,14 @@ def writeResult(answer: SegmentAnswer, inputs: Sequence[Any], segmentationNode: 
     except BaseException:
         undo.revert()
         raise
+    # where another model drew, the one that was asked would explain something else
+    drew = "LLMBoost.DrawnBy" not in provenance
     return Result(
         undo.segmentationNode,
         table,
         undo,
         volumeNode,
-        tuple((label.value, label.name) for label in answer.labels),
+        tuple((label.value, label.name) for label in answer.labels) if drew else (),
         answer.quality,
         mapNodes,
         (*warnings, *answer.warnings),
