@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from llmboost import __version__
 from llmboost.batch import SegmentOptions, segment_cases
 from llmboost.batch.engine import Workers, run_cases
+from llmboost.batch.segmenting import SegmentRow
 from llmboost.batch.stroking import WALKER
 from llmboost.batch.summary import Row
 from llmboost.batch.work import ModelOptions, ModelWork, Options, Work
@@ -124,10 +124,12 @@ class Answered(ModelWork[Row, ModelOptions, Any]):
 
 
 @contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[tuple[Path, list[psutil.Process]]]:
-    """A scheduler's file, and its process with those of its workers."""
+def cluster(folder: Path, workers: int) -> Iterator[tuple[Path, list[int]]]:
+    """A scheduler's file, and the ids of its process and those of its workers."""
     file, scripts = folder / "scheduler.json", str(Path(__file__).parent)
-    settings = {"DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(SETTINGS[name]) for name in SETTINGS}
+    settings = {
+        "DASK_" + name.upper().replace(".", "__").replace("-", "_"): str(value) for name, value in SETTINGS.items()
+    }
     paths = os.pathsep.join(filter(None, (scripts, os.environ.get("PYTHONPATH"))))
     env = {**os.environ, **settings, "PYTHONPATH": paths}
     place = ["--scheduler-file", str(file), "--no-dashboard"]
@@ -137,10 +139,10 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[Path, list[psutil.Proc
     try:
         for name, *options in commands:
             command = [sys.executable, "-m", f"distributed.cli.{name}", *options, *place]
-            started.append(psutil.Popen(command, env=env, cwd=folder, stderr=subprocess.DEVNULL))
+            started.append(subprocess.Popen(command, env=env, cwd=folder, stderr=subprocess.DEVNULL))
             while not file.exists():
                 time.sleep(0.1)
-        yield file, started
+        yield file, [process.pid for process in started]
     finally:
         for process in reversed(started):
             process.terminate()
@@ -153,9 +155,10 @@ def peak_mb(process: int | str = "self") -> float:
     return int(line.split()[1]) / 1024
 
 
-def cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: int) -> float:
     """Of a process, and of those that it has started and seen end."""
-    return sum(process.cpu_times()[:4])
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def simulate_cluster(count: int) -> None:
@@ -168,7 +171,7 @@ def simulate_cluster(count: int) -> None:
         write_image(Image(np.zeros((8, 8, 8), np.int16), (1, 1, 1), (0, 0, 0), np.eye(3)), image)
         cases = {f"case{number:05d}": InputCase(f"case{number:05d}", (image,)) for number in range(count)}
         work = benchmark_batch.Answered(model, ModelOptions(), lambda text, fraction: None)
-        everybody = [psutil.Process(), scheduler, *workers]
+        everybody = [os.getpid(), scheduler, *workers]
         before = [cpu_seconds(process) for process in everybody]
         client, ends = peak_mb(), []
         engine = Workers(model=find("hippocampus"), device="cpu", scheduler_file=file)
@@ -182,7 +185,7 @@ def simulate_cluster(count: int) -> None:
             f"{count:6d} cases",
             f"first to last {ends[-1] - ends[0]:.1f} s, a case {1000 * (ends[-1] - ends[0]) / count:.1f} ms",
             f"CPU a case: client {own:.1f} ms, scheduler {scheduling:.1f}, workers {sum(working):.1f}",
-            f"peak: client {peak_mb():.0f} MB ({peak_mb() - client:+.0f}), scheduler {peak_mb(scheduler.pid):.0f}",
+            f"peak: client {peak_mb():.0f} MB ({peak_mb() - client:+.0f}), scheduler {peak_mb(scheduler):.0f}",
             f"summaries {sum(sizes) / 2**20:.1f} MB",
             sep="; ",
             flush=True,
@@ -198,18 +201,16 @@ def throughput(count: int) -> None:
         image = Path(folder, "image.nrrd")
         array = np.random.default_rng(0).normal(100, 20, (40, 56, 40)).astype(np.int16)
         write_image(Image(array, (1, 1, 1), (0, 0, 0), np.eye(3)), image)
+        cases = {f"case{number:03d}": InputCase(f"case{number:03d}", (image,)) for number in range(count)}
         for run, workers in enumerate((1, 2, 1, 2)):
             ends: list[float] = []
-            cases = {f"case{number:03d}": InputCase(f"case{number:03d}", (image,)) for number in range(count)}
+
+            def report(row: SegmentRow, ends: list[float] = ends) -> None:  # noqa: ARG001
+                ends.append(time.perf_counter())
+
             engine = Workers(model=path, device="cpu", count=workers)
-            rows = segment_cases(
-                model,
-                cases,
-                Path(folder, f"out{run}"),
-                SegmentOptions(),
-                report=lambda row, ends=ends: ends.append(time.perf_counter()),
-                engine=engine,
-            )
+            out = Path(folder, f"out{run}")
+            rows = segment_cases(model, cases, out, SegmentOptions(), report=report, engine=engine)
             assert all(row.status == "ok" for row in rows)
             begun = 2 * workers  # of each worker, the first one is slower
             rates[workers].append((count - begun) / (ends[-1] - ends[begun - 1]))
