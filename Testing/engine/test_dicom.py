@@ -68,6 +68,31 @@ def test_copies_of_an_image_count_once(tmp_path):
     assert_same(read_one(tmp_path), expected)
 
 
+def test_a_copy_that_was_stored_again_counts_once(tmp_path):
+    """In another transfer syntax, with another header, but with the same pixels."""
+    paths = write_series(tmp_path / "one", noise(), **PLACE)
+    expected = read_one(tmp_path)
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        dataset.StationName = "archive"
+        dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
+        (tmp_path / "other").mkdir(exist_ok=True)
+        dataset.save_as(tmp_path / "other" / path.name)
+    (series,) = find_series(tmp_path)
+    assert len(series.files) == len(paths)
+    assert_same(read_one(tmp_path), expected)
+
+
+def test_other_pixels_under_the_same_uid_are_no_copy(tmp_path):
+    """As after an edit that kept the header: which of the two is meant, nobody knows."""
+    paths = write_series(tmp_path / "one", noise(), **PLACE)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    dataset = pydicom.dcmread(tmp_path / "two" / paths[2].name)
+    dataset.PixelData = bytes(reversed(dataset.PixelData))
+    dataset.save_as(tmp_path / "two" / paths[2].name)
+    assert "another image in the place of" in refusal(tmp_path)
+
+
 def test_slices_are_no_copies_where_an_anonymizer_gave_all_one_uid_or_none(tmp_path):
     write_series(tmp_path / "one", noise(), SOPInstanceUID="1.2.3")
 

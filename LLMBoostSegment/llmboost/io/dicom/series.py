@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 from pydicom.uid import UID
 
 from ...errors import LLMBoostError
@@ -17,6 +20,7 @@ from .file import DamagedFile, read_headers
 from .frames import find_stacks
 from .groups import FUNCTIONAL_GROUPS, Header
 from .identity import IDENTITY, Part, parts_of
+from .pixels import read_pixels
 from .slices import TELLING, find_slices, numbers, read_stacks
 
 _KIND = ("SOPClassUID", "SOPInstanceUID", "Rows")
@@ -86,7 +90,8 @@ class Scan:
 def scan(folder: str | Path, also: Sequence[str] = (), keep: Callable[[Header], Header] = dict) -> Scan:
     """All DICOM files in a folder (or beside a DICOMDIR) and all folders below it, or one file, each read once.
 
-    Only headers are read, and copies of the same image count once.
+    Only headers are read, and copies of the same image count once: those whose pixels are equal, too. Others that claim
+    to be the same are kept, and whoever reads them tells of two images in one place.
 
     Args:
         also: keywords of what is to be read besides.
@@ -102,7 +107,8 @@ def scan(folder: str | Path, also: Sequence[str] = (), keep: Callable[[Header], 
         raise LLMBoostError(f"{folder}: no such file or folder")
     found = Scan(defaultdict(list), defaultdict(list), [])
     keywords = tuple(dict.fromkeys((*_KIND, *_SERIES, *_IMAGE, *also)))
-    seen = set()
+    seen: dict[int, Path] = {}
+    same_image = cache(_same_image)  # a file may hold many images
     for path in sorted(_files(folder)):
         try:
             headers = read_headers(path, keywords)
@@ -113,11 +119,22 @@ def scan(folder: str | Path, also: Sequence[str] = (), keep: Callable[[Header], 
         for header, is_image in zip(headers, are_images, strict=True):
             said = (str(header.get(keyword)) for keyword in (*_SERIES, *_IMAGE))
             image = hash((str(header.get("SOPInstanceUID") or path), *said))  # 64 bits of much text
-            if image not in seen:
-                seen.add(image)
+            first = seen.get(image)
+            if first is None or (is_image and first != path and not same_image(first, path)):
+                seen.setdefault(image, path)
                 members = (found.images if is_image else found.others)[str(header.get("SeriesInstanceUID") or "")]
                 members.append((path, keep(header) if members else header))
     return found
+
+
+def _same_image(one: Path, other: Path) -> bool:
+    """Whether two files that say the same have the same pixels, too."""
+    if filecmp.cmp(one, other, shallow=False):
+        return True
+    try:
+        return all(np.array_equal(*frames) for frames in zip(read_pixels(one), read_pixels(other), strict=True))
+    except (LLMBoostError, ValueError):  # damaged, which whoever reads it tells, or of other numbers of frames
+        return False
 
 
 def find_series(folder: str | Path) -> list[Series]:
