@@ -29,11 +29,17 @@ from bootstrap import PYTHON, ROOT
 
 DATA = Path(os.environ.get("LLMBOOST_DATA") or ROOT.parent / "shared" / "data")
 CROPS = "Task04_Hippocampus/imagesTr/hippocampus"
+NECKS = "headneck_ct/imagesTr"
 HEAD = "viewer/templates/ch2.nii.gz"
 # images in DATA, or the archive whose first three test images are taken, and one of another kind, to be refused
 CASES: dict[str, list[str] | str] = {
     "hippocampus": [f"{CROPS}_039.nii.gz", f"{CROPS}_044.nii.gz", HEAD],
     "brain": [HEAD, "viewer/nifti/mr_stroke_T1.nii.gz", "heads_t1_flair_2mm/flair/head_00.nii.gz"],
+    "headneck": [
+        f"{NECKS}/pt_155_0000.nii.gz",
+        f"{NECKS}/pt_171_0000.nii.gz",
+        "viewer/nifti/ct_head_invesalius_cranium.nii.gz",
+    ],
     "adrenal": "medmnist/adrenalmnist3d_64.npz",
     "breast": "medmnist/breastmnist.npz",
     "pneumonia": "medmnist/pneumoniamnist.npz",

@@ -37,6 +37,11 @@ LIMITS = {
         "Its hippocampi are rougher than those of `hippocampus` on T1.",
         "Volumes of one patient in T1, T2 and FLAIR differ by 17 % (median of 28 structures over 1 mL).",
     ),
+    "headneck": (
+        "It draws as planners did, at 4 mm: coarse outlines, and spinal cord and esophagus end where plans ended.",
+        "Its training images showed the body alone; tables, masks and air around were made up for half of them.",
+        "It does not know tumors and operations: an organ that one displaced or removed may be drawn where it was.",
+    ),
     "adrenal": (
         "It does not tell a hippocampus from an adrenal gland: 28.8 % of hippocampi are refused.",
         "At its threshold it flags a third of the large normal glands (23 of 64 on test).",

@@ -1,4 +1,4 @@
-"""Train a model `headneck`, which is not shipped yet: `.venv/bin/python scripts/train_headneck.py DATASET OUTPUT`.
+"""Train the shipped model `headneck` again: `.venv/bin/python scripts/train_headneck.py DATASET OUTPUT`.
 
 DATASET is a folder in Decathlon form with OpenKBP's CTs and organs (see the card's citation): what a case lacks was not
 drawn there. They show the body alone, on air; CTs as they come have a table, a mask that holds the head, and air around
@@ -94,7 +94,8 @@ def main() -> None:
     train, val = ([read_volume(data, case, PREPROCESSING) for case in data.split(split)] for split in ("train", "val"))
     booster = BoosterConfig("smollm2", layers=(20,)) if arguments.booster == "smollm2" else None
     network = build("hybrid-vit", {"classes": len(data.labels) + 1, **NETWORK}, booster)
-    labels = default_labels({value: NAMES[name] for value, name in data.labels.items()})
+    guessed = default_labels({value: NAMES[name] for value, name in data.labels.items()})
+    labels = tuple(dataclasses.replace(label, guessed=False) for label in guessed)  # their codes were looked up
     task = SegmentationTask(varied(train, labels), val, PREPROCESSING, config, data.labels)
     trainer = Trainer(network, task, run_folder(arguments.output), choose_device("auto"), print_event)
     if arguments.resume:

@@ -46,6 +46,7 @@ def test_models_are_listed_with_their_cards_and_damaged_ones_as_warnings(ask, tm
         "brain",
         "brain-1mm",
         "breast",
+        "headneck",
         "hippocampus",
         "pneumonia",
         "retina",

@@ -1,0 +1,97 @@
+"""How good is `headneck`? `.venv/bin/python scripts/measure_headneck.py [--foreign]`, of the data in LLMBOOST_DATA.
+
+Cases of the validation list as they are, as of a mirrored patient, and as a scanner shows them: with a table, a mask
+and air around, made up as for the training, but by another seed. With `--foreign`, images of something else, and how
+many of them are refused; necks in CT are not among them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bootstrap import ROOT
+from foreign_samples import heads, others
+from llmboost.inference.mirror import in_a_mirror
+from llmboost.inference.segment import segment
+from llmboost.io.dataset import load, read_dataset
+from llmboost.io.image import Image, to_canonical
+from llmboost.learn.patches import Volume
+from llmboost.library import find
+from llmboost.metrics.segmentation import segmentation_scores
+from llmboost.model import Model, load_model
+from train_headneck import WINDOW, scanned, usable
+
+DATA = Path(os.environ.get("LLMBOOST_DATA") or ROOT.parent / "shared" / "data")
+
+
+def main() -> None:
+    if sys.argv[1:] not in ([], ["--foreign"]):
+        sys.exit(__doc__)
+    model = load_model(find("headneck"))
+    refuses(model) if sys.argv[1:] else draws(model)
+
+
+def draws(model: Model) -> None:
+    """Prints Dice by structure and way, the mean over the cases where it is labeled."""
+    names = {label.value: label.name for label in model.card.labels}
+    scores: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    refused: Counter[str] = Counter()
+    data = usable(read_dataset(DATA / "headneck_ct"))
+    random = np.random.default_rng(1)
+    for case in data.split("val"):
+        images, label = load(case)
+        for way, (image, truth) in ways(images[0], label, model, random):
+            found = segment(model, [image])
+            refused[way] += not found.labelmap.array.any()
+            drawn = sorted(set(np.unique(truth.array).astype(int)) & set(names))
+            dice = segmentation_scores(found.labelmap.array.astype(int), truth.array.astype(int), truth.spacing, drawn)
+            for value, score in dice["dice"].items():
+                scores[way][int(value)].append(score)
+    for way, found in scores.items():
+        means = {names[value]: float(np.mean(of)) for value, of in sorted(found.items())}
+        print(f"{way}: mean {np.mean(list(means.values())):.3f}, refused {refused[way]};", end=" ")
+        print(", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
+
+
+def ways(
+    image: Image, label: Image, model: Model, random: np.random.Generator
+) -> Iterator[tuple[str, tuple[Image, Image]]]:
+    """A case as it is, and others that are made of it, each with its labels."""
+    yield "as it is", (image, label)
+    image, label = to_canonical(image), to_canonical(label)
+    other = np.array(in_a_mirror(model.card.labels))[label.array.astype(int)]  # labels are numbered as classes are
+    mirrored = (replace(one, array=array[::-1].copy()) for one, array in ((image, image.array), (label, other)))
+    yield "a mirrored patient", tuple(mirrored)  # type: ignore[misc]
+    values = (np.clip(image.array, WINDOW.low, WINDOW.high) - WINDOW.mean) / WINDOW.std
+    volume = Volume(
+        "", torch.from_numpy(values[None].astype(np.float32)), torch.from_numpy(label.array[None].copy()), None
+    )
+    made = scanned(volume, random)
+    grid = image.spacing, image.origin, image.direction
+    array = made.image[0].numpy() * WINDOW.std + WINDOW.mean
+    yield "with table, mask and air", (image.on_grid(array, *grid), image.on_grid(made.label[0].numpy(), *grid))
+
+
+def refuses(model: Model) -> None:
+    """Prints how many images of something else are refused, by kind."""
+    seen: Counter[str] = Counter()
+    refused: Counter[str] = Counter()
+    for _, kind, image in (*heads(DATA), *others(DATA)):
+        if not kind.startswith("neck CT"):
+            seen[kind] += 1
+            refused[kind] += not segment(model, [image]).labelmap.array.any()
+    for kind, number in seen.items():
+        print(f"{kind}: {refused[kind]} of {number}")
+    print(f"all: {sum(refused.values())} of {sum(seen.values())}")
+
+
+if __name__ == "__main__":
+    main()
