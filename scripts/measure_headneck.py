@@ -1,14 +1,15 @@
-"""How good is `headneck`? `.venv/bin/python scripts/measure_headneck.py [--foreign]`, of the data in LLMBOOST_DATA.
+"""How good is `headneck`? `.venv/bin/python scripts/measure_headneck.py [--foreign | --picture FILE]`, of the data in
+LLMBOOST_DATA.
 
 Cases of the validation list as they are, as of a mirrored patient, and as a scanner shows them: with a table, a mask
 and air around, made up as for the training, but by another seed. With `--foreign`, images of something else, and how
-many of them are refused; necks in CT are not among them.
+many of them are refused; necks in CT are not among them. With `--picture`, a case of the validation list is drawn.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,20 +24,37 @@ from llmboost.inference.mirror import in_a_mirror
 from llmboost.inference.segment import segment
 from llmboost.io.dataset import load, read_dataset
 from llmboost.io.image import Image, to_canonical
+from llmboost.io.picture import Scene, draw
 from llmboost.learn.patches import Volume
 from llmboost.library import find
 from llmboost.metrics.segmentation import segmentation_scores
 from llmboost.model import Model, load_model
 from train_headneck import WINDOW, scanned, usable
 
+PICTURED = "pt_157"
 DATA = Path(os.environ.get("LLMBOOST_DATA") or ROOT.parent / "shared" / "data")
 
 
 def main() -> None:
-    if sys.argv[1:] not in ([], ["--foreign"]):
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--foreign", action="store_true")
+    parser.add_argument("--picture", type=Path)
+    arguments = parser.parse_args()
     model = load_model(find("headneck"))
-    refuses(model) if sys.argv[1:] else draws(model)
+    if arguments.picture:
+        draw_case(model, arguments.picture)
+    elif arguments.foreign:
+        refuses(model)
+    else:
+        draws(model)
+
+
+def draw_case(model: Model, path: Path) -> None:
+    """Draws the planners' labels of a case with all organs, and the model's."""
+    (case,) = (case for case in read_dataset(DATA / "headneck_ct").split("val") if case.id == PICTURED)
+    images, label = load(case)
+    found = segment(model, images)
+    draw([Scene("planners", images[0], label), Scene("headneck", images[0], found.labelmap)], found.labels, path)
 
 
 def draws(model: Model) -> None:

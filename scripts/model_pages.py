@@ -20,6 +20,7 @@ PICTURES = {
         "Where it looked for the left anterior hippocampus": "explanation.png",
     },
     "brain-1mm": {"The MNI152 template, and a patient's FLAIR with a lesion, which it did not learn from": "brain.jpg"},
+    "headneck": {"A case of the validation list: as planners drew it, and below by the model": "headneck.jpg"},
 }
 # what a card does not say, with the figures of docs/evidence.md
 LIMITS = {
