@@ -99,13 +99,17 @@ def ways(
 
 
 def refuses(model: Model) -> None:
-    """Prints how many images of something else are refused, by kind."""
+    """Prints which images of something else are not refused, and how many are, by kind."""
     seen: Counter[str] = Counter()
     refused: Counter[str] = Counter()
-    for _, kind, image in (*heads(DATA), *others(DATA)):
-        if not kind.startswith("neck CT"):
-            seen[kind] += 1
-            refused[kind] += not segment(model, [image]).labelmap.array.any()
+    for name, kind, image in (*heads(DATA), *others(DATA)):
+        if kind.startswith("neck CT"):
+            continue
+        drawn = bool(segment(model, [image]).labelmap.array.any())
+        seen[kind] += 1
+        refused[kind] += not drawn
+        if drawn:
+            print(f"drawn: {name}", flush=True)
     for kind, number in seen.items():
         print(f"{kind}: {refused[kind]} of {number}")
     print(f"all: {sum(refused.values())} of {sum(seen.values())}")

@@ -63,7 +63,7 @@ NAMES = {
 }
 ENDLESS = ("Spinal cord", "Esophagus")  # cut off where the image ends
 GRID = 1.5  # mm, how far the middle of an organ may be off on the network's grid
-LIMITS: dict[str, Any] = {"fewest": 4, "misfit": 2.0, "scale": (0.7, 1.4)}
+LIMITS: dict[str, Any] = {"fewest": 3, "misfit": 2.0, "scale": (0.7, 1.4)}
 CARD = {
     "title": "Organs at risk of the head and neck, in CT",
     "description": (

@@ -161,7 +161,7 @@ def test_cards_keep_their_subject():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("fewest", 3),
+        ("fewest", 2),
         ("fewest", 99),
         ("scale", [2.0, 1.0]),
         ("misfit", -1.0),

@@ -181,7 +181,7 @@ def _check_subject(card: Card, subject: Subject, require: Callable[[bool, str], 
     volumes = card.task == SEGMENTATION and card.preprocessing.slice_axis is None
     require(volumes and card.cascade is None, "a subject needs a segmenter of volumes without a cascade")
     require(set(subject.places) <= {label.name for label in card.labels}, "places of the card's labels")
-    require(4 <= subject.fewest <= len(subject.places), f"fewest {subject.fewest}")
+    require(3 <= subject.fewest <= len(subject.places), f"fewest {subject.fewest}")
     require(all(place[3] > 0 for place in subject.places.values()), "what places vary by")
     require(0 < subject.scale[0] < subject.scale[1], f"scale {subject.scale}")
     require(min(subject.misfit, subject.contrast, subject.rim) >= 0, "limits")
