@@ -53,6 +53,7 @@ def draw_case(model: Model, path: Path) -> None:
     """Draws the planners' labels of a case with all organs, and the model's."""
     (case,) = (case for case in read_dataset(DATA / "headneck_ct").split("val") if case.id == PICTURED)
     images, label = load(case)
+    assert label is not None
     found = segment(model, images)
     draw([Scene("planners", images[0], label), Scene("headneck", images[0], found.labelmap)], found.labels, path)
 
@@ -66,15 +67,16 @@ def draws(model: Model) -> None:
     random = np.random.default_rng(1)
     for case in data.split("val"):
         images, label = load(case)
+        assert label is not None
         for way, (image, truth) in ways(images[0], label, model, random):
             found = segment(model, [image])
             refused[way] += not found.labelmap.array.any()
             drawn = sorted(set(np.unique(truth.array).astype(int)) & set(names))
-            dice = segmentation_scores(found.labelmap.array.astype(int), truth.array.astype(int), truth.spacing, drawn)
-            for value, score in dice["dice"].items():
-                scores[way][int(value)].append(score)
-    for way, found in scores.items():
-        means = {names[value]: float(np.mean(of)) for value, of in sorted(found.items())}
+            arrays = (one.array.astype(int) for one in (found.labelmap, truth))
+            for value, score in segmentation_scores(*arrays, truth.spacing, drawn)["dice"].items():
+                scores[way][int(value)].append(score or 0.0)  # of a label that is there, it is known
+    for way, of in scores.items():
+        means = {names[value]: float(np.mean(dice)) for value, dice in sorted(of.items())}
         print(f"{way}: mean {np.mean(list(means.values())):.3f}, refused {refused[way]};", end=" ")
         print(", ".join(f"{name} {mean:.3f}" for name, mean in means.items()))
 
