@@ -72,8 +72,8 @@ def draws(model: Model) -> None:
             found = segment(model, [image])
             refused[way] += not found.labelmap.array.any()
             drawn = sorted(set(np.unique(truth.array).astype(int)) & set(names))
-            arrays = (one.array.astype(int) for one in (found.labelmap, truth))
-            for value, score in segmentation_scores(*arrays, truth.spacing, drawn)["dice"].items():
+            answer, reference = (one.array.astype(int) for one in (found.labelmap, truth))
+            for value, score in segmentation_scores(answer, reference, truth.spacing, drawn)["dice"].items():
                 scores[way][int(value)].append(score or 0.0)  # of a label that is there, it is known
     for way, of in scores.items():
         means = {names[value]: float(np.mean(dice)) for value, dice in sorted(of.items())}
