@@ -64,7 +64,7 @@ def test_importing_is_light_and_using_loads_no_training() -> None:
 def test_names_stay_functions_whatever_is_imported() -> None:
     """A module of one of these names would hide the function once it is imported."""
     for module in pkgutil.walk_packages(llmboost.__path__, "llmboost."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "nnunet.trainer.minutes")):  # which nnU-Net alone imports
             importlib.import_module(module.name)
     assert sorted(llmboost.__all__) == NAMES
     assert all(inspect.isfunction(getattr(llmboost, name)) for name in NAMES)

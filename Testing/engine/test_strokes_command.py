@@ -353,7 +353,7 @@ def test_what_a_model_learned_starts_the_next_image(run, refused, folder, make_c
         return image, truth
 
     for number, (model, kept) in enumerate(pairwise(models)):
-        paint(30 + number, *((0, 180), (0, 320, 100))[number])
+        paint(30 + number, *((0, 180), (0, 500, 100))[number])
         done = run(folder / "anna.nii.gz", "--model", model, "--keep", kept, "--overwrite", folder / "strokes.nii.gz")
         assert done.status == 0, done.err
         assert f"{kept.name}: what '{model.stem}' has learned; use it as --model" in done.out
