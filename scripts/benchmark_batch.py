@@ -41,8 +41,14 @@ from llmboost.library import find
 from llmboost.model import load_model
 
 
+def write(row: Row, folder: Path) -> None:
+    """A result: a file with the case's name."""
+    row.output, row.seconds = f"{row.id}.txt", 0.001
+    (folder / row.output).write_text(row.id)
+
+
 class Simulated(Work[Row, Options]):
-    """What takes no time: a file with the case's name."""
+    """What takes no time."""
 
     row = Row
 
@@ -50,8 +56,7 @@ class Simulated(Work[Row, Options]):
         return [f"{id}.txt"]
 
     def compute(self, row: Row, case: InputCase, channels: list[Image], folder: Path) -> None:  # noqa: ARG002
-        (folder / f"{row.id}.txt").write_text(row.id)
-        row.output, row.seconds = f"{row.id}.txt", 0.001
+        write(row, folder)
 
 
 def simulate(count: int) -> None:
@@ -113,8 +118,7 @@ class Answered(ModelWork[Row, ModelOptions, Any]):
         return [f"{id}.txt"]
 
     def compute(self, row: Row, case: InputCase, channels: list[Image], folder: Path) -> None:  # noqa: ARG002
-        (folder / f"{row.id}.txt").write_text(row.id)
-        row.output, row.seconds = f"{row.id}.txt", 0.001
+        write(row, folder)
 
     def ask(self, row: Row, channels: list[Image]) -> Any:
         raise NotImplementedError

@@ -20,8 +20,10 @@ from ...foreign import nnunet
 from ...io.dataset import Dataset
 from ...model import save_model
 from ...networks import describe
-from .budget import MINUTES, SEED, USED, trainer_folder
 
+# what nnU-Net's process is told by its environment, and the folder of which nnU-Net imports all
+MINUTES, SEED, USED = "LLMBOOST_NNUNET_MINUTES", "LLMBOOST_NNUNET_SEED", "LLMBOOST_NNUNET_USED"
+TRAINERS = Path(__file__).parent / "trainer"
 NUMBER, CONFIGURATION, TRAINER = "501", "3d_fullres", "nnUNetTrainerMinutes"
 
 
@@ -44,7 +46,7 @@ def train_nnunet(dataset: Dataset, file: Path, minutes: float, seed: int) -> dic
         for folder in folders.values():
             folder.mkdir()
         settings = {name: str(folder) for name, folder in folders.items()}
-        settings |= {"nnUNet_extTrainer": trainer_folder(), "nnUNet_n_proc_DA": "1", "nnUNet_compile": "false"}
+        settings |= {"nnUNet_extTrainer": str(TRAINERS), "nnUNet_n_proc_DA": "1", "nnUNet_compile": "false"}
         settings |= {MINUTES: str(minutes), SEED: str(seed), USED: str(Path(temporary, "used.json"))}
         name = f"Dataset{NUMBER}_Bench"
         _write_raw(dataset, folders["nnUNet_raw"] / name)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from llmboost.bench.nnunet.budget import MINUTES, SEED, USED
+from llmboost.bench.nnunet import MINUTES, SEED, USED
 
 SHARE = 5  # of nnU-Net's training steps to its validation steps: 250 to 50 an epoch
 EXPONENT = 0.9  # of its learning rate's way to zero
