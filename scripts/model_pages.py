@@ -14,6 +14,10 @@ from llmboost.card.told import told
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "LLMBoostSegment" / "llmboost" / "models"
 FOLDER = ROOT / "docs" / "models"
+FAILED = {
+    "segmentation": "Where it fails: the worst of the cases that it did not learn from; above, the reference",
+    "classification": "Where it fails: the test images of which it was surest, and wrong",
+}
 PICTURES = {
     "hippocampus": {
         "Both hippocampi on the MNI152 template and on six heads that no training saw: T1, T2, FLAIR": "heads.jpg",
@@ -91,7 +95,7 @@ def pages() -> dict[str, str]:
     """The text of each page by its file's name."""
     files = sorted(MODELS.glob("*.safetensors"))
     cards = sorted(((read_card(file), file.stat().st_size / 1e6) for file in files), key=lambda one: part_of(one[0]))
-    made = {f"{card.name}.md": page(card, size, LIMITS[card.name], _pictures(card.name)) for card, size in cards}
+    made = {f"{card.name}.md": page(card, size, LIMITS[card.name], _pictures(card)) for card, size in cards}
     rows = "\n".join(_row(card) for card, _ in cards)
     names = "\n".join(card.name for card, _ in cards)
     return {"index.md": f"{INDEX}{rows}\n{LIST}{names}\n```\n", **made}
@@ -103,8 +107,9 @@ def _row(card: Card) -> str:
     return f"| {PARTS[part_of(card)]} | {link} | {takes} | {measured(card)} | {card.license} |"
 
 
-def _pictures(name: str) -> dict[str, str]:
-    return {words: f"../../Resources/{file}" for words, file in PICTURES.get(name, {}).items()}
+def _pictures(card: Card) -> dict[str, str]:
+    files = {**PICTURES.get(card.name, {}), FAILED[card.task]: f"failure-{card.name}.jpg"}
+    return {words: f"../../Resources/{file}" for words, file in files.items()}
 
 
 def _read(name: str) -> str:
