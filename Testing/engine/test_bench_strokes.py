@@ -12,6 +12,7 @@ from llmboost.bench.kinds import Context, load_kind
 from llmboost.bench.recipe import read_recipe
 from llmboost.bench.strokers import STROKERS
 from llmboost.errors import LLMBoostError
+from llmboost.library import import_model
 
 
 @pytest.fixture
@@ -72,3 +73,24 @@ def test_the_recipe_compares_arms_that_there_are():
     recipe = read_recipe("strokes_walker")
     for row in recipe.rows(0):
         assert load_kind(recipe.kind).Settings(**row.settings).how == row.arm
+
+
+@pytest.mark.usefixtures("library_folder")
+def test_a_series_learns_from_what_was_drawn(tmp_path, trained_model):
+    model = import_model(trained_model).name
+    settings = {"data": "phantom", "model": model, "split": "train", "shift": True, "good": 0.3}
+    adapt = {"steps": 2, "validations": 1, "rank": 2, "task": "improve"}
+    found = {}
+    for learns in (False, True):
+        folder = tmp_path / str(learns)
+        folder.mkdir()
+        row = {"id": "row", "seed": 0, "settings": {**settings, "learns": learns, "adapt": adapt}}
+        (found[learns],) = load_kind("strokes_series").run(row, Context(tmp_path, folder, torch.device("cpu")))["cases"]
+        assert not list(folder.iterdir())
+    alone, series = found[False], found[True]
+    assert alone["subject"] == series["subject"]
+    assert alone["dice_1"] == series["dice_1"]
+    assert alone["rounds_1"] == series["rounds_1"]
+    assert alone["dice_4"] != series["dice_4"]
+    assert all(0 <= one[f"rounds_{n}"] <= 7 for one in found.values() for n in range(1, 5))
+    assert read_recipe("strokes_series").kind == "strokes_series"

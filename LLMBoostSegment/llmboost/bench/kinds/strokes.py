@@ -80,14 +80,14 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
         image = shifted(images[0], case.id) if settings.shift else images[0]
         truth = label.array.round().astype(np.uint16)
         entry: dict[str, Any] = {"id": case.id, "subject": dataset.subjects[case.id]}
-        user, answer = SimulatedUser(truth, settings.axis, row["seed"]), _answering(settings.how, model, image)
+        user, answer = SimulatedUser(truth, settings.axis, row["seed"]), answering(settings.how, model, image)
         strokes = user.first_strokes()
         for number in range(1, ROUNDS + 1):
             started = time.process_time()
             found, count = answer(strokes)
             seconds.append(time.process_time() - started)
             voxels.append(count)
-            entry |= {f"{name}_{number}": value for name, value in _scores(found, truth, label.spacing).items()}
+            entry |= {f"{name}_{number}": value for name, value in mean_scores(found, truth, label.spacing).items()}
             strokes = user.correct(strokes, found)
         cases.append(entry)
         context.report({"event": "step", "fraction": len(cases) / len(chosen)})
@@ -102,7 +102,7 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     }
 
 
-def _answering(how: str, model: Model | None, image: Image) -> Answering:
+def answering(how: str, model: Model | None, image: Image) -> Answering:
     """What answers, for one image. What is painted is kept."""
     labels = np.zeros(image.shape, np.uint16)
     if how == PRODUCT:
@@ -138,7 +138,7 @@ def _painted_over(labels: np.ndarray, strokes: np.ndarray) -> np.ndarray:
     return np.where(strokes > 0, np.where(strokes == BACKGROUND, 0, strokes), labels)
 
 
-def _scores(found: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, float]:
+def mean_scores(found: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float]) -> dict[str, float]:
     """Means over the labels of the truth; the HD95 of one that was not found is the length of the image's diagonal."""
     scores = segmentation_scores(found, truth, spacing, [int(value) for value in np.unique(truth) if value])
     diagonal = float(np.linalg.norm(np.multiply(truth.shape, spacing)))
