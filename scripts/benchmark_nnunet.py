@@ -21,27 +21,28 @@ import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
 from llmboost.bench.footprint import measured
+from llmboost.bench.nnunet import TRAINERS
 from llmboost.foreign import import_foreign
 from llmboost.inference.segment import segment
 from llmboost.io.image import read_image, write_image
 from llmboost.library import find
 from llmboost.model import load_model
 
-REPEATS = 5
+REPEATS = 3
 NAME = "benchmark-nnunet"
 
 
 def main() -> None:
     results, images = Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]]
     with tempfile.TemporaryDirectory() as temporary:
-        os.environ["LLMBOOST_MODELS"] = temporary
+        os.environ |= {"LLMBOOST_MODELS": temporary, "nnUNet_extTrainer": str(TRAINERS)}  # it may be the bench's
         import_foreign(results, terms="not told", folds="0", name=NAME)
         for image in images:
             folder = Path(temporary, image.name)
             (folder / "in").mkdir(parents=True)
             write_image(read_image(image), folder / "in" / "case_0000.nii.gz")
             files(results, image, folder)
-            in_memory(results, image, folder)
+            in_memory(results, image)
 
 
 def files(results: Path, image: Path, folder: Path) -> None:
@@ -59,7 +60,7 @@ def files(results: Path, image: Path, folder: Path) -> None:
     print(f"{image.name}: {int((labels[0] != labels[1]).sum())} of {labels[0].size} voxels differ", flush=True)
 
 
-def in_memory(results: Path, image: Path, folder: Path) -> None:
+def in_memory(results: Path, image: Path) -> None:
     """With the model in memory, from image to labels."""
     predictor = nnUNetPredictor(
         use_mirroring=False, perform_everything_on_device=False, device=torch.device("cpu"), allow_tqdm=False

@@ -1,9 +1,10 @@
 """Pictures of where the shipped models fail: `.venv/bin/python scripts/draw_failures.py [NAME ...]`, of the data in
 LLMBOOST_DATA, into Resources/failure-NAME.jpg.
 
-Of a segmenter, the case with the lowest mean Dice of those that none learned from: of the validation list, or of the
-real heads that measure_brain.py measures; as experts drew it (or, of the heads, another network), and below by the
-model. Of a classifier, the eight test images of which it was surest, and wrong (rows of measure_classifiers.py).
+Of a segmenter, of the cases that it did not learn from and does not refuse, the one with the lowest mean Dice: of the
+validation list, or of the real heads that measure_brain.py measures; as experts drew it (or, of the heads, another
+network), and below by the model, as far as both know a structure. Of a classifier, the eight test images of which it
+was surest, and wrong (rows of measure_classifiers.py).
 """
 
 from __future__ import annotations
@@ -54,12 +55,13 @@ def draw_worst(name: str, path: Path) -> None:
     for id, image, reference in cases(name, model):
         found = segment(model, [image])
         truth = resample(reference, image, "nearest").array.round().astype(int)
-        values = sorted(set(np.unique(truth).tolist()) & {label.value for label in model.card.labels})
+        values = sorted(set(np.unique(truth).tolist()) - {0})
         ours = found.merged(model.card.labels).array.astype(int)
+        ours[~np.isin(ours, values)] = 0
         scores = segmentation_scores(ours, truth, image.spacing, values)["dice"]
         dice = float(np.mean([score or 0.0 for score in scores.values()]))
         print(f"{name}, {id}: {dice:.3f}", flush=True)
-        if dice < worst:
+        if dice < worst and ours.any():
             worst, drawn = dice, (image.with_array(truth), image.with_array(ours))
             scenes = [Scene(title, image, labels) for title, labels in zip(("reference", name), drawn, strict=True)]
     draw(scenes, model.card.labels, path)

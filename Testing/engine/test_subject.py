@@ -16,7 +16,7 @@ from llmboost.card import Card, Label, Subject, read_card
 from llmboost.errors import LLMBoostError
 from llmboost.inference.roi import Roi
 from llmboost.inference.segment import segment
-from llmboost.inference.subject import aligned, another_kind, like_ct, refusal, why_not
+from llmboost.inference.subject import aligned, another_kind, like_ct, like_labels, refusal, why_not
 from llmboost.io.image import Image, read_image, resample_to_spacing
 from llmboost.library import find
 from llmboost.model import Model, load_model
@@ -87,6 +87,7 @@ def test_structures_that_do_not_touch_are_found_where_each_is_one_piece(tiny_car
     found, image = picture()
     found[found == 6] = 0
     found[50:52, 50:52, 50:52] = 1  # a stray piece, far from its structure
+    image = image + np.random.default_rng(0).normal(0, 0.1, image.shape)  # as scanners are
     work = Image(image[None].astype(np.float32), (2.0,) * 3, (0.0,) * 3, RAS)
     fields = {"labels": LABELS, "one_piece": one_piece, "modality": "MR", "subject": SUBJECT}
     card = dataclasses.replace(tiny_card(tiny_network()), **fields)
@@ -136,6 +137,25 @@ def test_another_kind(tiny_card, tiny_network):
     assert another_kind(card, ct, "").startswith("the images have values like CT (Hounsfield units), and model")
     assert another_kind(dataclasses.replace(card, modality="CT"), ct, "") == ""
     assert another_kind(dataclasses.replace(card, modality=""), ct, "") == ""
+
+
+def test_label_maps_are_told_from_images(tiny_card, tiny_network):
+    random = np.random.default_rng(0)
+    labels = np.zeros((24, 24, 24), np.int16)
+    for n, start in enumerate((2, 8, 14), start=1):
+        labels[start : start + 6, 4:20, 4:20] = n
+    image = labels * 100 + random.integers(0, 20, labels.shape)
+    assert like_labels(labels)
+    assert like_labels(labels.astype(np.float32))
+    assert like_labels((labels > 0) * 255), "a mask"
+    assert like_labels(labels[:, :, 10:11]), "a slice"
+    assert not like_labels(image)
+    assert not like_labels(image.clip(10, 250)), "cut off above and below"
+    assert not like_labels(np.full((4, 4, 4), 7)), "one value"
+    card: Card = dataclasses.replace(tiny_card(tiny_network()), modality="MR")
+    assert another_kind(card, labels, "").startswith("the images have large areas of one value, as label maps have")
+    for modality in ("", "SEG"):
+        assert another_kind(dataclasses.replace(card, modality=modality), labels, "") == ""
 
 
 def test_a_crop_with_values_of_ct_is_told(tiny_model, make_case):

@@ -52,7 +52,7 @@ SIZES = {"left": 6 * 8 * 10, "right": 5 * 8 * 10, "inside": 36 * 28 * 20}  # vox
 
 
 class Painter(nn.Module):
-    """Gives each voxel the class that its brightness says."""
+    """Gives each voxel the class that its value says: what it sees are label maps."""
 
     def __init__(self):
         super().__init__()
@@ -65,7 +65,7 @@ class Painter(nn.Module):
 def painter(**fields):
     steps = Preprocessing(spacing=(MM,) * 3, patch_size=SHAPE, normalization=RAW)
     fields = {"intracranial": (1, 2, 3), **fields}
-    return Model(Card("head", "", "", SEGMENTATION, LABELS, "MR", steps, {"name": "none"}, {}, **fields), Painter())
+    return Model(Card("head", "", "", SEGMENTATION, LABELS, "SEG", steps, {"name": "none"}, {}, **fields), Painter())
 
 
 def head(scalp=4):

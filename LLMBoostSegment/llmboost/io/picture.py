@@ -43,7 +43,8 @@ PLANES: tuple[Plane, ...] = (
 
 
 def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
-    """Draw a row a scene: the sagittal, coronal and axial planes in which most is segmented.
+    """Draw a row a scene: the sagittal, coronal and axial planes in which most is segmented; of one image twice, the
+    planes of the first of these scenes, so that they can be compared.
 
     The patient's right is at the picture's left, as radiologists look at patients and as Slicer shows them.
     """
@@ -59,13 +60,16 @@ def draw(scenes: Sequence[Scene], labels: Sequence[Label], path: Path) -> None:
     figure.set_layout_engine("constrained", h_pad=LINE, rect=(0, 0, 1, 1 - LINE / height))
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(scenes), len(PLANES), squeeze=False)
+    before: Image | None = None
+    places: list[int] = []
     for row, scene in zip(axes, scenes, strict=True):
         image, named = to_canonical(scene.image), _lies_in_patient(scene.image)
         values = resample(scene.labelmap, image, "nearest").array
         low, high = np.percentile(image.array, (1, 99.5))
-        for axis, plane in zip(row, PLANES, strict=True):
+        if scene.image is not before:
+            before, places = scene.image, [_fullest(values > 0, plane[1]) for plane in PLANES]
+        for axis, plane, place in zip(row, PLANES, places, strict=True):
             cut = plane[1]
-            place = _fullest(values > 0, cut)
             extent = _show(axis, image, plane, place, scene.title, (low, high), named)
             segments = np.take(values, place, cut).T
             for label in labels:
