@@ -48,9 +48,9 @@ def main() -> None:
 def files(results: Path, image: Path, folder: Path) -> None:
     """From file to file, in processes of their own."""
     program = Path(sys.executable).parent / "nnUNetv2_predict_from_modelfolder"
-    where = ["-i", folder / "in", "-o", folder / "theirs", "-m", results]
+    where: list[str | Path] = ["-i", folder / "in", "-o", folder / "theirs", "-m", results]
     theirs = [program, *where, "-f", "0", "--disable_tta", "-device", "cpu", "-npp", "1", "-nps", "1"]
-    place = ["--output", folder / "ours", "--format", "nii.gz", "--overwrite", "--device", "cpu"]
+    place: list[str | Path] = ["--output", folder / "ours", "--format", "nii.gz", "--overwrite", "--device", "cpu"]
     ours = [sys.executable, "-m", "llmboost", "segment", folder / "in" / "case_0000.nii.gz", "--model", NAME, *place]
     found = [(measured(theirs), measured(ours)) for _ in range(REPEATS)]
     peaks = [max(one[n][1] for one in found) for n in (0, 1)]

@@ -27,7 +27,7 @@ from llmboost.io.picture import Scene, draw
 from llmboost.library import find
 from llmboost.metrics.segmentation import segmentation_scores
 from llmboost.model import Model, load_model
-from measure_classifiers import SETS
+from measure_guards import SETS
 from summarize_classifiers import answers
 from synthesis import FINE, head_labels
 from synthesis.real import MOVED, classes_of_regions, heads_with_regions
