@@ -6,10 +6,11 @@ import sys
 import pytest
 import torch
 
-from llmboost.bench.kinds import Context, segmentation
+from llmboost.bench.kinds import Context, adapt, segmentation
 from llmboost.errors import LLMBoostError
+from llmboost.model import load_model
 
-from .nnunet_samples import nnunet_network, write_results
+from .nnunet_samples import PATCH, nnunet_network, write_results
 
 # what nnU-Net's commands are given, and leave behind
 STAND_IN = """#!{python}
@@ -18,8 +19,14 @@ pathlib.Path({said!r}).open("a").write(json.dumps([pathlib.Path(sys.argv[0]).nam
 data = pathlib.Path(os.environ["nnUNet_preprocessed"], "Dataset501_Bench")
 if "nnUNetv2_train" not in sys.argv[0]:
     shutil.copytree(pathlib.Path(os.environ["nnUNet_raw"], data.name), data)
+    (plans,) = pathlib.Path({results!r}).rglob("plans.json")
+    content = json.loads(plans.read_text())
+    content["configurations"]["3d_fullres"]["patch_size"] = [64, 64, 64]
+    (data / "nnUNetPlans.json").write_text(json.dumps(content))
 else:
     assert {status} == 0, "out of memory"
+    shutil.copy(data / "nnUNetPlans.json", {said!r} + ".plans")
+    pathlib.Path({said!r} + ".base").write_text(os.environ.get("LLMBOOST_NNUNET_BASE", ""))
     shutil.copy(data / "dataset.json", {said!r} + ".dataset")
     shutil.copy(data / "splits_final.json", {said!r} + ".splits")
     shutil.copytree({results!r}, pathlib.Path(os.environ["nnUNet_results"]), dirs_exist_ok=True)
@@ -73,6 +80,36 @@ def test_its_commands_get_the_cases_and_what_they_trained_is_measured(commands, 
     assert [path.name for path in (tmp_path / "row").iterdir()] == ["model.safetensors"]
 
 
+def fine_tune(folder, base, **settings):
+    folder.mkdir()
+    settings = {"data": "phantom", "base": str(base), "how": "nnunet", "cases": 2, **settings}
+    row = {"id": "nnunet/seed=0", "seed": 0, "settings": settings}
+    return adapt.run(row, Context(folder, folder, torch.device("cpu")))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="scripts do not run by themselves on Windows")
+def test_it_fine_tunes_a_base(commands, tmp_path):
+    commands()
+    run(tmp_path / "row")
+    base = tmp_path / "row" / "model.safetensors"  # as any model of nnU-Net's that was imported
+    figures = fine_tune(tmp_path / "tuned", base, adapt={"minutes": 0.25})
+    assert (tmp_path / "said.base").read_text() == str(base)
+    configuration = json.loads((tmp_path / "said.plans").read_text())["configurations"]["3d_fullres"]
+    assert configuration["patch_size"] == list(PATCH)
+    assert configuration["architecture"]["arch_kwargs"]["features_per_stage"] == [4, 8, 8]
+    (fold,) = json.loads((tmp_path / "said.splits").read_text())
+    assert len(fold["train"]) == 2
+    assert fold["val"] == fold["train"]
+    assert [case["id"] for case in figures["cases"]] == [f"phantom_{n:02d}" for n in (8, 9, 10, 11)]
+    assert figures["numbers"] == {"steps": 7, "adapting (min)": 0.25}
+    assert [path.name for path in (tmp_path / "tuned").iterdir()] == ["adapter.safetensors"]
+
+
+def test_it_fine_tunes_for_minutes(tmp_path):
+    with pytest.raises(LLMBoostError, match="nnU-Net fine-tunes for minutes; give them"):
+        fine_tune(tmp_path / "tuned", "hippocampus", adapt={"steps": 5})
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="scripts do not run by themselves on Windows")
 def test_a_command_that_fails_is_told(commands, tmp_path):
     commands(status=1)
@@ -98,3 +135,11 @@ def test_the_program_itself(tmp_path):
     figures = run(tmp_path / "row", minutes=1)
     assert figures["numbers"]["steps"] >= 5
     assert figures["val"] > 0.1
+    base = tmp_path / "row" / "model.safetensors"
+    fine_tune(tmp_path / "tuned", base, adapt={"minutes": 0.1})
+    before, after = (
+        load_model(file).network.encoder.stages[0].convs[0].conv.weight.flatten()
+        for file in (base, tmp_path / "tuned" / "adapter.safetensors")
+    )
+    assert not torch.equal(before, after)
+    assert torch.corrcoef(torch.stack([before, after]))[0, 1] > 0.9  # it began with the base's weights

@@ -25,6 +25,7 @@ from ...learn.train import run_folder
 from ...library import find
 from ...metrics.segmentation import segmentation_scores
 from ...model import Model, load_model
+from ..nnunet import train_nnunet
 from ..shift import shifted
 from ..sources import PHANTOM, read_source
 from . import Context, Measure, settings_of
@@ -36,7 +37,7 @@ MEASURES = (
 )
 DEVELOPMENT = 3  # where there is no val, every third subject of train
 DRAWS = 100
-HOW = ("none", "matching", "adapt")
+HOW = ("none", "matching", "adapt", "nnunet")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Settings:
         data: a data set in the folder of data, or what else :mod:`..sources` knows.
         base: a model's name or file.
         how: ``adapt``; or use the base as it is (``none``), or on images whose histogram is matched to that of one of
-            the base's training images (``matching``; Nyúl & Udupa's landmarks, as ITK has them).
+            the base's training images (``matching``; Nyúl & Udupa's landmarks, as ITK has them); or let nnU-Net's own
+            program fine-tune it for ``adapt``'s minutes (``nnunet``, see :func:`..nnunet.train_nnunet`).
         cases: to learn from, one a subject, drawn from the train split with the row's seed; 0 takes all of it. Of
             slices, all of a subject's are taken. Together they show every label; images of one value are passed over,
             here and where it is measured.
@@ -109,6 +111,13 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
             "adapting (min)": round(result.seconds / 60, 2),
             "file (MB)": round(output.stat().st_size / 1e6, 2),
         }
+    if settings.how == "nnunet":
+        if not (minutes := adapt_settings(settings, row["seed"]).minutes):
+            raise LLMBoostError(f"row '{row['id']}': nnU-Net fine-tunes for minutes; give them")
+        _write(dataset, chosen, settings, temporary)
+        used = train_nnunet(read_dataset(temporary), output, minutes, row["seed"], find(settings.base))
+        model = load_model(output, context.device)
+        numbers = {"steps": used["steps"], "adapting (min)": used["minutes"]}
     reference = None
     if settings.how == "matching":
         reference = load(dataset.cases[str(random.permutation(dataset.splits["train"])[0])])[0][0]

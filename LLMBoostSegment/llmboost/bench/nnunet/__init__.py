@@ -15,25 +15,31 @@ from typing import Any
 
 import torch
 
+from ...card import Card
 from ...errors import LLMBoostError
 from ...foreign import nnunet
 from ...io.dataset import Dataset
-from ...model import save_model
+from ...jsonfile import read_json
+from ...model import load_model, save_model
 from ...networks import describe
 
 # what nnU-Net's process is told by its environment, and the folder of which nnU-Net imports all
 MINUTES, SEED, USED = "LLMBOOST_NNUNET_MINUTES", "LLMBOOST_NNUNET_SEED", "LLMBOOST_NNUNET_USED"
+BASE = "LLMBOOST_NNUNET_BASE"
+AXES = (2, 1, 0)  # of each of our axes, the one of nnU-Net's network
 TRAINERS = Path(__file__).parent / "trainer"
 NUMBER, CONFIGURATION, TRAINER = "501", "3d_fullres", "nnUNetTrainerMinutes"
 
 
-def train_nnunet(dataset: Dataset, file: Path, minutes: float, seed: int) -> dict[str, float]:
-    """Train on the train split, and write a model file. nnU-Net watches the val split, but its last weights count, as
-    by its default.
+def train_nnunet(dataset: Dataset, file: Path, minutes: float, seed: int, base: Path | None = None) -> dict[str, float]:
+    """Train on the train split, and write a model file. nnU-Net watches the val split, without one what it learns
+    from, but its last weights count, as by its default.
 
     Args:
         minutes: of the CPU's time for training, with augmentation and what nnU-Net watches while it trains; planning
             and preprocessing are free.
+        base: the model file of a PlainConvUNet, to train on: its network, patch and weights, but for the head, as
+            nnU-Net's `-pretrained_weights` takes them.
 
     Returns:
         how many steps and minutes the training took.
@@ -51,8 +57,12 @@ def train_nnunet(dataset: Dataset, file: Path, minutes: float, seed: int) -> dic
         name = f"Dataset{NUMBER}_Bench"
         _write_raw(dataset, folders["nnUNet_raw"] / name)
         _run("nnUNetv2_plan_and_preprocess", ["-d", NUMBER, "-c", CONFIGURATION, "-np", "1", "-npfp", "1"], settings)
-        fold = [{split: dataset.splits[split] for split in ("train", "val")}]
-        (folders["nnUNet_preprocessed"] / name / "splits_final.json").write_text(json.dumps(fold), encoding="utf-8")
+        prepared = folders["nnUNet_preprocessed"] / name
+        fold = [{"train": dataset.splits["train"], "val": dataset.splits["val"] or dataset.splits["train"]}]
+        (prepared / "splits_final.json").write_text(json.dumps(fold), encoding="utf-8")
+        if base is not None:
+            settings[BASE] = str(base)
+            _plan_as(prepared / "nnUNetPlans.json", load_model(base).card)
         settings["nnUNet_n_proc_DA"] = "0"  # augmentation in the process whose time counts
         _run("nnUNetv2_train", [NUMBER, CONFIGURATION, "0", "-tr", TRAINER, "-device", "cpu"], settings)
         _import(folders["nnUNet_results"], file)
@@ -64,7 +74,7 @@ def _write_raw(dataset: Dataset, folder: Path) -> None:
     """The cases to train on and to watch, in nnU-Net's form, by links."""
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True)
-    cases = [*dataset.split("train"), *dataset.split("val")]
+    cases = [dataset.cases[id] for id in (*dataset.splits["train"], *dataset.splits["val"])]
     for case in cases:
         assert case.label is not None
         for channel, image in enumerate(case.images):
@@ -77,6 +87,22 @@ def _write_raw(dataset: Dataset, folder: Path) -> None:
         "file_ending": ".nii.gz",
     }
     (folder / "dataset.json").write_text(json.dumps(description), encoding="utf-8")
+
+
+def _plan_as(plans: Path, base: Card) -> None:
+    """Let plans name the network and the patch of a base."""
+    content = read_json(plans)
+    configuration, network = content["configurations"][CONFIGURATION], base.network
+    configuration["patch_size"] = [base.preprocessing.patch_size[axis] for axis in AXES]
+    configuration["architecture"]["arch_kwargs"] |= {
+        "n_stages": len(network["features"]),
+        "features_per_stage": network["features"],
+        "kernel_sizes": [[size[axis] for axis in AXES] for size in network["kernels"]],
+        "strides": [[size[axis] for axis in AXES] for size in network["strides"]],
+        "n_conv_per_stage": network["blocks"],
+        "n_conv_per_stage_decoder": network["decoder_convs"],
+    }
+    plans.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _run(command: str, arguments: list[str], settings: dict[str, str]) -> None:

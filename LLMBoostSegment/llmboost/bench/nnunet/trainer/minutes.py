@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from llmboost.bench.nnunet import MINUTES, SEED, USED
+from llmboost.bench.nnunet import AXES, BASE, MINUTES, SEED, USED
+from llmboost.foreign.nnunet.weights import network_weights
+from llmboost.model import load_model
 
 SHARE = 5  # of nnU-Net's training steps to its validation steps: 250 to 50 an epoch
 EXPONENT = 0.9  # of its learning rate's way to zero
@@ -22,6 +24,14 @@ EXPONENT = 0.9  # of its learning rate's way to zero
 class nnUNetTrainerMinutes(nnUNetTrainer):
     """An epoch has a few steps instead of 250, and the learning rate goes by the share of the time that is used instead
     of that of the epochs; all else is nnU-Net's."""
+
+    def initialize(self) -> None:
+        super().initialize()
+        if BASE in os.environ:
+            base = load_model(Path(os.environ[BASE])).network.state_dict()
+            for name, weight in network_weights(self.network.state_dict(), AXES).items():
+                if not name.startswith("head."):
+                    weight.copy_(base[name])
 
     def run_training(self) -> None:
         torch.set_num_threads(1)
