@@ -37,7 +37,6 @@ MEASURES = (
 )
 DEVELOPMENT = 3  # where there is no val, every third subject of train
 DRAWS = 100
-HOW = ("none", "matching", "adapt", "nnunet")
 
 
 @dataclass(frozen=True)
@@ -84,40 +83,19 @@ class Settings:
 def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Adapt and measure; the adapter stays in the row's folder."""
     settings = settings_of(row, Settings)
-    if settings.how not in HOW:
-        raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join(HOW)}")
+    if settings.how not in (ways := ("none", "matching", *LEARNING)):
+        raise LLMBoostError(f"row '{row['id']}': how '{settings.how}' is none of {', '.join(ways)}")
     dataset, temporary = _dataset(settings, context), context.folder / "data"
     random = np.random.default_rng(row["seed"])
     chosen, unlabeled = _draw(dataset, settings, random)
     model = load_model(find(settings.base), context.device)
     if settings.pool:
         chosen = _ranked(model, dataset, chosen, settings, context.folder / "pool")
-    output, numbers = context.folder / "adapter.safetensors", dict[str, float]()
-    val = 0.0
-    if settings.how == "adapt":
+    output, val, numbers = context.folder / "adapter.safetensors", 0.0, dict[str, float]()
+    if settings.how in LEARNING:
         _write(dataset, chosen, settings, temporary, unlabeled)
-        result = adapt(
-            find(settings.base),
-            temporary,
-            output,
-            adapt_settings(settings, row["seed"]),
-            device=context.device,
-            report=context.report,
-        )
+        val, numbers = LEARNING[settings.how](settings, temporary, output, row["seed"], context)
         model = load_model(output, context.device)
-        val = result.after.mean_dice or 0.0
-        numbers = {
-            "steps": result.steps,
-            "adapting (min)": round(result.seconds / 60, 2),
-            "file (MB)": round(output.stat().st_size / 1e6, 2),
-        }
-    if settings.how == "nnunet":
-        if not (minutes := adapt_settings(settings, row["seed"]).minutes):
-            raise LLMBoostError(f"row '{row['id']}': nnU-Net fine-tunes for minutes; give them")
-        _write(dataset, chosen, settings, temporary)
-        used = train_nnunet(read_dataset(temporary), output, minutes, row["seed"], find(settings.base))
-        model = load_model(output, context.device)
-        numbers = {"steps": used["steps"], "adapting (min)": used["minutes"]}
     reference = None
     if settings.how == "matching":
         reference = load(dataset.cases[str(random.permutation(dataset.splits["train"])[0])])[0][0]
@@ -128,6 +106,30 @@ def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
     for folder in (temporary, context.folder / PHANTOM, run_folder(output)):
         shutil.rmtree(folder, ignore_errors=True)
     return {"val": val, "cases": cases, "numbers": numbers}
+
+
+def _by_ourselves(
+    settings: Settings, data: Path, output: Path, seed: int, context: Context
+) -> tuple[float, dict[str, float]]:
+    """Dice on the cases held out, and what else the row tells."""
+    given = adapt_settings(settings, seed)
+    result = adapt(find(settings.base), data, output, given, device=context.device, report=context.report)
+    return result.after.mean_dice or 0.0, {
+        "steps": result.steps,
+        "adapting (min)": round(result.seconds / 60, 2),
+        "file (MB)": round(output.stat().st_size / 1e6, 2),
+    }
+
+
+def _by_nnunet(settings: Settings, data: Path, output: Path, seed: int, _: Context) -> tuple[float, dict[str, float]]:
+    """As :func:`_by_ourselves`; it holds no case out."""
+    if not (minutes := adapt_settings(settings, seed).minutes):
+        raise LLMBoostError("nnU-Net fine-tunes for minutes; give them")
+    used = train_nnunet(read_dataset(data), output, minutes, seed, find(settings.base))
+    return 0.0, {"steps": used["steps"], "adapting (min)": used["minutes"]}
+
+
+LEARNING = {"adapt": _by_ourselves, "nnunet": _by_nnunet}
 
 
 def adapt_settings(settings: Settings, seed: int) -> AdaptSettings:
