@@ -151,6 +151,9 @@ def test_label_maps_are_told_from_images(tiny_card, tiny_network):
     assert like_labels(labels[:, :, 10:11]), "a slice"
     assert not like_labels(image)
     assert not like_labels(image.clip(10, 250)), "cut off above and below"
+    air = np.where(labels > 0, image, -1000)
+    air[:2], air[2, 0, 0] = -3024, 3000
+    assert not like_labels(air), "air inside of padding"
     assert not like_labels(np.full((4, 4, 4), 7)), "one value"
     card: Card = dataclasses.replace(tiny_card(tiny_network()), modality="MR")
     assert another_kind(card, labels, "").startswith("the images have large areas of one value, as label maps have")
