@@ -23,7 +23,7 @@ def merged(base: nn.Module, network: nn.Module, adapter: Mapping[str, Tensor]) -
     state, left = {}, set(adapter)
     for name, tensor in transfer_weights(base, network).items():
         if name in adapter:
-            tensor = adapter[name].float()
+            tensor = adapter[name].to(tensor.dtype)  # 4-bit weights stay bytes
         if name + LORA_A in adapter:
             tensor = tensor + low_rank_update(adapter[name + LORA_A], adapter[name + LORA_B]).view(tensor.shape)
         if tensor.is_meta:

