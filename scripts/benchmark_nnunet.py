@@ -33,6 +33,8 @@ NAME = "benchmark-nnunet"
 
 
 def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     results, images = Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]]
     with tempfile.TemporaryDirectory() as temporary:
         os.environ |= {"LLMBOOST_MODELS": temporary, "nnUNet_extTrainer": str(TRAINERS)}  # it may be the bench's

@@ -9,7 +9,6 @@ was surest, and wrong (rows of measure_classifiers.py).
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +27,13 @@ from llmboost.library import find
 from llmboost.metrics.segmentation import segmentation_scores
 from llmboost.model import Model, load_model
 from measure_guards import SETS
+from measure_headneck import DATA
 from summarize_classifiers import answers
 from synthesis import FINE, head_labels
 from synthesis.real import MOVED, classes_of_regions, heads_with_regions
 from train_brain import LEARNED_HEADS
 from train_headneck import usable
 
-DATA = Path(os.environ.get("LLMBOOST_DATA") or ROOT.parent / "shared" / "data")
 LISTS = {"hippocampus": "Task04_Hippocampus", "headneck": "headneck_ct"}
 BRAINS = "brain", "brain-1mm"
 ROWS, COLUMNS = 2, 4

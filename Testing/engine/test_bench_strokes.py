@@ -94,3 +94,9 @@ def test_a_series_learns_from_what_was_drawn(tmp_path, trained_model):
     assert alone["dice_4"] != series["dice_4"]
     assert all(0 <= one[f"rounds_{n}"] <= 7 for one in found.values() for n in range(1, 5))
     assert read_recipe("strokes_series").kind == "strokes_series"
+
+
+def test_a_series_needs_four_subjects(tmp_path, trained_model):
+    row = {"id": "row", "seed": 0, "settings": {"data": "phantom", "model": str(trained_model), "split": "val"}}
+    with pytest.raises(LLMBoostError, match="a series is of 4 subjects, split 'val' has fewer"):
+        load_kind("strokes_series").run(row, Context(tmp_path, tmp_path, torch.device("cpu")))

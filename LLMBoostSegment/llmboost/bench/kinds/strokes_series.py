@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import LLMBoostError
 from ...inference.segment import segment
 from ...io.dataset import Dataset, load
 from ...io.image import Image, write_image
@@ -30,7 +31,7 @@ from . import Context, Measure, settings_of
 from .strokes import PRODUCT, answering, mean_scores
 
 LENGTH = 4  # cases of a series
-MOST = 6  # rounds; a case that is not good then counts as one more
+MOST = 7  # rounds; a case that is not good then counts as these
 MEASURES = (
     Measure(f"rounds_{LENGTH}", f"rounds, case {LENGTH}", better="lower"),
     *(Measure(f"rounds_{n}", f"rounds, case {n}", better="lower") for n in range(1, LENGTH)),
@@ -47,7 +48,7 @@ class Settings:
         model: a model's name or file; its labels have the data set's values.
         good: the mean Dice at which the user goes on to the next case.
         learns: whether the model learns of the cases before, or stays as it is; within a case, strokes teach either.
-        series: how many, drawn with the row's seed from this ``split``, no two of the same subject.
+        split: that the cases are drawn from with the row's seed, no two of the same subject.
         axis: across which the user looks at slices, 0 to 2.
         shift: images are as another scanner would have made them (see :mod:`..shift`).
         sides: how many cases, numbered one after the other, show one subject.
@@ -58,7 +59,6 @@ class Settings:
     model: str
     good: float = 0.85
     learns: bool = True
-    series: int = 1
     axis: int = 2
     split: str = "val"
     shift: bool = False
@@ -67,21 +67,23 @@ class Settings:
 
 
 def run(row: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Paint series of cases; the row's seed is that of the series, the strokes and the trainings."""
+    """Paint a series of cases; the row's seed is that of the series, the strokes and the trainings.
+
+    Raises:
+        LLMBoostError: the split has too few subjects.
+    """
     settings = settings_of(row, Settings)
     dataset = read_source(settings.data, context, settings.sides)
     random = np.random.default_rng(row["seed"])
-    subjects = sorted({dataset.subjects[id] for id in dataset.splits[settings.split]})
-    drawn = random.permutation(subjects)[: settings.series * LENGTH].reshape(-1, LENGTH)
-    entries = []
-    for number, series in enumerate(drawn.tolist()):
-        own = [[id for id in dataset.splits[settings.split] if dataset.subjects[id] == subject] for subject in series]
-        ids = [str(random.choice(of)) for of in own]
-        figures = _series(dataset, ids, settings, row["seed"], context)
-        entries.append({"id": f"series {number}", "subject": ", ".join(ids), **figures})
-        context.report({"event": "step", "fraction": len(entries) / len(drawn)})
+    listed = dataset.splits[settings.split]
+    subjects = random.permutation(sorted({dataset.subjects[id] for id in listed}))[:LENGTH].tolist()
+    if len(subjects) < LENGTH:
+        raise LLMBoostError(f"{dataset.folder}: a series is of {LENGTH} subjects, split '{settings.split}' has fewer")
+    ids = [str(random.choice([id for id in listed if dataset.subjects[id] == subject])) for subject in subjects]
+    figures = _series(dataset, ids, settings, row["seed"], context)
     shutil.rmtree(context.folder / PHANTOM, ignore_errors=True)
-    return {"val": -float(np.mean([entry[f"rounds_{LENGTH}"] for entry in entries])), "cases": entries, "numbers": {}}
+    case = {"id": "series", "subject": ", ".join(ids), **figures}
+    return {"val": -figures[f"rounds_{LENGTH}"], "cases": [case], "numbers": {}}
 
 
 def _series(dataset: Dataset, ids: Sequence[str], settings: Settings, seed: int, context: Context) -> dict[str, float]:
@@ -104,12 +106,13 @@ def _series(dataset: Dataset, ids: Sequence[str], settings: Settings, seed: int,
         entry[f"dice_{number}"] = dice = mean_scores(found, truth, label.spacing)["dice"]
         user, answer = SimulatedUser(truth, settings.axis, seed), answering(PRODUCT, model, image)
         rounds, strokes = 0, user.first_strokes()
-        while dice < settings.good and rounds < MOST + 1:
+        while dice < settings.good and rounds < MOST:
             rounds += 1
             found, _ = answer(strokes)
             dice = mean_scores(found, truth, label.spacing)["dice"]
             strokes = user.correct(strokes, found)
         entry[f"rounds_{number}"] = rounds
+        context.report({"event": "step", "fraction": number / LENGTH})
         painted.append((image, image.with_array(found)))
     output.unlink(missing_ok=True)
     return entry
