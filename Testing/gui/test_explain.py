@@ -7,6 +7,7 @@ import pytest
 import slicer
 from Testing.gui.panelcase import SEGMENTS
 from Testing.gui.qthost import choose, click
+from Testing.gui.traincase import erase
 
 from llmboost.messages.images import SegmentRequest
 from llmboost.messages.worker import HelloRequest
@@ -307,3 +308,18 @@ def test_the_expected_quality_is_told_where_it_is_known(case, how, text):
     assert ("background" in case.ui.verdictLabel.styleSheet) == (how == "poor")
     last = [row[-1] for row in case.table()]
     assert (last == ["Expected Dice", "0.91", ""]) == (how == "good")  # of the segments that it is known of
+
+
+def test_what_a_person_corrected_is_rated_no_more(case):
+    case.useWorker("good")
+    case.addImage()
+    case.run()
+    rated = case.table()
+    click(case.ui.editButton)
+    erase(case.result.segmentationNode, 0)
+    click(case.ui.backButton)
+    assert not case.ui.verdictLabel.visible
+    assert "Expected Dice" not in case.table()[0]
+    click(case.ui.revertButton)
+    assert case.ui.verdictLabel.visible
+    assert case.table() == rated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from typing import Any, Protocol
 
@@ -114,6 +115,8 @@ class ResultView:
         self._showTable(found.slicesNode)
 
     def _showQuality(self, result: Result) -> None:
+        """The segments, and how good the model's own probably are; what a person changed is rated no more."""
+        result = replace(result, quality=None) if self.edited else result
         told = result.quality
         self._showVerdict(escape(capitalized(told.text)) if told else "", WARNING_STYLE if told and told.low else "")
         self._ui.rangeLabel.visible = self._ui.anywayButton.visible = False
@@ -149,6 +152,8 @@ class ResultView:
     def settle(self) -> None:
         """The segments are again as they were written."""
         self._written = _state(self.result) if self.result is not None else None
+        if isinstance(self.result, Result):
+            self._showQuality(self.result)
 
     def refresh(self) -> None:
         """Show what became of the segments in the editor; the table of a sequence stays as it is."""
@@ -156,7 +161,7 @@ class ResultView:
             return
         if self.edited and self.result.tableNode.GetColumnIndex(VOXELS) >= 0:
             measureTable(self.result.tableNode, self.result.segmentationNode, self.result.volumetry)
-        self._segmentTable.show(self.result)
+        self._showQuality(self.result)
         self._ui.show3DBox.checked = self._hasSurfaces()  # the editor can show and hide them, too
 
     def uses(self, node: Any) -> bool:
